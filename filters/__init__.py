@@ -40,3 +40,26 @@ class Family:
     version: int
     measure: Callable[..., dict[str, pa.Array]]
     signals: tuple[Signal, ...]
+
+
+def _keep_compiled_kernels_by_source() -> None:
+    """Point numba's cache at a folder named after the sources of this package.
+
+    numba's own check sees a change in the file of a kernel, not in another file whose function the
+    kernel inlined. A folder a version of the sources makes a stale kernel impossible.
+    """
+    if "NUMBA_CACHE_DIR" in os.environ:
+        return
+    digest = hashlib.sha256()
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = home / "curate" / f"kernels-{digest.hexdigest()[:16]}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        folder = Path(tempfile.gettempdir()) / "curate" / folder.name
+    os.environ["NUMBA_CACHE_DIR"] = str(folder)
+
+
+_keep_compiled_kernels_by_source()

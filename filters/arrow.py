@@ -1,0 +1,42 @@
+"""The only door to raw bytes: a text column as offsets and UTF-8, without a copy.
+
+A kernel reads document i as `data[offsets[i]:offsets[i + 1]]`. Offsets of a sliced column do not begin
+at 0, buffers of a memory-mapped file are read-only, and a document may be missing (null): all of that
+is known here and nowhere else. Both arrays come back read-only, whatever they lie on, so that numba
+compiles one signature for fresh arrays and for memory maps.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+
+def text_column(texts: pa.Array | pa.ChunkedArray) -> pa.LargeStringArray:
+    """One contiguous `large_string` array without nulls (a missing text is empty). Copies only if it must."""
+    if isinstance(texts, pa.ChunkedArray):
+        texts = texts.chunk(0) if texts.num_chunks == 1 else texts.combine_chunks()
+    if not pa.types.is_large_string(texts.type):
+        texts = texts.cast(pa.large_string())
+    return texts.fill_null("") if texts.null_count else texts
+
+
+def utf8(texts: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """(offsets int64 [n + 1], data uint8): the bytes of document i are `data[offsets[i]:offsets[i + 1]]`."""
+    texts = text_column(texts)
+    _, offset_buffer, data_buffer = texts.buffers()
+    if len(texts) == 0 or offset_buffer is None:
+        offsets = np.zeros(len(texts) + 1, np.int64)
+    else:
+        offsets = np.frombuffer(offset_buffer, np.int64, count=len(texts) + 1, offset=8 * texts.offset)
+    has_bytes = data_buffer is not None and data_buffer.size
+    data = np.frombuffer(data_buffer, np.uint8) if has_bytes else np.zeros(1, np.uint8)
+    offsets, data = offsets.view(), data.view()
+    offsets.flags.writeable = data.flags.writeable = False
+    return offsets, data
+
+
+def from_utf8(offsets: np.ndarray, data: np.ndarray) -> pa.LargeStringArray:
+    """The inverse of `utf8`: a text column over these offsets (int64 [n + 1]) and bytes, without a copy."""
+    buffers = [None, pa.py_buffer(np.ascontiguousarray(offsets)), pa.py_buffer(data)]
+    return pa.Array.from_buffers(pa.large_string(), len(offsets) - 1, buffers)
