@@ -1,0 +1,138 @@
+"""Run pure functions over items: threads, processes or Ray tasks; always the same answers in the same order.
+
+All an engine must do is `map`: call one function on every item and hand back the results in the items'
+order. Kernels release Python's lock, so they get threads; readers are Python, and a training cell wants
+a core and a heap of its own, so they get processes. On Ray all of them are tasks, and the store must lie
+on a file system that every machine sees.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from typing import Any, Protocol
+
+from curate.errors import CurateError, ManifestError
+
+ENGINES = ("local", "ray")
+
+
+def cores() -> int:
+    """Cores this process may use (a container's or a batch job's share, not the machine's)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Engine(Protocol):
+    workers: int
+
+    def unordered(self, function: Callable, items: list, *, processes: bool) -> Iterator[tuple[int, Any]]:
+        """(index of the item, result) as results come; the first exception is raised as it is."""
+
+
+def map_parts(
+    engine: Engine,
+    function: Callable,
+    items: Iterable,
+    *,
+    processes: bool = False,
+    done: Callable[[Any], None] | None = None,
+) -> list:
+    """[function(item) for item in items], on the engine's workers. `done(result)` is told of each as it ends."""
+    items = list(items)
+    results: list = [None] * len(items)
+    for index, result in engine.unordered(function, items, processes=processes):
+        results[index] = result
+        if done:
+            done(result)
+    return results
+
+
+def open_engine(name: str, workers: int | None = None) -> Engine:
+    if name == "local":
+        return Local(workers or cores())
+    if name == "ray":
+        return Ray(workers)
+    raise ManifestError(f'--engine {name}: no such engine; use "local" or "ray"')
+
+
+class Local:
+    """This machine: threads for kernels, spawned processes for Python code and training."""
+
+    def __init__(self, workers: int):
+        self.workers = workers
+
+    def unordered(self, function, items, *, processes):
+        if not processes and (self.workers == 1 or len(items) == 1):
+            yield from ((i, function(item)) for i, item in enumerate(items))
+            return
+        pool = self._processes() if processes else ThreadPoolExecutor(self.workers)
+        try:
+            # A few items in flight a worker, not all: what waits in a queue holds memory.
+            yield from _drain(pool, function, items, in_flight=2 * self.workers)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _processes(self) -> ProcessPoolExecutor:
+        context = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(self.workers, context, initializer=_end_with, initargs=(os.getpid(),))
+
+
+def _drain(pool: Executor, function, items, in_flight: int) -> Iterator[tuple[int, Any]]:
+    waiting: dict[Future, int] = {}
+    todo = iter(enumerate(items))
+    while True:
+        while len(waiting) < in_flight and (following := next(todo, None)) is not None:
+            index, item = following
+            waiting[pool.submit(function, item)] = index
+        if not waiting:
+            return
+        for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+            yield waiting.pop(future), future.result()
+
+
+def _end_with(parent: int) -> None:
+    """End this worker soon after its parent has gone, however it went: an orphan must not go on writing."""
+
+    def watch():
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+class Ray:
+    """Ray tasks on the cluster that `RAY_ADDRESS` names, or on a local one started here."""
+
+    def __init__(self, workers: int | None):
+        try:
+            import ray
+        except ImportError:
+            raise CurateError(
+                '--engine ray: Ray is not installed; pip install "curate-lm[ray]"'
+            ) from None
+        self.ray = ray
+        if not ray.is_initialized():
+            local = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": workers, "include_dashboard": False}
+            ray.init(log_to_driver=False, logging_level="error", **local)
+        self.workers = workers or int(ray.cluster_resources().get("CPU", 1))
+
+    def unordered(self, function, items, *, processes):
+        task = self.ray.remote(num_cpus=1, max_retries=2)(function)
+        waiting: dict = {}
+        todo = iter(enumerate(items))
+        while True:
+            while len(waiting) < 2 * self.workers and (following := next(todo, None)) is not None:
+                index, item = following
+                waiting[task.remote(item)] = index
+            if not waiting:
+                return
+            ready, _ = self.ray.wait(list(waiting), num_returns=1)
+            try:
+                yield waiting.pop(ready[0]), self.ray.get(ready[0])
+            except self.ray.exceptions.RayTaskError as error:
+                raise error.cause from error

@@ -1,0 +1,35 @@
+"""The errors a user may meet. Each message says where, what, and the fix; `cli.py` prints it without a traceback.
+
+    CurateError             something failed                    exit code 1
+    ├── InputError          a source cannot be read             exit code 1
+    ├── Mismatch            a digest differs from the lock      exit code 1
+    └── ManifestError       the manifest asks for nonsense      exit code 2
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class CurateError(Exception):
+    exit_code = 1
+
+
+class InputError(CurateError):
+    pass
+
+
+class Mismatch(CurateError):
+    pass
+
+
+class ManifestError(CurateError):
+    exit_code = 2
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """` (did you mean "x"?)` where something known is close, else the list of what is known."""
+    known = sorted(known)
+    close = difflib.get_close_matches(str(word), known, n=1, cutoff=0.6)
+    return f' (did you mean "{close[0]}"?)' if close else f" (known: {', '.join(known)})"
