@@ -1,0 +1,43 @@
+"""Numbers as people write them: "0.5M" tokens, "64 MB", and back."""
+
+from __future__ import annotations
+
+import re
+
+_SUFFIX = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9, "t": 10**12}
+
+
+def parse_count(text: str | int | float) -> int:
+    """"0.5M" -> 500000. Decimal suffixes k M G (or B) T, with an optional trailing `B` for bytes after a space.
+
+    Raises ValueError where it is no positive number.
+    """
+    if isinstance(text, int | float) and not isinstance(text, bool):
+        value = float(text)
+    else:
+        found = re.fullmatch(r"\s*([0-9_]*\.?[0-9]+)\s*([kmgbt]?)(?:b|bytes|tokens)?\s*", str(text).lower())
+        if not found:
+            raise ValueError(f'"{text}" is no quantity; write a number such as 500000, "0.5M" or "64 MB"')
+        value = float(found[1].replace("_", "")) * _SUFFIX[found[2]]
+    if value <= 0 or value != value or value > 2**60:
+        raise ValueError(f'"{text}" is not a positive quantity')
+    return round(value)
+
+
+def short_count(value: float) -> str:
+    """500000 -> "500k", 1234567 -> "1.23M": at most three digits."""
+    for size, suffix in ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if value >= size:
+            return f"{value / size:.3g}{suffix}"
+    return f"{value:.3g}"
+
+
+def short_bytes(value: float) -> str:
+    return f"{short_count(value)}B" if value < 1000 else f"{short_count(value)[:-1]} {short_count(value)[-1]}B"
+
+
+def short_time(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes} min {seconds:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
