@@ -1,0 +1,58 @@
+"""Progress: a bar with rate and remaining time on a terminal, a plain line at the end elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from curate.quantities import short_bytes, short_count, short_time
+
+_quiet = False
+
+
+def quiet(value: bool) -> None:
+    """Say nothing (`--json`: standard output and error belong to a program)."""
+    global _quiet
+    _quiet = value
+
+
+def say(text: str) -> None:
+    if not _quiet:
+        print(text, file=sys.stderr, flush=True)
+
+
+class Progress:
+    """`with Progress("read", total, "B") as progress: ... progress.add(n)`; silent where there is nothing to do."""
+
+    def __init__(self, label: str, total: float, unit: str):
+        self.label, self.total, self.unit = label, total, unit
+        self.count, self.begin, self.bar = 0.0, time.monotonic(), None
+        self.last_line = self.begin
+
+    def __enter__(self) -> Progress:
+        if self.total and not _quiet and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self.bar = tqdm(total=self.total, desc=f"{self.label:<10}", unit=self.unit, unit_scale=True, leave=False)
+        return self
+
+    def add(self, amount: float) -> None:
+        self.count += amount
+        if self.bar is not None:
+            self.bar.update(amount)
+        elif time.monotonic() - self.last_line > 20:
+            self.last_line = time.monotonic()
+            left = (self.last_line - self.begin) * (self.total / max(self.count, 1) - 1)
+            say(f"{self.label:<10} {self.count / self.total:4.0%}, {short_time(max(left, 0))} left")
+
+    def advance_to(self, count: float) -> None:
+        if count > self.count:
+            self.add(count - self.count)
+
+    def __exit__(self, kind, *_) -> None:
+        if self.bar is not None:
+            self.bar.close()
+        if self.total and kind is None:
+            seconds = time.monotonic() - self.begin
+            amount = short_bytes(self.total) if self.unit == "B" else f"{short_count(self.total)} {self.unit}"
+            say(f"{self.label:<10} {amount} in {short_time(seconds)}")
