@@ -1,0 +1,72 @@
+"""Cross-entropy of a linear map, some rows at a time.
+
+With a vocabulary of thousands the logits are by far the largest array of a small model (4,096 rows x
+4,096 words = 64 MB), and writing them out and back costs more than computing them. So a chunk of rows is
+scored, turned into its gradient and multiplied away while it lies in the cache: three matrix products,
+as many as without chunks, and no array of the size of all logits.
+Price: gradients are computed during the forward pass, even if nobody calls backward; use `token_losses`
+for scoring.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+# Logits of a chunk should stay in the second-level cache of a core (1 MB), but a GPU wants large ones.
+CHUNK_BYTES = {"cpu": 1 << 21, "other": 1 << 28}
+
+
+def linear_cross_entropy(hidden_NC: Tensor, weight_VC: Tensor, targets_N: Tensor) -> Tensor:
+    """Mean of -log softmax(hidden @ weight.T)[target] in nats."""
+    return _LinearCrossEntropy.apply(hidden_NC, weight_VC, targets_N)
+
+
+@torch.no_grad()
+def token_losses(hidden_NC: Tensor, weight_VC: Tensor, targets_N: Tensor) -> Tensor:
+    """-log softmax(hidden @ weight.T)[target] of every row, in nats, float32 [N]."""
+    losses = [
+        _scores(hidden_NC[rows], weight_VC, targets_N[rows])[0] for rows in _chunks(hidden_NC, weight_VC)
+    ]
+    return torch.cat(losses)
+
+
+def _chunks(hidden_NC: Tensor, weight_VC: Tensor) -> list[slice]:
+    budget = CHUNK_BYTES["cpu" if hidden_NC.device.type == "cpu" else "other"]
+    rows = max(32, budget // (4 * len(weight_VC)))
+    return [slice(start, start + rows) for start in range(0, len(hidden_NC), rows)]
+
+
+def _scores(hidden_nC: Tensor, weight_VC: Tensor, targets_n: Tensor) -> tuple[Tensor, Tensor]:
+    """Losses [n] and probabilities [n, V] of a chunk, in float32 whatever the inputs are.
+
+    The logarithm of the sum is taken from the largest probability, which is at least 1/V: neither
+    overflow nor underflow, and the exponentials are computed once.
+    """
+    logits_nV = (hidden_nC @ weight_VC.T).float()
+    of_target_n = logits_nV.gather(1, targets_n[:, None]).squeeze(1)
+    largest_n = logits_nV.amax(1)
+    probabilities_nV = torch.softmax(logits_nV, 1)
+    return largest_n - probabilities_nV.amax(1).log_() - of_target_n, probabilities_nV
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, hidden_NC, weight_VC, targets_N):
+        grad_hidden_NC, grad_weight_VC = torch.empty_like(hidden_NC), torch.zeros_like(weight_VC)
+        losses = []
+        for rows in _chunks(hidden_NC, weight_VC):
+            losses_n, grad_nV = _scores(hidden_NC[rows], weight_VC, targets_N[rows])
+            losses.append(losses_n)
+            grad_nV.scatter_add_(1, targets_N[rows, None], grad_nV.new_full((len(losses_n), 1), -1.0))
+            grad_nV = grad_nV.to(hidden_NC.dtype)
+            torch.mm(grad_nV, weight_VC, out=grad_hidden_NC[rows])
+            grad_weight_VC.addmm_(grad_nV.T, hidden_NC[rows])
+        ctx.save_for_backward(grad_hidden_NC, grad_weight_VC)
+        return torch.cat(losses).mean()
+
+    @staticmethod
+    def backward(ctx, grad_loss):
+        grad_hidden_NC, grad_weight_VC = ctx.saved_tensors
+        scale = grad_loss / len(grad_hidden_NC)
+        return grad_hidden_NC * scale, grad_weight_VC * scale, None
