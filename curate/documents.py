@@ -153,7 +153,7 @@ def _with_ids(table: pa.Table, source: Source) -> pa.Table:
     if own and None in keys:
         place = table["place"][keys.index(None)].as_py()
         raise InputError(f'source "{source.name}", {place}: no "{source.id}"; leave out id to use places as ids')
-    ids = [xxhash.xxh3_128_hexdigest(f"{source.name}\0{key}") for key in keys]
+    ids = [xxhash.xxh3_128_hexdigest(f"{source.name}\0{key}".encode()) for key in keys]
     columns = {
         "id": pa.array(ids, pa.string()),
         "text": table["text"],

@@ -13,7 +13,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from curate.errors import InputError
@@ -44,11 +44,23 @@ def list_inputs(source: Source) -> list[Input]:
     found: dict[str, Input] = {}
     for path in source.path:
         for item in _list(source, path):
-            found.setdefault(item.name, item)
+            if len(source.path) > 1:  # the same name may lie below several paths
+                item = replace(item, name=f"{_root_name(path)}/{item.name}")
+            if found.setdefault(item.name, item).url != item.url:
+                raise InputError(
+                    f'source "{source.name}": {found[item.name].url} and {item.url} would both be {item.name}; '
+                    "make them two sources"
+                )
     if not found:
         what = f" matching {', '.join(source.include)}" if source.include else ""
         raise InputError(f'source "{source.name}": no file{what} at {", ".join(source.path)}; check the path')
     return [found[name] for name in sorted(found)]
+
+
+def _root_name(path: str) -> str:
+    """The last part of a path before any glob."""
+    whole = [part for part in path.rstrip("/").split("/") if not re.search(r"[*?\[]", part)]
+    return whole[-1] if whole else "."
 
 
 def _list(source: Source, path: str) -> Iterator[Input]:
@@ -140,7 +152,7 @@ def digests(store: Store, inputs: list[Input]) -> list[str]:
         memory = {}
     found, learnt = [], False
     for item in inputs:
-        if "://" in item.url or item.url == item.name:
+        if "://" in item.url or not os.path.exists(item.url):
             found.append(digest_of(["remote", item.url, item.stamp]))
             continue
         known = memory.get(item.url)

@@ -1,0 +1,79 @@
+"""The pool: every document of every source, as a few arrays that selection works on (no text).
+
+Pool order is the order of the parts and of the rows in them. `rank` is the order of preference among
+duplicates: the longest text first, ties by id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate.documents import SourceDocuments
+from curate.errors import CurateError
+from curate.store import Part
+
+
+@dataclass
+class Pool:
+    parts: list[Part]
+    ids: pa.StringArray
+    order: np.ndarray  # int64: pool rows by ascending id, the fixed random order of sizes
+    rank: np.ndarray  # int64: place of each row in the order of preference
+    bytes: np.ndarray  # int64: UTF-8 bytes of text
+    source: np.ndarray  # int32: index into `sources`
+    part: np.ndarray  # int32
+    row: np.ndarray  # int64
+    sources: list[str]
+
+    def __len__(self) -> int:
+        return len(self.bytes)
+
+    def ranges(self) -> Iterator[tuple[int, int]]:
+        """(first row, end) of each part in the pool."""
+        begin = 0
+        for part in self.parts:
+            yield begin, begin + part.rows
+            begin += part.rows
+
+    def find(self, wanted: str) -> list[int]:
+        """Rows whose id begins with `wanted`."""
+        return np.flatnonzero(pc.starts_with(self.ids, wanted).to_numpy(zero_copy_only=False)).tolist()
+
+
+def open_pool(sources: list[SourceDocuments]) -> Pool:
+    """Raises CurateError where two documents share an id (a source's own ids are not unique)."""
+    parts = [part for source in sources for part in source.parts]
+    columns = {"id": [], "bytes": [], "part": [], "row": []}
+    for number, part in enumerate(parts):
+        table = part.table(["id", "text"])
+        columns["id"] += table["id"].chunks
+        columns["bytes"].append(pc.binary_length(table["text"]).to_numpy())
+        columns["part"].append(np.full(part.rows, number, np.int32))
+        columns["row"].append(np.arange(part.rows, dtype=np.int64))
+    ids = pa.chunked_array(columns["id"], pa.string()).combine_chunks()
+    ids = ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids
+    size = np.concatenate(columns["bytes"]).astype(np.int64)
+    order = pc.sort_indices(ids).to_numpy().astype(np.int64)
+    by_id = np.empty_like(order)
+    by_id[order] = np.arange(len(order))
+    _unique(ids, order)
+    rank = np.empty_like(order)
+    rank[np.lexsort((by_id, -size))] = np.arange(len(order))
+    source = np.concatenate([np.full(s.documents, i, np.int32) for i, s in enumerate(sources)])
+    names = [s.source.name for s in sources]
+    return Pool(
+        parts, ids, order, rank, size, source, np.concatenate(columns["part"]), np.concatenate(columns["row"]), names
+    )
+
+
+def _unique(ids: pa.StringArray, order: np.ndarray) -> None:
+    ordered = ids.take(pa.array(order))
+    same = pc.equal(ordered.slice(1), ordered.slice(0, len(ordered) - 1)) if len(ordered) > 1 else pa.array([], pa.bool_())
+    if pc.any(same).as_py():
+        twice = ordered[pc.index(same, True).as_py()].as_py()
+        raise CurateError(f"two documents have the id {twice}: the source's own ids are not unique; leave out `id`")
