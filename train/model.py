@@ -13,12 +13,13 @@ N = B * T rows. Losses are in nats.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from train.knobs import check_knobs, knob_names
 from train.losses import linear_cross_entropy, token_losses
 
 EPSILON = 1e-6
@@ -48,7 +49,7 @@ class ModelConfig:
         _check_positive_integer("hidden", self.hidden)
         if self.width % (2 * self.head_count):
             raise ValueError(
-                f"model.width = {self.width} with model.heads = {self.heads}: every head needs the same, even "
+                f"model.width = {self.width} with model.heads = {self.heads}: heads must have one, even "
                 f"width; make width a multiple of {2 * self.head_count}"
             )
 
@@ -63,14 +64,8 @@ class ModelConfig:
     @classmethod
     def of(cls, knobs: Mapping, **fixed) -> ModelConfig:
         """From plain knobs (JSON, TOML); an unknown knob is an error, not silently a default."""
-        unknown = set(knobs) - {field.name for field in fields(cls)}
-        if unknown:
-            raise ValueError(f"model.{min(unknown)}: no such knob; there are {', '.join(knob_names())}")
+        check_knobs("model", knobs, set(knob_names(cls)) - set(fixed))
         return cls(**{**knobs, **fixed})
-
-
-def knob_names() -> list[str]:
-    return [field.name for field in fields(ModelConfig)]
 
 
 def _check_positive_integer(name: str, value) -> None:
@@ -186,8 +181,8 @@ class Transformer(nn.Module):
 
     def hidden_NC(self, tokens_BT: Tensor) -> Tensor:
         """Normed states ahead of the scoring matrix."""
-        T = tokens_BT.shape[1]
-        if T > self.config.context:
+        length = T = tokens_BT.shape[1]
+        if length > self.config.context:
             raise ValueError(f"a sequence of {T} tokens does not fit model.context = {self.config.context}")
         x_BTC = F.embedding(tokens_BT, self.embedding)
         cos_TD, sin_TD = self.cos_TD[:T], self.sin_TD[:T]

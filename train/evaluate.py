@@ -1,0 +1,96 @@
+"""Loss on whole holdouts: every token of every document is scored exactly once.
+
+The documents stand one after the other in packed order, cut in windows of the context. A token sees what
+stands before it in its window, other documents included, as in training; the first token of a holdout
+sees `<|end|>`. Tokens early in a window see little, so the loss is a little above that of a sliding
+window: the same for every run, at a small part of the cost.
+
+nats per token = sum of nats / tokens; bits per byte = sum of nats / ln 2 / UTF-8 bytes of the text. Both
+sums include the end token of each document.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from train.machine import autocast
+from train.model import Transformer
+from train.packed import Packed
+
+BATCH = 16  # windows at once; part of what makes a loss reproducible to the last bit
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Losses of a holdout; `nats` is the sum over each document's tokens, float64 [documents]."""
+
+    nats: np.ndarray
+    tokens: int
+    bytes: int
+
+    @property
+    def nats_per_token(self) -> float:
+        return float(self.nats.sum()) / self.tokens
+
+    @property
+    def bits_per_byte(self) -> float:
+        return float(self.nats.sum()) / math.log(2) / self.bytes
+
+    def summary(self) -> dict[str, Any]:
+        return {
+            "nats_per_token": self.nats_per_token,
+            "bits_per_byte": self.bits_per_byte,
+            "tokens": self.tokens,
+            "bytes": self.bytes,
+            "documents": len(self.nats),
+        }
+
+
+@torch.no_grad()
+def evaluate(model: Transformer, holdout: Packed, precision: str = "float32") -> Scores:
+    """Score a whole holdout."""
+    check_holdout(holdout)
+    nats = score(model, holdout.tokens, holdout.documents, holdout.end, precision)
+    return Scores(nats, holdout.meta["tokens"], holdout.meta["bytes"])
+
+
+def check_holdout(holdout: Packed) -> None:
+    if not holdout.meta["tokens"] or not holdout.meta["bytes"]:
+        raise ValueError(f"{holdout.path}: the holdout holds no text, so it has no loss; take more documents")
+
+
+@torch.no_grad()
+def score(
+    model: Transformer, tokens: np.ndarray, documents: np.ndarray, end: int, precision: str = "float32"
+) -> np.ndarray:
+    """Nats of each document, float64 [n]."""
+    device = model.embedding.device
+    nats = np.zeros(len(documents) - 1)
+    training = model.training
+    model.eval()
+    for start, rows, columns in _windows(len(tokens), model.config.context):
+        stop = start + rows * columns
+        targets_BT = torch.from_numpy(np.array(tokens[start:stop], np.int64)).view(rows, columns).to(device)
+        before = end if start == 0 else int(tokens[start - 1])
+        inputs_BT = torch.cat((targets_BT.new_tensor([before]), targets_BT.flatten()[:-1])).view(rows, columns)
+        with autocast(device, precision):
+            losses_N = model.token_losses(inputs_BT, targets_BT).flatten().double().cpu().numpy()
+        document = np.searchsorted(documents, np.arange(start, stop), side="right") - 1
+        first, last = document[0], document[-1] + 1
+        nats[first:last] += np.bincount(document - first, losses_N, last - first)
+    model.train(training)
+    return nats
+
+
+def _windows(tokens: int, context: int) -> list[tuple[int, int, int]]:
+    """(first token, rows, columns) of each batch: full windows, then the remainder as one shorter window."""
+    whole = tokens // context
+    batches = [(row * context, min(BATCH, whole - row), context) for row in range(0, whole, BATCH)]
+    if tokens % context:
+        batches.append((whole * context, 1, tokens % context))
+    return batches

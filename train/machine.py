@@ -1,0 +1,71 @@
+"""The machine under a run: device, threads, memory allocator, precision. All switches live here.
+
+A run uses one CPU thread unless told otherwise: for matrices this small, two runs side by side on two
+cores finish much sooner than two runs with two threads one after the other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import resource
+import sys
+
+import torch
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # from malloc.h
+PRECISIONS = ("float32", "bfloat16")
+
+
+def prepare_process(threads: int | None) -> None:
+    """Before the first large allocation of a process: set the threads and keep freed buffers."""
+    _keep_freed_buffers()
+    if threads:
+        torch.set_num_threads(threads)
+
+
+def _keep_freed_buffers() -> None:
+    """Tell glibc to reuse large buffers. By default each is mapped anew, and every page of it faults."""
+    if not sys.platform.startswith("linux"):
+        return
+    with contextlib.suppress(OSError, AttributeError):  # another C library: nothing to tune
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+        if not mallopt(M_MMAP_THRESHOLD, 1 << 30):
+            mallopt(M_MMAP_THRESHOLD, 1 << 25)  # the most that older versions accept
+        mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto`: CUDA, then MPS, then CPU."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"device = {name!r}: must be auto, cpu, cuda or mps") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device = {name!r}: no CUDA device here; use auto")
+    return device
+
+
+def make_deterministic(device: torch.device) -> None:
+    """On one CPU thread every operation is deterministic already; on a GPU ask for it."""
+    if device.type == "cuda":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def autocast(device: torch.device, precision: str):
+    """bfloat16 products where asked for; never by default, as losses are to be compared exactly."""
+    if precision == "float32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, torch.bfloat16)
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Of the GPU where there is one, else the largest resident size of this process so far."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak

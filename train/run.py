@@ -1,0 +1,294 @@
+"""Train one cell: a trunk at constant rate, and a branch with falling rate for every size.
+
+The corpus of a smaller size is the beginning of the larger one. So one trunk walks through the data, and
+for each size a branch leaves it at (1 - cooldown) of the size's steps and ends at the size with rate 0:
+each branch is exactly the run of that size trained alone, at a part of the price.
+
+    directory/SIZE/run.json            the record, written last: a run without it does not exist
+    directory/SIZE/model.safetensors   weights
+    directory/SIZE/metrics.jsonl       training loss, rate and gradient norm along the way
+    directory/SIZE/holdout-NAME.npy    nats of each holdout document, float64
+    directory/trunk.state, branch.state   checkpoints, gone once all sizes are done
+    directory/progress.json            tokens done and to do
+    directory/failed.json              why the last attempt ended, if it did
+
+    python -m train.run CELL.json DIRECTORY
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+
+from train.bpe import encode
+from train.cell import Cell, Ladder
+from train.evaluate import Scores, check_holdout, evaluate, score
+from train.files import digest_of_file, read_json, write_array, write_json, write_whole
+from train.machine import choose_device, peak_memory_bytes, prepare_process
+from train.model import ModelConfig, Transformer
+from train.packed import Packed
+from train.trainer import Diverged, Trainer, load_checkpoint, save_checkpoint
+from train.windows import Windows
+
+CHECKPOINT_SECONDS = 30.0
+PROGRESS_SECONDS = 1.0
+CURVE_POINTS = 500  # lines of metrics.jsonl for the largest size, at most twice as many
+
+Progress = Callable[[int, int], object]  # (tokens done, tokens to do in all)
+
+
+def train_cell(cell: Cell | dict, directory: str | Path, progress: Progress | None = None) -> dict[str, Any]:
+    """Train what is not finished yet; returns {size: run.json of the size}."""
+    cell = cell if isinstance(cell, Cell) else Cell.of(cell)
+    prepare_process(cell.threads)
+    return _CellRun(cell, Path(directory), progress).run()
+
+
+class _CellRun:
+    def __init__(self, cell: Cell, directory: Path, progress: Progress | None) -> None:
+        self.cell, self.directory = cell, directory
+        self.ladder = Ladder(cell, Packed.open(cell.packed))
+        self.ladder.check()
+        self.holdouts = {name: Packed.open(path) for name, path in cell.holdouts.items()}
+        self._check_holdouts()
+        self.reporter = Reporter(directory, self.ladder.work_steps() * cell.batch_tokens, progress)
+        self.saved = time.monotonic()
+
+    def _check_holdouts(self) -> None:
+        ours = self.ladder.packed
+        for name, holdout in self.holdouts.items():
+            check_holdout(holdout)
+            same = holdout.vocabulary == ours.vocabulary and holdout.end == ours.end
+            if not same or holdout.meta["tokenizer_sha256"] != ours.meta["tokenizer_sha256"]:
+                raise ValueError(
+                    f"holdout {name!r}: {holdout.path} was encoded with another tokenizer than {ours.path}; "
+                    f"encode both with one"
+                )
+
+    def run(self) -> dict[str, Any]:
+        runs = {size: self._finished(size) for size in self.cell.sizes}
+        if all(runs.values()):
+            return {str(size): run for size, run in runs.items()}
+        (self.directory / "failed.json").unlink(missing_ok=True)
+        trainer = self._trainer([size for size, run in runs.items() if not run])
+        for size in self.cell.sizes:
+            if not runs[size]:
+                runs[size] = self._size(trainer, size)
+        for name in ("trunk.state", "branch.state"):
+            (self.directory / name).unlink(missing_ok=True)
+        self.reporter.report(self.reporter.total, force=True)
+        return {str(size): run for size, run in runs.items()}
+
+    def _finished(self, size: int) -> dict[str, Any] | None:
+        """The record of a finished size; one that was trained otherwise is an error, never overwritten."""
+        path = self.directory / str(size) / "run.json"
+        if not path.exists():
+            return None
+        run = read_json(path)
+        if run["identity"] != self.ladder.identity(size) or run["holdouts"] != self._holdout_digests():
+            raise ValueError(
+                f"{path}: a run with other data, holdouts or knobs; take another directory or delete it"
+            )
+        return run
+
+    def _holdout_digests(self) -> dict[str, str]:
+        return {name: holdout.meta["sha256"]["tokens.bin"] for name, holdout in self.holdouts.items()}
+
+    def _trainer(self, pending: list[int]) -> Trainer:
+        """At the last checkpoint of the trunk that is of use for the pending sizes."""
+        cell, ladder = self.cell, self.ladder
+        windows = Windows(ladder.packed.tokens, cell.context, cell.batch, ladder.boundaries, cell.seed)
+        record_every = max(1, ladder.steps(cell.sizes[-1]) // CURVE_POINTS)
+        trainer = Trainer(cell, ladder.packed.vocabulary, windows, record_every)
+        state = load_checkpoint(self.directory / "trunk.state", ladder.identity())
+        if state:
+            fresh = trainer.state()
+            trainer.load(state)
+            if trainer.step > ladder.branch_start(pending[0]):
+                trainer.load(fresh)
+        return trainer
+
+    def _size(self, trainer: Trainer, size: int) -> dict[str, Any]:
+        """Walk the trunk to where this size leaves it, train the branch, put the trunk back."""
+        start, steps = self.ladder.branch_start(size), self.ladder.steps(size)
+        trunk_path, branch_path = self.directory / "trunk.state", self.directory / "branch.state"
+        self._walk(trainer, start, None, None, trunk_path, self.ladder.identity(), f"the trunk to {size}")
+        trunk = trainer.state()
+        save_checkpoint(trunk_path, self.ladder.identity(), trunk)
+        branch = load_checkpoint(branch_path, self.ladder.identity(size))
+        if branch:
+            trainer.load(branch)
+        self._walk(trainer, steps, start, steps, branch_path, self.ladder.identity(size), f"size {size}", size)
+        run = self._write_run(trainer, size)
+        branch_path.unlink(missing_ok=True)
+        trainer.load(trunk)
+        return run
+
+    def _walk(
+        self,
+        trainer: Trainer,
+        until: int,
+        decay_start: int | None,
+        steps: int | None,
+        checkpoint: Path,
+        identity: str,
+        what: str,
+        size: int | None = None,
+    ) -> None:
+        """Steps up to `until`, with a checkpoint now and then."""
+        while trainer.step < until:
+            try:
+                trainer.train_step(decay_start, steps)
+            except Diverged as error:
+                write_json(self.directory / "failed.json", _failure(error, what))
+                raise
+            if time.monotonic() - self.saved > CHECKPOINT_SECONDS:
+                save_checkpoint(checkpoint, identity, trainer.state())
+                self.saved = time.monotonic()
+            self.reporter.report(self._steps_done(trainer.step, size) * self.cell.batch_tokens)
+
+    def _steps_done(self, step: int, size: int | None) -> int:
+        """Steps of trunk and branches behind us when at `step` of the trunk, or of the branch of a size."""
+        ladder = self.ladder
+        trunk = step if size is None else ladder.branch_start(size)
+        done = [s for s in self.cell.sizes if ladder.branch_start(s) < trunk or (size and s < size)]
+        branches = sum(ladder.steps(s) - ladder.branch_start(s) for s in done)
+        return trunk + branches + (step - trunk)
+
+    def _write_run(self, trainer: Trainer, size: int) -> dict[str, Any]:
+        """All files of a run, the record last."""
+        folder = self.directory / str(size)
+        scores = {}
+        for name, holdout in self.holdouts.items():
+            scores[name] = evaluate(trainer.model, holdout, self.cell.precision)
+            write_array(folder / f"holdout-{name}.npy", scores[name].nats)
+        weights = {name: p.detach().cpu().contiguous() for name, p in trainer.model.state_dict().items()}
+        write_whole(folder / "model.safetensors", lambda file: file.write(safetensors.torch.save(weights)))
+        lines = "".join(json.dumps(point) + "\n" for point in trainer.curve)
+        write_whole(folder / "metrics.jsonl", lambda file: file.write(lines.encode()))
+        tokenizer = self.ladder.packed.tokenizer_path
+        if tokenizer:
+            content = tokenizer.read_bytes()
+            write_whole(folder / "tokenizer.json", lambda file: file.write(content))
+        run = self._record(trainer, size, scores)
+        run["sha256"] = {"model.safetensors": digest_of_file(folder / "model.safetensors")}
+        write_json(folder / "run.json", run)
+        return run
+
+    def _record(self, trainer: Trainer, size: int, scores: dict[str, Scores]) -> dict[str, Any]:
+        cell, ladder, model = self.cell, self.ladder, trainer.model
+        tokens = ladder.steps(size) * cell.batch_tokens
+        return {
+            "identity": ladder.identity(size),
+            "cell": cell.asdict(),
+            "level": cell.level,
+            "size": size,
+            "seed": cell.seed,
+            "tags": cell.tags,
+            "tokens_trained": tokens,
+            "tokens_unique": ladder.boundaries[cell.sizes.index(size)] * cell.batch_tokens,
+            "steps": ladder.steps(size),
+            "model": vars(model.config),
+            "end": ladder.packed.end,
+            "parameters": model.parameters_total(),
+            "parameters_without_embeddings": model.parameters_without_embeddings(),
+            "flops_per_token": model.flops_per_token(),
+            "flops": model.flops_per_token() * tokens,
+            "losses": {name: result.summary() for name, result in scores.items()},
+            "train_loss": curve_summary(trainer.curve),
+            # As if this size had been trained alone: the trunk up to the branch, and the branch.
+            "seconds": trainer.seconds,
+            "tokens_per_second": tokens / trainer.seconds,
+            "peak_memory_bytes": peak_memory_bytes(trainer.device),
+            "device": str(trainer.device),
+            "threads": torch.get_num_threads(),
+            "versions": {"torch": torch.__version__, "python": platform.python_version()},
+            "packed_sha256": ladder.packed.meta["sha256"],
+            "tokenizer_sha256": ladder.packed.meta["tokenizer_sha256"],
+            "holdouts": self._holdout_digests(),
+        }
+
+
+class Reporter:
+    """Tokens done, for whoever watches: a hook in this process, a small file for others."""
+
+    def __init__(self, directory: Path, total: int, hook: Progress | None) -> None:
+        self.path, self.total, self.hook = directory / "progress.json", total, hook
+        self.written = -PROGRESS_SECONDS
+
+    def report(self, done: int, force: bool = False) -> None:
+        if self.hook:
+            self.hook(done, self.total)
+        if force or time.monotonic() - self.written >= PROGRESS_SECONDS:
+            write_json(self.path, {"tokens_done": done, "tokens_total": self.total}, durable=False)
+            self.written = time.monotonic()
+
+
+def curve_summary(curve: list[dict[str, float]]) -> dict[str, float]:
+    """First, last and lowest recorded training loss; `tail` is the mean over the last tenth of the run."""
+    losses = [point["loss"] for point in curve]
+    if not losses:
+        return {}
+    tail = losses[-max(1, len(losses) // 10) :]
+    return {"first": losses[0], "last": losses[-1], "lowest": min(losses), "tail": sum(tail) / len(tail)}
+
+
+def _failure(error: Diverged, what: str) -> dict[str, Any]:
+    """JSON has no NaN, so the figures are strings."""
+    figures = {name: str(getattr(error, name)) for name in ("rate", "gradient_norm", "loss")}
+    return {"reason": str(error), "while": what, "step": error.step, **figures}
+
+
+def load_run(directory: str | Path, device: str = "auto") -> tuple[Transformer, dict[str, Any]]:
+    """The model of a finished run, and its record."""
+    directory = Path(directory)
+    if not (directory / "run.json").exists():
+        raise FileNotFoundError(f"{directory}: no finished run (run.json is missing); train it first")
+    run = read_json(directory / "run.json")
+    model = Transformer(ModelConfig(**run["model"]))
+    model.load_state_dict(safetensors.torch.load_file(directory / "model.safetensors"))
+    return model.to(choose_device(device)).eval(), run
+
+
+def loss_of(text: str | Packed, directory: str | Path, device: str = "auto") -> dict[str, Any]:
+    """Loss of a finished run on a text or on packed tokens, as in run.json."""
+    model, run = load_run(directory, device)
+    if isinstance(text, Packed):
+        return evaluate(model, text).summary()
+    if not text:
+        raise ValueError("an empty text has no loss")
+    tokenizer = Path(directory) / "tokenizer.json"
+    if not tokenizer.exists():
+        raise FileNotFoundError(f"{tokenizer}: the run has no tokenizer; score packed tokens instead")
+    ids, offsets = encode(tokenizer, [text])
+    return Scores(score(model, ids, offsets, run["end"]), len(ids), len(text.encode())).summary()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m train.run", description="Train one cell.")
+    parser.add_argument("cell", help="JSON file of a cell")
+    parser.add_argument("directory", help="where its runs go")
+    options = parser.parse_args(arguments)
+    try:
+        runs = train_cell(read_json(Path(options.cell)), options.directory)
+    except (ValueError, OSError, Diverged) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    for size, run in runs.items():
+        losses = ", ".join(f"{name} {loss['nats_per_token']:.4f}" for name, loss in run["losses"].items())
+        print(f"{size} tokens: {losses or 'no holdout'} nats per token")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

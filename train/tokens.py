@@ -1,0 +1,6 @@
+"""The door to tokens: learn a tokenizer, encode texts, pack ids on disk."""
+
+from train.bpe import END, encode, load_tokenizer, token_dtype, train_tokenizer
+from train.packed import Packed
+
+__all__ = ["END", "Packed", "encode", "load_tokenizer", "token_dtype", "train_tokenizer"]

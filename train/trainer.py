@@ -1,0 +1,153 @@
+"""Weights, optimizer and the step: what a trunk or a branch is while it trains, and its checkpoints.
+
+A checkpoint holds everything the next step depends on, so that a killed run continues bit for bit: the
+order of the data is a pure function of the step, and the model draws no random numbers after its start.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from train.cell import Cell
+from train.files import write_whole
+from train.machine import autocast, choose_device, make_deterministic
+from train.model import Transformer
+from train.optimizer import OptimizerConfig, clip_gradients, make_optimizers, rate_factor, set_rate
+from train.windows import Windows
+
+SMOOTHING = 0.95  # of the running training loss
+SPIKE = 0.25  # of ln V: a running loss this far above its best has diverged
+
+
+class Diverged(RuntimeError):
+    """The loss is no longer a number, or has left its best value for good."""
+
+    def __init__(self, step: int, rate: float, gradient_norm: float, loss: float) -> None:
+        super().__init__(
+            f"diverged at step {step}: loss {loss:.4g}, gradient norm {gradient_norm:.4g}, "
+            f"rate {rate:.3g}; lower optimizer.rate or raise optimizer.warmup_steps"
+        )
+        self.step, self.rate, self.gradient_norm, self.loss = step, rate, gradient_norm, loss
+
+    def __reduce__(self):  # so that it travels whole between processes
+        return Diverged, (self.step, self.rate, self.gradient_norm, self.loss)
+
+
+class Trainer:
+    """A model in training, at a step. `step`, weights, optimizer and curve are its whole state."""
+
+    def __init__(self, cell: Cell, vocabulary: int, windows: Windows, record_every: int = 1) -> None:
+        self.cell, self.windows, self.record_every = cell, windows, record_every
+        self.config = OptimizerConfig.of(cell.optimizer)
+        self.device = choose_device(cell.device)
+        make_deterministic(self.device)
+        self.model = new_model(cell, vocabulary).to(self.device)
+        self.loss_function = torch.compile(self.model) if cell.compile else self.model
+        self.optimizers = make_optimizers(self.model, self.config)
+        self.step = 0
+        self.seconds = 0.0  # spent on steps, across all processes that worked on this
+        self.smoothed, self.best = math.log(vocabulary), math.log(vocabulary)
+        self.tolerance = SPIKE * math.log(vocabulary)
+        self.curve: list[dict[str, float]] = []
+        self._since_record: list[float] = []
+
+    def train_step(self, decay_start: int | None = None, steps: int | None = None) -> float:
+        """One step; returns its loss in nats. With `decay_start` it is a step of a branch."""
+        began = time.perf_counter()
+        rate = set_rate(
+            self.optimizers, rate_factor(self.step, self.config.warmup_steps, decay_start, steps)
+        )
+        tokens_BT, targets_BT = self.windows(self.step)
+        with autocast(self.device, self.cell.precision):
+            loss = self.loss_function(tokens_BT.to(self.device), targets_BT.to(self.device))
+        loss.backward()
+        norm = clip_gradients(self.model, self.config.clip)
+        loss_nats, gradient_norm = loss.item(), norm.item()
+        self._check(loss_nats, rate, gradient_norm)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        self.seconds += time.perf_counter() - began
+        self._record(loss_nats, rate, gradient_norm)
+        return loss_nats
+
+    def _check(self, loss: float, rate: float, gradient_norm: float) -> None:
+        self.smoothed = SMOOTHING * self.smoothed + (1 - SMOOTHING) * loss
+        finite = math.isfinite(loss) and math.isfinite(gradient_norm)
+        if not finite or self.smoothed > self.best + self.tolerance:
+            raise Diverged(self.step, rate, gradient_norm, loss)
+        self.best = min(self.best, self.smoothed)
+
+    def _record(self, loss: float, rate: float, gradient_norm: float) -> None:
+        self._since_record.append(loss)
+        if self.step % self.record_every:
+            return
+        mean = sum(self._since_record) / len(self._since_record)
+        self._since_record = []
+        self.curve.append(
+            {
+                "step": self.step,
+                "tokens": self.step * self.cell.batch_tokens,
+                "loss": mean,
+                "rate": rate,
+                "gradient_norm": gradient_norm,
+                "seconds": round(self.seconds, 3),
+            }
+        )
+
+    def state(self) -> dict[str, Any]:
+        """A copy that later steps do not touch."""
+        buffer = io.BytesIO()
+        torch.save(self._live_state(), buffer)
+        return {"bytes": buffer.getvalue()}
+
+    def _live_state(self) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "plain": {
+                "step": self.step,
+                "seconds": self.seconds,
+                "smoothed": self.smoothed,
+                "best": self.best,
+                "curve": list(self.curve),
+                "since_record": list(self._since_record),
+            },
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        live = torch.load(io.BytesIO(state["bytes"]), map_location=self.device, weights_only=True)
+        self.model.load_state_dict(live["model"])
+        for optimizer, saved in zip(self.optimizers, live["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        plain = live["plain"]
+        self.step, self.seconds = plain["step"], plain["seconds"]
+        self.smoothed, self.best = plain["smoothed"], plain["best"]
+        self.curve, self._since_record = list(plain["curve"]), list(plain["since_record"])
+
+
+def new_model(cell: Cell, vocabulary: int) -> Transformer:
+    """Weights drawn on the CPU from the cell's seed: the same start on every device."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(cell.seed)
+        return Transformer(cell.model_config(vocabulary))
+
+
+def save_checkpoint(path: Path, identity: str, state: dict[str, Any]) -> None:
+    content = identity.encode() + b"\n" + state["bytes"]
+    write_whole(path, lambda file: file.write(content))
+
+
+def load_checkpoint(path: Path, identity: str) -> dict[str, Any] | None:
+    """The state, or None where there is none of this very run."""
+    if not path.exists():
+        return None
+    found, _, content = path.read_bytes().partition(b"\n")
+    return {"bytes": content} if found.decode("ascii", "replace") == identity else None

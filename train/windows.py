@@ -1,0 +1,56 @@
+"""Which tokens a step sees: a pure function of (seed, step).
+
+The packed tokens are cut in windows of `context` tokens, in order; a window's targets are its tokens
+shifted by one, so its last target is the first token of the next. A ladder's sizes cut the windows in
+segments; within a segment the windows are shuffled, so that at every size exactly the corpus of that
+size has been seen, once. With several epochs each has an order of its own.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Windows:
+    """Batches of a ladder. `boundaries`: steps at which the sizes end, ascending; the last ends an epoch."""
+
+    def __init__(self, tokens: np.ndarray, context: int, batch: int, boundaries: list[int], seed: int) -> None:
+        self.tokens, self.context, self.batch, self.seed = tokens, context, batch, seed
+        self.edges = [0, *boundaries]
+        self._key: tuple[int, int] | None = None
+        self._order = np.zeros(0, np.int64)
+
+    def indices(self, step: int) -> np.ndarray:
+        """Window numbers of a step, int64 [batch]."""
+        epoch, step = divmod(step, self.edges[-1])
+        segment = int(np.searchsorted(self.edges, step, side="right")) - 1
+        first, last = self.edges[segment], self.edges[segment + 1]
+        if self._key != (epoch, segment):
+            self._order = shuffled(first * self.batch, last * self.batch, self.seed, epoch)
+            self._key = (epoch, segment)
+        return self._order[(step - first) * self.batch : (step - first + 1) * self.batch]
+
+    def __call__(self, step: int) -> tuple[Tensor, Tensor]:
+        """(tokens_BT, targets_BT), int64."""
+        starts = self.indices(step) * self.context
+        rows = np.stack([self.tokens[start : start + self.context + 1] for start in starts]).astype(np.int64)
+        rows_BT1 = torch.from_numpy(rows)
+        return rows_BT1[:, :-1], rows_BT1[:, 1:]
+
+
+def shuffled(first: int, last: int, seed: int, epoch: int) -> np.ndarray:
+    """The numbers first..last-1 in the order of a hash of (seed, epoch, number): the same in every version
+    of every library, and on every machine."""
+    numbers = np.arange(first, last, dtype=np.uint64)
+    salt = mixed(np.uint64([seed % (1 << 64)])) ^ mixed(np.uint64([epoch + (1 << 32)]))
+    return first + np.argsort(mixed(mixed(numbers) ^ salt), kind="stable")
+
+
+def mixed(x: np.ndarray) -> np.ndarray:
+    """The finaliser of splitmix64: every output bit depends on every input bit. Wraps around at 2^64."""
+    x = x + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
