@@ -1,0 +1,224 @@
+"""Corpora: level x size, immutable Arrow data sets that `datasets.load_from_disk` opens and memory-maps.
+
+The documents of a level in ascending order of id are one fixed random order; a corpus of N tokens is the
+shortest beginning of it that holds N. So sizes nest. Their text is written once: files are cut where a
+size ends, and a smaller corpus is made of hard links to the first files of the larger one.
+
+    corpora/LEVEL-SIZE-KEY/
+      data-00000.arrow ...    documents: id, text, source, place, the sources' columns, tokens (their number)
+      state.json, dataset_info.json    what `datasets` reads
+      corpus.json             level, size, counts, digests: written last
+      README.md               the data set's card
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from curate.engine import Engine, map_parts
+from curate.manifest import Manifest
+from curate.pool import Pool
+from curate.progress import Progress
+from curate.quantities import short_bytes, short_count
+from curate.store import Part, Store, atomic, digest_of, read_json, write_json
+from curate.tokenization import Tokens
+
+VERSION = 1
+STAGE = "corpora"
+SHARDS = "shards"
+SHARD_BYTES = 256_000_000
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A file of consecutive documents of a level: which rows of which parts, and their numbers of tokens."""
+
+    store: Store
+    documents: list[Part]
+    part: np.ndarray
+    row: np.ndarray
+    tokens: np.ndarray
+    key: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Corpus:
+    level: str
+    size: int  # tokens asked for
+    documents: int
+    tokens: int  # tokens it holds: at least `size`
+    bytes: int
+    digest: str  # over the digests of its files
+    path: Path
+
+    @property
+    def label(self) -> str:
+        return short_count(self.size)
+
+    def as_json(self) -> dict:
+        return {
+            "level": self.level, "size": self.label, "budget": self.size, "documents": self.documents,
+            "tokens": self.tokens, "bytes": self.bytes, "digest": self.digest,
+        }  # fmt: skip
+
+
+@dataclass
+class Cut:
+    """A level's documents in order, and where each size ends in them."""
+
+    rows: np.ndarray
+    ends: dict[int, int]  # size -> number of documents
+    missing: list[int]  # sizes that the level is too small for
+
+
+def cut(pool: Pool, tokens: Tokens, usable: np.ndarray, sizes: tuple[int, ...]) -> Cut:
+    """`usable` bool [documents]: kept by the level and not held out."""
+    rows = pool.order[usable[pool.order]]
+    encoded = tokens.count[rows] > 0
+    rows = rows[: len(rows) if encoded.all() else int(np.argmin(encoded))]
+    total = np.cumsum(tokens.count[rows])
+    ends = {size: int(np.searchsorted(total, size)) + 1 for size in sizes if len(total) and total[-1] >= size}
+    return Cut(rows, ends, [size for size in sizes if size not in ends])
+
+
+def build_corpora(
+    store: Store, manifest: Manifest, pool: Pool, tokens: Tokens, cuts: dict[str, Cut], engine: Engine
+) -> list[Corpus]:
+    """Every level x size that has enough text. What is in the store already is not written again."""
+    plan = {name: list(_shards(store, pool, tokens, cut)) for name, cut in cuts.items()}
+    shards = {s.key: s for level in plan.values() for s, _ in level}
+    todo = [s for s in shards.values() if store.receipt(SHARDS, s.key) is None]
+    with Progress("corpora", sum(s.bytes for s in todo), "B") as progress:
+        map_parts(engine, write_shard, todo, done=progress.add)
+    corpora = []
+    for name, cut in cuts.items():
+        for size, end in cut.ends.items():
+            parts = [_shard_part(store, s) for s, last in plan[name] if last <= end]
+            corpora.append(_assemble(store, manifest, pool, tokens, name, size, cut.rows[:end], parts))
+    return corpora
+
+
+def _shards(store: Store, pool: Pool, tokens: Tokens, cut: Cut) -> Iterator[tuple[Shard, int]]:
+    """(shard, number of the level's documents up to its end): no shard crosses the end of a size."""
+    parts_digest = digest_of([p.digest for p in pool.parts])
+    begin = 0
+    for end in sorted(set(cut.ends.values())):
+        while begin < end:
+            total = np.cumsum(pool.bytes[cut.rows[begin:end]])
+            stop = begin + max(1, int(np.searchsorted(total, SHARD_BYTES, "right")))
+            rows = cut.rows[begin:stop]
+            ids = pool.ids.take(pa.array(rows)).to_pylist()
+            key = digest_of([SHARDS, VERSION, parts_digest, tokens.sha256, ids])
+            place = (pool.part[rows], pool.row[rows], tokens.count[rows])
+            yield Shard(store, pool.parts, *place, key, int(pool.bytes[rows].sum())), stop
+            begin = stop
+
+
+def write_shard(shard: Shard) -> int:
+    """Gather the documents in order and write them in the stream format. Returns their bytes of text."""
+    tables, places = [], []
+    for number in np.unique(shard.part):
+        here = np.flatnonzero(shard.part == number)
+        tables.append(shard.documents[number].table().take(pa.array(shard.row[here])))
+        places.append(here)
+    table = pa.concat_tables(tables, promote_options="permissive")
+    table = table.take(pa.array(np.argsort(np.concatenate(places), kind="stable")))
+    table = table.append_column("tokens", pa.array(shard.tokens)).combine_chunks()
+    part = shard.store.write_part(SHARDS, f"{shard.key}.arrow", table, stream=True)
+    shard.store.finish(SHARDS, shard.key, [part])
+    return shard.bytes
+
+
+def _shard_part(store: Store, shard: Shard) -> Part:
+    receipt = store.receipt(SHARDS, shard.key)
+    assert receipt is not None, "every shard has just been written"
+    return store.parts(SHARDS, receipt)[0]
+
+
+def _assemble(store, manifest, pool, tokens, level: str, size: int, rows: np.ndarray, parts: list[Part]) -> Corpus:
+    digest = digest_of([p.digest for p in parts])
+    path = store.folder(STAGE) / f"{level}-{short_count(size)}-{digest[:12]}"
+    corpus = Corpus(
+        level, size, len(rows), int(tokens.count[rows].sum()), int(pool.bytes[rows].sum()), digest, path
+    )
+    if not (path / "corpus.json").exists():
+        with atomic(path) as temporary:
+            temporary.mkdir()
+            _fill(temporary, manifest, pool, rows, parts, corpus, tokens)
+    return corpus
+
+
+def _fill(folder: Path, manifest, pool, rows, parts: list[Part], corpus: Corpus, tokens: Tokens) -> None:
+    names = [f"data-{i:05d}.arrow" for i in range(len(parts))]
+    for name, part in zip(names, parts, strict=True):
+        _link(part.path, folder / name)
+    with pa.OSFile(parts[0].path) as file, pa.ipc.open_stream(file) as reader:
+        schema = reader.schema
+    _describe(folder, names, schema, corpus)
+    by_source = np.bincount(pool.source[rows], minlength=len(pool.sources))
+    (folder / "README.md").write_text(_card(manifest, pool, by_source, corpus), encoding="utf-8")
+    files = [{"name": n, "sha256": p.digest, "rows": p.rows} for n, p in zip(names, parts, strict=True)]
+    facts = {"manifest": manifest.name, "tokenizer_sha256": tokens.sha256, "files": files}
+    write_json(folder / "corpus.json", corpus.as_json() | facts)
+
+
+def _link(existing: str, new: Path) -> None:
+    try:
+        os.link(existing, new)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(existing, new)
+
+
+def _describe(folder: Path, names: list[str], schema: pa.Schema, corpus: Corpus) -> None:
+    """The two files by which `datasets` knows a data set that was saved to disk."""
+    from datasets import DatasetInfo, Features
+
+    DatasetInfo(features=Features.from_arrow_schema(schema)).write_to_directory(str(folder))
+    state = {
+        "_data_files": [{"filename": name} for name in names], "_fingerprint": corpus.digest[:16],
+        "_format_columns": None, "_format_kwargs": {}, "_format_type": None, "_output_all_columns": False,
+        "_split": None,
+    }  # fmt: skip
+    write_json(folder / "state.json", state)
+
+
+def _card(manifest: Manifest, pool: Pool, by_source: np.ndarray, corpus: Corpus) -> str:
+    level = manifest.level(corpus.level)
+    rules = "\n".join(f"- `{rule.name}`: {rule.bound.text()}" for _, rule in manifest.rules_of(level)) or "- none"
+    sources = "\n".join(
+        f"| {name} | {count:,} | {next(s.license for s in manifest.sources if s.name == name)} |"
+        for name, count in zip(pool.sources, by_source, strict=True)
+    )
+    return f"""---
+pretty_name: {manifest.name} {corpus.level} {corpus.label}
+---
+# {manifest.name}: level `{corpus.level}`, {corpus.label} tokens
+
+{corpus.documents:,} documents, {corpus.tokens:,} tokens, {short_bytes(corpus.bytes)} of UTF-8 text.
+Digest `{corpus.digest}`; made by `curate build` from the manifest below.
+
+| source | documents | licence |
+|---|---:|---|
+{sources}
+
+Rules that every document passed:
+
+{rules}
+
+```toml
+{manifest.text.strip()}
+```
+"""
+
+
+def open_corpus(path: Path) -> dict:
+    """The record of a corpus directory."""
+    return read_json(path / "corpus.json")

@@ -1,0 +1,94 @@
+"""The grid: all runs of a manifest. Any knob whose value is a list is an axis; seeds are paired.
+
+Light to import: whoever only checks a grid loads neither torch nor the trainer.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from train.knobs import check_knobs
+
+TRIES = 2  # a failed cell is tried once more: machines fail, and a cell continues from its checkpoint
+
+# The knobs of a manifest's grid, and what each is called in a cell. A test holds them to its dataclasses.
+RUN_KNOBS = ("context", "batch", "cooldown", "epochs", "device", "threads", "precision", "compile")
+MODEL_KNOBS = ("depth", "width", "heads", "hidden", "tied", "rotary_base")
+OPTIMIZER_KNOBS = ("name", "rate", "beta1", "beta2", "weight_decay", "warmup_steps", "clip")
+
+
+def expand(grid: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every setting of the grid: the product of all axes and the seeds 0 .. seeds - 1.
+
+    Raises ValueError naming the knob: `model.widht: did you mean width?`.
+    """
+    check_knobs("", grid, ("seeds", "model", "optimizer", *RUN_KNOBS))
+    seeds = grid.get("seeds", 1)
+    if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1:
+        raise ValueError(f"seeds = {seeds!r}: must be a whole number of at least 1")
+    axes: list[tuple[tuple[str, ...], list]] = [(("seed",), list(range(seeds)))]
+    for name, known in (("model", MODEL_KNOBS), ("optimizer", OPTIMIZER_KNOBS)):
+        table = grid.get(name, {})
+        if not isinstance(table, Mapping):
+            raise ValueError(f"{name} = {table!r}: must be a table, such as {{ {known[0]} = ... }}")
+        check_knobs(name, table, known)
+        axes += [((name, knob), _values(f"{name}.{knob}", value)) for knob, value in table.items()]
+    axes += [((knob,), _values(knob, grid[knob])) for knob in RUN_KNOBS if knob in grid]
+    return [_nested(zip((path for path, _ in axes), values, strict=True))
+            for values in itertools.product(*(values for _, values in axes))]  # fmt: skip
+
+
+def _values(name: str, value: Any) -> list:
+    values = value if isinstance(value, list) else [value]
+    if not values:
+        raise ValueError(f"{name} = []: an axis needs at least one value")
+    for one in values:
+        if isinstance(one, dict | list):
+            raise ValueError(f"{name} = {one!r}: must be a number, a word or true/false, or a list of them")
+    return values
+
+
+def _nested(pairs: Iterable[tuple[tuple[str, ...], Any]]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for path, value in pairs:
+        table = tree
+        for name in path[:-1]:
+            table = table.setdefault(name, {})
+        table[path[-1]] = value
+    return tree
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A cell that has ended: its runs by size, or why it has none."""
+
+    directory: str
+    runs: dict[str, Any] | None
+    reason: str | None = None
+
+
+def run_grid(cells: list[tuple[dict, Path]], map: Callable[..., Iterator[Outcome]]) -> Iterator[Outcome]:
+    """Train (cell, directory) pairs through `map(function, items)`, which yields results as cells end.
+
+    A cell that fails is tried once more, then reported by name and reason; the others go on.
+    """
+    yield from map(train_or_tell, [(cell, str(directory)) for cell, directory in cells])
+
+
+def train_or_tell(item: tuple[dict, str]) -> Outcome:
+    """Train one cell; a failure is an outcome, not an exception that would end the others."""
+    from train.run import train_cell
+
+    cell, directory = item
+    for last in range(TRIES):
+        try:
+            return Outcome(directory, train_cell(cell, directory))
+        except Exception as error:  # whatever ended the cell, the grid goes on and names it
+            reason = f"{type(error).__name__}: {error}"
+            if isinstance(error, ValueError):  # bad input fails again in the same way
+                break
+    return Outcome(directory, None, reason)
