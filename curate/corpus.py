@@ -1,5 +1,8 @@
 """Corpora: level x size, immutable Arrow data sets that `datasets.load_from_disk` opens and memory-maps.
 
+The digest of a corpus is of its content (ids, texts, sources in order), not of its files: another cut in
+files or another version of Arrow does not change it.
+
 The documents of a level in ascending order of id are one fixed random order; a corpus of N tokens is the
 shortest beginning of it that holds N. So sizes nest. Their text is written once: files are cut where a
 size ends, and a smaller corpus is made of hard links to the first files of the larger one.
@@ -13,6 +16,7 @@ size ends, and a smaller corpus is made of hard links to the first files of the 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -56,7 +60,7 @@ class Corpus:
     documents: int
     tokens: int  # tokens it holds: at least `size`
     bytes: int
-    digest: str  # over the digests of its files
+    digest: str  # of its content, see content_digest
     path: Path
 
     @property
@@ -108,7 +112,7 @@ def build_corpora(
 
 def _shards(store: Store, pool: Pool, tokens: Tokens, cut: Cut) -> Iterator[tuple[Shard, int]]:
     """(shard, number of the level's documents up to its end): no shard crosses the end of a size."""
-    parts_digest = digest_of([p.digest for p in pool.parts])
+    parts_digest = pool.digest
     begin = 0
     for end in sorted(set(cut.ends.values())):
         while begin < end:
@@ -144,30 +148,50 @@ def _shard_part(store: Store, shard: Shard) -> Part:
 
 
 def _assemble(store, manifest, pool, tokens, level: str, size: int, rows: np.ndarray, parts: list[Part]) -> Corpus:
-    digest = digest_of([p.digest for p in parts])
-    path = store.folder(STAGE) / f"{level}-{short_count(size)}-{digest[:12]}"
-    corpus = Corpus(
-        level, size, len(rows), int(tokens.count[rows].sum()), int(pool.bytes[rows].sum()), digest, path
-    )
+    label = short_count(size)
+    key = digest_of([VERSION, level, size, tokens.sha256, [p.digest for p in parts]])
+    path = store.folder(STAGE) / f"{level}-{label}-{key[:12]}"
     if not (path / "corpus.json").exists():
         with atomic(path) as temporary:
             temporary.mkdir()
-            _fill(temporary, manifest, pool, rows, parts, corpus, tokens)
-    return corpus
+            _fill(temporary, manifest, pool, tokens, level, size, rows, parts)
+    return open_corpus(path)
 
 
-def _fill(folder: Path, manifest, pool, rows, parts: list[Part], corpus: Corpus, tokens: Tokens) -> None:
+def _fill(folder: Path, manifest, pool, tokens, level, size, rows, parts: list[Part]) -> None:
     names = [f"data-{i:05d}.arrow" for i in range(len(parts))]
     for name, part in zip(names, parts, strict=True):
         _link(part.path, folder / name)
-    with pa.OSFile(parts[0].path) as file, pa.ipc.open_stream(file) as reader:
-        schema = reader.schema
+    digest, schema = content_digest([folder / name for name in names])
+    corpus = Corpus(
+        level, size, len(rows), int(tokens.count[rows].sum()), int(pool.bytes[rows].sum()), digest, folder
+    )
     _describe(folder, names, schema, corpus)
     by_source = np.bincount(pool.source[rows], minlength=len(pool.sources))
     (folder / "README.md").write_text(_card(manifest, pool, by_source, corpus), encoding="utf-8")
     files = [{"name": n, "sha256": p.digest, "rows": p.rows} for n, p in zip(names, parts, strict=True)]
     facts = {"manifest": manifest.name, "tokenizer_sha256": tokens.sha256, "files": files}
     write_json(folder / "corpus.json", corpus.as_json() | facts)
+
+
+def content_digest(files: list[Path]) -> tuple[str, pa.Schema]:
+    """sha256 over three streams, the lengths and bytes of ids, texts and sources, however they are cut in files."""
+    streams = {name: (hashlib.sha256(), hashlib.sha256()) for name in ("id", "text", "source")}
+    for path in files:
+        with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as reader:
+            schema = reader.schema
+            for batch in reader:
+                for name, (lengths, values) in streams.items():
+                    offsets, data = _utf8(batch.column(name))
+                    lengths.update(np.diff(offsets))
+                    values.update(data[offsets[0] : offsets[-1]])
+    return digest_of([[a.hexdigest(), b.hexdigest()] for a, b in streams.values()]), schema
+
+
+def _utf8(column: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    from filters.arrow import utf8
+
+    return utf8(column)
 
 
 def _link(existing: str, new: Path) -> None:
@@ -219,6 +243,7 @@ Rules that every document passed:
 """
 
 
-def open_corpus(path: Path) -> dict:
-    """The record of a corpus directory."""
-    return read_json(path / "corpus.json")
+def open_corpus(path: Path) -> Corpus:
+    """The corpus in a directory, from its record."""
+    r = read_json(path / "corpus.json")
+    return Corpus(r["level"], r["budget"], r["documents"], r["tokens"], r["bytes"], r["digest"], path)

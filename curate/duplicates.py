@@ -43,7 +43,7 @@ class Batch:
 def find_duplicates(store: Store, pool: Pool, signals: Signals, near: dict, engine: Engine) -> list[Part]:
     """A table of duplicate signals for each part of the pool: computed once for a pool and its parameters."""
     fingerprints = signals.families["fingerprints"]
-    key = digest_of([STAGE, VERSION, near, [p.digest for p in pool.parts], [p.digest for p in fingerprints]])
+    key = digest_of([STAGE, VERSION, near, pool.digest, [p.digest for p in fingerprints]])
     receipt = store.receipt(STAGE, key)
     if receipt is None:
         first = _first_of_equal_texts(pool, signals)

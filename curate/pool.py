@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from curate.documents import SourceDocuments
 from curate.errors import CurateError
-from curate.store import Part
+from curate.store import Part, digest_of
 
 
 @dataclass
@@ -29,6 +29,11 @@ class Pool:
     part: np.ndarray  # int32
     row: np.ndarray  # int64
     sources: list[str]
+
+    @property
+    def digest(self) -> str:
+        """Of all documents, in pool order."""
+        return digest_of([part.digest for part in self.parts])
 
     def __len__(self) -> int:
         return len(self.bytes)

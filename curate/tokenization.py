@@ -76,7 +76,7 @@ def make_tokenizer(store: Store, manifest: Manifest, pool: Pool, usable: np.ndar
     rows = pool.order[usable[pool.order]]
     rows = rows[: int(np.searchsorted(np.cumsum(pool.bytes[rows]), spec.bytes)) + 1]
     ids = pool.ids.take(pa.array(rows)).to_pylist()
-    key = digest_of(["tokenizer", VERSION, spec.vocabulary, ids, [p.digest for p in pool.parts]])
+    key = digest_of(["tokenizer", VERSION, spec.vocabulary, ids, pool.digest])
     path = store.folder("tokenizers") / key / "tokenizer.json"
     receipt = store.receipt("tokenizers", key)
     if receipt is None:
@@ -125,7 +125,7 @@ def _encode(store: Store, pool: Pool, tokens: Tokens, rows: np.ndarray, engine: 
         return
     cuts = np.flatnonzero(np.diff(np.cumsum(pool.bytes[rows]) // CHUNK_BYTES)) + 1
     pieces = np.split(rows, cuts)
-    parts_digest = digest_of([p.digest for p in pool.parts])
+    parts_digest = pool.digest
     chunks = []
     for piece in pieces:
         ids = pool.ids.take(pa.array(piece)).to_pylist()

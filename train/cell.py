@@ -13,14 +13,13 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
+from train import VERSION
 from train.files import digest_of_json
 from train.knobs import check_knobs, knob_names
 from train.machine import PRECISIONS
 from train.model import ModelConfig
 from train.optimizer import OptimizerConfig
 from train.packed import Packed
-
-VERSION = 1  # raise it when a change of this package changes the weights a cell gives
 
 
 @dataclass(frozen=True)

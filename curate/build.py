@@ -1,0 +1,130 @@
+"""The order of steps from sources to corpora and their lock.
+
+`Built` holds what each step gave, so that training, the report and `explain` go on from there. Every
+step looks into the store first: building what is built already takes as long as looking.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from curate.annotate import Signals, annotate
+from curate.corpus import Corpus, build_corpora, cut
+from curate.documents import SourceDocuments, read_sources
+from curate.duplicates import find_duplicates
+from curate.engine import Engine
+from curate.holdout import Holdouts, hold_out
+from curate.lock import write_lock
+from curate.manifest import Manifest
+from curate.pool import Pool, open_pool
+from curate.progress import say
+from curate.quantities import short_count
+from curate.selection import Judged, Values, funnel, judge, ledger, warnings
+from curate.store import Store, digest_of
+from curate.tokenization import Tokens, make_tokenizer, tokenize
+
+
+@dataclass
+class Annotated:
+    """Documents with their signals, judged by every level."""
+
+    manifest: Manifest
+    store: Store
+    engine: Engine
+    sources: list[SourceDocuments]
+    pool: Pool
+    signals: Signals
+    values: Values
+    judged: dict[str, Judged]
+
+
+@dataclass
+class Built:
+    annotated: Annotated
+    holdouts: Holdouts
+    tokens: Tokens
+    corpora: list[Corpus]
+    lock: dict
+
+
+def annotate_all(store: Store, manifest: Manifest, engine: Engine) -> Annotated:
+    """Sources to documents, signals and verdicts."""
+    sources = read_sources(store, manifest, engine)
+    pool = open_pool(sources)
+    signals = annotate(store, manifest, pool.parts, engine)
+    near = manifest.near_duplicates
+    duplicates = find_duplicates(store, pool, signals, near, engine) if near else None
+    values = Values(pool, signals, duplicates)
+    return Annotated(manifest, store, engine, sources, pool, signals, values, judge(manifest, pool, values))
+
+
+def build(store: Store, manifest: Manifest, engine: Engine) -> Built:
+    """Sources to corpora; writes the lock beside the manifest."""
+    a = annotate_all(store, manifest, engine)
+    holdouts = hold_out(manifest, a.pool, a.judged, a.values.clusters(), a.signals)
+    usable = {name: judged.kept & ~holdouts.held for name, judged in a.judged.items()}
+    tokenizer = make_tokenizer(store, manifest, a.pool, usable[manifest.tokenizer.train_on or a.pool.sources[0]])
+    tokens = tokenize(
+        store, a.pool, tokenizer, usable, max(manifest.sizes), list(holdouts.rows.values()), engine
+    )
+    cuts = {name: cut(a.pool, tokens, mask, manifest.sizes) for name, mask in usable.items()}
+    corpora = build_corpora(store, manifest, a.pool, tokens, cuts, engine)
+    told = [
+        f'level "{name}" has too little text for {", ".join(map(short_count, c.missing))} tokens'
+        for name, c in cuts.items()
+        if c.missing
+    ]
+    lock = write_lock(manifest.lock_path, _facts(a, holdouts, tokens, corpora, told))
+    for warning in lock["warnings"]:
+        say(f"warning: {warning}")
+    return Built(a, holdouts, tokens, corpora, lock)
+
+
+def _facts(a: Annotated, holdouts: Holdouts, tokens: Tokens, corpora: list[Corpus], told: list[str]) -> dict:
+    levels = [funnel(judged, a.pool, a.values) for judged in a.judged.values()]
+    manifest = a.manifest
+    return {
+        "name": manifest.name,
+        "manifest": {"path": manifest.path.name, "sha256": manifest.digest, "text": manifest.text},
+        "sources": {s.source.name: s.as_json() for s in a.sources},
+        "models": a.signals.models,
+        "signals": a.signals.versions,
+        "profiles": manifest.profiles,
+        "near_duplicates": manifest.near_duplicates,
+        "levels": levels,
+        "ledger": {name: _ledger(judged, a) for name, judged in a.judged.items()},
+        "holdouts": {name: _holdout(a.pool, holdouts, tokens, name) for name in holdouts.rows},
+        "held_out": {"documents": int(holdouts.held.sum()), "similar_to_a_holdout": holdouts.similar},
+        "tokenizer": {
+            "vocabulary": manifest.tokenizer.vocabulary,
+            "trained_on": manifest.tokenizer.path or manifest.tokenizer.train_on,
+            "sha256": tokens.sha256,
+        },
+        "corpora": [corpus.as_json() for corpus in corpora],
+        "warnings": told + warnings(levels, len(a.pool)),
+    }
+
+
+def _ledger(judged: Judged, a: Annotated) -> dict:
+    """The conservation law, from rows read to documents kept."""
+    table = ledger(judged, a.pool)
+    for source in a.sources:
+        row = table[source.source.name]
+        row["failed"] = sum(entry["count"] for entry in source.failed.values())
+        row["in"] += row["failed"]
+        assert row["in"] == row["kept"] + row["failed"] + sum(row["dropped"].values())
+    return table
+
+
+def _holdout(pool: Pool, holdouts: Holdouts, tokens: Tokens, name: str) -> dict:
+    rows = holdouts.rows[name]
+    return {
+        "level": name,
+        "documents": len(rows),
+        "clusters": holdouts.clusters[name],
+        "tokens": int(tokens.count[rows].sum()),
+        "bytes": int(pool.bytes[rows].sum()),
+        "digest": digest_of(pool.ids.take(np.asarray(rows)).to_pylist()),
+    }

@@ -1,0 +1,86 @@
+"""Documents to read: what each rule dropped, just outside its bound and far from it, and what was kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from curate.build import Built
+from curate.duplicates import gather
+from curate.manifest import DUPLICATE
+from curate.selection import Judged
+
+EXCERPT = 700  # characters of a document that are shown
+OF_EACH = 2
+
+
+def examples(built: Built) -> tuple[dict[str, Any], list[dict]]:
+    """({level: {rule: {"dropped": [...]}, "kept": [...]}}, pairs of near-duplicates); the same every time."""
+    a = built.annotated
+    levels: dict[str, Any] = {}
+    for name, judged in a.judged.items():
+        own = len(judged.rules) - len(judged.level.rules)
+        shown: dict[str, Any] = {}
+        for number in range(own, len(judged.rules)):
+            shown[judged.rules[number][1].name] = {"dropped": _dropped(built, judged, number)}
+        kept = a.pool.order[judged.kept[a.pool.order]][: 2 * OF_EACH]
+        shown["kept"] = [_shown(built, int(row), {}) for row in kept]
+        levels[name] = shown
+    return levels, _near_duplicates(built)
+
+
+def _dropped(built: Built, judged: Judged, number: int) -> list[dict]:
+    a = built.annotated
+    rule = judged.rules[number][1]
+    rows = a.pool.order[(judged.verdict == number)[a.pool.order]]
+    if not len(rows) or rule.signal == DUPLICATE or rule.bound.labels is not None:
+        return [_shown(built, int(r), _value(built, rule.signal, int(r))) for r in rows[: 2 * OF_EACH]]
+    bound = judged.bounds[number - (len(judged.rules) - len(judged.level.rules))]
+    column = a.values.column(rule.signal).to_numpy().astype(float)[rows]
+    outside = np.where(column < bound.low, bound.low - column, column - bound.high)
+    near = np.argsort(outside, kind="stable")[:OF_EACH]  # of equally near ones the first in the order of ids
+    rest = np.setdiff1d(np.arange(len(rows)), near)[:OF_EACH]
+    return [
+        _shown(built, int(rows[i]), _value(built, rule.signal, int(rows[i]))) | {"just": just}
+        for group, just in ((near, "outside"), (rest, "far"))
+        for i in group
+    ]
+
+
+def _value(built: Built, signal: str, row: int) -> dict:
+    return {} if signal == DUPLICATE else {signal: built.annotated.values.column(signal)[row].as_py()}
+
+
+def _shown(built: Built, row: int, signals: dict) -> dict:
+    pool = built.annotated.pool
+    table = pool.parts[int(pool.part[row])].table(["id", "source", "place", "text"])
+    document = table.slice(int(pool.row[row]), 1).to_pylist()[0]
+    text = document.pop("text")
+    more = {"cut": True} if len(text) > EXCERPT else {}
+    return document | {"text": text[:EXCERPT], "signals": signals} | more
+
+
+def _near_duplicates(built: Built) -> list[dict]:
+    """Pairs from the least similar that were still joined to the most, among documents of readable length."""
+    a = built.annotated
+    if a.values.duplicates is None:
+        return []
+    similarity = a.values.column("near_duplicate_similarity").to_numpy()
+    readable = (a.pool.bytes > 300) & (a.pool.bytes < 3000)
+    rows = np.flatnonzero(~np.isnan(similarity) & (similarity < 1) & readable)
+    if not len(rows):
+        return []
+    rows = rows[np.argsort(similarity[rows], kind="stable")]
+    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), 4)).astype(int)]
+    of = a.values.clusters()[rows]
+    texts = [gather(a.pool.parts, a.pool.part[r], a.pool.row[r], "text").to_pylist() for r in (rows, of)]
+    return [
+        {
+            "id": a.pool.ids[int(row)].as_py(), "of": a.pool.ids[int(other)].as_py(),
+            "similarity": float(similarity[row]), "text": text[:2 * EXCERPT], "of_text": of_text[:2 * EXCERPT],
+        }
+        for row, other, text, of_text in zip(rows, of, *texts, strict=True)
+    ]  # fmt: skip
+
+

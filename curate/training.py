@@ -1,0 +1,207 @@
+"""The grid: a manifest's cells trained on its corpora, each under its key, and what came of them.
+
+A level's largest corpus is packed once; a cell walks through it and leaves one run a size
+(`train.run`). Cells are processes with one thread each, or Ray tasks; what they have done they write
+beside their runs, so a killed grid continues, and a finished one costs a look at its records.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from curate.build import Built
+from curate.corpus import cut
+from curate.engine import Engine
+from curate.progress import Progress, say
+from curate.store import Store, digest_of, read_json
+from train import VERSION
+from train.grid import expand, run_grid
+
+PACKED = "packed"
+RUNS = "runs"
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    cell: dict[str, Any]
+    directory: Path
+
+    def finished(self) -> list[dict] | None:
+        """The records of its runs, if all sizes are there."""
+        try:
+            return [self._record(size) for size in self.cell["sizes"]]
+        except FileNotFoundError:
+            return None
+
+    def _record(self, size: int) -> dict:
+        folder = self.directory / str(size)
+        return read_json(folder / "run.json") | {"directory": str(folder)}
+
+    def there(self) -> list[dict]:
+        """The records of the sizes that are finished."""
+        return [self._record(size) for size in self.cell["sizes"] if (self.directory / str(size) / "run.json").exists()]
+
+
+def planned_cells(built: Built) -> list[PlannedCell]:
+    """Every cell of the grid, packing what they read where it is not packed yet."""
+    a = built.annotated
+    grid = a.manifest.grid
+    settings = expand({k: v for k, v in grid.items() if k != "levels"})
+    holdouts = {name: _pack(built, f"holdout-{name}", rows) for name, rows in built.holdouts.rows.items()}
+    planned = []
+    for level in grid["levels"]:
+        found = cut(a.pool, built.tokens, a.judged[level].kept & ~built.holdouts.held, a.manifest.sizes)
+        if not found.ends:
+            continue
+        packed, key = _pack(built, level, found.rows[: max(found.ends.values())])
+        for setting in settings:
+            cell = {"level": level, "sizes": sorted(found.ends), **setting, "tags": varying(setting, settings)}
+            identity = [VERSION, cell, key, {name: k for name, (_, k) in holdouts.items()}]
+            directory = a.store.folder(RUNS) / f"{level}-{setting['seed']}-{digest_of(identity)[:12]}"
+            paths = {"packed": str(packed), "holdouts": {name: str(path) for name, (path, _) in holdouts.items()}}
+            planned.append(PlannedCell(cell | paths, directory))
+    return planned
+
+
+def varying(setting: dict, settings: list[dict]) -> dict:
+    """The knobs of a setting, besides the seed, that are an axis of the grid: `{"model.width": 64}`."""
+    flat = [_flat(s) for s in settings]
+    mine = _flat(setting)
+    return {k: v for k, v in mine.items() if k != "seed" and any(f.get(k) != v for f in flat)}
+
+
+def _flat(tree: dict, prefix: str = "") -> dict:
+    out: dict = {}
+    for key, value in tree.items():
+        out |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return out
+
+
+def _pack(built: Built, name: str, rows: np.ndarray) -> tuple[Path, str]:
+    """(directory, key) of the packed tokens of these documents, in this order."""
+    from train.tokens import Packed
+
+    a, tokens = built.annotated, built.tokens
+    key = digest_of([PACKED, tokens.sha256, a.pool.ids.take(np.asarray(rows)).to_pylist(), a.pool.digest])
+    path = a.store.folder(PACKED) / f"{name}-{key[:12]}"
+    if not path.exists():
+        offsets = np.concatenate([[0], np.cumsum(tokens.count[rows])])
+        Packed.write(path, tokens.of(rows), offsets, a.pool.bytes[rows], tokenizer=tokens.tokenizer)
+    return path, key
+
+
+def train(built: Built, engine: Engine) -> list[dict]:
+    """Train what is not finished; returns a record for every run, those of failed cells with their reason."""
+    planned = planned_cells(built)
+    todo = [p for p in planned if p.finished() is None]
+    failed = _train(todo, engine) if todo else {}
+    return records(planned, failed)
+
+
+def records(planned: list[PlannedCell], failed: dict[str, str] | None = None) -> list[dict]:
+    """What there is of every planned run: its record, or why there is none."""
+    found = []
+    for p in planned:
+        there = p.there()
+        found += there
+        for size in set(p.cell["sizes"]) - {run["size"] for run in there}:
+            reason = (failed or {}).get(str(p.directory)) or _told(p.directory) or "not trained yet"
+            missing = {"level": p.cell["level"], "seed": p.cell["seed"], "size": size, "tags": p.cell["tags"]}
+            found.append(missing | {"failed": reason})
+    return found
+
+
+def _told(directory: Path) -> str | None:
+    try:
+        return read_json(directory / "failed.json")["reason"]
+    except (FileNotFoundError, KeyError, ValueError):
+        return None
+
+
+def _train(todo: list[PlannedCell], engine: Engine) -> dict[str, str]:
+    """Directory -> reason of the cells that failed."""
+
+    def on_engine(function, items) -> Iterator:
+        return (result for _, result in engine.unordered(function, items, processes=True))
+
+    failed = {}
+    with Progress("train", sum(_work(p.cell) for p in todo), "tokens") as progress, _watching(todo, progress):
+        for outcome in run_grid([(p.cell, p.directory) for p in todo], on_engine):
+            if outcome.runs is None:
+                failed[outcome.directory] = outcome.reason or "unknown"
+                say(f"failed: {Path(outcome.directory).name}: {outcome.reason}")
+    return failed
+
+
+def _work(cell: dict) -> float:
+    """Tokens that a cell trains: the trunk to the last branch, and all branches."""
+    cooldown, epochs = cell.get("cooldown", COOLDOWN), cell.get("epochs", 1)
+    sizes = [size * epochs for size in cell["sizes"]]
+    return max(sizes) * (1 - cooldown) + sum(sizes) * cooldown
+
+
+COOLDOWN = 0.3  # `train.cell.Cell.cooldown`, known here so that planning need not load torch
+
+
+@contextmanager
+def _watching(todo: list[PlannedCell], progress: Progress) -> Iterator[None]:
+    """Move the bar by what the cells write of their progress, about once a second."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(1.0):
+            progress.advance_to(sum(_tokens_done(p.directory) for p in todo))
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _tokens_done(directory: Path) -> int:
+    try:
+        return read_json(directory / "progress.json")["tokens_done"]
+    except (FileNotFoundError, ValueError, KeyError):
+        return 0
+
+
+def train_corpus(store: Store, corpus: Path, setting: dict, out: Path | None) -> tuple[Path, dict]:
+    """One run on one corpus directory, a twentieth of its documents held out. Returns its directory and record."""
+    import datasets
+
+    from train.run import train_cell
+    from train.tokens import Packed, encode, train_tokenizer
+
+    data = datasets.load_from_disk(str(corpus)).with_format("arrow")
+    texts = data[:]["text"]
+    digest = digest_of([PACKED, read_json(corpus / "corpus.json")["digest"], setting.get("vocabulary", 4096)])
+    folder = store.folder(PACKED) / f"corpus-{digest[:12]}"
+    tokenizer = folder / "tokenizer.json"
+    end = len(texts) - max(1, len(texts) // 20)
+    for name, part in (("train", texts.slice(0, end)), ("holdout", texts.slice(end))):
+        if not (folder / name).exists():
+            if not tokenizer.exists():
+                train_tokenizer((t.as_py() for t in texts.slice(0, end)), setting.get("vocabulary", 4096), tokenizer)
+            ids, offsets = encode(tokenizer, part)
+            lengths = np.array([len(t.as_py().encode()) for t in part])
+            Packed.write(folder / name, ids, offsets, lengths, tokenizer=tokenizer)
+    packed = Packed.open(folder / "train")
+    cell = {k: v for k, v in setting.items() if k != "vocabulary"} | {
+        "packed": str(folder / "train"),
+        "holdouts": {"holdout": str(folder / "holdout")},
+        "level": read_json(corpus / "corpus.json")["level"],
+        "sizes": [packed.meta["tokens"]],
+    }
+    directory = out or store.folder(RUNS) / f"corpus-{digest_of([VERSION, digest, setting])[:12]}"
+    (run,) = train_cell(cell, directory).values()
+    return directory / str(run["size"]), run
