@@ -78,14 +78,17 @@ def read_sources(store: Store, manifest: Manifest, engine: Engine) -> list[Sourc
     for source in manifest.sources:
         inputs = list_inputs(source)
         hashes = digests(store, inputs)
-        planned.append((source, inputs, hashes, list(_tasks(store, manifest, source, inputs, hashes))))
+        planned.append((source, inputs, hashes, list(plan_tasks(store, manifest, source, inputs, hashes))))
     todo = [t for *_, tasks in planned for t in tasks if store.receipt(STAGE, t.key) is None]
     with Progress("read", sum(i.size for t in todo for i in t.inputs), "B") as progress:
         map_parts(engine, read_task, todo, processes=True, done=progress.add)
     return [_account(store, *plan) for plan in planned]
 
 
-def _tasks(store, manifest, source, inputs, hashes) -> Iterator[Task]:
+def plan_tasks(
+    store: Store, manifest: Manifest, source: Source, inputs: list[Input], hashes: list[str]
+) -> Iterator[Task]:
+    """The source's files in groups; the cut depends on names and sizes alone."""
     group: list[int] = []
     size = 0
     for i, item in enumerate(inputs):

@@ -22,7 +22,7 @@ from curate.engine import Engine
 from curate.progress import Progress, say
 from curate.store import Store, digest_of, read_json
 from train import VERSION
-from train.grid import expand, run_grid
+from train.grid import expand, run_grid, work_tokens
 
 PACKED = "packed"
 RUNS = "runs"
@@ -132,22 +132,12 @@ def _train(todo: list[PlannedCell], engine: Engine) -> dict[str, str]:
         return (result for _, result in engine.unordered(function, items, processes=True))
 
     failed = {}
-    with Progress("train", sum(_work(p.cell) for p in todo), "tokens") as progress, _watching(todo, progress):
+    with Progress("train", sum(work_tokens(p.cell["sizes"], p.cell) for p in todo), "tokens") as progress, _watching(todo, progress):
         for outcome in run_grid([(p.cell, p.directory) for p in todo], on_engine):
             if outcome.runs is None:
                 failed[outcome.directory] = outcome.reason or "unknown"
                 say(f"failed: {Path(outcome.directory).name}: {outcome.reason}")
     return failed
-
-
-def _work(cell: dict) -> float:
-    """Tokens that a cell trains: the trunk to the last branch, and all branches."""
-    cooldown, epochs = cell.get("cooldown", COOLDOWN), cell.get("epochs", 1)
-    sizes = [size * epochs for size in cell["sizes"]]
-    return max(sizes) * (1 - cooldown) + sum(sizes) * cooldown
-
-
-COOLDOWN = 0.3  # `train.cell.Cell.cooldown`, known here so that planning need not load torch
 
 
 @contextmanager

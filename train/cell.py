@@ -7,7 +7,6 @@ train a finished size again, and a changed knob never passes for the old run.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -15,6 +14,7 @@ from typing import Any
 
 from train import VERSION
 from train.files import digest_of_json
+from train.grid import COOLDOWN
 from train.knobs import check_knobs, knob_names
 from train.machine import PRECISIONS
 from train.model import ModelConfig
@@ -35,7 +35,7 @@ class Cell:
     optimizer: dict[str, Any] = field(default_factory=dict)
     context: int = 256
     batch: int = 4
-    cooldown: float = 0.3  # share of a run's steps that the rate decays
+    cooldown: float = COOLDOWN  # share of a run's steps that the rate decays
     epochs: float = 1.0  # passes over the data; other than 1 only for a ladder of one
     device: str = "auto"
     threads: int | None = 1
@@ -50,9 +50,13 @@ class Cell:
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise ValueError(f"{name} = {getattr(self, name)!r}: must be a whole number of at least 1")
         if not 0 < self.cooldown <= 1:
-            raise ValueError(f"cooldown = {self.cooldown}: must be above 0 and at most 1 (a share of the steps)")
+            raise ValueError(
+                f"cooldown = {self.cooldown}: must be above 0 and at most 1 (a share of the steps)"
+            )
         if self.epochs <= 0 or (self.epochs != 1 and len(self.sizes) > 1):
-            raise ValueError(f"epochs = {self.epochs} with {len(self.sizes)} sizes: repeat data with one size only")
+            raise ValueError(
+                f"epochs = {self.epochs} with {len(self.sizes)} sizes: repeat data with one size only"
+            )
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision = {self.precision!r}: must be one of {', '.join(PRECISIONS)}")
         OptimizerConfig.of(self.optimizer)
@@ -91,15 +95,21 @@ class Ladder:
         steps = min(size, available - 1) // batch_tokens
         where = f"size {size:,} of level {self.cell.level!r}"
         if size - available > max(batch_tokens, size // 50):
-            raise ValueError(f"{where}: {self.packed.path} holds only {available:,} tokens; ask for a smaller size")
+            raise ValueError(
+                f"{where}: {self.packed.path} holds only {available:,} tokens; ask for a smaller size"
+            )
         if steps < 1:
-            raise ValueError(f"{where}: less than one batch of {batch_tokens:,} tokens; lower batch or context")
+            raise ValueError(
+                f"{where}: less than one batch of {batch_tokens:,} tokens; lower batch or context"
+            )
         return steps
 
     def check(self) -> None:
         same = [a for a, b in zip(self.boundaries, self.boundaries[1:], strict=False) if a == b]
         if same:
-            raise ValueError(f"sizes = {self.cell.sizes}: two of them are the same {same[0]} batches; drop one")
+            raise ValueError(
+                f"sizes = {self.cell.sizes}: two of them are the same {same[0]} batches; drop one"
+            )
 
     def steps(self, size: int) -> int:
         """Steps of the whole run of a size."""
@@ -132,11 +142,3 @@ class Ladder:
             }
         )
 
-
-def work_tokens(cells: list[Cell]) -> int:
-    """Tokens that training these cells takes, without opening their data: trunks once, and all branches."""
-    total = 0.0
-    for cell in cells:
-        sizes = [size * cell.epochs for size in cell.sizes]
-        total += max(sizes) * (1 - cell.cooldown) + sum(sizes) * cell.cooldown
-    return math.ceil(total)

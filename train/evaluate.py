@@ -77,7 +77,9 @@ def score(
         stop = start + rows * columns
         targets_BT = torch.from_numpy(np.array(tokens[start:stop], np.int64)).view(rows, columns).to(device)
         before = end if start == 0 else int(tokens[start - 1])
-        inputs_BT = torch.cat((targets_BT.new_tensor([before]), targets_BT.flatten()[:-1])).view(rows, columns)
+        inputs_BT = torch.cat((targets_BT.new_tensor([before]), targets_BT.flatten()[:-1])).view(
+            rows, columns
+        )
         with autocast(device, precision):
             losses_N = model.token_losses(inputs_BT, targets_BT).flatten().double().cpu().numpy()
         document = np.searchsorted(documents, np.arange(start, stop), side="right") - 1

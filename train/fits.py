@@ -1,24 +1,26 @@
 """What a grid of runs says: scaling laws, differences and exchange rates between levels, with intervals.
 
-A law is L(D) = E + B / D^b. With four sizes E and b are strongly correlated and B has no meaning apart from them, so
-laws are bounded (0 <= E < smallest loss, 0.02 <= b <= 1), a law that ends at a bound says so, and B gets no interval.
+A law is L(D) = E + B / D^b. With four sizes E and b are strongly correlated and B has no meaning apart from
+them, so laws are bounded (0 <= E < smallest loss, 0.02 <= b <= 1), a law that ends at a bound says so, and B
+gets no interval.
 
 Intervals come from replicates of the whole grid, each with two independent kinds of noise added to every run:
 
-- *documents*: the holdout is a sample. Documents are drawn with replacement, the same draw for all runs, so whatever
-  is hard for every model cancels in a difference. Needs the losses of single documents; without them it is left out
-  and `Grid.caveats` says so.
-- *seeds*: with two or three seeds, resampling seeds gives intervals that are far too narrow (by sqrt((S-1)/S), and as
-  if the variance were known). So the noise is modelled: loss = level x size + seed x size + rest. The variance of the
-  rest is pooled over all cells, redrawn with a chi-square for its few degrees of freedom (normal / chi = Student's t),
-  and correlated over the sizes of one (level, seed), since these runs share a trunk. The seed x size part is the same
-  for all levels and cancels in differences.
+- *documents*: the holdout is a sample. Documents are drawn with replacement, the same draw for all runs, so
+  whatever is hard for every model cancels in a difference. Needs the losses of single documents; without them
+  it is left out and `Grid.caveats` says so.
+- *seeds*: with two or three seeds, resampling seeds gives intervals that are far too narrow (by sqrt(1-1/S),
+  and as if the variance were known). So the noise is modelled: loss = level x size + seed x size + rest. The
+  variance of the rest is pooled over all cells, redrawn with a chi-square for its few degrees of freedom
+  (normal / chi = Student's t), and correlated over the sizes of one (level, seed), since these runs share a
+  trunk. The seed x size part is the same for all levels and cancels in differences.
 
-The price: one variance for all levels and sizes. Where small sizes are noisier than large ones, intervals at large
-sizes are too wide. Intervals are for one comparison at a time; nothing is corrected for making many. One seed tells
-nothing about training noise: then nothing is called distinguishable.
+The price: one variance for all levels and sizes. Where small sizes are noisier than large ones, intervals at
+large sizes are too wide. Intervals are for one comparison at a time; nothing is corrected for making many.
+One seed tells nothing about training noise: then nothing is called distinguishable.
 
-Shapes: N replicate, L level, D size in tokens, S seed, G point of a curve, X exponent.
+Shapes: N replicate, L level, D size in tokens, S seed, R run, I holdout document, G point of
+a curve, X exponent.
 """
 
 from __future__ import annotations
@@ -83,11 +85,12 @@ def fit_power_law(tokens, losses) -> Law:
         for fraction in (SMALLEST_E, 0.25, 0.5, 0.75, 0.9)
         for b in (0.05, 0.1, 0.2, 0.35, 0.6, 0.9)
     ]
+    lowest, highest = np.array(bounds).T
+    data = (log_tokens - centre, log_losses)
     fits = [
-        minimize(_objective, np.clip(start, *zip(*bounds, strict=True)), (log_tokens - centre, log_losses),
-                 method="L-BFGS-B", jac=True, bounds=bounds)
-        for start in starts
-    ]  # fmt: skip
+        minimize(_objective, np.clip(x0, lowest, highest), data, "L-BFGS-B", jac=True, bounds=bounds)
+        for x0 in starts
+    ]
     log_E, amplitude, b = min(fits, key=lambda fit: fit.fun).x
     no_floor = bool(log_E <= bottom + math.log(10))
     E = 0.0 if no_floor else math.exp(log_E)
@@ -126,8 +129,8 @@ def _objective(parameters, log_tokens, log_losses):
 
 
 def _quick_laws(tokens_D: np.ndarray, loss_ND: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(E, B, b) of every row at once: for each exponent of a grid E and B are linear least squares on relative
-    residuals; the best exponent wins. Replicates need thousands of fits and no outlier protection."""
+    """(E, B, b) of every row at once: for each exponent of a grid E and B are least squares on relative
+    residuals; the best exponent wins. Replicates need thousands of fits and no protection against outliers."""
     b_X = np.geomspace(*EXPONENTS, 96)
     scale = np.exp(np.log(tokens_D).mean())
     x_XD = (tokens_D / scale) ** -b_X[:, None]
@@ -213,7 +216,7 @@ def _rest(loss_LDS: np.ndarray, with_seeds: bool) -> tuple[np.ndarray, np.ndarra
 
 
 def _trunk_correlation(residual_LDS: np.ndarray, trunks: float) -> float:
-    """Mean product over pairs of sizes of one trunk, over the mean square; drawn towards 1/2 where trunks are few."""
+    """Mean product over pairs of sizes, over the mean square; drawn to 1/2 where trunks are few."""
     known = ~np.isnan(residual_LDS)
     filled = np.where(known, residual_LDS, 0.0)
     count = known.sum(1)
@@ -249,10 +252,10 @@ class Point:
 
 
 class Grid:
-    """All runs on one holdout, and replicates of them. The same points and `rng_seed` give the same intervals.
+    """All runs on one holdout, and replicates of them. Same points and `rng_seed`: same intervals.
 
-    `document_units` is the length of every holdout document in what the loss is per: tokens, or bytes. Without it the
-    total is taken as fixed, which widens intervals where documents differ much in length.
+    `document_units` is the length of every holdout document in what the loss is per: tokens, or bytes. Without
+    it the total is taken as fixed, which widens intervals where documents differ much in length.
     """
 
     def __init__(
@@ -403,8 +406,8 @@ class Difference:
 class ExchangeRate:
     """One token of `level` is worth `rate` tokens of `of`, at `loss`.
 
-    `kind`: measured | extrapolated (up to a factor of two beyond the sizes) | at least | at most (further; `rate` is
-    then the bound). An end of the interval that the sizes cannot tell is 0 or infinite.
+    `kind`: measured | extrapolated (up to a factor of two beyond the sizes) | at least | at most (further;
+    `rate` is then the bound). An end of the interval that the sizes cannot tell is 0 or infinite.
     """
 
     level: str
@@ -451,7 +454,7 @@ def difference(grid: Grid, level: str, than: str, tokens: int | None = None) -> 
     common = np.intersect1d(ours_D, theirs_D)
     if tokens is None and len(common):
         tokens = int(common[-1])
-    if tokens not in common:
+    if tokens is None or tokens not in common:
         raise FitError(
             f'levels "{level}" and "{than}" have no run in common at {tokens or "any number of"} tokens'
         )
@@ -464,10 +467,10 @@ def difference(grid: Grid, level: str, than: str, tokens: int | None = None) -> 
 
 
 def exchange_rate(grid: Grid, level: str, of: str) -> ExchangeRate:
-    """How many tokens of `of` reach the loss that one token of `level` reaches, at the lowest loss both have seen.
+    """How many tokens of `of` one token of `level` replaces, at the lowest loss that both have reached.
 
-    Where `level` is better, that is the loss `of` ends with: both token counts then lie inside what was measured, and
-    swapping the two levels gives exactly 1 / rate. Between sizes the curve follows the law, through the means.
+    Where `level` is better, that is the loss `of` ends with. So token counts lie inside what was measured where
+    that is possible at all, and swapping the two levels gives exactly 1 / rate.
     """
     ours_D, ours_ND = grid.means_ND(level, of)
     theirs_D, theirs_ND = grid.means_ND(of, level)
@@ -492,7 +495,7 @@ def _difference_is_clear(grid: Grid, level: str, of: str) -> bool:
 
 
 def _reached(theirs_D: np.ndarray, ours_D: np.ndarray, reach: float = REACH) -> tuple[float, float]:
-    """Smallest and largest log rate the curves can show: one level at its last size, the other at its first."""
+    """Extreme log rates curves can show: one level at its last size, the other at its first."""
     low = math.log(theirs_D[0] / reach / ours_D[-1])
     high = math.log(theirs_D[-1] / (ours_D[0] / reach))
     return low + 1e-9, high - 1e-9
@@ -508,8 +511,8 @@ def _kind(log_rate: float, theirs_D: np.ndarray, ours_D: np.ndarray) -> tuple[st
 
 
 def _log_tokens_at(tokens_D: np.ndarray, loss_ND: np.ndarray, target_N: np.ndarray) -> np.ndarray:
-    """Log tokens at which each row's curve first reaches its target: the law times the means' deviation from it,
-    interpolated over log tokens. So the curve passes through every mean, and bends between sizes as the law does."""
+    """Log tokens at which each row's curve first reaches its target. A curve is the law times the deviation of
+    the means from it, interpolated over log tokens: it passes through every mean and bends as the law does."""
     log_D = np.log(tokens_D)
     log_G = np.linspace(log_D[0] - math.log(REACH), log_D[-1], 256)
     E_N, B_N, b_N = _quick_laws(tokens_D, loss_ND)

@@ -13,6 +13,7 @@ from typing import Any
 
 from train.knobs import check_knobs
 
+COOLDOWN = 0.3  # share of a run's steps in which the rate decays, where a cell does not say
 TRIES = 2  # a failed cell is tried once more: machines fail, and a cell continues from its checkpoint
 
 # The knobs of a manifest's grid, and what each is called in a cell. A test holds them to its dataclasses.
@@ -60,6 +61,13 @@ def _nested(pairs: Iterable[tuple[tuple[str, ...], Any]]) -> dict[str, Any]:
             table = table.setdefault(name, {})
         table[path[-1]] = value
     return tree
+
+
+def work_tokens(sizes: list[int], setting: Mapping[str, Any]) -> float:
+    """Tokens that a cell trains: the trunk to where its last branch leaves it, and every branch."""
+    cooldown, epochs = setting.get("cooldown", COOLDOWN), setting.get("epochs", 1)
+    passed = [size * epochs for size in sizes]
+    return max(passed) * (1 - cooldown) + sum(passed) * cooldown
 
 
 @dataclass(frozen=True)

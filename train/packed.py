@@ -22,8 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from train.files import digest_of_file, read_json, write_array, write_json, write_whole
 from train.bpe import END, load_tokenizer, token_dtype
+from train.files import digest_of_file, read_json, write_array, write_json, write_whole
 
 META = ("vocabulary", "dtype", "tokens", "documents", "bytes", "tokenizer_sha256", "end", "sha256")
 
@@ -136,7 +136,9 @@ class Packed:
         self._check_sizes()
         largest = int(self.tokens.max(initial=0)) if meta["tokens"] <= 1 << 26 else 0
         if largest >= meta["vocabulary"]:
-            raise ValueError(f"{path / 'tokens.bin'}: id {largest} outside the vocabulary of {meta['vocabulary']}")
+            raise ValueError(
+                f"{path / 'tokens.bin'}: id {largest} outside the vocabulary of {meta['vocabulary']}"
+            )
 
     def _check_sizes(self) -> None:
         meta, path = self.meta, self.path

@@ -26,7 +26,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import safetensors.torch
 import torch
 
@@ -128,7 +127,9 @@ class _CellRun:
         branch = load_checkpoint(branch_path, self.ladder.identity(size))
         if branch:
             trainer.load(branch)
-        self._walk(trainer, steps, start, steps, branch_path, self.ladder.identity(size), f"size {size}", size)
+        self._walk(
+            trainer, steps, start, steps, branch_path, self.ladder.identity(size), f"size {size}", size
+        )
         run = self._write_run(trainer, size)
         branch_path.unlink(missing_ok=True)
         trainer.load(trunk)

@@ -60,9 +60,7 @@ class Trainer:
     def train_step(self, decay_start: int | None = None, steps: int | None = None) -> float:
         """One step; returns its loss in nats. With `decay_start` it is a step of a branch."""
         began = time.perf_counter()
-        rate = set_rate(
-            self.optimizers, rate_factor(self.step, self.config.warmup_steps, decay_start, steps)
-        )
+        rate = set_rate(self.optimizers, rate_factor(self.step, self.config.warmup_steps, decay_start, steps))
         tokens_BT, targets_BT = self.windows(self.step)
         with autocast(self.device, self.cell.precision):
             loss = self.loss_function(tokens_BT.to(self.device), targets_BT.to(self.device))
@@ -102,11 +100,11 @@ class Trainer:
             }
         )
 
-    def state(self) -> dict[str, Any]:
-        """A copy that later steps do not touch."""
+    def state(self) -> bytes:
+        """Everything, serialised: what goes to the disk and what a trunk is put back from are the same."""
         buffer = io.BytesIO()
         torch.save(self._live_state(), buffer)
-        return {"bytes": buffer.getvalue()}
+        return buffer.getvalue()
 
     def _live_state(self) -> dict[str, Any]:
         return {
@@ -122,8 +120,8 @@ class Trainer:
             },
         }
 
-    def load(self, state: dict[str, Any]) -> None:
-        live = torch.load(io.BytesIO(state["bytes"]), map_location=self.device, weights_only=True)
+    def load(self, state: bytes) -> None:
+        live = torch.load(io.BytesIO(state), map_location=self.device, weights_only=True)
         self.model.load_state_dict(live["model"])
         for optimizer, saved in zip(self.optimizers, live["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
@@ -140,14 +138,14 @@ def new_model(cell: Cell, vocabulary: int) -> Transformer:
         return Transformer(cell.model_config(vocabulary))
 
 
-def save_checkpoint(path: Path, identity: str, state: dict[str, Any]) -> None:
-    content = identity.encode() + b"\n" + state["bytes"]
+def save_checkpoint(path: Path, identity: str, state: bytes) -> None:
+    content = identity.encode() + b"\n" + state
     write_whole(path, lambda file: file.write(content))
 
 
-def load_checkpoint(path: Path, identity: str) -> dict[str, Any] | None:
+def load_checkpoint(path: Path, identity: str) -> bytes | None:
     """The state, or None where there is none of this very run."""
     if not path.exists():
         return None
     found, _, content = path.read_bytes().partition(b"\n")
-    return {"bytes": content} if found.decode("ascii", "replace") == identity else None
+    return content if found.decode("ascii", "replace") == identity else None

@@ -16,7 +16,9 @@ from torch import Tensor
 class Windows:
     """Batches of a ladder. `boundaries`: steps at which the sizes end, ascending; the last ends an epoch."""
 
-    def __init__(self, tokens: np.ndarray, context: int, batch: int, boundaries: list[int], seed: int) -> None:
+    def __init__(
+        self, tokens: np.ndarray, context: int, batch: int, boundaries: list[int], seed: int
+    ) -> None:
         self.tokens, self.context, self.batch, self.seed = tokens, context, batch, seed
         self.edges = [0, *boundaries]
         self._key: tuple[int, int] | None = None

@@ -1,0 +1,215 @@
+"""The command line: parse, call one function of a step, print. Errors become messages and exit codes here only."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from curate import __version__, progress
+from curate.errors import CurateError
+
+
+class Commands(click.Group):
+    """The commands in the order of the work, not of the alphabet."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="curate")
+def main() -> None:
+    """Raw text to versioned training corpora, small language models trained on them, and a page that says
+    what each step of curation was worth in next-word loss.
+
+    Example: curate run manifests/quickstart.toml
+    """
+
+
+def step(function: Any) -> Any:
+    """Shared options (`--store --workers --engine --json`) and one place where errors become exit codes."""
+
+    @click.option("--store", "store", default=".curate", envvar="CURATE_STORE", show_default=True,
+                  type=click.Path(file_okay=False, path_type=Path), help="Folder of all results.")  # fmt: skip
+    @click.option("--workers", type=click.IntRange(1), help="Threads or processes; default: every core.")
+    @click.option("--engine", default="local", show_default=True, help="local, or ray for many machines.")
+    @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
+    @functools.wraps(function)
+    def run(*arguments: Any, store: Path, workers: int | None, engine: str, as_json: bool, **options: Any) -> None:
+        progress.quiet(as_json)
+        try:
+            from curate.engine import open_engine
+            from curate.store import Store
+
+            answer, text = function(
+                *arguments, store=Store(store), workers=workers, engine=lambda: open_engine(engine, workers), **options
+            )
+        except CurateError as error:
+            click.echo(f"error: {error}", err=True)
+            sys.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("stopped; the same command continues from here", err=True)
+            sys.exit(1)
+        click.echo(json.dumps(answer, indent=2, sort_keys=True, ensure_ascii=False) if as_json else text)
+
+    return run
+
+
+manifest_argument = click.argument("manifest", type=click.Path(path_type=Path))
+
+
+@main.command()
+@manifest_argument
+@step
+def run(manifest: Path, store, workers, engine) -> tuple[Any, str]:
+    """Everything in order, skipping what is done: build, train, report.
+
+    Example: curate run manifests/quickstart.toml
+    """
+    from curate.pipeline import run_all
+    from curate.summary import run_text
+
+    outcome = run_all(store, manifest, engine())
+    return outcome.as_json(), run_text(outcome)
+
+
+@main.command()
+@manifest_argument
+@step
+def plan(manifest: Path, store, workers, engine) -> tuple[Any, str]:
+    """Check a manifest and say what it would take: files, disk, minutes.
+
+    Example: curate plan manifests/quickstart.toml
+    """
+    from curate.manifest import load_manifest
+    from curate.plan import plan as make_plan
+    from curate.summary import plan_text
+
+    planned = make_plan(store, load_manifest(manifest), workers)
+    if planned.problems:
+        raise CurateError("\nerror: ".join(planned.problems))
+    return planned.as_json(), plan_text(planned)
+
+
+@main.command()
+@manifest_argument
+@step
+def build(manifest: Path, store, workers, engine) -> tuple[Any, str]:
+    """Sources to corpora, and the lock beside the manifest.
+
+    Example: curate build manifests/quickstart.toml
+    """
+    from curate.build import build as make
+    from curate.manifest import load_manifest
+    from curate.summary import build_text
+
+    built = make(store, load_manifest(manifest), engine())
+    return built.lock, build_text(built)
+
+
+@main.command()
+@click.argument("manifest", type=click.Path(path_type=Path), required=False)
+@click.option("--corpus", type=click.Path(exists=True, file_okay=False, path_type=Path), help="One corpus directory.")
+@click.option("--out", type=click.Path(path_type=Path), help="With --corpus: where the run goes.")
+@click.option("--depth", default=4, show_default=True, help="With --corpus: layers.")
+@click.option("--width", default=64, show_default=True, help="With --corpus: width of the model.")
+@click.option("--seed", default=0, show_default=True, help="With --corpus: seed.")
+@step
+def train(manifest, corpus, out, depth, width, seed, store, workers, engine) -> tuple[Any, str]:
+    """Train the grid of a manifest, or one model on one corpus directory.
+
+    Example: curate train manifests/quickstart.toml
+    """
+    from curate.summary import corpus_run_text, train_text
+
+    if (manifest is None) == (corpus is None):
+        raise click.UsageError("name a manifest, or a corpus with --corpus DIR")
+    if corpus is not None:
+        from curate.training import train_corpus
+
+        directory, record = train_corpus(store, corpus, {"seed": seed, "model": {"depth": depth, "width": width}}, out)
+        return record, corpus_run_text(directory, record)
+    from curate.build import build as make
+    from curate.manifest import load_manifest
+    from curate.training import train as train_grid
+
+    opened = engine()
+    runs = train_grid(make(store, load_manifest(manifest), opened), opened)
+    return runs, train_text(runs)
+
+
+@main.command()
+@manifest_argument
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Default: report/NAME here.")
+@step
+def report(manifest: Path, out, store, workers, engine) -> tuple[Any, str]:
+    """The page: what quantity and quality did to the loss, from the runs that are finished.
+
+    Example: curate report manifests/quickstart.toml
+    """
+    from curate.build import build as make
+    from curate.manifest import load_manifest
+    from curate.pipeline import write_report
+    from curate.summary import report_text
+    from curate.training import planned_cells, records
+
+    built = make(store, load_manifest(manifest), engine())
+    page, facts = write_report(built, records(planned_cells(built)), out)
+    return facts, report_text(page, facts)
+
+
+@main.command()
+@click.argument("lock", type=click.Path(path_type=Path))
+@step
+def verify(lock: Path, store, workers, engine) -> tuple[Any, str]:
+    """Recompute the digests of a lock's corpora from their bytes; exit 1 and name what differs.
+
+    Example: curate verify manifests/quickstart.lock.json
+    """
+    from curate.lock import check
+
+    count = check(store, lock)
+    return {"corpora": count, "differ": []}, f"{lock}: {count} corpora are what the lock says"
+
+
+@main.command()
+@manifest_argument
+@click.argument("document")
+@step
+def explain(manifest: Path, document: str, store, workers, engine) -> tuple[Any, str]:
+    """One document: every signal, every rule, which level drops it and why, what it duplicates.
+
+    DOCUMENT is an id, the beginning of one, or a place as the report shows it.
+
+    Example: curate explain manifests/quickstart.toml python3.11/json/__init__.py::dumps
+    """
+    from curate.build import annotate_all
+    from curate.explain import explain as explain_one
+    from curate.manifest import load_manifest
+    from curate.summary import explain_text
+
+    explanation = explain_one(annotate_all(store, load_manifest(manifest), engine()), document)
+    return explanation.as_json(), explain_text(explanation)
+
+
+@main.command()
+@step
+def signals(store, workers, engine) -> tuple[Any, str]:
+    """All signals that a level may bound: unit, range, definition.
+
+    Example: curate signals
+    """
+    from curate.summary import signals_text
+    from filters.registry import SIGNALS
+
+    rows = [{"name": s.name, "family": s.family, "unit": s.unit, "says": s.says} for s in SIGNALS.values()]
+    return rows, signals_text(SIGNALS.values())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""`curate run`: build, train, report, and whether anything had to be done."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from curate.build import Built, build
+from curate.engine import Engine
+from curate.examples import examples
+from curate.manifest import load_manifest
+from curate.store import Store, digest_of, file_digest, read_json, write_json
+from curate.training import planned_cells, records, train
+
+
+@dataclass
+class Outcome:
+    built: Built
+    runs: list[dict]
+    page: Path
+    headline: str
+    trained: int  # cells that had to be trained
+    seconds: float
+
+    def as_json(self) -> dict:
+        return {
+            "headline": self.headline, "report": str(self.page), "lock": str(self.built.annotated.manifest.lock_path),
+            "runs": len(self.runs), "cells_trained": self.trained, "seconds": round(self.seconds, 1),
+        }  # fmt: skip
+
+
+def run_all(store: Store, path: Path, engine: Engine) -> Outcome:
+    begin = time.monotonic()
+    manifest = load_manifest(path)
+    built = build(store, manifest, engine)
+    planned = planned_cells(built)
+    unfinished = [p for p in planned if p.finished() is None]
+    runs = train(built, engine) if unfinished else records(planned)
+    page, facts = write_report(built, runs, None)
+    return Outcome(built, runs, page, facts["headline"], len(unfinished), time.monotonic() - begin)
+
+
+def write_report(built: Built, runs: list[dict], out: Path | None) -> tuple[Path, dict]:
+    """(page, facts). A report whose lock and runs have not changed is not made again."""
+    manifest = built.annotated.manifest
+    directory = out or Path("report") / manifest.name
+    page = directory / "report.html"
+    key = digest_of([_report_code(), built.lock, runs])
+    made = directory / "made-from.json"
+    if page.exists() and made.exists() and read_json(made) == {"key": key}:
+        return page, read_json(directory / "report.json")
+    from curate.report import facts as gather
+    from curate.report import write
+
+    by_level, duplicates = examples(built)
+    facts = gather(built.lock, runs, {"levels": by_level, "near_duplicates": duplicates})
+    write(directory, facts)
+    write_json(made, {"key": key})
+    return page, facts
+
+
+def _report_code() -> list[str]:
+    """Digests of what makes the page: a changed template or fit makes it again."""
+    import train
+
+    here, there = Path(__file__).parent, Path(train.__file__).parent
+    sources = [here / "report.py", here / "charts.py", here / "report.html", *sorted(there.glob("fits*.py"))]
+    return [file_digest(path) for path in sources]

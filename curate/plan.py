@@ -1,0 +1,99 @@
+"""What would be done: counts, disk and minutes, and what is wrong, before anything is done.
+
+Minutes come from rates measured on two cores of a common server, so they are a guide, not a promise;
+what is in the store already is not counted again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+
+from curate.documents import STAGE as DOCUMENTS
+from curate.documents import plan_tasks
+from curate.engine import cores
+from curate.errors import CurateError
+from curate.inputs import digests, list_inputs
+from curate.manifest import Manifest
+from curate.store import Store
+from train.grid import expand, work_tokens
+
+READ_BYTES_A_SECOND = {"python": 4e6, "hub": 2e7, "text": 5e7, "jsonl": 6e7, "parquet": 1e8, "arrow": 2e8}  # a core
+ANNOTATE_BYTES_A_SECOND = 8e6  # a core, every family
+TOKENIZE_BYTES_A_SECOND = 1.2e6  # a core
+FLOPS_A_SECOND = 3e10  # a core, small matrices
+COMPRESSION = 4.0  # text is so many times larger than its compressed file
+
+
+@dataclass
+class SourcePlan:
+    name: str
+    format: str
+    files: int
+    bytes: int
+    read_already: int  # bytes
+    problem: str | None = None
+
+
+@dataclass
+class Plan:
+    name: str
+    sources: list[SourcePlan]
+    levels: list[dict]
+    corpora: int
+    cells: int
+    runs: int
+    training_tokens: float
+    disk_bytes: float
+    minutes: float
+    problems: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict:
+        return asdict(self)
+
+
+def plan(store: Store, manifest: Manifest, workers: int | None = None) -> Plan:
+    """Looks at the inputs, reads none of them whole but to hash what it has not seen before."""
+    workers = workers or cores()
+    sources = [_source(store, manifest, source) for source in manifest.sources]
+    settings = expand({k: v for k, v in manifest.grid.items() if k != "levels"})
+    levels = manifest.grid["levels"]
+    tokens = sum(work_tokens(list(manifest.sizes), setting) for setting in settings) * len(levels)
+    new = [(s.format, s.bytes - s.read_already) for s in sources]
+    seconds = sum(size / READ_BYTES_A_SECOND[format] + size / ANNOTATE_BYTES_A_SECOND for format, size in new)
+    wanted = max(manifest.sizes) * len(manifest.levels) + manifest.holdout.tokens * len(manifest.holdout.levels)
+    seconds += 4 * wanted / TOKENIZE_BYTES_A_SECOND
+    seconds += sum(_train_seconds(manifest, setting) for setting in settings) * len(levels)
+    return Plan(
+        name=manifest.name,
+        sources=sources,
+        levels=[
+            {"name": level.name, "on": level.on, "rules": {r.name: r.bound.text() for r in level.rules}}
+            for level in manifest.levels
+        ],
+        corpora=len(manifest.levels) * len(manifest.sizes),
+        cells=len(settings) * len(levels),
+        runs=len(settings) * len(levels) * len(manifest.sizes),
+        training_tokens=tokens,
+        disk_bytes=1.7 * sum(s.bytes for s in sources) + 12 * wanted,
+        minutes=seconds / workers / 60,
+        problems=[s.problem for s in sources if s.problem],
+    )
+
+
+def _source(store: Store, manifest: Manifest, source) -> SourcePlan:
+    try:
+        inputs = list_inputs(source)
+    except CurateError as error:
+        return SourcePlan(source.name, source.format, 0, 0, 0, str(error))
+    tasks = plan_tasks(store, manifest, source, inputs, digests(store, inputs))
+    done = sum(i.size for t in tasks if store.receipt(DOCUMENTS, t.key) for i in t.inputs)
+    size = sum(round(i.size * (COMPRESSION if i.name.endswith((".gz", ".zst", ".bz2")) else 1)) for i in inputs)
+    return SourcePlan(source.name, source.format, len(inputs), size, done)
+
+
+def _train_seconds(manifest: Manifest, setting: dict) -> float:
+    """Six operations a parameter and token, parameters of a decoder with tied embeddings."""
+    model = setting.get("model", {})
+    depth, width = model.get("depth", 4), model.get("width", 64)
+    parameters = depth * 12 * width**2 + manifest.tokenizer.vocabulary * width
+    return 6 * parameters * work_tokens(list(manifest.sizes), setting) / FLOPS_A_SECOND

@@ -1,0 +1,115 @@
+"""Answers as text for a terminal: short, aligned, the most important last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from curate.build import Built
+from curate.explain import Explanation
+from curate.plan import Plan
+from curate.quantities import short_bytes, short_count, short_time
+
+
+def table(rows: list[list[Any]], header: list[str]) -> str:
+    """Columns aligned: numbers to the right, words to the left."""
+    cells = [[str(c) for c in row] for row in [header, *rows]]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    right = [all(_is_figure(row[i]) for row in cells[1:]) for i in range(len(header))]
+    lines = [
+        "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)).rstrip()
+        for row in cells
+    ]
+    return "\n".join(lines)
+
+
+def _is_figure(text: str) -> bool:
+    return bool(text) and (text[0].isdigit() or text in ("-", "")) or text[:1] == "-" and text[1:2].isdigit()
+
+
+def plan_text(plan: Plan) -> str:
+    sources = table(
+        [[s.name, s.format, f"{s.files:,}", short_bytes(s.bytes), short_bytes(s.read_already)] for s in plan.sources],
+        ["source", "format", "files", "size", "read already"],
+    )
+    levels = table(
+        [[level["name"], level["on"] or "", len(level["rules"])] for level in plan.levels], ["level", "on", "rules"]
+    )
+    return (
+        f"{plan.name}: the manifest is sound\n\n{sources}\n\n{levels}\n\n"
+        f"{plan.corpora} corpora, {plan.cells} cells giving {plan.runs} runs, "
+        f"{short_count(plan.training_tokens)} tokens to train\n"
+        f"at most {short_bytes(plan.disk_bytes)} of disk and, by rough rates, {short_time(plan.minutes * 60)}"
+    )
+
+
+def build_text(built: Built) -> str:
+    lock = built.lock
+    levels = table(
+        [[level["name"], f"{level['documents']:,}", short_bytes(level["bytes"])] for level in lock["levels"]],
+        ["level", "documents", "text"],
+    )
+    corpora = table(
+        [[c.level, c.label, f"{c.documents:,}", f"{c.tokens:,}", c.digest[:12], c.path.name] for c in built.corpora],
+        ["level", "size", "documents", "tokens", "digest", "directory"],
+    )
+    manifest = built.annotated.manifest
+    return f"{levels}\n\n{corpora}\n\n{built.annotated.store.folder('corpora')}\nlock: {manifest.lock_path}"
+
+
+def train_text(runs: list[dict]) -> str:
+    done = [r for r in runs if "losses" in r]
+    names = sorted({name for r in done for name in r["losses"]})
+    rows = [
+        [r["level"], short_count(r["size"]), r["seed"], *(f"{r['losses'][n]['nats_per_token']:.4f}" for n in names)]
+        for r in sorted(done, key=lambda r: (r["level"], r["size"], r["seed"]))
+    ]
+    text = table(rows, ["level", "size", "seed", *(f"{n} nats/token" for n in names)])
+    missing = [f"missing: {r['level']} {short_count(r['size'])} seed {r['seed']}: {r['failed']}" for r in runs if "failed" in r]
+    return "\n".join([text, *missing])
+
+
+def corpus_run_text(directory: Path, record: dict) -> str:
+    loss = record["losses"]["holdout"]
+    return (
+        f"{record['tokens_trained']:,} tokens, {record['parameters']:,} parameters: "
+        f"{loss['nats_per_token']:.4f} nats per token, {loss['bits_per_byte']:.4f} bits per byte held out\n{directory}"
+    )
+
+
+def report_text(page: Path, facts: dict) -> str:
+    return f"{facts['headline']}\n{page}"
+
+
+def run_text(outcome: Any) -> str:
+    missing = sum("failed" in r for r in outcome.runs)
+    done = f"trained {outcome.trained} cells" if outcome.trained else "nothing to train: every run is there"
+    if missing:
+        done += f"; {missing} runs are missing, the report names them"
+    lock = outcome.built.annotated.manifest.lock_path
+    return f"{outcome.headline}\n\n{done} ({short_time(outcome.seconds)})\nlock:   {lock}\nreport: {outcome.page}"
+
+
+def explain_text(e: Explanation) -> str:
+    document = e.document
+    excerpt = document["text"][:400].strip()
+    parts = [f"{document['id']}  {document['source']}  {document['place']}\n\n{excerpt}\n"]
+    parts.append(table([[k, _number(v)] for k, v in e.signals.items()], ["signal", "value"]))
+    if e.duplicates:
+        parts.append(table([[k, _number(v)] for k, v in e.duplicates.items()], ["duplicates", ""]))
+    for level in e.levels:
+        verdict = "kept" if level["kept"] else f"dropped by {level['dropped_by']}"
+        rows = [["ok" if r["passes"] else "FAILS" if r["passes"] is False else "not reached", r["rule"],
+                 _number(r["value"]), r["bound"]] for r in level["rules"]]  # fmt: skip
+        body = "\n" + table(rows, ["", "rule", "value", "bound"]) if rows else ""
+        parts.append(f"level {level['name']}: {verdict}{body}")
+    return "\n\n".join(parts)
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else "missing" if value is None else str(value)
+
+
+def signals_text(signals: Iterable[Any]) -> str:
+    return table([[s.name, s.family, s.unit, s.says] for s in signals], ["signal", "family", "unit", "definition"])
