@@ -11,7 +11,8 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from filters import Family, Signal
+from filters import Family
+from filters.columns import INF, count_signal, ratio, real_signal
 from filters.text import (
     ALPHABETIC,
     DIGIT,
@@ -237,11 +238,6 @@ def _count(offsets, data, classes, tallies):
         tallies[:, i] = tally
 
 
-def ratio(part: np.ndarray, whole: np.ndarray) -> pa.Array:
-    """float64 part / whole; 0.0 where the whole is 0."""
-    return pa.array(np.divide(part, whole, out=np.zeros(len(part)), where=whole != 0))
-
-
 def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
     """Word and character signals of every text; all are 0 for an empty one."""
     offsets, data = valid(texts)
@@ -272,41 +268,30 @@ def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
     }
 
 
-INF = float("inf")
-
-
-def _count_of(name: str, unit: str, says: str, high: float = INF) -> Signal:
-    return Signal(name, unit, 0.0, high, 0, says, pa.int64())
-
-
-def _real(name: str, unit: str, high: float, says: str) -> Signal:
-    return Signal(name, unit, 0.0, high, 0.0, says)
-
-
 FAMILY = Family(
     "words",
     1,
     measure,
     (
-        _count_of("byte_count", "bytes", "bytes of UTF-8"),
-        _count_of("character_count", "characters", "code points"),
-        _count_of("word_count", "words", "words, split on whitespace"),
-        _count_of("core_word_count", "words", "words with a character that is no punctuation (Gopher)"),
-        _real("mean_word_length", "characters", INF, "characters of a word, on average"),
-        _real("mean_core_word_length", "characters", INF, "characters of a core word, on average (Gopher)"),
-        _real("median_word_length", "characters", INF, "characters of a word, the median (Dolma)"),
-        _count_of("longest_word_length", "characters", "characters of the longest word"),
-        _real("alphabetic_word_ratio", "ratio", 1.0, "words with a letter / words (Gopher)"),
-        _count_of("stop_word_count", "words", f"how many of {', '.join(STOP_WORDS)} occur (Gopher)", 8.0),
-        _count_of("stop_word_occurrence_count", "words", "occurrences of those stop words (Dolma, DCLM)"),
-        _real("hash_word_ratio", "ratio", INF, '"#" characters / words (Gopher)'),
-        _real("ellipsis_word_ratio", "ratio", INF, '"..." and "…" / words (Gopher)'),
-        _real("newline_word_ratio", "ratio", INF, "newlines / words (FineWeb)"),
-        _real("whitespace_character_ratio", "ratio", 1.0, "whitespace / characters"),
-        _real("alphabetic_character_ratio", "ratio", 1.0, "letters of any script / characters"),
-        _real("uppercase_character_ratio", "ratio", 1.0, "upper-case letters / characters"),
-        _real("digit_character_ratio", "ratio", 1.0, "decimal digits of any script / characters"),
-        _real("punctuation_character_ratio", "ratio", 1.0, "punctuation, symbols and controls / characters"),
-        _real("non_ascii_character_ratio", "ratio", 1.0, "characters beyond ASCII / characters"),
+        count_signal("byte_count", "bytes", "bytes of UTF-8"),
+        count_signal("character_count", "characters", "code points"),
+        count_signal("word_count", "words", "words, split on whitespace"),
+        count_signal("core_word_count", "words", "words with a character that is no punctuation (Gopher)"),
+        real_signal("mean_word_length", "characters", INF, "characters of a word, on average"),
+        real_signal("mean_core_word_length", "characters", INF, "characters of a core word, on average (Gopher)"),
+        real_signal("median_word_length", "characters", INF, "characters of a word, the median (Dolma)"),
+        count_signal("longest_word_length", "characters", "characters of the longest word"),
+        real_signal("alphabetic_word_ratio", "ratio", 1.0, "words with a letter / words (Gopher)"),
+        count_signal("stop_word_count", "words", f"how many of {', '.join(STOP_WORDS)} occur (Gopher)", 8.0),
+        count_signal("stop_word_occurrence_count", "words", "occurrences of those stop words (Dolma, DCLM)"),
+        real_signal("hash_word_ratio", "ratio", INF, '"#" characters / words (Gopher)'),
+        real_signal("ellipsis_word_ratio", "ratio", INF, '"..." and "…" / words (Gopher)'),
+        real_signal("newline_word_ratio", "ratio", INF, "newlines / words (FineWeb)"),
+        real_signal("whitespace_character_ratio", "ratio", 1.0, "whitespace / characters"),
+        real_signal("alphabetic_character_ratio", "ratio", 1.0, "letters of any script / characters"),
+        real_signal("uppercase_character_ratio", "ratio", 1.0, "upper-case letters / characters"),
+        real_signal("digit_character_ratio", "ratio", 1.0, "decimal digits of any script / characters"),
+        real_signal("punctuation_character_ratio", "ratio", 1.0, "punctuation, symbols and controls / characters"),
+        real_signal("non_ascii_character_ratio", "ratio", 1.0, "characters beyond ASCII / characters"),
     ),
 )

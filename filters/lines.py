@@ -1,0 +1,183 @@
+"""Lines: how many, how long, how they begin and end. No line is compared with another here.
+
+Two published ideas of a line live side by side. Gopher's are those of `str.splitlines()`, blank ones
+included. FineWeb's are split at "\\n" alone and neither stripped nor counted when blank, so the lines of a
+text with "\\r\\n" end in "\\r" and in no terminal mark. Both are found 64 bytes at a time.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from filters import Family
+from filters.columns import INF, count_signal, ratio, real_signal
+from filters.text import (
+    NO_BITS,
+    ONE_BIT,
+    PADDING,
+    TERMINAL,
+    character_classes,
+    continuation_mask,
+    count_bits,
+    decode,
+    in_ranges,
+    inlined,
+    kernel,
+    last_character,
+    line_break_mask,
+    longest_document,
+    lowest_bit,
+    lowest_bits,
+    newline_mask,
+    open_page,
+    strip,
+    valid,
+)
+
+SHORT_LINE = 30  # characters: FineWeb's lines of at most so many are short
+
+TALLIES = (
+    "lines",
+    "bullet",
+    "ellipsis",
+    "text_lines",
+    "text_line_characters",
+    "terminal",
+    "short",
+)
+LINES, BULLET, ELLIPSIS, TEXT_LINES, TEXT_LINE_CHARACTERS, TERMINAL_LINES, SHORT = range(len(TALLIES))
+
+wide_break_mask = in_ranges((0xC2, 0xC2), (0xE2, 0xE2))  # first bytes of U+0085, U+2028 and U+2029
+
+
+@inlined
+def _wide_break_bytes(page, at):
+    """Bytes of the line break beyond ASCII that begins at a byte; 0 where none does."""
+    if page[at] == 0xC2:
+        return 2 if page[at + 1] == 0x85 else 0
+    last = page[at + 2]
+    return 3 if page[at + 1] == 0x80 and (last == 0xA8 or last == 0xA9) else 0
+
+
+@inlined
+def _break_bytes(page, at):
+    """Bytes of the line break at a byte that an ASCII or a wide mask has marked; 0 where it is none."""
+    if page[at] >= 0x80:
+        return _wide_break_bytes(page, at)
+    return 2 if page[at] == 0x0D and page[at + 1] == 0x0A else 1
+
+
+@kernel
+def _add_line(page, start, end, classes, tally):
+    """A line of `str.splitlines()`: "•" or "-" begins it, "..." or "…" ends it, after stripping."""
+    tally[LINES] += 1
+    start, end = strip(page, start, end, classes)
+    if start == end:
+        return
+    first, _ = decode(page, start)
+    tally[BULLET] += first == 0x2D or first == 0x2022
+    last, _ = decode(page, last_character(page, start, end))
+    dots = end - start >= 3 and page[end - 1] == 0x2E and page[end - 2] == 0x2E and page[end - 3] == 0x2E
+    tally[ELLIPSIS] += last == 0x2026 or dots
+
+
+@kernel
+def _add_split_lines(page, length, classes, tally):
+    start = 0
+    for block in range(0, length, 64):
+        breaks = (line_break_mask(page, block) | wide_break_mask(page, block)) & lowest_bits(length - block)
+        while breaks:
+            at = block + lowest_bit(breaks)
+            breaks &= breaks - ONE_BIT
+            width = _break_bytes(page, at)
+            if width == 0 or at < start:  # at < start: the "\n" of a "\r\n" already dealt with
+                continue
+            _add_line(page, start, at, classes, tally)
+            start = at + width
+    if start < length:  # as str.splitlines(): no empty line after the last break
+        _add_line(page, start, length, classes, tally)
+
+
+@kernel
+def _add_text_line(page, start, end, characters, classes, tally):
+    """A line between two "\\n", with whitespace left as it is. Blank ones do not count."""
+    bare_start, bare_end = strip(page, start, end, classes)
+    if bare_start == bare_end:
+        return
+    tally[TEXT_LINES] += 1
+    tally[TEXT_LINE_CHARACTERS] += characters
+    tally[SHORT] += characters <= SHORT_LINE
+    last, _ = decode(page, last_character(page, start, end))
+    tally[TERMINAL_LINES] += (classes[last] & TERMINAL) != 0
+
+
+@kernel
+def _add_text_lines(page, length, classes, tally):
+    start = 0  # of this line: its byte, and how many characters come before it
+    start_characters = characters = 0
+    for block in range(0, length, 64):
+        text = lowest_bits(length - block)
+        newlines = newline_mask(page, block) & text
+        first_bytes = ~continuation_mask(page, block) & text
+        while newlines != NO_BITS:
+            at = lowest_bit(newlines)
+            newlines &= newlines - ONE_BIT
+            before = characters + count_bits(first_bytes & lowest_bits(at))
+            _add_text_line(page, start, block + at, before - start_characters, classes, tally)
+            start, start_characters = block + at + 1, before + 1
+        characters += count_bits(first_bytes)
+    _add_text_line(page, start, length, characters - start_characters, classes, tally)
+
+
+@kernel
+def _count(offsets, data, classes, tallies):
+    """Fill in int64 [tallies, documents]."""
+    page = np.empty(longest_document(offsets) + PADDING, np.uint8)
+    tally = np.empty(len(tallies), np.int64)
+    for i in range(len(offsets) - 1):
+        length = open_page(page, data, offsets[i], offsets[i + 1])
+        tally[:] = 0
+        _add_split_lines(page, length, classes, tally)
+        _add_text_lines(page, length, classes, tally)
+        tallies[:, i] = tally
+
+
+def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
+    """Line signals of every text; all are 0 for an empty one."""
+    offsets, data = valid(texts)
+    tallies = np.zeros((len(TALLIES), len(offsets) - 1), np.int64)
+    _count(offsets, data, character_classes(), tallies)
+    n = dict(zip(TALLIES, tallies, strict=True))
+    return {
+        "line_count": pa.array(n["lines"]),
+        "text_line_count": pa.array(n["text_lines"]),
+        "mean_text_line_length": ratio(n["text_line_characters"], n["text_lines"]),
+        "bullet_line_ratio": ratio(n["bullet"], n["lines"]),
+        "ellipsis_line_ratio": ratio(n["ellipsis"], n["lines"]),
+        "terminal_line_ratio": ratio(n["terminal"], n["text_lines"]),
+        "short_line_ratio": ratio(n["short"], n["text_lines"]),
+    }
+
+
+FAMILY = Family(
+    "lines",
+    1,
+    measure,
+    (
+        count_signal("line_count", "lines", "lines of str.splitlines(), blank ones included"),
+        count_signal("text_line_count", "lines", 'lines between "\\n" that are not blank'),
+        real_signal("mean_text_line_length", "characters", INF, "characters of a text line, on average"),
+        real_signal("bullet_line_ratio", "ratio", 1.0, 'lines that begin with "•" or "-" / lines (Gopher)'),
+        real_signal("ellipsis_line_ratio", "ratio", 1.0, 'lines that end in "..." or "…" / lines (Gopher)'),
+        real_signal(
+            "terminal_line_ratio", "ratio", 1.0, "text lines that end in a sentence mark / text lines (FineWeb)"
+        ),
+        real_signal(
+            "short_line_ratio",
+            "ratio",
+            1.0,
+            f"text lines of at most {SHORT_LINE} characters / text lines (FineWeb)",
+        ),
+    ),
+)
