@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -42,24 +44,50 @@ class Family:
     signals: tuple[Signal, ...]
 
 
-def _keep_compiled_kernels_by_source() -> None:
-    """Point numba's cache at a folder named after the sources of this package.
+INLINED = ("text.py",)  # files whose compiled functions other files inline into their kernels
 
-    numba's own check sees a change in the file of a kernel, not in another file whose function the
-    kernel inlined. A folder a version of the sources makes a stale kernel impossible.
+
+def _kernel_folder() -> Path:
+    """The folder of compiled kernels: one for each content of the `INLINED` files.
+
+    numba compiles a kernel anew when its own file changes, not when a function it took from another file
+    does. A folder a version of those files makes a stale kernel impossible, and leaves the kernels of one
+    family alone when another is edited.
     """
-    if "NUMBA_CACHE_DIR" in os.environ:
-        return
     digest = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(source.read_bytes())
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = home / "curate" / f"kernels-{digest.hexdigest()[:16]}"
+    for name in INLINED:
+        digest.update((Path(__file__).parent / name).read_bytes())
+    name = f"kernels-{digest.hexdigest()[:16]}"
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "curate" / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
     except OSError:
-        folder = Path(tempfile.gettempdir()) / "curate" / folder.name
-    os.environ["NUMBA_CACHE_DIR"] = str(folder)
+        writable = False
+    return folder if writable else Path(tempfile.gettempdir()) / f"curate-{os.getuid()}" / name
 
 
-_keep_compiled_kernels_by_source()
+def _keep_compiled_kernels() -> None:
+    """Point numba's cache at that folder, unless the user chose another one."""
+    chosen = os.environ.get("NUMBA_CACHE_DIR", "")
+    if chosen and not Path(chosen).name.startswith("kernels-"):  # ours may come from a parent process
+        return
+    folder = str(_kernel_folder())
+    os.environ["NUMBA_CACHE_DIR"] = folder
+    if "numba" in sys.modules:  # it read its environment already
+        sys.modules["numba"].config.CACHE_DIR = folder
+
+
+_keep_compiled_kernels()
+
+FAMILIES: dict[str, Family]  # by name
+SIGNALS: dict[str, Signal]  # by name, those of all families
+
+
+def __getattr__(name: str) -> Any:
+    """Load the families when one is first asked for: `import filters` alone compiles and loads nothing."""
+    if name not in ("FAMILIES", "SIGNALS"):
+        raise AttributeError(f"module 'filters' has no attribute {name!r}")
+    from filters import registry
+
+    return getattr(registry, name)

@@ -75,7 +75,9 @@ class _Cursor:
         if count < 0:
             raise self.error(f"the {what} has the impossible size {count}")
         if end > len(self.memory):
-            raise self.error(f"cut short in the {what}: {len(self.memory):,} bytes, at least {end:,} expected")
+            raise self.error(
+                f"cut short in the {what}: {len(self.memory):,} bytes, at least {end:,} expected"
+            )
         values = np.frombuffer(self.memory, numbers, count, self.at).copy() if count else np.empty(0, numbers)
         self.at = end
         return values

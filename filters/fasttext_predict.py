@@ -36,7 +36,8 @@ END_OF_LINE = np.frombuffer(b"</s>", np.uint8)
 
 # One remembered word: where it stands in the data, and which of the remembered rows are its own.
 SLOT = np.dtype(
-    [("start", np.int64), ("size", np.int32), ("hash", np.uint32), ("first", np.int32), ("rows", np.int32)]
+    [("start", np.int64), ("size", np.int32), ("hash", np.uint32), ("first", np.int32), ("rows", np.int32)],
+    align=True,
 )
 
 
@@ -100,10 +101,26 @@ def predict(tables: Tables, texts: pa.Array | pa.ChunkedArray) -> tuple[np.ndarr
     scores = np.empty(n_documents, np.float32)
     words = np.empty(n_documents, np.int64)
     if n_documents:
-        size = int(offsets[-1] - offsets[0])
-        slots = np.zeros(1 << min(max(size.bit_length() - 3, 4), 16), SLOT)
-        _predict_documents(tables, offsets, data, slots, labels, scores, words)
+        _predict_documents(tables, _scratch(tables, offsets), offsets, data, labels, scores, words)
     return labels, scores, words
+
+
+def _scratch(tables: Tables, offsets: np.ndarray) -> Scratch:
+    longest, total = int(np.diff(offsets).max()), int(offsets[-1] - offsets[0])
+    # A short word has at most one row of its own, and max_characters for each byte of `<word>`.
+    most_rows = 1 + (LONGEST_REMEMBERED + 2) * max(tables.max_characters, 0)
+    n_labels = len(tables.output_scale_L)
+    return Scratch(
+        word=np.empty(longest + 2, np.uint8),
+        hashes=np.empty(longest // 2 + 2 if tables.word_ngrams > 1 else 1, np.int32),
+        slots=np.zeros(1 << min(max(total.bit_length() - 3, 4), 16), SLOT),
+        rows=np.empty(REMEMBERED_ROWS + most_rows, np.int32),
+        n_remembered=np.zeros(1, np.int64),
+        hidden_D=np.empty(tables.input_RD.shape[1], np.float32),
+        output_L=np.empty(n_labels, np.float32),
+        stack=np.empty(2 * n_labels + 2, np.int64),
+        stack_score=np.empty(2 * n_labels + 2, np.float32),
+    )
 
 
 def _readonly(array: np.ndarray) -> np.ndarray:
@@ -350,7 +367,7 @@ def _flat(tables, hidden_D, output_L):
     for d in range(len(hidden_D)):
         for label in range(len(output_L)):
             output_L[label] += hidden_D[d] * tables.output_DL[d, label]
-    output_L *= tables.output_scale_L
+    output_L[:] *= tables.output_scale_L
     if tables.output == SOFTMAX:
         _softmax(output_L)
     else:
@@ -397,65 +414,103 @@ def _begins_with_label_prefix(data, begin, end):
     return end - begin >= size and _equal(data, begin, begin + size, LABEL_PREFIX, 0, size)
 
 
+class Scratch(NamedTuple):
+    """Working space of one call, so of one thread."""
+
+    word: np.ndarray  # uint8: a word in its brackets
+    hashes: np.ndarray  # int32: of the words of one document, for word n-grams
+    slots: np.ndarray  # SLOT: remembered words
+    rows: np.ndarray  # int32: rows of remembered words, then room for the rows of one more
+    n_remembered: np.ndarray  # int64 [1]: rows in use
+    hidden_D: np.ndarray
+    output_L: np.ndarray
+    stack: np.ndarray  # nodes to visit, and the scores of the ways to them
+    stack_score: np.ndarray
+
+
+@numba.njit(forceinline=True)
+def _slot_of(tables, scratch, data, begin, end, hash_, entry):
+    """Remember a short word; forget all of them first when the space for rows is full."""
+    if scratch.n_remembered[0] >= REMEMBERED_ROWS:
+        scratch.n_remembered[0] = 0
+        for slot in range(len(scratch.slots)):
+            scratch.slots[slot].size = 0
+    slot = scratch.slots[_slot_number(scratch.slots, hash_)]
+    slot.start, slot.size, slot.hash = begin, end - begin, hash_
+    slot.first = scratch.n_remembered[0]
+    after = _remember(tables, data, begin, end, entry, scratch.word, scratch.rows, scratch.n_remembered[0])
+    slot.rows = after - scratch.n_remembered[0]
+    scratch.n_remembered[0] = after
+    return slot
+
+
+@numba.njit(forceinline=True)
+def _slot_number(slots, hash_):
+    return np.int64(hash_ ^ (hash_ >> np.uint32(15))) & (len(slots) - 1)
+
+
+@numba.njit(forceinline=True)
+def _add_word(tables, scratch, data, begin, end, hash_):
+    """Add the rows of one token; how many there were, or -1 where it is a label, not a word."""
+    slot = scratch.slots[_slot_number(scratch.slots, hash_)]
+    if slot.hash != hash_ or not _equal(data, slot.start, slot.start + slot.size, data, begin, end):
+        entry = _entry(tables, data, begin, end, hash_)
+        if entry >= tables.word_count or (entry < 0 and _begins_with_label_prefix(data, begin, end)):
+            return -1
+        if end - begin > LONGEST_REMEMBERED:
+            room = scratch.rows[REMEMBERED_ROWS:]
+            return _add_long_word(tables, data, begin, end, entry, scratch.word, room, scratch.hidden_D)
+        slot = _slot_of(tables, scratch, data, begin, end, hash_, entry)
+    _add_rows(tables.input_RD, scratch.rows, slot.first, slot.first + slot.rows, scratch.hidden_D)
+    return slot.rows
+
+
 @numba.njit(cache=True, nogil=True)
-def _predict_documents(tables, offsets, data, slots, labels, scores, words):
-    longest = 0
-    for document in range(len(labels)):
-        longest = max(longest, offsets[document + 1] - offsets[document])
-    word = np.empty(longest + 2, np.uint8)
-    hashes = np.empty(longest // 2 + 2 if tables.word_ngrams > 1 else 1, np.int32)
-    # A short word has at most one row of its own and max_characters for each byte of `<word>`.
-    most_rows = 1 + (LONGEST_REMEMBERED + 2) * max(tables.max_characters, 0)
-    rows = np.empty(REMEMBERED_ROWS + most_rows, np.int32)
-    n_remembered = 0
-    hidden_D = np.empty(tables.input_RD.shape[1], np.float32)
-    n_labels = tables.output_DL.shape[1]
-    output_L = np.empty(n_labels, np.float32)
-    stack, stack_score = np.empty(n_labels + 2, np.int64), np.empty(n_labels + 2, np.float32)
+def _add_line(tables, scratch, data, at, stop):
+    """Add the rows of all words and word n-grams of a document, not of `</s>`: (rows added, words)."""
+    n_rows, n_words = 0, 0
+    while True:
+        while at < stop and _is_space(data[at]):
+            at += 1
+        begin, hash_ = at, FNV_OFFSET
+        while at < stop and not _is_space(data[at]):
+            hash_ = _hash_byte(hash_, data[at])
+            at += 1
+        if at == begin or _equal(data, begin, at, END_OF_LINE, 0, len(END_OF_LINE)):
+            return n_rows, n_words  # also at a literal `</s>`: the library stops reading there
+        added = _add_word(tables, scratch, data, begin, at, hash_)
+        if added >= 0:
+            n_rows += added
+            if tables.word_ngrams > 1:
+                scratch.hashes[n_words] = np.int32(hash_)
+            n_words += 1
+
+
+@numba.njit(cache=True, nogil=True)
+def _predict_documents(tables, scratch, offsets, data, labels, scores, words):
     line_end_hash = FNV_OFFSET
     for byte in END_OF_LINE:
         line_end_hash = _hash_byte(line_end_hash, byte)
-    line_end_entry = _entry(tables, END_OF_LINE, 0, len(END_OF_LINE), line_end_hash)
-    mask = len(slots) - 1
-
+    line_end = _entry(tables, END_OF_LINE, 0, len(END_OF_LINE), line_end_hash)
+    room = scratch.rows[REMEMBERED_ROWS:]
     for document in range(len(labels)):
-        at, stop = offsets[document], offsets[document + 1]
-        hidden_D[:] = 0
-        n_rows, n_words = 0, 0
-        while True:
-            while at < stop and _is_space(data[at]):
-                at += 1
-            if at >= stop:
-                break
-            begin, hash_ = at, FNV_OFFSET
-            while at < stop and not _is_space(data[at]):
-                hash_ = _hash_byte(hash_, data[at])
-                at += 1
-            if hash_ == line_end_hash and _equal(data, begin, at, END_OF_LINE, 0, len(END_OF_LINE)):
-                break  # a line end in the middle of a line: the library stops reading here
-            slot = slots[np.int64(hash_ ^ (hash_ >> 15)) & mask]
-            known = slot.hash == hash_ and _equal(data, slot.start, slot.start + slot.size, data, begin, at)
-            if not known:
-                entry = _entry(tables, data, begin, at, hash_)
-                if entry >= tables.word_count or (entry < 0 and _begins_with_label_prefix(data, begin, at)):
-                    continue
-                if at - begin > LONGEST_REMEMBERED:
-                    n_rows += _add_long_word(
-                        tables, data, begin, at, entry, word, rows[REMEMBERED_ROWS:], hidden_D
-                    )
-                else:
-                    if n_remembered >= REMEMBERED_ROWS:
-                        n_remembered = 0
-                        slots[:].size[:] = 0
-                    slot.start, slot.size, slot.hash = begin, at - begin, hash_
-                    slot.first = n_remembered
-                    n_remembered = _remember(tables, data, begin, at, entry, word, rows, n_remembered)
-                    slot.rows = n_remembered - slot.first
-                    known = True
-            if known:
-                _add_rows(tables.input_RD, rows, slot.first, slot.first + slot.rows, hidden_D)
-                n_rows += slot.rows
-            if tables.word_ngrams > 1:
-                hashes[n_words] = np.int32(hash_)
-            n_words += 1
+        scratch.hidden_D[:] = 0
+        n_rows, n_words = _add_line(tables, scratch, data, offsets[document], offsets[document + 1])
         words[document] = n_words
+        if line_end >= 0:
+            room[0] = line_end
+            _add_rows(tables.input_RD, room, 0, 1, scratch.hidden_D)
+            n_rows += 1
+        if tables.word_ngrams > 1:
+            scratch.hashes[n_words] = np.int32(line_end_hash)
+            n_rows += _add_word_ngrams(tables, scratch.hashes, n_words + 1, room, scratch.hidden_D)
+        if n_rows == 0:
+            labels[document], scores[document] = -1, np.nan
+            continue
+        scratch.hidden_D[:] *= np.float32(1.0 / n_rows)
+        if tables.output == HIERARCHICAL:
+            label, score = _hierarchical(tables, scratch.hidden_D, scratch.stack, scratch.stack_score)
+        else:
+            label, score = _flat(tables, scratch.hidden_D, scratch.output_L)
+        labels[document] = label
+        scores[document] = math.exp(np.float32(score))

@@ -171,7 +171,10 @@ FAMILY = Family(
         real_signal("bullet_line_ratio", "ratio", 1.0, 'lines that begin with "•" or "-" / lines (Gopher)'),
         real_signal("ellipsis_line_ratio", "ratio", 1.0, 'lines that end in "..." or "…" / lines (Gopher)'),
         real_signal(
-            "terminal_line_ratio", "ratio", 1.0, "text lines that end in a sentence mark / text lines (FineWeb)"
+            "terminal_line_ratio",
+            "ratio",
+            1.0,
+            "text lines that end in a sentence mark / text lines (FineWeb)",
         ),
         real_signal(
             "short_line_ratio",

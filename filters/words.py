@@ -278,7 +278,9 @@ FAMILY = Family(
         count_signal("word_count", "words", "words, split on whitespace"),
         count_signal("core_word_count", "words", "words with a character that is no punctuation (Gopher)"),
         real_signal("mean_word_length", "characters", INF, "characters of a word, on average"),
-        real_signal("mean_core_word_length", "characters", INF, "characters of a core word, on average (Gopher)"),
+        real_signal(
+            "mean_core_word_length", "characters", INF, "characters of a core word, on average (Gopher)"
+        ),
         real_signal("median_word_length", "characters", INF, "characters of a word, the median (Dolma)"),
         count_signal("longest_word_length", "characters", "characters of the longest word"),
         real_signal("alphabetic_word_ratio", "ratio", 1.0, "words with a letter / words (Gopher)"),
@@ -291,7 +293,9 @@ FAMILY = Family(
         real_signal("alphabetic_character_ratio", "ratio", 1.0, "letters of any script / characters"),
         real_signal("uppercase_character_ratio", "ratio", 1.0, "upper-case letters / characters"),
         real_signal("digit_character_ratio", "ratio", 1.0, "decimal digits of any script / characters"),
-        real_signal("punctuation_character_ratio", "ratio", 1.0, "punctuation, symbols and controls / characters"),
+        real_signal(
+            "punctuation_character_ratio", "ratio", 1.0, "punctuation, symbols and controls / characters"
+        ),
         real_signal("non_ascii_character_ratio", "ratio", 1.0, "characters beyond ASCII / characters"),
     ),
 )

@@ -1,0 +1,227 @@
+"""Duplicates: which document is the same as, or nearly the same as, which other one.
+
+*Exact*: the same bytes, by a 128-bit xxh3 hash.
+
+*Near*, by leader clustering: documents are met in a stated order, best first. A document is a duplicate of
+the most similar earlier document *that stays*, among those that share a band with it and whose exact
+Jaccard similarity of shingle sets reaches the target; without one it stays itself. So no document is less
+similar than the target to the one that stands for it: nothing is joined through a chain of others, which
+is known to have swallowed whole corpora. Every removal has its reason: the document that stays, and the
+similarity.
+
+The answer depends on texts, order and parameters alone. Documents that share no band, directly or through
+others, do not touch each other, so connected components may be clustered apart, in any number of batches.
+
+The price: where thousands of documents that all stay share one band (stubs just under the target), every
+one is compared with all before it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pyarrow as pa
+import xxhash
+
+from filters import Family, Signal
+from filters.arrow import text_column, utf8
+from filters.minhash import band_keys, bands_and_rows, recall, signatures
+from filters.shingles import jaccard, kernel, pair_jaccard, shingle_sets
+
+__all__ = [
+    "FAMILY", "band_keys", "bands_and_rows", "candidate_components", "content_hashes", "jaccard", "leaders",
+    "near_duplicates", "recall", "signatures", "similar_to",
+]  # fmt: skip
+
+HOPELESS = 4.0  # standard errors below the target at which an estimate rules a pair out unseen
+
+
+def content_hashes(texts: pa.Array | pa.ChunkedArray) -> pa.FixedSizeBinaryArray:
+    """fixed_size_binary(16) [n]: xxh3_128 of the text's bytes."""
+    offsets, data = utf8(texts)
+    view, edges = memoryview(data), offsets.tolist()
+    digest = xxhash.xxh3_128_digest
+    hashes = b"".join([digest(view[a:b]) for a, b in zip(edges, edges[1:], strict=False)])
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(edges) - 1, [None, pa.py_buffer(hashes)])
+
+
+@kernel
+def _root(parent, i):
+    while parent[i] != i:
+        parent[i] = parent[parent[i]]
+        i = parent[i]
+    return i
+
+
+@kernel
+def _join(parent, order, keys):
+    """Join neighbours with the same key in sorted order; the smaller row becomes the root."""
+    for k in range(1, len(order)):
+        if keys[order[k]] == keys[order[k - 1]]:
+            a, b = _root(parent, order[k]), _root(parent, order[k - 1])
+            parent[max(a, b)] = min(a, b)
+
+
+@kernel
+def _label(parent):
+    for i in range(len(parent)):
+        parent[i] = _root(parent, i)
+
+
+def candidate_components(keys: np.ndarray) -> np.ndarray:
+    """int64 [n]: connected components of "shares a band", each named after its first row."""
+    parent = np.arange(len(keys), dtype=np.int64)
+    for band in range(keys.shape[1]):
+        column = np.ascontiguousarray(keys[:, band])
+        _join(parent, np.argsort(column, kind="stable"), column)
+    _label(parent)
+    return parent
+
+
+def _buckets(keys: np.ndarray) -> tuple[np.ndarray, int]:
+    """int64 [n, bands]: keys renamed to 0, 1, 2 ...; and how many there are."""
+    names, used = np.empty(keys.shape, np.int64), 0
+    for band in range(keys.shape[1]):
+        found, names[:, band] = np.unique(keys[:, band], return_inverse=True)
+        names[:, band] += used
+        used += len(found)
+    return names, used
+
+
+@kernel
+def _agreement(signatures, i, j):
+    equal = 0
+    for p in range(signatures.shape[1]):
+        equal += signatures[i, p] == signatures[j, p]
+    return equal
+
+
+@kernel
+def _cluster(buckets, used, signatures, sets, values, target, least_equal, given, leader, similarity):
+    """Rows below `given` stay, whatever they are like; with `given` = 0 every row may stay or join.
+
+    The documents that stay are chained in each bucket: `newest[bucket]`, then `older[row, band]` backwards.
+    """
+    n, bands = buckets.shape
+    newest = np.full(used, -1, np.int64)
+    older = np.full((n, bands), -1, np.int64)
+    seen = np.full(n, -1, np.int64)  # seen[j] == i: row i has met row j in an earlier band
+    for i in range(n):
+        best, best_similarity = -1, 0.0
+        size = sets[i + 1] - sets[i]
+        for band in range(bands if i >= given else 0):
+            j = newest[buckets[i, band]]
+            while j >= 0:
+                if seen[j] != i:
+                    seen[j] = i
+                    other = sets[j + 1] - sets[j]
+                    if (
+                        min(size, other) >= target * max(size, other)
+                        and _agreement(signatures, i, j) >= least_equal
+                    ):
+                        s = pair_jaccard(sets, values, i, j)
+                        if s >= target and (s > best_similarity or (s == best_similarity and j < best)):
+                            best, best_similarity = j, s
+                j = older[j, band]
+        leader[i] = best
+        similarity[i] = best_similarity
+        if i < given or (best < 0 and given == 0):
+            for band in range(bands):
+                older[i, band] = newest[buckets[i, band]]
+                newest[buckets[i, band]] = i
+
+
+def _run(texts, signatures, keys, target: float, ngram: int, given: int) -> tuple[np.ndarray, np.ndarray]:
+    sets, values = shingle_sets(texts, ngram)
+    error = math.sqrt(target * (1 - target) / signatures.shape[1])
+    least_equal = math.floor((target - HOPELESS * error) * signatures.shape[1])
+    leader, similarity = np.empty(len(keys), np.int64), np.empty(len(keys), np.float32)
+    buckets, used = _buckets(keys)
+    signatures = np.ascontiguousarray(signatures)
+    # A float64 target a hair lower: 4/5 is 0.8 however it was rounded.
+    _cluster(buckets, used, signatures, sets, values, target - 1e-9, least_equal, given, leader, similarity)
+    return leader, similarity
+
+
+def leaders(
+    texts: pa.Array, signatures: np.ndarray, keys: np.ndarray, similarity: float, ngram: int = 5
+) -> tuple[np.ndarray, np.ndarray]:
+    """(int64 [n] the row that stands for each row, itself where it stays; float32 [n] their exact similarity).
+
+    Rows are in order of preference, best first.
+    """
+    leader, found = _run(texts, signatures, keys, similarity, ngram, given=0)
+    stays = leader < 0
+    return np.where(stays, np.arange(len(leader)), leader), np.where(stays, np.float32(1), found)
+
+
+def similar_to(
+    queries: pa.Array,
+    query_signatures: np.ndarray,
+    query_keys: np.ndarray,
+    texts: pa.Array,
+    signatures: np.ndarray,
+    keys: np.ndarray,
+    similarity: float,
+    ngram: int = 5,
+) -> tuple[np.ndarray, np.ndarray]:
+    """For each text the most similar query (int64 [n], -1 where none reaches the target) and their similarity.
+
+    Only pairs that share a band are compared: `recall` says how many that misses.
+    """
+    together = pa.concat_arrays([text_column(queries), text_column(texts)])
+    leader, found = _run(
+        together,
+        np.concatenate([query_signatures, signatures]),
+        np.concatenate([query_keys, keys]),
+        similarity,
+        ngram,
+        given=len(query_keys),
+    )
+    return leader[len(query_keys) :], found[len(query_keys) :]
+
+
+def near_duplicates(
+    texts: pa.Array | pa.ChunkedArray,
+    order: np.ndarray | None = None,
+    similarity: float = 0.8,
+    permutations: int = 112,
+    ngram: int = 5,
+    seed: int = 1,
+) -> pa.Table:
+    """`duplicate_of` (row, null where the document stays) and `similarity` of every text; `order` best first."""
+    texts = text_column(texts)
+    order = np.arange(len(texts)) if order is None else np.asarray(order)
+    ordered = texts.take(pa.array(order))
+    signed = signatures(ordered, permutations, ngram, seed)
+    keys = band_keys(signed, *bands_and_rows(similarity, permutations))
+    leader, found = leaders(ordered, signed, keys, similarity, ngram)
+    of, how = np.empty(len(texts), np.int64), np.empty(len(texts), np.float32)
+    of[order], how[order] = order[leader], found
+    stays = of == np.arange(len(texts))
+    return pa.table({"duplicate_of": pa.array(of, mask=stays), "similarity": pa.array(how, mask=stays)})
+
+
+def measure(
+    texts: pa.Array | pa.ChunkedArray, permutations: int = 112, ngram: int = 5, seed: int = 1
+) -> dict[str, pa.Array]:
+    """What finding duplicates needs of every text: its hash and its MinHash signature."""
+    flat = pa.array(signatures(texts, permutations, ngram, seed).reshape(-1))
+    return {
+        "text_hash": content_hashes(texts),
+        "signature": pa.FixedSizeListArray.from_arrays(flat, permutations),
+    }
+
+
+FAMILY = Family(
+    "fingerprints",
+    1,
+    measure,
+    (
+        Signal("text_hash", "hash", None, None, None, "xxh3_128 of the text's bytes", pa.binary(16)),
+        Signal(
+            "signature", "hashes", None, None, None, "MinHash signature (Broder 1997)", pa.list_(pa.uint32())
+        ),
+    ),
+)

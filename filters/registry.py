@@ -1,0 +1,27 @@
+"""Every family and every signal by its name. Loading it loads numba, so `filters` does so on first use.
+
+A new family is one line here.
+"""
+
+from __future__ import annotations
+
+from filters import Family, Signal, lines, repetition, words
+
+_FAMILIES = (
+    words.FAMILY,
+    lines.FAMILY,
+    repetition.FAMILY,
+    # language.FAMILY, duplicates.FAMILY, ... go here
+)
+
+
+def _by_name(families: tuple[Family, ...]) -> tuple[dict[str, Family], dict[str, Signal]]:
+    signals: dict[str, Signal] = {}
+    for family in families:
+        for signal in family.signals:
+            assert signal.name not in signals, f"two families measure {signal.name}"
+            signals[signal.name] = signal
+    return {family.name: family for family in families}, signals
+
+
+FAMILIES, SIGNALS = _by_name(_FAMILIES)
