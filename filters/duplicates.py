@@ -196,9 +196,11 @@ def near_duplicates(
     ordered = texts.take(pa.array(order))
     signed = signatures(ordered, permutations, ngram, seed)
     keys = band_keys(signed, *bands_and_rows(similarity, permutations))
-    leader, found = leaders(ordered, signed, keys, similarity, ngram)
-    of, how = np.empty(len(texts), np.int64), np.empty(len(texts), np.float32)
-    of[order], how[order] = order[leader], found
+    component = candidate_components(keys)
+    several = np.flatnonzero(np.bincount(component, minlength=len(component))[component] > 1)
+    of, how = np.arange(len(texts)), np.ones(len(texts), np.float32)
+    leader, found = leaders(ordered.take(pa.array(several)), signed[several], keys[several], similarity, ngram)
+    of[order[several]], how[order[several]] = order[several[leader]], found
     stays = of == np.arange(len(texts))
     return pa.table({"duplicate_of": pa.array(of, mask=stays), "similarity": pa.array(how, mask=stays)})
 

@@ -130,7 +130,7 @@ def _objective(parameters, log_tokens, log_losses):
 
 def _quick_laws(tokens_D: np.ndarray, loss_ND: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(E, B, b) of every row at once: for each exponent of a grid E and B are least squares on relative
-    residuals; the best exponent wins. Replicates need thousands of fits and no protection against outliers."""
+    residuals; the best exponent wins. Replicates need thousands of fits and no guard against outliers."""
     b_X = np.geomspace(*EXPONENTS, 96)
     scale = np.exp(np.log(tokens_D).mean())
     x_XD = (tokens_D / scale) ** -b_X[:, None]
@@ -254,8 +254,8 @@ class Point:
 class Grid:
     """All runs on one holdout, and replicates of them. Same points and `rng_seed`: same intervals.
 
-    `document_units` is the length of every holdout document in what the loss is per: tokens, or bytes. Without
-    it the total is taken as fixed, which widens intervals where documents differ much in length.
+    `document_units` is the length of every holdout document in what the loss is per: tokens, or bytes. Else
+    the total is taken as fixed, which widens intervals where documents differ much in length.
     """
 
     def __init__(
@@ -469,8 +469,8 @@ def difference(grid: Grid, level: str, than: str, tokens: int | None = None) -> 
 def exchange_rate(grid: Grid, level: str, of: str) -> ExchangeRate:
     """How many tokens of `of` one token of `level` replaces, at the lowest loss that both have reached.
 
-    Where `level` is better, that is the loss `of` ends with. So token counts lie inside what was measured where
-    that is possible at all, and swapping the two levels gives exactly 1 / rate.
+    Where `level` is better, that is the loss `of` ends with. So token counts lie inside what was measured
+    where that is possible at all, and swapping the two levels gives exactly 1 / rate.
     """
     ours_D, ours_ND = grid.means_ND(level, of)
     theirs_D, theirs_ND = grid.means_ND(of, level)
@@ -511,8 +511,8 @@ def _kind(log_rate: float, theirs_D: np.ndarray, ours_D: np.ndarray) -> tuple[st
 
 
 def _log_tokens_at(tokens_D: np.ndarray, loss_ND: np.ndarray, target_N: np.ndarray) -> np.ndarray:
-    """Log tokens at which each row's curve first reaches its target. A curve is the law times the deviation of
-    the means from it, interpolated over log tokens: it passes through every mean and bends as the law does."""
+    """Log tokens at which each row's curve first reaches its target. A curve is the law times the deviation
+    of the means from it, interpolated over log tokens: it meets every mean and bends as the law does."""
     log_D = np.log(tokens_D)
     log_G = np.linspace(log_D[0] - math.log(REACH), log_D[-1], 256)
     E_N, B_N, b_N = _quick_laws(tokens_D, loss_ND)

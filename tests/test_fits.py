@@ -1,0 +1,271 @@
+"""Laws and intervals: against grids whose truth is known, and against what may go wrong in real ones."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from train import fits
+
+SIZES = (400_000, 800_000, 1_600_000, 3_200_000)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Levels whose losses follow known laws; noise as of runs that share trunks, seeds and holdout documents."""
+
+    laws: dict[str, fits.Law]
+    trunk: float = 0.006
+    cell: float = 0.004
+    shared: float = 0.005
+    documents: int = 300
+
+    def grid(self, rng: np.random.Generator, seeds: int, draws: int = 400, sizes=SIZES) -> fits.Grid:
+        lengths = np.ceil(rng.lognormal(5, 0.8, self.documents))
+        hard = rng.normal(0, 0.4, self.documents)  # a document's difficulty, common to all levels
+        taste = {level: rng.normal(0, 0.08, self.documents) for level in self.laws}
+        common = rng.normal(0, self.shared, seeds)
+        points = []
+        for level, law in self.laws.items():
+            for seed in range(seeds):
+                trunk = rng.normal(0, self.trunk)
+                for tokens in sizes:
+                    loss = law.loss(tokens) + trunk + common[seed] + rng.normal(0, self.cell)
+                    nats = lengths * (loss + hard + taste[level])
+                    points.append(fits.Point(level, tokens, seed, nats.sum() / lengths.sum(), nats))
+        return fits.Grid(points, lengths, draws=draws, rng_seed=int(rng.integers(1 << 30)))
+
+
+RAW, CLEAN, SAME = fits.Law(2.0, 60.0, 0.26), fits.Law(1.95, 52.0, 0.26), fits.Law(2.0, 60.0, 0.26)
+TRUTH = Truth({"raw": RAW, "clean": CLEAN, "same": SAME})
+
+
+def exact_grid(**laws: fits.Law) -> fits.Grid:
+    points = [
+        fits.Point(level, tokens, seed, float(law.loss(tokens)))
+        for level, law in laws.items()
+        for tokens in SIZES
+        for seed in (1, 2)
+    ]
+    return fits.Grid(points, draws=50)
+
+
+def true_rate(ours: fits.Law, theirs: fits.Law) -> float:
+    target = max(ours.loss(SIZES[-1]), theirs.loss(SIZES[-1]))
+    return theirs.tokens_for(target) / ours.tokens_for(target)
+
+
+def test_a_fit_recovers_the_law_that_made_the_losses():
+    law = fits.fit_power_law(SIZES, RAW.loss(SIZES))
+    assert law.E == pytest.approx(RAW.E, abs=0.01)
+    assert law.b == pytest.approx(RAW.b, abs=0.005)
+    assert law.largest_residual < 1e-4
+    assert law.at_bound == ()
+
+
+def test_one_wild_run_hardly_moves_a_fit():
+    tokens, losses = np.repeat(SIZES, 3), RAW.loss(np.repeat(SIZES, 3))
+    losses[4] *= 1.2
+    assert fits.fit_power_law(tokens, losses).loss(SIZES[-1]) == pytest.approx(RAW.loss(SIZES[-1]), rel=2e-3)
+
+
+def test_the_gradient_is_the_derivative_of_the_objective():
+    data = (np.log(SIZES) - np.mean(np.log(SIZES)), np.log(RAW.loss(SIZES)))
+    at = np.array([0.6, 0.4, 0.3])
+    _, gradient = fits._objective(at, *data)
+    for i in range(3):
+        step = np.eye(3)[i] * 1e-6
+        slope = (fits._objective(at + step, *data)[0] - fits._objective(at - step, *data)[0]) / 2e-6
+        assert gradient[i] == pytest.approx(slope, rel=1e-4)
+
+
+def test_losses_without_a_floor_say_that_E_is_not_determined():
+    law = fits.fit_power_law(SIZES, 40.0 * np.array(SIZES, dtype=float) ** -0.2)
+    assert law.E == 0.0
+    assert "E" in law.at_bound
+    assert law.b == pytest.approx(0.2, abs=1e-3)
+
+
+def test_two_sizes_leave_E_open():
+    law = fits.fit_power_law(SIZES[:2], RAW.loss(SIZES[:2]))
+    assert law.at_bound == ("E",)
+    assert law.loss(SIZES[0]) == pytest.approx(RAW.loss(SIZES[0]), rel=1e-4)
+
+
+def test_tokens_for_is_the_inverse_of_loss_and_infinite_below_the_floor():
+    assert RAW.tokens_for(float(RAW.loss(1e6))) == pytest.approx(1e6)
+    assert math.isinf(RAW.tokens_for(RAW.E))
+    assert math.isinf(RAW.tokens_for(1.0))
+
+
+@pytest.mark.parametrize(
+    ("tokens", "losses", "complaint"),
+    [([1e6], [3.0], "two sizes"), ([1e6, 2e6], [3.0, math.nan], "finite"), ([1e6, 2e6], [3.0], "one loss")],
+)
+def test_what_cannot_be_fitted_is_refused(tokens, losses, complaint):
+    with pytest.raises(fits.FitError, match=complaint):
+        fits.fit_power_law(tokens, losses)
+
+
+def test_the_quick_fit_of_replicates_agrees_with_the_careful_one():
+    E, B, b = fits._quick_laws(np.array(SIZES, dtype=float), RAW.loss(SIZES)[None])
+    assert fits.Law(E[0], B[0], b[0]).loss(SIZES) == pytest.approx(RAW.loss(SIZES), rel=2e-4)
+
+
+def test_an_exchange_rate_is_what_the_laws_imply():
+    rate = fits.exchange_rate(exact_grid(raw=RAW, clean=CLEAN), "clean", "raw")
+    assert rate.rate == pytest.approx(true_rate(CLEAN, RAW), rel=0.01)
+    assert rate.kind == "measured"
+    assert rate.distinguishable
+    assert rate.loss == pytest.approx(RAW.loss(SIZES[-1]))
+
+
+def test_swapping_the_levels_inverts_the_rate():
+    grid = TRUTH.grid(np.random.default_rng(1), 3)
+    there, back = fits.exchange_rate(grid, "clean", "raw"), fits.exchange_rate(grid, "raw", "clean")
+    assert there.rate == pytest.approx(1 / back.rate)
+    assert (there.low, there.high) == (pytest.approx(1 / back.high), pytest.approx(1 / back.low))
+
+
+def test_a_level_that_is_far_ahead_is_worth_at_least_what_was_measured():
+    grid = exact_grid(raw=RAW, oracle=fits.Law(1.0, 30.0, 0.26))
+    rate = fits.exchange_rate(grid, "oracle", "raw")
+    assert rate.kind == "at least"
+    assert rate.rate == pytest.approx(SIZES[-1] / SIZES[0])
+    assert math.isinf(rate.high)
+    back = fits.exchange_rate(grid, "raw", "oracle")
+    assert (back.kind, back.low) == ("at most", 0.0)
+    assert back.rate == pytest.approx(SIZES[0] / SIZES[-1])
+
+
+def test_a_loss_just_beyond_the_smallest_size_is_called_extrapolated():
+    ahead = fits.Law(
+        RAW.E, RAW.B * 11**-RAW.b, RAW.b
+    )  # needs an eleventh of the tokens, the sizes span eight
+    rate = fits.exchange_rate(exact_grid(raw=RAW, ahead=ahead), "ahead", "raw")
+    assert rate.kind == "extrapolated"
+    assert rate.rate == pytest.approx(11, rel=0.02)
+
+
+def test_levels_that_do_not_differ_are_not_distinguishable():
+    rng = np.random.default_rng(3)
+    clear = [fits.exchange_rate(TRUTH.grid(rng, 3), "same", "raw").distinguishable for _ in range(60)]
+    assert np.mean(clear) < 0.1
+
+
+def test_one_seed_distinguishes_nothing_and_says_why():
+    grid = TRUTH.grid(np.random.default_rng(4), 1)
+    assert grid.noise is None
+    assert not fits.difference(grid, "clean", "raw").distinguishable
+    assert not fits.exchange_rate(grid, "clean", "raw").distinguishable
+    assert "one seed" in " ".join(grid.caveats)
+
+
+def test_missing_documents_are_a_caveat():
+    assert "single documents" in " ".join(exact_grid(raw=RAW).caveats)
+
+
+def test_documents_widen_intervals_only_by_what_differs_between_levels():
+    def width(taste: float) -> float:
+        rng = np.random.default_rng(5)
+        hard, points = rng.normal(4, 1.0, 200), []
+        for level, law in (("raw", RAW), ("clean", CLEAN)):
+            for tokens in SIZES:
+                for seed in (1, 2):
+                    own = law.loss(tokens) / 4 * hard + rng.normal(0, taste, 200)
+                    points.append(fits.Point(level, tokens, seed, own.mean(), own))
+        found = fits.difference(fits.Grid(points, np.ones(200)), "clean", "raw")
+        return found.high - found.low
+
+    assert width(0.0) < width(0.4) / 4
+
+
+def test_runs_may_be_missing_and_pairs_use_the_seeds_both_have():
+    points = [
+        p
+        for p in TRUTH.grid(np.random.default_rng(6), 3).points
+        if (p.level, p.tokens, p.seed) != ("clean", SIZES[-1], 2)
+    ]
+    grid = fits.Grid(points, draws=200)
+    at = {(p.level, p.seed): p.loss for p in points if p.tokens == SIZES[-1]}
+    paired = np.mean([at["clean", seed] - at["raw", seed] for seed in (0, 1)])
+    assert fits.difference(grid, "clean", "raw").value == pytest.approx(paired)
+    assert fits.exchange_rate(grid, "clean", "raw").rate > 1
+
+
+def test_levels_of_different_reach_are_compared_where_both_have_runs():
+    points = [p for p in exact_grid(raw=RAW, clean=CLEAN).points if p.level == "raw" or p.tokens <= SIZES[1]]
+    grid = fits.Grid(points, draws=50)
+    assert fits.difference(grid, "clean", "raw").tokens == SIZES[1]
+    assert fits.exchange_rate(grid, "clean", "raw").rate == pytest.approx(
+        RAW.tokens_for(float(CLEAN.loss(SIZES[1]))) / SIZES[1], rel=0.02
+    )
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf, 0.0])
+def test_a_run_without_a_loss_is_refused_by_name(loss):
+    with pytest.raises(fits.FitError, match="clean, 400000 tokens, seed 1"):
+        fits.Grid([fits.Point("clean", 400_000, 1, loss)])
+
+
+def test_two_runs_of_one_cell_are_refused():
+    with pytest.raises(fits.FitError, match="two runs"):
+        fits.Grid([fits.Point("clean", 400_000, 1, 3.0)] * 2)
+
+
+def test_an_unknown_level_is_refused_with_those_there_are():
+    with pytest.raises(fits.FitError, match="raw"):
+        fits.mean(exact_grid(raw=RAW), "clean", SIZES[0])
+
+
+def test_a_cell_without_runs_is_refused():
+    with pytest.raises(fits.FitError, match="123 tokens"):
+        fits.mean(exact_grid(raw=RAW), "raw", 123)
+
+
+def test_the_same_points_give_the_same_intervals_in_any_order():
+    grid = TRUTH.grid(np.random.default_rng(7), 3)
+    again = fits.Grid(reversed(grid.points), grid._units, draws=400, rng_seed=grid.rng_seed)
+    assert fits.exchange_rate(grid, "clean", "raw") == fits.exchange_rate(again, "clean", "raw")
+    assert fits.fit(grid, "raw") == fits.fit(again, "raw")
+
+
+def test_the_band_of_a_law_holds_the_law():
+    grid = TRUTH.grid(np.random.default_rng(8), 3)
+    low, high = fits.band(grid, "raw", SIZES)
+    middle = fits.fit(grid, "raw").law.loss(SIZES)
+    assert ((low < middle) & (middle < high)).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", [2, 3])
+@pytest.mark.parametrize(
+    "noise",
+    [
+        {},
+        {"trunk": 0.0, "cell": 0.008},
+        {"trunk": 0.01, "cell": 0.001},
+        {"shared": 0.0, "documents": 60},
+    ],
+    ids=["mixed", "cells", "trunks", "unpaired"],
+)
+def test_intervals_of_95_percent_cover_the_truth(seeds, noise):
+    rng, hits, tries = np.random.default_rng(11), np.zeros(3), 300
+    truth = Truth(TRUTH.laws, **noise)
+    for _ in range(tries):
+        grid = truth.grid(rng, seeds)
+        # What a document's taste adds on this holdout has mean 0 over all possible holdouts.
+        gap = fits.difference(grid, "clean", "raw")
+        rate = fits.exchange_rate(grid, "clean", "raw")
+        cell = fits.mean(grid, "raw", SIZES[1])
+        hits += [
+            gap.low <= CLEAN.loss(SIZES[-1]) - RAW.loss(SIZES[-1]) <= gap.high,
+            rate.low <= true_rate(CLEAN, RAW) <= rate.high,
+            cell.low <= RAW.loss(SIZES[1]) <= cell.high,
+        ]
+    print(seeds, noise, hits / tries)
+    assert (hits / tries >= 0.90).all()
+    assert (hits[:2] / tries <= 0.995).all()
