@@ -15,18 +15,19 @@ SIZES = (400_000, 800_000, 1_600_000, 3_200_000)
 
 @dataclass(frozen=True)
 class Truth:
-    """Levels whose losses follow known laws; noise as of runs that share trunks, seeds and holdout documents."""
+    """Levels whose losses follow laws; noise as of runs that share trunks, seeds and holdout documents."""
 
     laws: dict[str, fits.Law]
     trunk: float = 0.006
     cell: float = 0.004
     shared: float = 0.005
     documents: int = 300
+    taste: float = 0.08  # how much documents differ in what a level is worth on them
 
     def grid(self, rng: np.random.Generator, seeds: int, draws: int = 400, sizes=SIZES) -> fits.Grid:
         lengths = np.ceil(rng.lognormal(5, 0.8, self.documents))
         hard = rng.normal(0, 0.4, self.documents)  # a document's difficulty, common to all levels
-        taste = {level: rng.normal(0, 0.08, self.documents) for level in self.laws}
+        taste = {level: rng.normal(0, self.taste, self.documents) for level in self.laws}
         common = rng.normal(0, self.shared, seeds)
         points = []
         for level, law in self.laws.items():
@@ -39,8 +40,8 @@ class Truth:
         return fits.Grid(points, lengths, draws=draws, rng_seed=int(rng.integers(1 << 30)))
 
 
-RAW, CLEAN, SAME = fits.Law(2.0, 60.0, 0.26), fits.Law(1.95, 52.0, 0.26), fits.Law(2.0, 60.0, 0.26)
-TRUTH = Truth({"raw": RAW, "clean": CLEAN, "same": SAME})
+RAW, CLEAN = fits.Law(2.0, 60.0, 0.26), fits.Law(1.95, 52.0, 0.26)
+TRUTH = Truth({"raw": RAW, "clean": CLEAN, "same": RAW})
 
 
 def exact_grid(**laws: fits.Law) -> fits.Grid:
@@ -60,7 +61,7 @@ def true_rate(ours: fits.Law, theirs: fits.Law) -> float:
 
 def test_a_fit_recovers_the_law_that_made_the_losses():
     law = fits.fit_power_law(SIZES, RAW.loss(SIZES))
-    assert law.E == pytest.approx(RAW.E, abs=0.01)
+    assert pytest.approx(RAW.E, abs=0.01) == law.E
     assert law.b == pytest.approx(RAW.b, abs=0.005)
     assert law.largest_residual < 1e-4
     assert law.at_bound == ()
@@ -249,15 +250,15 @@ def test_the_band_of_a_law_holds_the_law():
         {"trunk": 0.0, "cell": 0.008},
         {"trunk": 0.01, "cell": 0.001},
         {"shared": 0.0, "documents": 60},
+        {"taste": 0.0},
     ],
-    ids=["mixed", "cells", "trunks", "unpaired"],
+    ids=["mixed", "cells", "trunks", "unpaired", "seeds-alone"],
 )
 def test_intervals_of_95_percent_cover_the_truth(seeds, noise):
-    rng, hits, tries = np.random.default_rng(11), np.zeros(3), 300
+    rng, hits, tries = np.random.default_rng(11), np.zeros(3), 200
     truth = Truth(TRUTH.laws, **noise)
     for _ in range(tries):
         grid = truth.grid(rng, seeds)
-        # What a document's taste adds on this holdout has mean 0 over all possible holdouts.
         gap = fits.difference(grid, "clean", "raw")
         rate = fits.exchange_rate(grid, "clean", "raw")
         cell = fits.mean(grid, "raw", SIZES[1])
@@ -266,6 +267,5 @@ def test_intervals_of_95_percent_cover_the_truth(seeds, noise):
             rate.low <= true_rate(CLEAN, RAW) <= rate.high,
             cell.low <= RAW.loss(SIZES[1]) <= cell.high,
         ]
-    print(seeds, noise, hits / tries)
-    assert (hits / tries >= 0.90).all()
-    assert (hits[:2] / tries <= 0.995).all()
+    assert (hits / tries >= 0.89).all(), hits / tries  # 200 grids tell 2 % apart at best
+    assert (hits[:2] / tries <= 0.995).all(), hits / tries
