@@ -54,7 +54,7 @@ class Model:
 
 
 def read_model(path: str | os.PathLike[str]) -> Model:
-    """The classifier in this file; `ModelError` where the file is cut short, another format or other vectors."""
+    """The classifier in this file; `ModelError` where it is cut short, or holds something else."""
     path = Path(path)
     size = path.stat().st_size
     if size < 8:
@@ -229,7 +229,7 @@ class _Quantiser:
 
 
 def _finite(file: _Cursor, what: str, matrix: np.ndarray, block: int = 1 << 16) -> np.ndarray:
-    """The matrix, once no value of it is NaN or infinite; in blocks, so that the check needs no second matrix."""
+    """The same matrix, checked for NaN and infinity in blocks, so that it is never in memory twice."""
     for begin in range(0, len(matrix), block):
         if not np.isfinite(matrix[begin : begin + block]).all():
             raise file.error(f"the {what} holds values that are not finite")

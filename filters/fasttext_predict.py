@@ -1,4 +1,4 @@
-"""Apply a fastText classifier to every document of a text column: label and probability, as the library gives.
+"""Apply a fastText classifier to every document of a text column: the label and probability of the library.
 
 Equal means equal bits: sums run in the library's order, in float32, and its habits are kept: a document is
 one line that ends in the token `</s>` (its newlines are white space, a literal `</s>` ends it early); bytes
@@ -14,7 +14,7 @@ call, and words longer than `LONGEST_REMEMBERED` (text without spaces, mostly) a
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -163,12 +163,14 @@ def _huffman(counts: np.ndarray) -> np.ndarray:
     return children
 
 
-@intrinsic
-def _popcount(typing_context, bits):
+def _count_ones(typing_context, bits):
     def codegen(context, builder, signature, arguments):
         return builder.ctpop(arguments[0])
 
     return types.uint64(types.uint64), codegen
+
+
+_popcount: Any = intrinsic(_count_ones)
 
 
 @numba.njit(forceinline=True)
@@ -201,7 +203,7 @@ def _slots_of_vocabulary(text, offsets):
 def _equal(left, left_begin, left_end, right, right_begin, right_end):
     if left_end - left_begin != right_end - right_begin:
         return False
-    for i in range(left_end - left_begin):  # noqa: SIM110: numba compiles loops, not generators
+    for i in range(left_end - left_begin):  # noqa: SIM110  (numba compiles loops, not generators)
         if left[left_begin + i] != right[right_begin + i]:
             return False
     return True
@@ -362,7 +364,7 @@ def _hierarchical(tables, hidden_D, stack, stack_score):
 
 @numba.njit(cache=True, nogil=True)
 def _flat(tables, hidden_D, output_L):
-    """(label, log probability) of softmax, one-vs-all and negative sampling: every label has its own score."""
+    """(label, log probability) where labels have scores of their own: softmax, one-vs-all, negative sampling."""
     output_L[:] = 0
     for d in range(len(hidden_D)):
         for label in range(len(output_L)):

