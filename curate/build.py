@@ -65,7 +65,9 @@ def build(store: Store, manifest: Manifest, engine: Engine) -> Built:
     a = annotate_all(store, manifest, engine)
     holdouts = hold_out(manifest, a.pool, a.judged, a.values.clusters(), a.signals)
     usable = {name: judged.kept & ~holdouts.held for name, judged in a.judged.items()}
-    tokenizer = make_tokenizer(store, manifest, a.pool, usable[manifest.tokenizer.train_on or a.pool.sources[0]])
+    tokenizer = make_tokenizer(
+        store, manifest, a.pool, usable[manifest.tokenizer.train_on or a.pool.sources[0]]
+    )
     tokens = tokenize(
         store, a.pool, tokenizer, usable, max(manifest.sizes), list(holdouts.rows.values()), engine
     )

@@ -17,7 +17,16 @@ from matplotlib.figure import Figure
 from curate.quantities import short_count
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
-DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)), (0, (3, 1)), (0, (8, 3)), (0, (2, 3)), "-")
+DASHES: tuple[Any, ...] = (
+    "-",
+    (0, (5, 2)),
+    (0, (1, 1.5)),
+    (0, (6, 2, 1, 2)),
+    (0, (3, 1)),
+    (0, (8, 3)),
+    (0, (2, 3)),
+    "-",
+)
 PLACEHOLDERS = {f"#0000{i:02x}": f"var(--level-{i})" for i in range(1, len(MARKERS) + 1)}
 INK, GRID, PAPER = "#0000f1", "#0000f2", "#0000f3"
 PLACEHOLDERS |= {INK: "var(--ink)", GRID: "var(--rule)", PAPER: "var(--paper)"}
@@ -73,7 +82,12 @@ def _svg(figure: Figure, label: str) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
     svg = re.sub(r'xmlns:xlink="[^"]*"', "", svg).replace("xlink:href", "href")
     svg = re.sub(r"font: ([0-9.]+)px [^;\"]*", r"font-size: \1px", svg)
-    svg = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', rf'<svg viewBox="\1" role="img" aria-label="{label}">', svg, count=1)
+    svg = re.sub(
+        r'<svg [^>]*?viewBox="([^"]*)"[^>]*>',
+        rf'<svg viewBox="\1" role="img" aria-label="{label}">',
+        svg,
+        count=1,
+    )
     for placeholder, variable in PLACEHOLDERS.items():
         svg = svg.replace(placeholder, variable)
     return svg.strip()

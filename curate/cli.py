@@ -40,14 +40,20 @@ def step(function: Any) -> Any:
     @click.option("--engine", default="local", show_default=True, help="local, or ray for many machines.")
     @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
     @functools.wraps(function)
-    def run(*arguments: Any, store: Path, workers: int | None, engine: str, as_json: bool, **options: Any) -> None:
+    def run(
+        *arguments: Any, store: Path, workers: int | None, engine: str, as_json: bool, **options: Any
+    ) -> None:
         progress.quiet(as_json)
         try:
             from curate.engine import open_engine
             from curate.store import Store
 
             answer, text = function(
-                *arguments, store=Store(store), workers=workers, engine=lambda: open_engine(engine, workers), **options
+                *arguments,
+                store=Store(store),
+                workers=workers,
+                engine=lambda: open_engine(engine, workers),
+                **options,
             )
         except CurateError as error:
             click.echo(f"error: {error}", err=True)
@@ -114,7 +120,9 @@ def build(manifest: Path, store, workers, engine) -> tuple[Any, str]:
 
 @main.command()
 @click.argument("manifest", type=click.Path(path_type=Path), required=False)
-@click.option("--corpus", type=click.Path(exists=True, file_okay=False, path_type=Path), help="One corpus directory.")
+@click.option(
+    "--corpus", type=click.Path(exists=True, file_okay=False, path_type=Path), help="One corpus directory."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="With --corpus: where the run goes.")
 @click.option("--depth", default=4, show_default=True, help="With --corpus: layers.")
 @click.option("--width", default=64, show_default=True, help="With --corpus: width of the model.")
@@ -132,7 +140,9 @@ def train(manifest, corpus, out, depth, width, seed, store, workers, engine) -> 
     if corpus is not None:
         from curate.training import train_corpus
 
-        directory, record = train_corpus(store, corpus, {"seed": seed, "model": {"depth": depth, "width": width}}, out)
+        directory, record = train_corpus(
+            store, corpus, {"seed": seed, "model": {"depth": depth, "width": width}}, out
+        )
         return record, corpus_run_text(directory, record)
     from curate.build import build as make
     from curate.manifest import load_manifest
@@ -205,10 +215,13 @@ def signals(store, workers, engine) -> tuple[Any, str]:
     Example: curate signals
     """
     from curate.summary import signals_text
-    from filters.registry import SIGNALS
+    from filters.registry import FAMILY_OF, SIGNALS
 
-    rows = [{"name": s.name, "family": s.family, "unit": s.unit, "says": s.says} for s in SIGNALS.values()]
-    return rows, signals_text(SIGNALS.values())
+    rows = [
+        {"name": s.name, "family": FAMILY_OF[s.name], "unit": s.unit, "says": s.says}
+        for s in SIGNALS.values()
+    ]
+    return rows, signals_text(rows)
 
 
 if __name__ == "__main__":

@@ -147,7 +147,9 @@ def _shard_part(store: Store, shard: Shard) -> Part:
     return store.parts(SHARDS, receipt)[0]
 
 
-def _assemble(store, manifest, pool, tokens, level: str, size: int, rows: np.ndarray, parts: list[Part]) -> Corpus:
+def _assemble(
+    store, manifest, pool, tokens, level: str, size: int, rows: np.ndarray, parts: list[Part]
+) -> Corpus:
     label = short_count(size)
     key = digest_of([VERSION, level, size, tokens.sha256, [p.digest for p in parts]])
     path = store.folder(STAGE) / f"{level}-{label}-{key[:12]}"
@@ -216,7 +218,9 @@ def _describe(folder: Path, names: list[str], schema: pa.Schema, corpus: Corpus)
 
 def _card(manifest: Manifest, pool: Pool, by_source: np.ndarray, corpus: Corpus) -> str:
     level = manifest.level(corpus.level)
-    rules = "\n".join(f"- `{rule.name}`: {rule.bound.text()}" for _, rule in manifest.rules_of(level)) or "- none"
+    rules = (
+        "\n".join(f"- `{rule.name}`: {rule.bound.text()}" for _, rule in manifest.rules_of(level)) or "- none"
+    )
     sources = "\n".join(
         f"| {name} | {count:,} | {next(s.license for s in manifest.sources if s.name == name)} |"
         for name, count in zip(pool.sources, by_source, strict=True)

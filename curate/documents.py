@@ -142,7 +142,11 @@ def _without_unusable(table: pa.Table, source: Source, problems: Problems) -> pa
     length = pc.binary_length(table["text"])
     for cause, bad, why in (
         ("empty", pc.equal(length, 0), "no text at all"),
-        ("too-long", pc.greater(length, source.longest), f"over the source's longest = {source.longest} bytes"),
+        (
+            "too-long",
+            pc.greater(length, source.longest),
+            f"over the source's longest = {source.longest} bytes",
+        ),
     ):
         if pc.any(bad).as_py():
             for place in table["place"].filter(bad).to_pylist():
@@ -155,7 +159,9 @@ def _with_ids(table: pa.Table, source: Source) -> pa.Table:
     keys = table["own_id" if own else "place"].to_pylist()
     if own and None in keys:
         place = table["place"][keys.index(None)].as_py()
-        raise InputError(f'source "{source.name}", {place}: no "{source.id}"; leave out id to use places as ids')
+        raise InputError(
+            f'source "{source.name}", {place}: no "{source.id}"; leave out id to use places as ids'
+        )
     ids = [xxhash.xxh3_128_hexdigest(f"{source.name}\0{key}".encode()) for key in keys]
     columns = {
         "id": pa.array(ids, pa.string()),
@@ -192,7 +198,9 @@ def _cut(table: pa.Table, part_bytes: int) -> Iterator[pa.Table]:
         begin, base = end, int(total[end - 1])
 
 
-def _account(store: Store, source: Source, inputs: list[Input], hashes: list[str], tasks: list[Task]) -> SourceDocuments:
+def _account(
+    store: Store, source: Source, inputs: list[Input], hashes: list[str], tasks: list[Task]
+) -> SourceDocuments:
     account = SourceDocuments(
         source=source,
         parts=[],
@@ -211,7 +219,10 @@ def _account(store: Store, source: Source, inputs: list[Input], hashes: list[str
         for total, found in ((account.failed, receipt["failed"]), (account.repaired, receipt["repaired"])):
             _add_problems(total, found)
     if not account.documents:
-        causes = ", ".join(f"{cause}: {f['count']}" for cause, f in account.failed.items()) or "the files are empty"
+        causes = (
+            ", ".join(f"{cause}: {f['count']}" for cause, f in account.failed.items())
+            or "the files are empty"
+        )
         raise InputError(f'source "{source.name}": no document in {len(inputs)} files ({causes})')
     return account
 

@@ -86,7 +86,9 @@ def _cluster(pool, signals, first, near, engine) -> tuple[np.ndarray, np.ndarray
     return leader, similarity
 
 
-def _batches(pool: Pool, signals: Signals, distinct: np.ndarray, near: dict) -> Iterator[tuple[np.ndarray, Batch]]:
+def _batches(
+    pool: Pool, signals: Signals, distinct: np.ndarray, near: dict
+) -> Iterator[tuple[np.ndarray, Batch]]:
     from filters.duplicates import band_keys, bands_and_rows, candidate_components
 
     bands, rows_a_band = bands_and_rows(near["similarity"], near["permutations"])
@@ -100,7 +102,9 @@ def _batches(pool: Pool, signals: Signals, distinct: np.ndarray, near: dict) -> 
     begin = 0
     while begin < len(several):
         limit = (total[begin - 1] if begin else 0) + BATCH_BYTES
-        end = ends[max(np.searchsorted(ends, begin, "right"), np.searchsorted(total[ends - 1], limit, "right") - 1)]
+        end = ends[
+            max(np.searchsorted(ends, begin, "right"), np.searchsorted(total[ends - 1], limit, "right") - 1)
+        ]
         rows = np.sort(several[begin:end])
         rows = distinct[rows]
         yield (

@@ -13,7 +13,14 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
 from typing import Any, Protocol
 
 from curate.errors import CurateError, ManifestError
@@ -112,9 +119,7 @@ class Ray:
         try:
             import ray
         except ImportError:
-            raise CurateError(
-                '--engine ray: Ray is not installed; pip install "curate-lm[ray]"'
-            ) from None
+            raise CurateError('--engine ray: Ray is not installed; pip install "curate-lm[ray]"') from None
         self.ray = ray
         if not ray.is_initialized():
             local = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": workers, "include_dashboard": False}

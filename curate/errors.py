@@ -1,9 +1,9 @@
 """The errors a user may meet. Each message says where, what, and the fix; `cli.py` prints it without a traceback.
 
-    CurateError             something failed                    exit code 1
-    ├── InputError          a source cannot be read             exit code 1
-    ├── Mismatch            a digest differs from the lock      exit code 1
-    └── ManifestError       the manifest asks for nonsense      exit code 2
+CurateError             something failed                    exit code 1
+├── InputError          a source cannot be read             exit code 1
+├── Mismatch            a digest differs from the lock      exit code 1
+└── ManifestError       the manifest asks for nonsense      exit code 2
 """
 
 from __future__ import annotations

@@ -82,5 +82,3 @@ def _near_duplicates(built: Built) -> list[dict]:
         }
         for row, other, text, of_text in zip(rows, of, *texts, strict=True)
     ]  # fmt: skip
-
-

@@ -73,19 +73,33 @@ def _duplicates(a: Annotated, row: int) -> dict:
 
 def _level(a: Annotated, name: str, row: int) -> dict:
     judged = a.judged[name]
-    bounds = {rule.name: bound for level in a.judged.values() for rule, bound in zip(level.level.rules, level.bounds, strict=True)}
+    bounds = {
+        rule.name: bound
+        for level in a.judged.values()
+        for rule, bound in zip(level.level.rules, level.bounds, strict=True)
+    }
     verdict = int(judged.verdict[row])
     rules = []
     for number, (_, rule) in enumerate(judged.rules):
         if rule.signal == DUPLICATE:
             reached = (judged.verdict == KEPT) | (judged.verdict >= number)
-            passes = bool(best_of_clusters(a.values.clusters(), a.pool.rank, reached)[row]) if reached[row] else None
+            passes = (
+                bool(best_of_clusters(a.values.clusters(), a.pool.rank, reached)[row])
+                if reached[row]
+                else None
+            )
             value: Any = None if passes is None else not passes
         else:
             column = a.values.column(rule.signal).slice(row, 1)
             value, passes = column[0].as_py(), bool(inside(column, bounds[rule.name])[0])
         rules.append(
-            {"rule": rule.name, "signal": rule.signal, "value": value, "bound": bounds[rule.name].text(), "passes": passes}
+            {
+                "rule": rule.name,
+                "signal": rule.signal,
+                "value": value,
+                "bound": bounds[rule.name].text(),
+                "passes": passes,
+            }
         )
     dropped_by = None if verdict == KEPT else judged.rules[verdict][1].name
     return {"name": name, "kept": verdict == KEPT, "dropped_by": dropped_by, "rules": rules}

@@ -52,7 +52,9 @@ def hold_out(
     held = np.isin(cluster, np.unique(np.concatenate([cluster[r] for r in rows.values()])))
     similar = np.zeros(len(pool), bool)
     if manifest.near_duplicates:
-        similar = _similar(pool, signals, manifest.near_duplicates, np.concatenate(list(rows.values()))) & ~held
+        similar = (
+            _similar(pool, signals, manifest.near_duplicates, np.concatenate(list(rows.values()))) & ~held
+        )
     return Holdouts(rows, counts, held | similar, int(similar.sum()))
 
 

@@ -116,16 +116,27 @@ def _list_remote(source: Source, path: str) -> Iterator[Input]:
             files = {f: info for f, info in system.glob(root, detail=True).items() if info["type"] == "file"}
         elif system.isdir(root):
             wanted = _wanted(source)
-            files = {f: i for f, i in system.find(root, detail=True).items() if wanted(f.removeprefix(root).strip("/"))}
+            files = {
+                f: i
+                for f, i in system.find(root, detail=True).items()
+                if wanted(f.removeprefix(root).strip("/"))
+            }
         else:
             files = {root: system.info(root)}
         for file, info in files.items():
             version = next((str(info[k]) for k in ("ETag", "etag", "generation", "sha256", "mtime", "LastModified")
                             if info.get(k)), "")  # fmt: skip
             name = file.removeprefix(root).strip("/") or os.path.basename(file)
-            yield Input(system.unstrip_protocol(file), name, int(info.get("size") or 0), f"{info.get('size')}-{version}")
+            yield Input(
+                system.unstrip_protocol(file),
+                name,
+                int(info.get("size") or 0),
+                f"{info.get('size')}-{version}",
+            )
     except ImportError as error:
-        raise InputError(f'source "{source.name}": {path}: {error}; install the file system\'s package') from None
+        raise InputError(
+            f'source "{source.name}": {path}: {error}; install the file system\'s package'
+        ) from None
     except Exception as error:  # each file system has its own errors; a user needs which source and why
         raise InputError(f'source "{source.name}": {path}: {error or type(error).__name__}') from error
 

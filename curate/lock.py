@@ -73,14 +73,20 @@ def verify(store: Store, path: Path) -> list[str]:
             continue
         record = read_json(directory / "corpus.json")
         for file in record["files"]:
-            found = file_digest(directory / file["name"]) if (directory / file["name"]).exists() else "missing"
+            found = (
+                file_digest(directory / file["name"]) if (directory / file["name"]).exists() else "missing"
+            )
             if found != file["sha256"]:
-                differing.append(f"{name}: {directory / file['name']} is {found[:12]}, not {file['sha256'][:12]}")
+                differing.append(
+                    f"{name}: {directory / file['name']} is {found[:12]}, not {file['sha256'][:12]}"
+                )
                 break
         else:
             digest, _ = content_digest([directory / file["name"] for file in record["files"]])
             if digest != corpus["digest"]:
-                differing.append(f"{name}: its content is {digest[:12]}, the lock says {corpus['digest'][:12]}")
+                differing.append(
+                    f"{name}: its content is {digest[:12]}, the lock says {corpus['digest'][:12]}"
+                )
     return differing
 
 
@@ -90,5 +96,3 @@ def check(store: Store, path: Path) -> int:
     if differing:
         raise Mismatch("\n".join(differing))
     return len(read_lock(path)["corpora"])
-
-

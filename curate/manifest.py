@@ -117,7 +117,11 @@ def load_manifest(path: str | Path) -> Manifest:
         text = path.read_text(encoding="utf-8")
         tree = tomllib.loads(text)
     except FileNotFoundError:
-        near = did_you_mean(path.name, [p.name for p in path.parent.glob("*.toml")]) if path.parent.is_dir() else ""
+        near = (
+            did_you_mean(path.name, [p.name for p in path.parent.glob("*.toml")])
+            if path.parent.is_dir()
+            else ""
+        )
         raise ManifestError(f"{path}: no such manifest{near}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ManifestError(f"{path}: cannot be read: {error}") from None
@@ -144,7 +148,9 @@ class _Reader:
 
     def typed(self, where: str, table: Mapping, key: str, kind: type, default: Any = None) -> Any:
         value = table.get(key, default)
-        if value is not None and (not isinstance(value, kind) or isinstance(value, bool) and kind is not bool):
+        if value is not None and (
+            not isinstance(value, kind) or isinstance(value, bool) and kind is not bool
+        ):
             raise self.fail(where, f"{key} = {value!r} is not a {_plain(kind)}")
         return value
 
@@ -311,7 +317,9 @@ class _Reader:
             hint = did_you_mean(on, names) if names else " (it is the first)"
             raise self.fail(where, f'on = "{on}" is no level above it{hint}')
         keep = self.typed(where, table, "keep", dict, {})
-        rules = [self.rule(where, name, signal, value) for signal, value in keep.items() if signal != DUPLICATE]
+        rules = [
+            self.rule(where, name, signal, value) for signal, value in keep.items() if signal != DUPLICATE
+        ]
         profiles = self.strings(where, table, "profiles")
         for profile in profiles:
             rules += self.profile(where, profile)
@@ -339,7 +347,7 @@ class _Reader:
 
     def check_rule(self, where: str, rule: Rule, families: dict, near: dict | None) -> None:
         """The signal exists, is measured, and can take a value inside the bound."""
-        from filters.registry import SIGNALS
+        from filters.registry import FAMILY_OF, SIGNALS
 
         signal = rule.signal
         if signal in DUPLICATE_SIGNALS:
@@ -352,8 +360,9 @@ class _Reader:
             hint = close if "did you mean" in close else "; `curate signals` lists them all"
             raise self.fail(where, f"{rule.name}: there is no signal {signal}{hint}")
         known_signal = SIGNALS[signal]
-        if known_signal.family not in families:
-            option = "heuristics" if known_signal.family in HEURISTICS else known_signal.family
+        family = FAMILY_OF[signal]
+        if family not in families:
+            option = "heuristics" if family in HEURISTICS else family
             raise self.fail(where, f"{signal} is not measured; add {option} = true to [signals]")
         self.check_bound(where, rule, known_signal)
 
@@ -366,7 +375,8 @@ class _Reader:
             low, high = signal.low, math.inf if signal.high is None else signal.high
             if bound.high < low or bound.low > high:
                 raise self.fail(
-                    where, f"{rule.name} = {bound.text()} keeps nothing: {signal.name} lies in [{low:g}, {high:g}]"
+                    where,
+                    f"{rule.name} = {bound.text()} keeps nothing: {signal.name} lies in [{low:g}, {high:g}]",
                 )
 
     def sizes(self, table: dict) -> tuple[int, ...]:

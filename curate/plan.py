@@ -17,7 +17,14 @@ from curate.manifest import Manifest
 from curate.store import Store
 from train.grid import expand, work_tokens
 
-READ_BYTES_A_SECOND = {"python": 4e6, "hub": 2e7, "text": 5e7, "jsonl": 6e7, "parquet": 1e8, "arrow": 2e8}  # a core
+READ_BYTES_A_SECOND = {
+    "python": 4e6,
+    "hub": 2e7,
+    "text": 5e7,
+    "jsonl": 6e7,
+    "parquet": 1e8,
+    "arrow": 2e8,
+}  # a core
 ANNOTATE_BYTES_A_SECOND = 8e6  # a core, every family
 TOKENIZE_BYTES_A_SECOND = 1.2e6  # a core
 FLOPS_A_SECOND = 3e10  # a core, small matrices
@@ -60,7 +67,9 @@ def plan(store: Store, manifest: Manifest, workers: int | None = None) -> Plan:
     tokens = sum(work_tokens(list(manifest.sizes), setting) for setting in settings) * len(levels)
     new = [(s.format, s.bytes - s.read_already) for s in sources]
     seconds = sum(size / READ_BYTES_A_SECOND[format] + size / ANNOTATE_BYTES_A_SECOND for format, size in new)
-    wanted = max(manifest.sizes) * len(manifest.levels) + manifest.holdout.tokens * len(manifest.holdout.levels)
+    wanted = max(manifest.sizes) * len(manifest.levels) + manifest.holdout.tokens * len(
+        manifest.holdout.levels
+    )
     seconds += 4 * wanted / TOKENIZE_BYTES_A_SECOND
     seconds += sum(_train_seconds(manifest, setting) for setting in settings) * len(levels)
     return Plan(
@@ -87,7 +96,9 @@ def _source(store: Store, manifest: Manifest, source) -> SourcePlan:
         return SourcePlan(source.name, source.format, 0, 0, 0, str(error))
     tasks = plan_tasks(store, manifest, source, inputs, digests(store, inputs))
     done = sum(i.size for t in tasks if store.receipt(DOCUMENTS, t.key) for i in t.inputs)
-    size = sum(round(i.size * (COMPRESSION if i.name.endswith((".gz", ".zst", ".bz2")) else 1)) for i in inputs)
+    size = sum(
+        round(i.size * (COMPRESSION if i.name.endswith((".gz", ".zst", ".bz2")) else 1)) for i in inputs
+    )
     return SourcePlan(source.name, source.format, len(inputs), size, done)
 
 

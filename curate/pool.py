@@ -72,13 +72,27 @@ def open_pool(sources: list[SourceDocuments]) -> Pool:
     source = np.concatenate([np.full(s.documents, i, np.int32) for i, s in enumerate(sources)])
     names = [s.source.name for s in sources]
     return Pool(
-        parts, ids, order, rank, size, source, np.concatenate(columns["part"]), np.concatenate(columns["row"]), names
+        parts,
+        ids,
+        order,
+        rank,
+        size,
+        source,
+        np.concatenate(columns["part"]),
+        np.concatenate(columns["row"]),
+        names,
     )
 
 
 def _unique(ids: pa.StringArray, order: np.ndarray) -> None:
     ordered = ids.take(pa.array(order))
-    same = pc.equal(ordered.slice(1), ordered.slice(0, len(ordered) - 1)) if len(ordered) > 1 else pa.array([], pa.bool_())
+    same = (
+        pc.equal(ordered.slice(1), ordered.slice(0, len(ordered) - 1))
+        if len(ordered) > 1
+        else pa.array([], pa.bool_())
+    )
     if pc.any(same).as_py():
         twice = ordered[pc.index(same, True).as_py()].as_py()
-        raise CurateError(f"two documents have the id {twice}: the source's own ids are not unique; leave out `id`")
+        raise CurateError(
+            f"two documents have the id {twice}: the source's own ids are not unique; leave out `id`"
+        )

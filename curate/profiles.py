@@ -67,7 +67,9 @@ def parse_bound(signal: str, value: Any) -> Bound:
     if isinstance(value, list) and value and all(isinstance(v, str) for v in value):
         return Bound(labels=_labels(signal, value))
     if not isinstance(value, list) or len(value) != 2 or not all(map(_is_number, value)):
-        raise ValueError(f"{signal} = {value!r}: write [low, high] (inf where a side is open) or a list of labels")
+        raise ValueError(
+            f"{signal} = {value!r}: write [low, high] (inf where a side is open) or a list of labels"
+        )
     low, high = map(float, value)
     if math.isnan(low) or math.isnan(high):
         raise ValueError(f"{signal} = {value}: nan bounds nothing; use inf for an open side")
@@ -106,7 +108,9 @@ def load_profile(name: str, beside: Path) -> Profile:
         raise ValueError(f'profile "{name}": not TOML: {error}') from None
     unknown = set(tree) - {"name", "source", "keep"}
     if unknown or not isinstance(tree.get("keep"), dict):
-        raise ValueError(f'profile "{name}": write name, source and a table [keep] with a bound for each signal')
+        raise ValueError(
+            f'profile "{name}": write name, source and a table [keep] with a bound for each signal'
+        )
     try:
         rules = tuple(Rule(f"{name}.{s}", s, parse_bound(s, value)) for s, value in tree["keep"].items())
     except ValueError as error:

@@ -33,7 +33,9 @@ class Progress:
         if self.total and not _quiet and sys.stderr.isatty():
             from tqdm import tqdm
 
-            self.bar = tqdm(total=self.total, desc=f"{self.label:<10}", unit=self.unit, unit_scale=True, leave=False)
+            self.bar = tqdm(
+                total=self.total, desc=f"{self.label:<10}", unit=self.unit, unit_scale=True, leave=False
+            )
         return self
 
     def add(self, amount: float) -> None:

@@ -8,7 +8,7 @@ _SUFFIX = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9, "t": 10**12}
 
 
 def parse_count(text: str | int | float) -> int:
-    """"0.5M" -> 500000. Decimal suffixes k M G (or B) T, with an optional trailing `B` for bytes after a space.
+    """ "0.5M" -> 500000. Decimal suffixes k M G (or B) T, with an optional trailing `B` for bytes after a space.
 
     Raises ValueError where it is no positive number.
     """
@@ -33,7 +33,9 @@ def short_count(value: float) -> str:
 
 
 def short_bytes(value: float) -> str:
-    return f"{short_count(value)}B" if value < 1000 else f"{short_count(value)[:-1]} {short_count(value)[-1]}B"
+    return (
+        f"{short_count(value)}B" if value < 1000 else f"{short_count(value)[:-1]} {short_count(value)[-1]}B"
+    )
 
 
 def short_time(seconds: float) -> str:

@@ -75,7 +75,14 @@ class Rows:
 
 def read(source: Source, inputs: Iterable[Input], problems: Problems) -> Iterator[pa.Table]:
     """Tables of documents from these files. Raises InputError where a file itself cannot be opened or decoded."""
-    reader = {"jsonl": _jsonl, "text": _text, "python": _python, "parquet": _parquet, "arrow": _arrow, "hub": _hub}
+    reader = {
+        "jsonl": _jsonl,
+        "text": _text,
+        "python": _python,
+        "parquet": _parquet,
+        "arrow": _arrow,
+        "hub": _hub,
+    }
     yield from reader[source.format](source, inputs, problems)
 
 
@@ -299,14 +306,22 @@ def _hub(source: Source, inputs: Iterable[Input], problems: Problems) -> Iterato
     for path in source.path:
         try:
             data = _open_hub(datasets, source, path)
-            wanted = _columns(source, Input(path, path, 0, ""), data.features.arrow_schema) if data.features else None
+            wanted = (
+                _columns(source, Input(path, path, 0, ""), data.features.arrow_schema)
+                if data.features
+                else None
+            )
             row = 0
             for table in data.with_format("arrow").iter(batch_size=1000):
                 table = pa.table(table)
-                yield from _arrow_batch(source, path, row, table.select(wanted) if wanted else table, problems)
+                yield from _arrow_batch(
+                    source, path, row, table.select(wanted) if wanted else table, problems
+                )
                 row += table.num_rows
         except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-            raise InputError(f'source "{source.name}": the data set {path} cannot be read: {error}') from error
+            raise InputError(
+                f'source "{source.name}": the data set {path} cannot be read: {error}'
+            ) from error
 
 
 def _open_hub(datasets: Any, source: Source, path: str) -> Any:
@@ -331,13 +346,19 @@ def _columns(source: Source, item: Input, schema: pa.Schema) -> list[str]:
     return list(dict.fromkeys(wanted))
 
 
-def _arrow_batch(source: Source, name: str, row: int, table: pa.Table, problems: Problems) -> Iterator[pa.Table]:
+def _arrow_batch(
+    source: Source, name: str, row: int, table: pa.Table, problems: Problems
+) -> Iterator[pa.Table]:
     """A batch of a columnar file: rows without text are counted, bytes that are not UTF-8 are repaired."""
     places = pa.array([f"{name}:{i}" for i in range(row, row + table.num_rows)], pa.string())
     text = table[source.text].combine_chunks()
     if pa.types.is_dictionary(text.type):
         text = text.cast(text.type.value_type)
-    if not (pa.types.is_string(text.type) or pa.types.is_large_string(text.type) or pa.types.is_string_view(text.type)):
+    if not (
+        pa.types.is_string(text.type)
+        or pa.types.is_large_string(text.type)
+        or pa.types.is_string_view(text.type)
+    ):
         problems.fail("text-not-a-string", f"{name}:{row}", f"a column of {text.type}", table.num_rows)
         return
     text = _valid_utf8(text.cast(pa.large_string()), places, problems)

@@ -38,7 +38,9 @@ def facts(lock: dict, runs: list[dict], examples: dict) -> dict:
         "examples": examples.get("levels", {}),
         "near_duplicates": examples.get("near_duplicates", []),
         "runs": [_run_row(run) for run in done],
-        "missing": [{k: run.get(k) for k in ("level", "size", "seed", "failed")} for run in runs if "failed" in run],
+        "missing": [
+            {k: run.get(k) for k in ("level", "size", "seed", "failed")} for run in runs if "failed" in run
+        ],
         "warnings": lock.get("warnings", []),
         "lock": lock,
     }
@@ -65,7 +67,9 @@ def _holdout(name: str, lock: dict, runs: list[dict]) -> dict:
         "bits_per_byte_a_nat": one["bits_per_byte"] / one["nats_per_token"],
         "levels": {series: _series(grid, series) for series in names},
         "exchange": [_exchange(grid, series, names[0]) for series in names[1:]],
-        "steps": [_exchange(grid, later, earlier) for earlier, later in zip(names[1:], names[2:], strict=False)],
+        "steps": [
+            _exchange(grid, later, earlier) for earlier, later in zip(names[1:], names[2:], strict=False)
+        ],
         "caveats": grid.caveats,
     }
 
@@ -86,7 +90,9 @@ def _series(grid: fits.Grid, series: str) -> dict:
     for size in tokens:
         mean = fits.mean(grid, series, size)
         seeds = {str(p.seed): p.loss for p in grid.points if p.level == series and p.tokens == size}
-        points.append({"tokens": size, "mean": mean.value, "low": mean.low, "high": mean.high, "seeds": seeds})
+        points.append(
+            {"tokens": size, "mean": mean.value, "low": mean.low, "high": mean.high, "seeds": seeds}
+        )
     if len(tokens) < 2:
         return {"points": points, "curve": [], "law": None}
     law = fits.fit(grid, series)
@@ -161,7 +167,16 @@ def _funnel(lock: dict) -> list[dict]:
 
 
 def _run_row(run: dict) -> dict:
-    keys = ("level", "size", "seed", "tokens_trained", "parameters", "seconds", "tokens_per_second", "peak_memory_bytes")
+    keys = (
+        "level",
+        "size",
+        "seed",
+        "tokens_trained",
+        "parameters",
+        "seconds",
+        "tokens_per_second",
+        "peak_memory_bytes",
+    )
     losses = {name: loss["nats_per_token"] for name, loss in run["losses"].items()}
     return {k: run.get(k) for k in keys} | {"series": series_name(run), "losses": losses}
 
@@ -195,9 +210,14 @@ def render(facts: dict) -> str:
     )  # fmt: skip
     environment.filters |= {"count": short_count, "size": short_bytes, "rate": rate_text}
     figures = {name: jinja2.utils.markupsafe.Markup(svg) for name, svg in draw(facts).items()}
-    pairs = [pair | {"marked": marked_difference(pair["text"], pair["of_text"])} for pair in facts["near_duplicates"]]
+    pairs = [
+        pair | {"marked": marked_difference(pair["text"], pair["of_text"])}
+        for pair in facts["near_duplicates"]
+    ]
     colours = charts.LIGHT
-    return environment.get_template("report.html").render(f=facts, figures=figures, pairs=pairs, colours=colours)
+    return environment.get_template("report.html").render(
+        f=facts, figures=figures, pairs=pairs, colours=colours
+    )
 
 
 def draw(facts: dict) -> dict[str, str]:

@@ -50,20 +50,20 @@ class Values:
     """Signals by name for the whole pool, loaded when first asked for."""
 
     def __init__(self, pool: Pool, signals: Signals, duplicates: list[Part] | None):
-        from filters.registry import SIGNALS
+        from filters.registry import FAMILY_OF
 
-        self.pool, self.signals, self.duplicates, self.known = pool, signals, duplicates, SIGNALS
+        self.pool, self.signals, self.duplicates, self.family_of = pool, signals, duplicates, FAMILY_OF
 
     def column(self, name: str) -> pa.ChunkedArray:
-        if name in self.known:
-            return self.signals.column(self.known[name].family, name)
+        if name in self.family_of:
+            return self.signals.column(self.family_of[name], name)
         assert self.duplicates is not None, "the manifest was checked: duplicates are measured"
         parts = [part.table([name])[name] for part in self.duplicates]
         return pa.chunked_array([chunk for part in parts for chunk in part.chunks], parts[0].type)
 
     def names(self) -> list[str]:
-        measured = [s.name for s in self.known.values() if s.family in self.signals.families]
-        return [n for n in measured if n not in ("signature", "text_hash")]
+        """Signals that were measured and say something to a reader."""
+        return [s for s, f in self.family_of.items() if f in self.signals.families and f != "fingerprints"]
 
     def clusters(self) -> np.ndarray:
         """int64 [documents]: the pool row that stands for each document's duplicate cluster."""

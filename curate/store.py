@@ -143,7 +143,12 @@ class Store:
         """Write the receipt: from here on the artefact exists."""
         folder = self.folder(stage)
         rows = [
-            {"name": str(Path(p.path).relative_to(folder)), "rows": p.rows, "bytes": p.bytes, "digest": p.digest}
+            {
+                "name": str(Path(p.path).relative_to(folder)),
+                "rows": p.rows,
+                "bytes": p.bytes,
+                "digest": p.digest,
+            }
             for p in parts
         ]
         receipt = {"parts": rows, **facts}

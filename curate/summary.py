@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,9 @@ def table(rows: list[list[Any]], header: list[str]) -> str:
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     right = [all(_is_figure(row[i]) for row in cells[1:]) for i in range(len(header))]
     lines = [
-        "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)).rstrip()
+        "  ".join(
+            c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)
+        ).rstrip()
         for row in cells
     ]
     return "\n".join(lines)
@@ -30,11 +31,15 @@ def _is_figure(text: str) -> bool:
 
 def plan_text(plan: Plan) -> str:
     sources = table(
-        [[s.name, s.format, f"{s.files:,}", short_bytes(s.bytes), short_bytes(s.read_already)] for s in plan.sources],
+        [
+            [s.name, s.format, f"{s.files:,}", short_bytes(s.bytes), short_bytes(s.read_already)]
+            for s in plan.sources
+        ],
         ["source", "format", "files", "size", "read already"],
     )
     levels = table(
-        [[level["name"], level["on"] or "", len(level["rules"])] for level in plan.levels], ["level", "on", "rules"]
+        [[level["name"], level["on"] or "", len(level["rules"])] for level in plan.levels],
+        ["level", "on", "rules"],
     )
     return (
         f"{plan.name}: the manifest is sound\n\n{sources}\n\n{levels}\n\n"
@@ -51,7 +56,10 @@ def build_text(built: Built) -> str:
         ["level", "documents", "text"],
     )
     corpora = table(
-        [[c.level, c.label, f"{c.documents:,}", f"{c.tokens:,}", c.digest[:12], c.path.name] for c in built.corpora],
+        [
+            [c.level, c.label, f"{c.documents:,}", f"{c.tokens:,}", c.digest[:12], c.path.name]
+            for c in built.corpora
+        ],
         ["level", "size", "documents", "tokens", "digest", "directory"],
     )
     manifest = built.annotated.manifest
@@ -62,11 +70,20 @@ def train_text(runs: list[dict]) -> str:
     done = [r for r in runs if "losses" in r]
     names = sorted({name for r in done for name in r["losses"]})
     rows = [
-        [r["level"], short_count(r["size"]), r["seed"], *(f"{r['losses'][n]['nats_per_token']:.4f}" for n in names)]
+        [
+            r["level"],
+            short_count(r["size"]),
+            r["seed"],
+            *(f"{r['losses'][n]['nats_per_token']:.4f}" for n in names),
+        ]
         for r in sorted(done, key=lambda r: (r["level"], r["size"], r["seed"]))
     ]
     text = table(rows, ["level", "size", "seed", *(f"{n} nats/token" for n in names)])
-    missing = [f"missing: {r['level']} {short_count(r['size'])} seed {r['seed']}: {r['failed']}" for r in runs if "failed" in r]
+    missing = [
+        f"missing: {r['level']} {short_count(r['size'])} seed {r['seed']}: {r['failed']}"
+        for r in runs
+        if "failed" in r
+    ]
     return "\n".join([text, *missing])
 
 
@@ -111,5 +128,5 @@ def _number(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else "missing" if value is None else str(value)
 
 
-def signals_text(signals: Iterable[Any]) -> str:
-    return table([[s.name, s.family, s.unit, s.says] for s in signals], ["signal", "family", "unit", "definition"])
+def signals_text(signals: list[dict]) -> str:
+    return table([list(s.values()) for s in signals], ["signal", "family", "unit", "definition"])

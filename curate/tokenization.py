@@ -59,7 +59,10 @@ class Tokens:
             if number not in opened:
                 opened[number] = self.parts[number].table(["tokens"])["tokens"].chunk(0)
             column = opened[number]
-            begin, end = column.offsets[int(self.place[row])].as_py(), column.offsets[int(self.place[row]) + 1].as_py()
+            begin, end = (
+                column.offsets[int(self.place[row])].as_py(),
+                column.offsets[int(self.place[row]) + 1].as_py(),
+            )
             yield column.values.to_numpy()[begin:end]
 
 
@@ -131,7 +134,9 @@ def _encode(store: Store, pool: Pool, tokens: Tokens, rows: np.ndarray, engine: 
         ids = pool.ids.take(pa.array(piece)).to_pylist()
         key = digest_of([STAGE, VERSION, tokens.sha256, parts_digest, ids])
         size = int(pool.bytes[piece].sum())
-        chunks.append(Chunk(store, pool.parts, pool.part[piece], pool.row[piece], tokens.tokenizer, key, size))
+        chunks.append(
+            Chunk(store, pool.parts, pool.part[piece], pool.row[piece], tokens.tokenizer, key, size)
+        )
     todo = [c for c in chunks if store.receipt(STAGE, c.key) is None]
     with Progress("tokenize", sum(c.bytes for c in todo), "B") as progress:
         map_parts(engine, encode_chunk, todo, done=progress.add)

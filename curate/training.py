@@ -46,7 +46,11 @@ class PlannedCell:
 
     def there(self) -> list[dict]:
         """The records of the sizes that are finished."""
-        return [self._record(size) for size in self.cell["sizes"] if (self.directory / str(size) / "run.json").exists()]
+        return [
+            self._record(size)
+            for size in self.cell["sizes"]
+            if (self.directory / str(size) / "run.json").exists()
+        ]
 
 
 def planned_cells(built: Built) -> list[PlannedCell]:
@@ -62,10 +66,18 @@ def planned_cells(built: Built) -> list[PlannedCell]:
             continue
         packed, key = _pack(built, level, found.rows[: max(found.ends.values())])
         for setting in settings:
-            cell = {"level": level, "sizes": sorted(found.ends), **setting, "tags": varying(setting, settings)}
+            cell = {
+                "level": level,
+                "sizes": sorted(found.ends),
+                **setting,
+                "tags": varying(setting, settings),
+            }
             identity = [VERSION, cell, key, {name: k for name, (_, k) in holdouts.items()}]
             directory = a.store.folder(RUNS) / f"{level}-{setting['seed']}-{digest_of(identity)[:12]}"
-            paths = {"packed": str(packed), "holdouts": {name: str(path) for name, (path, _) in holdouts.items()}}
+            paths = {
+                "packed": str(packed),
+                "holdouts": {name: str(path) for name, (path, _) in holdouts.items()},
+            }
             planned.append(PlannedCell(cell | paths, directory))
     return planned
 
@@ -132,7 +144,10 @@ def _train(todo: list[PlannedCell], engine: Engine) -> dict[str, str]:
         return (result for _, result in engine.unordered(function, items, processes=True))
 
     failed = {}
-    with Progress("train", sum(work_tokens(p.cell["sizes"], p.cell) for p in todo), "tokens") as progress, _watching(todo, progress):
+    with (
+        Progress("train", sum(work_tokens(p.cell["sizes"], p.cell) for p in todo), "tokens") as progress,
+        _watching(todo, progress),
+    ):
         for outcome in run_grid([(p.cell, p.directory) for p in todo], on_engine):
             if outcome.runs is None:
                 failed[outcome.directory] = outcome.reason or "unknown"
@@ -181,7 +196,9 @@ def train_corpus(store: Store, corpus: Path, setting: dict, out: Path | None) ->
     for name, part in (("train", texts.slice(0, end)), ("holdout", texts.slice(end))):
         if not (folder / name).exists():
             if not tokenizer.exists():
-                train_tokenizer((t.as_py() for t in texts.slice(0, end)), setting.get("vocabulary", 4096), tokenizer)
+                train_tokenizer(
+                    (t.as_py() for t in texts.slice(0, end)), setting.get("vocabulary", 4096), tokenizer
+                )
             ids, offsets = encode(tokenizer, part)
             lengths = np.array([len(t.as_py().encode()) for t in part])
             Packed.write(folder / name, ids, offsets, lengths, tokenizer=tokenizer)

@@ -44,7 +44,7 @@ class Family:
     signals: tuple[Signal, ...]
 
 
-INLINED = ("text.py",)  # files whose compiled functions other files inline into their kernels
+INLINED = ("text.py", "shingles.py")  # files whose compiled functions other files inline into their kernels
 
 
 def _kernel_folder() -> Path:

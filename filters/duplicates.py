@@ -199,7 +199,9 @@ def near_duplicates(
     component = candidate_components(keys)
     several = np.flatnonzero(np.bincount(component, minlength=len(component))[component] > 1)
     of, how = np.arange(len(texts)), np.ones(len(texts), np.float32)
-    leader, found = leaders(ordered.take(pa.array(several)), signed[several], keys[several], similarity, ngram)
+    leader, found = leaders(
+        ordered.take(pa.array(several)), signed[several], keys[several], similarity, ngram
+    )
     of[order[several]], how[order[several]] = order[several[leader]], found
     stays = of == np.arange(len(texts))
     return pa.table({"duplicate_of": pa.array(of, mask=stays), "similarity": pa.array(how, mask=stays)})

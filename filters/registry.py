@@ -5,13 +5,14 @@ A new family is one line here.
 
 from __future__ import annotations
 
-from filters import Family, Signal, lines, repetition, words
+from filters import Family, Signal, duplicates, language, lines, repetition, words
 
 _FAMILIES = (
     words.FAMILY,
     lines.FAMILY,
     repetition.FAMILY,
-    # language.FAMILY, duplicates.FAMILY, ... go here
+    language.FAMILY,
+    duplicates.FAMILY,
 )
 
 
@@ -25,3 +26,4 @@ def _by_name(families: tuple[Family, ...]) -> tuple[dict[str, Family], dict[str,
 
 
 FAMILIES, SIGNALS = _by_name(_FAMILIES)
+FAMILY_OF = {signal.name: family.name for family in _FAMILIES for signal in family.signals}

@@ -33,6 +33,7 @@ from filters.text import (
     longest_document,
     lowest_bit,
     lowest_bits,
+    newline_mask,
     non_ascii_mask,
     open_page,
     valid,
@@ -40,6 +41,7 @@ from filters.text import (
 
 STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")  # case-sensitive, at most 8 bytes each
 _STOP_WORDS = np.array([int.from_bytes(word.encode(), "little") for word in STOP_WORDS], np.uint64)
+_STOP_WORD_BYTES = np.array([len(word) for word in STOP_WORDS])  # "the" and "the\\0" are the same number
 
 TALLIES = (
     "characters",
@@ -85,7 +87,6 @@ TALLIES = (
 COMMON_LENGTHS = 64  # words shorter than this many characters are counted by length, the others sorted
 
 hash_mask = in_ranges((0x23, 0x23))
-newline_mask = in_ranges((0x0A, 0x0A))
 dot_mask = in_ranges((0x2E, 0x2E))
 digit_mask = in_ranges((0x30, 0x39))
 uppercase_mask = in_ranges((0x41, 0x5A))
@@ -95,7 +96,7 @@ punctuation_mask = in_ranges((0x00, 0x1F), (0x21, 0x2F), (0x3A, 0x40), (0x5B, 0x
 
 @inlined
 def _add_ascii(page, block, text, tally):
-    """Count the characters of ASCII among the 64 bytes from `block`; `text` has a bit for each byte of text."""
+    """Count the ASCII characters among the 64 bytes from `block`; `text` has a bit for each byte of text."""
     tally[HASHES] += count_bits(hash_mask(page, block) & text)
     tally[NEWLINES] += count_bits(newline_mask(page, block) & text)
     tally[DIGITS] += count_bits(digit_mask(page, block) & text)
@@ -161,7 +162,7 @@ def _stop_word(page, start, end):
         return -1
     word = eight_bytes(page, start) & lowest_bits(8 * (end - start))
     for k in range(len(_STOP_WORDS)):
-        if word == _STOP_WORDS[k]:
+        if word == _STOP_WORDS[k] and end - start == _STOP_WORD_BYTES[k]:
             return k
     return -1
 

@@ -141,4 +141,3 @@ class Ladder:
                 "run": [cell.seed, cell.context, cell.batch, cell.cooldown, cell.epochs, cell.precision],
             }
         )
-

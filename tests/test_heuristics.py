@@ -1,0 +1,296 @@
+"""The heuristic families equal their plain definitions, whatever the text and however it lies in memory."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+import time
+import tomllib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import hostile
+import naive
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import filters
+from filters import FAMILIES, SIGNALS
+
+HEURISTICS = tuple(naive.HEURISTICS)
+FOLDER = Path(filters.__file__).parent
+CURATE_DATA = os.environ.get("CURATE_DATA")
+needs_data = pytest.mark.skipif(not CURATE_DATA, reason="CURATE_DATA names no folder of real text")
+
+
+def column(texts: list[str | None]) -> pa.LargeStringArray:
+    return pa.array(texts, pa.large_string())
+
+
+def assert_equals_naive(texts: list[str], arrow: pa.Array | None = None) -> None:
+    arrow = column(texts) if arrow is None else arrow
+    for name, define in naive.HEURISTICS.items():
+        measured = {key: values.to_pylist() for key, values in FAMILIES[name].measure(arrow).items()}
+        for i, text in enumerate(texts):
+            row = {key: values[i] for key, values in measured.items()}
+            expected = define(text)
+            wrong = {key: (row[key], value) for key, value in expected.items() if row[key] != value}
+            assert row.keys() == expected.keys()
+            assert not wrong, f"{name} of {text[:200]!r}: (measured, defined) = {wrong}"
+
+
+def random_text(random: np.random.Generator, size: int) -> str:
+    pieces = [
+        "the",
+        "a",
+        "b",
+        "ab",
+        "é",
+        "中",
+        "…",
+        "...",
+        ".",
+        "-",
+        "•",
+        "#",
+        "1",
+        "²",
+        "Ω",
+        "\0",
+        "😀",
+        "a" * 9,
+    ]
+    breaks = [" "] * 12 + ["", "", "\n", "\n", "\n\n", *hostile.BREAKS, "\x1f", "\u3000", "\u2003", "\xa0"]
+    some = random.choice(len(pieces), random.integers(1, 6), replace=False)  # few pieces, so n-grams repeat
+    return "".join(
+        pieces[some[random.integers(len(some))]] + breaks[random.integers(len(breaks))] for _ in range(size)
+    )
+
+
+def test_the_families_equal_their_definitions_on_hostile_text():
+    assert_equals_naive(list(hostile.texts().values()))
+
+
+def test_the_families_equal_their_definitions_on_random_text():
+    random = np.random.default_rng(1)
+    assert_equals_naive([random_text(random, int(size)) for size in random.integers(0, 300, 1500)])
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=150), min_size=1, max_size=5))
+def test_the_families_equal_their_definitions_on_any_text(texts):
+    assert_equals_naive(texts)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.text("ab \n\r.-…•\u2028\x85\u3000", max_size=200))
+def test_the_families_equal_their_definitions_on_text_of_few_characters(text):
+    assert_equals_naive([text])
+
+
+@needs_data
+def test_the_families_equal_their_definitions_on_real_text():
+    table = pq.read_table(Path(str(CURATE_DATA)) / "web_mix_small.parquet", columns=["text"])
+    assert_equals_naive(table["text"].to_pylist()[::4])
+
+
+def test_every_character_has_the_classes_python_gives_it():
+    from filters import text
+
+    classes = text.character_classes()
+    marks = set(text.terminal_marks())
+    for code in range(sys.maxunicode + 1):
+        character, kind = chr(code), classes[code]
+        expected = (
+            character.isspace() * text.WHITESPACE
+            | character.isalpha() * text.ALPHABETIC
+            | naive.is_punctuation(character) * text.PUNCTUATION
+            | character.isdecimal() * text.DIGIT
+            | character.isupper() * text.UPPERCASE
+            | (code in marks) * text.TERMINAL
+        )
+        assert kind == expected, hex(code)
+
+
+def test_bytes_that_are_not_utf8_count_as_python_replaces_them():
+    pieces = (*hostile.INVALID, "välid…".encode())
+    assert_equals_naive([piece.decode(errors="replace") for piece in pieces], hostile.invalid_column(pieces))
+
+
+def test_cutting_a_text_at_any_byte_measures_what_python_reads():
+    whole = "é… 中\u2028-😀 \u3000 a\x85".encode() * 6
+    pieces = tuple(whole[:cut] for cut in range(len(whole)))
+    assert_equals_naive([piece.decode(errors="replace") for piece in pieces], hostile.invalid_column(pieces))
+
+
+def test_a_sliced_column_gives_the_same_signals_as_the_whole():
+    whole = column([*hostile.texts().values()])
+    for name in HEURISTICS:
+        for key, values in FAMILIES[name].measure(whole).items():
+            assert FAMILIES[name].measure(whole[7:-5])[key].equals(values[7:-5]), key
+
+
+def test_a_memory_map_gives_the_same_signals_as_fresh_memory(tmp_path):
+    table = pa.table({"text": column([*hostile.texts().values()])})
+    with (
+        pa.OSFile(str(tmp_path / "texts.arrow"), "wb") as file,
+        pa.ipc.new_file(file, table.schema) as writer,
+    ):
+        writer.write_table(table, max_chunksize=11)
+    with pa.memory_map(str(tmp_path / "texts.arrow")) as source:
+        mapped = pa.ipc.open_file(source).read_all()["text"]
+        assert mapped.num_chunks > 1
+        for name in HEURISTICS:
+            assert FAMILIES[name].measure(mapped) == FAMILIES[name].measure(table["text"])
+
+
+def test_a_column_of_strings_chunks_and_nulls_is_a_column_of_texts():
+    texts = ["a b", None, "", "the end.\n"]
+    plain = column([text or "" for text in texts])
+    for name in HEURISTICS:
+        expected = FAMILIES[name].measure(plain)
+        assert FAMILIES[name].measure(pa.array(texts, pa.string())) == expected
+        assert FAMILIES[name].measure(pa.chunked_array([texts[:1], texts[1:]], pa.large_string())) == expected
+
+
+@pytest.mark.parametrize("name", HEURISTICS)
+def test_no_documents_give_no_rows(name):
+    for empty in (column([]), pa.chunked_array([], pa.large_string()), column(["a"])[1:]):
+        assert {len(values) for values in FAMILIES[name].measure(empty).values()} == {0}
+
+
+@pytest.mark.parametrize("name", HEURISTICS)
+def test_what_a_family_measures_is_what_it_declares(name):
+    family = FAMILIES[name]
+    texts = column(["", *hostile.texts().values(), *hostile.huge(20_000).values()])
+    measured = family.measure(texts)
+    assert list(measured) == [signal.name for signal in family.signals]
+    for signal in family.signals:
+        values = measured[signal.name]
+        assert values.type == signal.type
+        assert values.null_count == 0
+        assert values[0].as_py() == signal.empty
+        assert signal.low is not None
+        assert signal.high is not None
+        assert signal.low <= min(values.to_pylist())
+        assert max(values.to_pylist()) <= signal.high
+        assert len(set(values.to_pylist())) > 2, f"{signal.name} hardly varies on hostile text"
+
+
+def cpu_seconds(family: filters.Family, texts: pa.Array) -> float:
+    begin = time.thread_time()
+    family.measure(texts)
+    return time.thread_time() - begin
+
+
+@pytest.mark.parametrize("kind", hostile.huge(100))
+def test_no_text_takes_quadratic_time(kind):
+    small, large = (column([hostile.huge(size)[kind]]) for size in (100_000, 1_600_000))
+    for name in HEURISTICS:
+        family = FAMILIES[name]
+        family.measure(small)
+        short = min(cpu_seconds(family, small) for _ in range(3))
+        long = min(cpu_seconds(family, large) for _ in range(2))
+        assert long < 80 * short + 0.02, f"{name}: 16 times the text took {long / short:.0f} times as long"
+
+
+@pytest.mark.parametrize(
+    "kind", ["one line", "one-character words", "only newlines", "only NULs", "same line"]
+)
+def test_a_megabyte_of_hostile_text_equals_its_definition(kind):
+    assert_equals_naive([hostile.huge(1_000_000)[kind]])
+
+
+def test_threads_measure_the_same_as_one():
+    texts = column([*hostile.texts().values()] * 20)
+    for name in HEURISTICS:
+        expected = FAMILIES[name].measure(texts)
+        with ThreadPoolExecutor(4) as threads:
+            results = list(threads.map(FAMILIES[name].measure, [texts] * 4))
+        assert results == [expected] * 4
+
+
+@pytest.mark.parametrize("path", sorted((FOLDER / "profiles").glob("*.toml")), ids=lambda path: path.stem)
+def test_a_profile_bounds_signals_that_exist_within_their_range(path):
+    profile = tomllib.loads(path.read_text())
+    assert profile["name"] == path.stem
+    assert profile["source"]
+    heuristic = {signal.name: signal for name in HEURISTICS for signal in FAMILIES[name].signals}
+    for name, (low, high) in profile["keep"].items():
+        assert heuristic[name].low <= low <= high <= heuristic[name].high, name
+
+
+def test_signals_are_the_signals_of_all_families():
+    assert list(SIGNALS) == [signal.name for family in FAMILIES.values() for signal in family.signals]
+
+
+def run_python(code: str, **environment: str) -> str:
+    inherited = {key: value for key, value in os.environ.items() if key != "NUMBA_CACHE_DIR"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=inherited | environment, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_importing_filters_loads_no_compiler():
+    assert (
+        run_python("import sys, filters; print('numba' in sys.modules, 'torch' in sys.modules)")
+        == "False False"
+    )
+
+
+@pytest.mark.parametrize("order", ["filters, numba", "numba, filters"])
+def test_kernels_are_kept_in_a_folder_named_after_what_they_inline(order, tmp_path):
+    code = f"import {order}; from filters import text; print(text.longest_document._cache.cache_path)"
+    kept = Path(run_python(code, XDG_CACHE_HOME=str(tmp_path)))
+    assert kept.parent.parent == tmp_path / "curate"
+    assert kept.parent.name.startswith("kernels-")
+
+
+def test_a_second_process_compiles_nothing(tmp_path):
+    code = """
+import numpy as np
+from filters import text
+text.longest_document(np.array([0, 3, 9]))
+print(sum(text.longest_document.stats.cache_hits.values()), text.longest_document(np.array([0, 3, 9])))
+"""
+    first, second = (run_python(code, XDG_CACHE_HOME=str(tmp_path)) for _ in range(2))
+    assert (first, second) == ("0 6", "1 6")
+
+
+def test_a_chosen_cache_folder_is_left_alone_but_not_one_of_another_version(tmp_path):
+    code = "import os, filters; print(os.environ['NUMBA_CACHE_DIR'])"
+    assert run_python(code, NUMBA_CACHE_DIR=str(tmp_path)) == str(tmp_path)
+    stale = str(tmp_path / "curate" / "kernels-0123456789abcdef")
+    assert run_python(code, NUMBA_CACHE_DIR=stale, XDG_CACHE_HOME=str(tmp_path)) != stale
+
+
+def compiled_functions(tree: ast.Module) -> set[str]:
+    """Functions of a file with a decorator that compiles: `kernel`, `inlined`, `numba.njit(...)`."""
+    marks = ("kernel", "inlined", "njit", "intrinsic")
+    return {
+        node.name
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef)
+        and any(mark in ast.unparse(decorator) for decorator in node.decorator_list for mark in marks)
+    }
+
+
+def test_compiled_functions_are_shared_only_by_files_that_name_the_cache():
+    trees = {path.stem: ast.parse(path.read_text()) for path in sorted(FOLDER.glob("*.py"))}
+    compiled = {stem: compiled_functions(tree) for stem, tree in trees.items()}
+    assert "find_words" in compiled["text"]
+    for stem, tree in trees.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("filters."):
+                source = str(node.module).removeprefix("filters.")
+                shared = {name.name for name in node.names} & compiled.get(source, set())
+                assert not shared or f"{source}.py" in filters.INLINED, (
+                    f"filters/{stem}.py takes {shared} from {source}.py: add that file to filters.INLINED, "
+                    "or numba may run an old version of them"
+                )
