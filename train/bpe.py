@@ -70,10 +70,16 @@ def load_tokenizer(tokenizer: str | Path | Tokenizer) -> Tokenizer:
             tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises bare Exception
             raise ValueError(f"{path}: not a tokenizer.json ({error})") from None
-    if tokenizer.token_to_id(END) is None:
-        raise ValueError(f"the tokenizer has no token {END}, which has to end every document")
+    end_id(tokenizer)
     tokenizer.encode_special_tokens = True
     return tokenizer
+
+
+def end_id(tokenizer: Tokenizer) -> int:
+    end = tokenizer.token_to_id(END)
+    if end is None:
+        raise ValueError(f"the tokenizer has no token {END}, which has to end every document")
+    return end
 
 
 def encode(
@@ -82,7 +88,7 @@ def encode(
     """(ids uint16 or uint32 [tokens], offsets int64 [n + 1]): document i is `ids[offsets[i]:offsets[i + 1]]`,
     its `<|end|>` included."""
     tokenizer = load_tokenizer(tokenizer)
-    end = tokenizer.token_to_id(END)
+    end = end_id(tokenizer)
     dtype = token_dtype(tokenizer.get_vocab_size())
     pieces: list[np.ndarray] = []
     counts: list[int] = []

@@ -131,13 +131,14 @@ class Ladder:
         cell = self.cell
         until = len(cell.sizes) if size is None else cell.sizes.index(size) + 1
         tokens = self.boundaries[until - 1] * cell.batch_tokens + 1
+        model, optimizer = cell.model_config(self.packed.vocabulary), OptimizerConfig.of(cell.optimizer)
         return digest_of_json(
             {
                 "version": VERSION,
                 "tokens_sha256": self.packed.prefix_sha256(tokens),
                 "boundaries": self.boundaries[:until],
-                "model": asdict(cell.model_config(self.packed.vocabulary)),
-                "optimizer": asdict(OptimizerConfig.of(cell.optimizer)),
+                "model": asdict(model),
+                "optimizer": asdict(optimizer) | {"rate": optimizer.peak_rate(model.width)},
                 "run": [cell.seed, cell.context, cell.batch, cell.cooldown, cell.epochs, cell.precision],
             }
         )

@@ -81,7 +81,7 @@ def score(
             rows, columns
         )
         with autocast(device, precision):
-            losses_N = model.token_losses(inputs_BT, targets_BT).flatten().double().cpu().numpy()
+            losses_N = model.token_losses(inputs_BT, targets_BT).flatten().cpu().double().numpy()
         document = np.searchsorted(documents, np.arange(start, stop), side="right") - 1
         first, last = document[0], document[-1] + 1
         nats[first:last] += np.bincount(document - first, losses_N, last - first)

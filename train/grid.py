@@ -19,7 +19,7 @@ TRIES = 2  # a failed cell is tried once more: machines fail, and a cell continu
 # The knobs of a manifest's grid, and what each is called in a cell. A test holds them to its dataclasses.
 RUN_KNOBS = ("context", "batch", "cooldown", "epochs", "device", "threads", "precision", "compile")
 MODEL_KNOBS = ("depth", "width", "heads", "hidden", "tied", "rotary_base")
-OPTIMIZER_KNOBS = ("name", "rate", "beta1", "beta2", "weight_decay", "warmup_steps", "clip")
+OPTIMIZER_KNOBS = ("name", "rate", "beta1", "beta2", "momentum", "weight_decay", "warmup_steps", "clip")
 
 
 def expand(grid: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -84,7 +84,19 @@ def run_grid(cells: list[tuple[dict, Path]], map: Callable[..., Iterator[Outcome
 
     A cell that fails is tried once more, then reported by name and reason; the others go on.
     """
-    yield from map(train_or_tell, [(cell, str(directory)) for cell, directory in cells])
+    waiting = {str(directory): (cell, str(directory)) for cell, directory in cells}
+    reason = "its worker ended without an answer"
+    for _ in range(TRIES):
+        if not waiting:
+            return
+        try:
+            for outcome in map(train_or_tell, list(waiting.values())):
+                waiting.pop(outcome.directory, None)
+                yield outcome
+        except Exception as error:  # a worker was killed, and took the pool along: finished cells are safe
+            reason = f"{type(error).__name__}: {error}"
+    for directory in waiting:
+        yield Outcome(directory, None, reason)
 
 
 def train_or_tell(item: tuple[dict, str]) -> Outcome:
@@ -92,7 +104,7 @@ def train_or_tell(item: tuple[dict, str]) -> Outcome:
     from train.run import train_cell
 
     cell, directory = item
-    for last in range(TRIES):
+    for _ in range(TRIES):
         try:
             return Outcome(directory, train_cell(cell, directory))
         except Exception as error:  # whatever ended the cell, the grid goes on and names it

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -154,6 +155,9 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """Tokens in, next-token losses out: `model(tokens_BT, targets_BT)` is the mean loss in nats."""
 
+    cos_TD: Tensor
+    sin_TD: Tensor
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
@@ -173,16 +177,20 @@ class Transformer(nn.Module):
         nn.init.normal_(self.embedding, std=0.02)
         if self.head is not None:
             nn.init.normal_(self.head, std=0.02)
-        for block in self.blocks:
+        for block in self.layers():
             for weight in (block.attention.project.weight, block.mlp.expand.weight):
                 nn.init.normal_(weight, std=config.width**-0.5)
-            for weight in (block.attention.out.weight, block.mlp.out.weight):
-                nn.init.normal_(weight, std=(2 * config.depth * weight.shape[1]) ** -0.5)
+            for out in (block.attention.out.weight, block.mlp.out.weight):
+                nn.init.normal_(out, std=(2 * config.depth * out.shape[1]) ** -0.5)
+
+    def layers(self) -> list[Block]:
+        """The blocks, typed."""
+        return cast(list[Block], list(self.blocks))
 
     def hidden_NC(self, tokens_BT: Tensor) -> Tensor:
         """Normed states ahead of the scoring matrix."""
-        length = T = tokens_BT.shape[1]
-        if length > self.config.context:
+        T = tokens_BT.shape[1]
+        if self.config.context < T:
             raise ValueError(f"a sequence of {T} tokens does not fit model.context = {self.config.context}")
         x_BTC = F.embedding(tokens_BT, self.embedding)
         cos_TD, sin_TD = self.cos_TD[:T], self.sin_TD[:T]

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from train.knobs import check_knobs, knob_names
 from train.model import Transformer
+from train.muon import Muon
 
 NAMES = ("adamw", "muon")
 
@@ -25,6 +27,7 @@ class OptimizerConfig:
     rate: float | None = None  # peak rate; None: by the rule of `default_rate`
     beta1: float = 0.9
     beta2: float = 0.95
+    momentum: float = 0.95  # of Muon
     weight_decay: float = 0.1
     warmup_steps: int = 20
     clip: float = 1.0  # largest norm of all gradients together
@@ -32,7 +35,12 @@ class OptimizerConfig:
     def __post_init__(self) -> None:
         if self.name not in NAMES:
             raise ValueError(f"optimizer.name = {self.name!r}: must be one of {', '.join(NAMES)}")
-        for name, low, high in (("beta1", 0, 1), ("beta2", 0, 1), ("weight_decay", 0, 100)):
+        for name, low, high in (
+            ("beta1", 0, 1),
+            ("beta2", 0, 1),
+            ("momentum", 0, 1),
+            ("weight_decay", 0, 100),
+        ):
             if not low <= getattr(self, name) < high:
                 raise ValueError(f"optimizer.{name} = {getattr(self, name)!r}: must lie in [{low}, {high})")
         if self.rate is not None and not 0 < self.rate < 10:
@@ -45,6 +53,9 @@ class OptimizerConfig:
         check_knobs("optimizer", knobs, knob_names(cls))
         return cls(**knobs)
 
+    def peak_rate(self, width: int) -> float:
+        return self.rate if self.rate is not None else default_rate(self.name, width)
+
 
 def default_rate(name: str, width: int) -> float:
     """Peak rate: falls with the square root of the width."""
@@ -53,15 +64,31 @@ def default_rate(name: str, width: int) -> float:
 
 def make_optimizers(model: Transformer, config: OptimizerConfig) -> list[torch.optim.Optimizer]:
     """Every parameter in exactly one group; each group remembers its peak rate."""
-    rate = config.rate or default_rate(config.name, model.config.width)
-    matrices = [p for p in model.parameters() if p.ndim == 2]
+    tables = [p for p in (model.embedding, model.head) if p is not None]
     gains = [p for p in model.parameters() if p.ndim < 2]
-    groups = [
-        {"params": matrices, "weight_decay": config.weight_decay, "peak_rate": rate},
+    pieces = stacked_matrices(model)
+    rate = config.peak_rate(model.config.width)
+    decayed = tables if config.name == "muon" else [*tables, *(p for group in pieces.values() for p in group)]
+    groups: list[dict[str, Any]] = [
+        {"params": decayed, "weight_decay": config.weight_decay, "peak_rate": rate},
         {"params": gains, "weight_decay": 0.0, "peak_rate": rate},
     ]
-    # The fused kernel walks each parameter once; it exists for every device but MPS in old versions.
-    return [torch.optim.AdamW(groups, lr=rate, betas=(config.beta1, config.beta2), eps=1e-10, fused=True)]
+    # The fused kernel walks each parameter once instead of once an operation.
+    adamw = torch.optim.AdamW(groups, lr=rate, betas=(config.beta1, config.beta2), eps=1e-10, fused=True)
+    if config.name == "adamw":
+        return [adamw]
+    muon_groups = [{"params": group, "pieces": n, "peak_rate": rate} for n, group in pieces.items()]
+    return [Muon(muon_groups, rate, config.momentum, config.weight_decay), adamw]
+
+
+def stacked_matrices(model: Transformer) -> dict[int, list[Tensor]]:
+    """Matrices of the blocks by how many lie on top of each other in one parameter."""
+    blocks = model.layers()
+    return {
+        3: [block.attention.project.weight for block in blocks],
+        2: [block.mlp.expand.weight for block in blocks],
+        1: [w for block in blocks for w in (block.attention.out.weight, block.mlp.out.weight)],
+    }
 
 
 def rate_factor(step: int, warmup_steps: int, decay_start: int | None, steps: int | None) -> float:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from train.bpe import END, load_tokenizer, token_dtype
+from train.bpe import end_id, load_tokenizer, token_dtype
 from train.files import digest_of_file, read_json, write_array, write_json, write_whole
 
 META = ("vocabulary", "dtype", "tokens", "documents", "bytes", "tokenizer_sha256", "end", "sha256")
@@ -54,7 +54,7 @@ class Packed:
         path = Path(path)
         if tokenizer is not None:
             loaded = load_tokenizer(tokenizer)
-            vocabulary, end = loaded.get_vocab_size(), loaded.token_to_id(END)
+            vocabulary, end = loaded.get_vocab_size(), end_id(loaded)
         if vocabulary is None or end is None:
             raise ValueError(f"{path}: give the tokenizer, or both vocabulary and end")
         if path.exists():
@@ -113,7 +113,9 @@ class Packed:
         """Digest of the first tokens alone: equal for every corpus that begins alike."""
         digest = hashlib.sha256()
         for start in range(0, tokens, 1 << 24):
-            digest.update(np.ascontiguousarray(self.tokens[start : min(tokens, start + (1 << 24))]))
+            digest.update(
+                memoryview(np.ascontiguousarray(self.tokens[start : min(tokens, start + (1 << 24))]))
+            )
         return digest.hexdigest()
 
     def verify(self) -> None:

@@ -46,7 +46,7 @@ def shuffled(first: int, last: int, seed: int, epoch: int) -> np.ndarray:
     """The numbers first..last-1 in the order of a hash of (seed, epoch, number): the same in every version
     of every library, and on every machine."""
     numbers = np.arange(first, last, dtype=np.uint64)
-    salt = mixed(np.uint64([seed % (1 << 64)])) ^ mixed(np.uint64([epoch + (1 << 32)]))
+    salt = mixed(np.array([seed % (1 << 64)], np.uint64)) ^ mixed(np.array([epoch + (1 << 32)], np.uint64))
     return first + np.argsort(mixed(mixed(numbers) ^ salt), kind="stable")
 
 

@@ -1,0 +1,145 @@
+"""The model: what it predicts, what it may see, and that its shortcuts change nothing."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from train import losses
+from train.model import ModelConfig, Transformer, rms_norm, rotary_tables, rotate
+
+SMALL = ModelConfig(vocabulary=67, depth=2, width=32, heads=2, context=24)
+
+
+@pytest.fixture
+def model() -> Transformer:
+    torch.manual_seed(3)
+    return Transformer(SMALL)
+
+
+@pytest.fixture
+def trained_like() -> Transformer:
+    """Weights and gains far from their start, so that no term vanishes."""
+    torch.manual_seed(4)
+    model = Transformer(SMALL)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return model
+
+
+def tokens(rows: int, columns: int, seed: int = 0) -> torch.Tensor:
+    return torch.randint(0, SMALL.vocabulary, (rows, columns), generator=torch.Generator().manual_seed(seed))
+
+
+def test_an_untrained_model_knows_nothing(model):
+    loss = model(tokens(8, 24), tokens(8, 24, seed=1)).item()
+    assert loss == pytest.approx(math.log(SMALL.vocabulary), abs=0.1)
+
+
+def test_a_later_token_changes_no_earlier_logit(trained_like):
+    whole, changed = tokens(1, 24), tokens(1, 24)
+    changed[0, 15] = (changed[0, 15] + 1) % SMALL.vocabulary
+    before, after = trained_like.logits(whole), trained_like.logits(changed)
+    assert torch.equal(before[:, :15], after[:, :15])
+    assert not torch.allclose(before[:, 15:], after[:, 15:])
+
+
+def test_every_earlier_token_changes_the_last_logits(trained_like):
+    whole = tokens(1, 24)
+    last = trained_like.logits(whole)[0, -1]
+    for position in range(24):
+        changed = whole.clone()
+        changed[0, position] = (changed[0, position] + 1) % SMALL.vocabulary
+        assert not torch.allclose(last, trained_like.logits(changed)[0, -1], atol=1e-6), position
+
+
+def test_rotary_scores_depend_on_the_distance_only():
+    cos, sin = rotary_tables(64, 16, 10_000.0)
+    q, k, gain = torch.randn(16), torch.randn(16), torch.ones(16)
+    scores = rotate(q.expand(64, 16), gain, cos, sin) @ rotate(k.expand(64, 16), gain, cos, sin).T
+    for distance in (0, 1, 7, 40):
+        along = scores.diagonal(-distance)
+        assert torch.allclose(along, along[0].expand_as(along), atol=1e-4)
+    assert not torch.allclose(scores[7, 0], scores[0, 0])
+
+
+def test_rms_norm_and_its_gradient_equal_the_composed_one():
+    x = torch.randn(5, 7, dtype=torch.float64, requires_grad=True)
+    assert torch.allclose(rms_norm(x), F.rms_norm(x, (7,), eps=1e-6))
+    assert torch.autograd.gradcheck(rms_norm, (x,))
+
+
+def test_the_loss_in_chunks_equals_cross_entropy_of_all_logits(monkeypatch):
+    monkeypatch.setitem(losses.CHUNK_BYTES, "cpu", 4 * 67 * 40)  # 130 rows: three chunks and a rest
+    hidden = torch.randn(130, 16, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(67, 16, dtype=torch.float64, requires_grad=True)
+    targets = torch.randint(0, 67, (130,))
+    expected = F.cross_entropy(hidden @ weight.T, targets)
+    expected_grads = torch.autograd.grad(expected, (hidden, weight))
+    ours = losses.linear_cross_entropy(hidden, weight, targets)
+    grads = torch.autograd.grad(3.0 * ours, (hidden, weight))
+    assert ours.item() == pytest.approx(expected.item(), rel=1e-5)
+    for grad, expected_grad in zip(grads, expected_grads, strict=True):
+        assert torch.allclose(grad, 3.0 * expected_grad, rtol=1e-4, atol=1e-7)
+
+
+def test_token_losses_are_right_for_hopeless_and_for_certain_targets():
+    hidden = torch.tensor([[300.0], [300.0], [0.0]])
+    weight = torch.tensor([[1.0], [-1.0], [0.0]])
+    found = losses.token_losses(hidden, weight, torch.tensor([0, 1, 2]))
+    assert found.tolist() == pytest.approx([0.0, 600.0, math.log(3)])
+
+
+def test_the_mean_of_token_losses_is_the_training_loss(trained_like):
+    inputs, targets = tokens(3, 20), tokens(3, 20, seed=1)
+    each = trained_like.token_losses(inputs, targets)
+    assert each.shape == (3, 20)
+    assert each.mean().item() == pytest.approx(trained_like(inputs, targets).item(), rel=1e-5)
+    logits = trained_like.logits(inputs)
+    assert torch.allclose(
+        each.flatten(), F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none"), atol=1e-4
+    )
+
+
+def test_every_parameter_gets_a_gradient(trained_like):
+    trained_like(tokens(2, 24), tokens(2, 24, seed=1)).backward()
+    for name, parameter in trained_like.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().max() > 0, name
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_parameters_are_counted(tied):
+    config = ModelConfig(vocabulary=100, depth=2, width=64, context=16, tied=tied)
+    model = Transformer(config)
+    block = 3 * 64 * 64 + 64 * 64 + 3 * 64 * config.hidden + 64 + 64 + 64 + 64
+    assert model.parameters_without_embeddings() == 2 * block + 64
+    assert model.parameters_total() == 2 * block + 64 + 100 * 64 * (1 if tied else 2)
+
+
+def test_heads_are_64_wide_by_default():
+    assert [ModelConfig(vocabulary=9, width=w).heads for w in (32, 64, 128, 320)] == [1, 1, 2, 5]
+
+
+@pytest.mark.parametrize(
+    ("knobs", "message"),
+    [
+        ({"widht": 64}, r"model\.widht: did you mean width\?"),
+        ({"width": 60, "heads": 8}, "multiple of 16"),
+        ({"depth": 0}, r"model\.depth = 0"),
+        ({"depth": 2.5}, r"model\.depth = 2\.5"),
+        ({"vocabulary": 5}, r"model\.vocabulary"),
+    ],
+)
+def test_a_wrong_knob_is_named(knobs, message):
+    with pytest.raises(ValueError, match=message):
+        ModelConfig.of(knobs, vocabulary=10, context=8)
+
+
+def test_a_sequence_longer_than_the_context_is_refused(model):
+    with pytest.raises(ValueError, match="context = 24"):
+        model(tokens(1, 25), tokens(1, 25))

@@ -1,0 +1,196 @@
+"""Tokenizer and packed tokens: nothing is lost, nothing damaged passes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from train.tokens import END, Packed, encode, load_tokenizer, train_tokenizer
+
+HOSTILE = [
+    "",
+    " ",
+    "\n\n\n",
+    "a\r\nb\rc\u2028d\u0085e",
+    "\x00\x01\x7f",
+    "汉字没有空格" * 20,
+    "e\u0301 n\u0303 \u202eright to left\u202c",
+    "👩‍👩‍👧‍👦🏳️‍🌈",
+    f"before {END} after",
+    f"{END}{END}",
+    "x" * 100_000,
+    "3.14159 1000000 ٣٤",
+    "\ufeffbom \ufffd",
+    "  leading and trailing  \t ",
+]
+
+
+@pytest.fixture(scope="module")
+def texts() -> list[str]:
+    modules = (json, subprocess, argparse := __import__("argparse"), __import__("typing"))
+    docs = [d for m in (*modules, argparse) for v in vars(m).values() if isinstance(d := v.__doc__, str)]
+    return sorted(set(docs))
+
+
+@pytest.fixture(scope="module")
+def tokenizer(texts, tmp_path_factory):
+    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
+    train_tokenizer(texts, 600, path)
+    return path
+
+
+def test_the_same_texts_give_the_same_tokenizer_in_another_process(texts, tokenizer, tmp_path):
+    (tmp_path / "texts.json").write_text(json.dumps(texts))
+    script = (
+        "import json, sys; from train.tokens import train_tokenizer;"
+        "print(train_tokenizer(json.load(open(sys.argv[1])), 600, sys.argv[2]))"
+    )
+    arguments = [sys.executable, "-c", script, str(tmp_path / "texts.json"), str(tmp_path / "again.json")]
+    printed = subprocess.run(arguments, check=True, capture_output=True, text=True).stdout.strip()
+    assert printed == hashlib.sha256(tokenizer.read_bytes()).hexdigest()
+    assert (tmp_path / "again.json").read_bytes() == tokenizer.read_bytes()
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_any_text_comes_back(tokenizer, text):
+    ids, offsets = encode(tokenizer, [text])
+    loaded = load_tokenizer(tokenizer)
+    assert offsets.tolist() == [0, len(ids)]
+    assert loaded.decode(ids[:-1].tolist(), skip_special_tokens=False) == text
+
+
+def test_no_text_can_forge_a_boundary(tokenizer):
+    ids, offsets = encode(tokenizer, HOSTILE)
+    end = load_tokenizer(tokenizer).token_to_id(END)
+    assert np.flatnonzero(ids == end).tolist() == (offsets[1:] - 1).tolist()
+
+
+def test_numbers_are_spelled_digit_by_digit(tokenizer):
+    ids, _ = encode(tokenizer, ["2024"])
+    assert len(ids) == 5  # four digits and the end
+
+
+def test_arrow_slices_and_lists_encode_alike(tokenizer):
+    column = pa.array(["skipped", *HOSTILE, None], pa.large_string()).slice(1)
+    from_arrow, from_list = encode(tokenizer, column), encode(tokenizer, [*HOSTILE, ""])
+    for ours, theirs in zip(from_arrow, from_list, strict=True):
+        assert ours.dtype == theirs.dtype
+        assert np.array_equal(ours, theirs)
+    assert from_arrow[0].dtype == np.uint16
+
+
+def test_an_impossible_vocabulary_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="257"):
+        train_tokenizer(["text"], 100, tmp_path / "t.json")
+    with pytest.raises(ValueError, match="give more text"):
+        train_tokenizer(["text"], 5000, tmp_path / "t.json")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_tokenizer_that_is_none_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere.json"):
+        encode(tmp_path / "nowhere.json", ["a"])
+    (tmp_path / "bad.json").write_text("{}")
+    with pytest.raises(ValueError, match="bad.json"):
+        encode(tmp_path / "bad.json", ["a"])
+
+
+def packed(path, tokenizer) -> Packed:
+    texts = ["one two three", "", "four"]
+    ids, offsets = encode(tokenizer, texts)
+    return Packed.write(path, ids, offsets, [len(t.encode()) for t in texts], tokenizer=tokenizer)
+
+
+def test_packed_tokens_come_back_memory_mapped(tokenizer, tmp_path):
+    ids, offsets = encode(tokenizer, ["one two three", "", "four"])
+    found = packed(tmp_path / "p", tokenizer)
+    assert isinstance(found.tokens, np.memmap)
+    assert np.array_equal(found.tokens, ids)
+    assert np.array_equal(found.documents, offsets)
+    assert found.bytes.tolist() == [13, 0, 4]
+    assert found.meta["tokenizer_sha256"] == hashlib.sha256(tokenizer.read_bytes()).hexdigest()
+    assert found.tokenizer_path.read_bytes() == tokenizer.read_bytes()
+    assert (tmp_path / "p/tokens.bin").read_bytes() == ids.astype("<u2").tobytes()
+    assert [p.name for p in tmp_path.iterdir()] == ["p"]  # nothing temporary is left
+    found.verify()
+
+
+def test_pieces_give_the_same_bytes_as_the_whole(tmp_path):
+    ids, offsets = np.arange(100, dtype=np.uint32) % 7, np.array([0, 60, 100])
+    whole = Packed.write(tmp_path / "whole", ids, offsets, [50, 30], vocabulary=7, end=0)
+    pieces = Packed.write(
+        tmp_path / "pieces", iter([ids[:31], ids[31:]]), offsets, [50, 30], vocabulary=7, end=0
+    )
+    assert whole.meta == pieces.meta
+
+
+def test_a_large_vocabulary_is_stored_in_32_bits(tmp_path):
+    found = Packed.write(tmp_path / "p", np.array([70_000, 1]), [0, 2], [3], vocabulary=70_001, end=1)
+    assert found.tokens.dtype == np.uint32
+    assert found.tokens.tolist() == [70_000, 1]
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def set_meta(path, **values):
+    meta = json.loads((path / "meta.json").read_text()) | values
+    (path / "meta.json").write_text(json.dumps(meta))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda p: cut(p / "tokens.bin"), "tokens.bin: truncated"),
+        (lambda p: cut(p / "documents.npy"), "documents.npy"),
+        (lambda p: cut(p / "meta.json") or cut(p / "meta.json"), "meta.json: not valid JSON"),
+        (lambda p: (p / "bytes.npy").unlink(), "bytes.npy: missing"),
+        (lambda p: (p / "meta.json").unlink(), "no packed tokens"),
+        (lambda p: set_meta(p, dtype="<u4"), "dtype <u4"),
+        (lambda p: set_meta(p, documents=2), "2 documents"),
+        (lambda p: set_meta(p, vocabulary=300), "outside the vocabulary"),
+    ],
+    ids=["cut-tokens", "cut-documents", "cut-meta", "no-bytes", "no-meta", "dtype", "count", "vocabulary"],
+)
+def test_a_damaged_directory_is_refused_by_name(tokenizer, tmp_path, damage, message):
+    packed(tmp_path / "p", tokenizer)
+    damage(tmp_path / "p")
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        Packed.open(tmp_path / "p")
+
+
+def test_verify_finds_a_single_changed_byte(tokenizer, tmp_path):
+    found = packed(tmp_path / "p", tokenizer)
+    content = bytearray((tmp_path / "p/tokens.bin").read_bytes())
+    content[2] ^= 1
+    (tmp_path / "p/tokens.bin").write_bytes(content)
+    with pytest.raises(ValueError, match="tokens.bin: its bytes changed"):
+        found.verify()
+
+
+@pytest.mark.parametrize(
+    ("ids", "offsets", "byte_counts", "message"),
+    [
+        ([1, 2, 9], [0, 3], [5], "id 9 is outside"),
+        ([1, 2, 3], [0, 2], [5], "offsets end at 2"),
+        ([1, 2, 3], [0, 2, 2, 3], [5, 0, 1], "grow"),
+        ([1, 2, 3], [0, 3], [5, 6], "2 byte counts for 1 documents"),
+    ],
+)
+def test_inconsistent_input_is_never_packed(tmp_path, ids, offsets, byte_counts, message):
+    with pytest.raises(ValueError, match=message):
+        Packed.write(tmp_path / "p", np.array(ids), offsets, byte_counts, vocabulary=5, end=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_packed_tokens_are_never_overwritten(tokenizer, tmp_path):
+    packed(tmp_path / "p", tokenizer)
+    with pytest.raises(FileExistsError, match="never overwritten"):
+        packed(tmp_path / "p", tokenizer)

@@ -1,0 +1,69 @@
+"""Muon: momentum whose matrices are made orthogonal, so that every direction of a layer learns alike.
+
+The update of a matrix is its momentum with all singular values brought near 1 by five Newton-Schulz
+steps (Jordan et al. 2024), scaled by 0.2 * sqrt(larger side) so that its entries are about as large as
+AdamW's and both take the same rate (Liu et al. 2025). Matrices of one shape are stacked and done in one
+batched product, in float32.
+Price: some 5 % of a step at small batches, and a second optimizer for embeddings and gains.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import torch
+from torch import Tensor
+
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # steepest near 0, at the price of values in 0.7..1.2 instead of 1
+STEPS = 5
+MATCH_ADAMW = 0.2
+
+
+class Muon(torch.optim.Optimizer):
+    """For matrices inside a network only. A group's `pieces` says how many matrices lie on top of each
+    other in each parameter (3 for queries, keys and values): each is made orthogonal by itself."""
+
+    def __init__(self, groups: list[dict], lr: float, momentum: float, weight_decay: float) -> None:
+        super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "pieces": 1})
+
+    @torch.no_grad()
+    def step(self, closure=None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            by_shape = defaultdict(list)
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    by_shape[parameter.shape].append(parameter)
+            for parameters in by_shape.values():
+                self._step_stacked(parameters, group)
+
+    def _step_stacked(self, parameters: list[Tensor], group: dict) -> None:
+        directions = torch.stack([self._direction(p, group["momentum"]) for p in parameters])
+        rows, columns = parameters[0].shape
+        pieces_NRC = directions.reshape(-1, rows // group["pieces"], columns)
+        scale = MATCH_ADAMW * max(pieces_NRC.shape[1:]) ** 0.5
+        updates = orthogonal(pieces_NRC).reshape(directions.shape)
+        for parameter, update in zip(parameters, updates, strict=True):
+            parameter.mul_(1 - group["lr"] * group["weight_decay"])
+            parameter.add_(update, alpha=-group["lr"] * scale)
+
+    def _direction(self, parameter: Tensor, momentum: float) -> Tensor:
+        """Nesterov: the momentum as it will be after the next gradient of the same kind."""
+        state = self.state[parameter]
+        gradient = parameter.grad
+        assert gradient is not None
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(parameter)
+        state["momentum"].lerp_(gradient, 1 - momentum)
+        return gradient.lerp(state["momentum"], momentum)
+
+
+def orthogonal(matrices_NRC: Tensor) -> Tensor:
+    """Each matrix with its singular values brought to 0.7..1.2 (those near 0 stay smaller)."""
+    a, b, c = COEFFICIENTS
+    tall = matrices_NRC.shape[1] > matrices_NRC.shape[2]
+    x = matrices_NRC.mT if tall else matrices_NRC
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    for _ in range(STEPS):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if tall else x
