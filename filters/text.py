@@ -23,13 +23,15 @@ import numba
 import numpy as np
 import pyarrow as pa
 from llvmlite import ir
+from numba import extending
 from numba.core import types
-from numba.extending import intrinsic
 
 from filters.arrow import text_column, utf8
 
 kernel = numba.njit(cache=True, nogil=True, error_model="numpy")
 inlined = numba.njit(forceinline=True, nogil=True, error_model="numpy")
+
+intrinsic: Any = extending.intrinsic  # numba's type for it wants the compiler's argument from callers too
 
 PADDING = 128  # bytes behind a page's text: one 64-byte look at its last byte, and one more for a word's tail
 

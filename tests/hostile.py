@@ -58,6 +58,7 @@ def texts() -> dict[str, str]:
         "titlecase and Greek": "ǅ Ǆ ΑΣ ας ß ẞ ı İ",
         "ellipses": "... .. .... ..... ...... ....... … ……\n.\n..\n...\n . . .\na…\n",
         "hashes": "# ## ### a#b\n",
+        "a hashed word": "one #two three",
         "bullets": "- a\n  - b\n\t• c\n* d\n-\n•\n\u3000- e\n–f\n" * 5,
         "trailing spaces": "a. \nb.\t\nc.\u00a0\nd...  \n",
         "paragraphs": "\n\n  a\nb\n\n\na\nb\n \na\nb\n\n   \n\n   \n\nc\n\na\nb  \n\n",

@@ -1,0 +1,74 @@
+"""MB of text per CPU-second of each heuristic family, beside its plain-Python definition.
+
+    CURATE_DATA=FOLDER python tests/bench/bench_heuristics.py
+
+Text is web_mix.parquet, one thread; the best of three passes, since other work on the machine only adds.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+COLD = "--cold" in sys.argv
+if COLD:  # compile everything anew, in a folder of its own
+    os.environ["NUMBA_CACHE_DIR"] = tempfile.mkdtemp()
+
+import naive  # noqa: E402  after the choice of the kernels' folder
+
+from filters import FAMILIES  # noqa: E402
+
+NAIVE_SAMPLE = 40  # every so many documents: plain Python would take minutes on all
+
+
+def cpu_seconds(work: Callable[[], object], passes: int) -> float:
+    best = float("inf")
+    for _ in range(passes):
+        begin = time.process_time()
+        work()
+        best = min(best, time.process_time() - begin)
+    return best
+
+
+def megabytes(texts: pa.Array) -> float:
+    return sum(len(text.encode()) for text in texts.to_pylist()) / 1e6
+
+
+def main() -> None:
+    folder = os.environ.get("CURATE_DATA")
+    if not folder:
+        sys.exit("CURATE_DATA is not set: name the folder that holds web_mix.parquet")
+    table = pq.read_table(Path(folder) / "web_mix.parquet", columns=["text"])
+    texts = table["text"].cast(pa.large_string()).combine_chunks()
+    sample = texts.to_pylist()[::NAIVE_SAMPLE]
+    whole, part = megabytes(texts), sum(len(text.encode()) for text in sample) / 1e6
+    print(f"{len(texts):,} documents, {whole:.0f} MB; plain Python on {part:.1f} MB of it\n")
+    print(f"{'family':<12}{'signals':>8}{'first call':>12}{'kernel':>12}{'plain':>8}{'ratio':>7}")
+    print(f"{'':<12}{'':>8}{'CPU-s':>12}{'MB/CPU-s':>12}{'':>8}{'':>7}")
+    totals = [0, 0.0, 0.0, 0.0]
+    for name, define in naive.HEURISTICS.items():
+        family = FAMILIES[name]
+        first = cpu_seconds(lambda family=family: family.measure(texts[:1]), 1)
+        kernel = cpu_seconds(lambda family=family: family.measure(texts), 3) / whole
+        plain = cpu_seconds(lambda define=define: [define(text) for text in sample], 1) / part
+        row = [len(family.signals), first, kernel, plain]
+        totals = [total + value for total, value in zip(totals, row, strict=True)]
+        print_row(name, *row)
+    print_row("together", *totals)
+
+
+def print_row(name: str, signals: float, first: float, kernel: float, plain: float) -> None:
+    """`kernel` and `plain` are CPU-seconds a megabyte."""
+    print(f"{name:<12}{signals:>8}{first:>12.1f}{1 / kernel:>12.0f}{1 / plain:>8.1f}{plain / kernel:>7.0f}")
+
+
+if __name__ == "__main__":
+    main()
