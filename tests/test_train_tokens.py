@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
+import pathlib
 import subprocess
 import sys
 
@@ -33,8 +35,9 @@ HOSTILE = [
 
 @pytest.fixture(scope="module")
 def texts() -> list[str]:
-    modules = (json, subprocess, argparse := __import__("argparse"), __import__("typing"))
-    docs = [d for m in (*modules, argparse) for v in vars(m).values() if isinstance(d := v.__doc__, str)]
+    modules = (argparse, json, pathlib, subprocess)
+    docs = [value.__doc__ for module in modules for value in vars(module).values()]
+    docs = [doc for doc in docs if isinstance(doc, str)]
     return sorted(set(docs))
 
 

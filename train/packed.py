@@ -113,9 +113,7 @@ class Packed:
         """Digest of the first tokens alone: equal for every corpus that begins alike."""
         digest = hashlib.sha256()
         for start in range(0, tokens, 1 << 24):
-            digest.update(
-                memoryview(np.ascontiguousarray(self.tokens[start : min(tokens, start + (1 << 24))]))
-            )
+            digest.update(self.tokens[start : min(tokens, start + (1 << 24))].tobytes())
         return digest.hexdigest()
 
     def verify(self) -> None:
