@@ -69,7 +69,8 @@ class Law:
 
 
 def fit_power_law(tokens, losses) -> Law:
-    """Huber loss on log residuals, in log-sum-exp form, from 30 starts, each finished by L-BFGS-B.
+    """Huber loss on log residuals, in log-sum-exp form; L-BFGS-B from the least-squares law and the
+    best 3 of 30 starts on a grid of E and b.
 
     Two sizes leave E free to be anything: it is then fixed at 0 and named in `at_bound`.
     """
@@ -81,21 +82,24 @@ def fit_power_law(tokens, losses) -> Law:
     two_sizes = len(np.unique(tokens)) < 3
     bounds = [(bottom, bottom if two_sizes else top - 1e-6), (-40.0, 40.0), EXPONENTS]
     starts = [
-        (max(bottom, top + math.log(fraction)), log_losses.mean() + math.log1p(-fraction), b)
+        (top + math.log(fraction), log_losses.mean() + math.log1p(-fraction), b)
         for fraction in (SMALLEST_E, 0.25, 0.5, 0.75, 0.9)
         for b in (0.05, 0.1, 0.2, 0.35, 0.6, 0.9)
     ]
+    E, B, b = (float(x[0]) for x in _quick_laws(tokens, losses[None]))
+    squares = (math.log(max(E, 1e-300)), math.log(max(B, 1e-300)) - b * centre, b)
     lowest, highest = np.array(bounds).T
     data = (log_tokens - centre, log_losses)
+    tried = sorted((np.clip(x, lowest, highest) for x in starts), key=lambda x: _objective(x, *data)[0])
     fits = [
-        minimize(_objective, np.clip(x0, lowest, highest), data, "L-BFGS-B", jac=True, bounds=bounds)
-        for x0 in starts
+        minimize(_objective, x, data, "L-BFGS-B", jac=True, bounds=bounds)
+        for x in (np.clip(squares, lowest, highest), *tried[:3])
     ]
     log_E, amplitude, b = min(fits, key=lambda fit: fit.fun).x
     no_floor = bool(log_E <= bottom + math.log(10))
-    E = 0.0 if no_floor else math.exp(log_E)
+    floor = 0.0 if no_floor else math.exp(log_E)
     bounded = (["E"] if no_floor else []) + (["b"] if not EXPONENTS[0] < b < EXPONENTS[1] else [])
-    law = Law(E, math.exp(amplitude + b * centre), float(b), tuple(bounded))
+    law = Law(floor, math.exp(amplitude + b * centre), float(b), tuple(bounded))
     return Law(law.E, law.B, law.b, law.at_bound, float(np.abs(np.log(losses / law.loss(tokens))).max()))
 
 

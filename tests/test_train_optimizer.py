@@ -1,0 +1,74 @@
+"""Schedules, parameter groups and Muon."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from train.model import ModelConfig, Transformer
+from train.muon import Muon, orthogonal
+from train.optimizer import OptimizerConfig, default_rate, make_optimizers, rate_factor, set_rate
+
+
+@pytest.fixture
+def model() -> Transformer:
+    torch.manual_seed(0)
+    return Transformer(ModelConfig(vocabulary=50, depth=2, width=32, context=8, tied=False))
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_every_parameter_is_in_one_group_and_only_matrices_decay(model, name):
+    optimizers = make_optimizers(model, OptimizerConfig(name=name))
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    placed = [id(p) for group in groups for p in group["params"]]
+    assert sorted(placed) == sorted(id(p) for p in model.parameters())
+    for group in groups:
+        assert all((p.ndim == 2) == (group["weight_decay"] > 0) for p in group["params"])
+
+
+def test_the_rate_warms_up_stays_and_reaches_zero_exactly_at_the_end():
+    factors = [rate_factor(step, 4, 10, 20) for step in range(21)]
+    assert factors[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert factors[4:11] == [1.0] * 7
+    assert factors[11:] == pytest.approx([0.1 * n for n in range(9, -1, -1)])
+
+
+def test_a_trunk_takes_the_steps_its_branches_share():
+    for step in range(10):
+        assert (
+            rate_factor(step, 4, None, None) == rate_factor(step, 4, 10, 20) == rate_factor(step, 4, 70, 100)
+        )
+
+
+def test_the_default_rate_falls_with_the_width(model):
+    assert default_rate("adamw", 256) < default_rate("adamw", 64)
+    optimizers = make_optimizers(model, OptimizerConfig())
+    assert set_rate(optimizers, 0.5) == pytest.approx(0.5 * default_rate("adamw", 32))
+
+
+@pytest.mark.parametrize("shape", [(3, 16, 16), (2, 16, 48), (2, 48, 16)])
+def test_orthogonal_brings_singular_values_near_one(shape):
+    torch.manual_seed(0)
+    u, _, v = torch.linalg.svd(torch.randn(shape), full_matrices=False)
+    matrices = u @ torch.diag_embed(torch.linspace(0.05, 1, 16).expand(shape[0], 16)) @ v
+    values = torch.linalg.svdvals(orthogonal(matrices))
+    assert values.min() > 0.6
+    assert values.max() < 1.3
+    assert torch.allclose(orthogonal(7.0 * matrices), orthogonal(matrices), atol=1e-4)
+
+
+def test_stacked_matrices_are_made_orthogonal_one_by_one():
+    torch.manual_seed(0)
+    parts = [torch.randn(8, 8) for _ in range(3)]
+    stacked = torch.nn.Parameter(torch.zeros(24, 8))
+    stacked.grad = torch.cat(parts)
+    Muon([{"params": [stacked], "pieces": 3}], lr=1.0, momentum=0.0, weight_decay=0.0).step()
+    expected = torch.cat([orthogonal(part[None])[0] for part in parts])
+    assert torch.allclose(stacked.detach(), -0.2 * 8**0.5 * expected, atol=1e-5)
+
+
+def test_weight_decay_shrinks_matrices_by_rate_times_decay():
+    weight = torch.nn.Parameter(torch.ones(4, 4))
+    weight.grad = torch.zeros(4, 4)
+    Muon([{"params": [weight]}], lr=0.1, momentum=0.9, weight_decay=0.5).step()
+    assert torch.allclose(weight.detach(), torch.full((4, 4), 0.95))
