@@ -2,11 +2,13 @@
 
 Matplotlib draws with placeholder colours, which become CSS variables (`var(--level-1)`), so one figure
 serves a light and a dark page. Levels differ by colour, marker and dash, so that no reader depends on
-colour. The same input gives the same bytes.
+colour. The same input gives the same bytes. The price: text is measured in matplotlib's own font and set in
+the page's, so labels stand where a few per cent more or less do no harm.
 """
 
 from __future__ import annotations
 
+import html
 import io
 import re
 from typing import Any
@@ -18,60 +20,105 @@ from curate.quantities import short_count
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
 DASHES: tuple[Any, ...] = (
-    "-",
-    (0, (5, 2)),
-    (0, (1, 1.5)),
-    (0, (6, 2, 1, 2)),
-    (0, (3, 1)),
-    (0, (8, 3)),
-    (0, (2, 3)),
-    "-",
-)
+    "-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)), (0, (3, 1)), (0, (8, 3)), (0, (2, 3)),
+    (0, (8, 2, 1, 2, 1, 2)),
+)  # fmt: skip
+# Okabe and Ito's colours, darkened or lightened until each has a contrast of 3 : 1 with its paper.
+LIGHT = ("#0072b2", "#c94f00", "#008a64", "#b3578e", "#8a6d00", "#3f86b8", "#7f3c8d", "#444444")
+DARK = ("#56b4e9", "#f0883e", "#2fc79a", "#e59ec4", "#d9c34a", "#9ecbe8", "#c39bd3", "#bbbbbb")
 PLACEHOLDERS = {f"#0000{i:02x}": f"var(--level-{i})" for i in range(1, len(MARKERS) + 1)}
 INK, GRID, PAPER = "#0000f1", "#0000f2", "#0000f3"
 PLACEHOLDERS |= {INK: "var(--ink)", GRID: "var(--rule)", PAPER: "var(--paper)"}
 PLAIN = {"--ink": "#222", "--rule": "#ddd", "--paper": "#fff"}
-LIGHT = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6d00", "#56b4e9", "#7f3c8d", "#444444")
-STYLE = {
-    "svg.fonttype": "none", "svg.hashsalt": "curate", "font.size": 11, "axes.edgecolor": GRID, "text.color": INK,
-    "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "grid.color": GRID, "grid.linewidth": 0.7,
+RATE_TICKS = (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20, 50)
+STYLE: Any = {
+    "svg.fonttype": "none", "svg.hashsalt": "curate", "font.size": 11, "axes.edgecolor": GRID,
+    "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "grid.color": GRID, "grid.linewidth": 0.7,
     "axes.spines.top": False, "axes.spines.right": False, "axes.spines.left": False, "legend.frameon": False,
     "figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none",
+    "text.parse_math": False,  # a level may be called "$"
 }  # fmt: skip
 
 
-def loss_curves(holdout: dict, title: str) -> str:
+def loss_curves(series: dict[str, dict], label: str) -> str:
     """Loss against tokens, a curve a level with its band, and a point with its interval for every cell."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 4.1), layout="constrained")
+        figure = Figure(figsize=(5.2, 3.9), layout="constrained")
         axes = figure.add_subplot()
-        ticks: set[float] = set()
-        for number, (level, series) in enumerate(holdout["levels"].items()):
-            _level(axes, number, level, series)
-            ticks |= {point["tokens"] for point in series["points"]}
+        for number, (name, one) in enumerate(series.items()):
+            _level(axes, number, name, one)
+        ticks = sorted({point["tokens"] for one in series.values() for point in one["points"]})
         axes.set_xscale("log")
-        axes.set_xticks(sorted(ticks), [short_count(t) for t in sorted(ticks)])
+        axes.set_xticks(ticks, [short_count(t) for t in ticks])
         axes.minorticks_off()
         axes.grid(True, axis="y")
         axes.tick_params(length=0)
         axes.set_xlabel("training tokens")
         axes.set_ylabel("nats per token")
-        axes.set_title(title, loc="left", fontsize=12)
-        axes.legend(loc="upper right", fontsize=10)
-        return _svg(figure, f"{title}: loss against training tokens for each level")
+        axes.legend(loc="upper right", handlelength=3)
+        return _svg(figure, label)
 
 
-def _level(axes: Any, number: int, level: str, series: dict) -> None:
-    colour, marker = f"#0000{number % len(MARKERS) + 1:02x}", MARKERS[number % len(MARKERS)]
+def _level(axes: Any, number: int, name: str, series: dict) -> None:
+    colour, marker = _colour(number), MARKERS[number % len(MARKERS)]
+    dash = DASHES[number % len(DASHES)]
     if series["curve"]:
         tokens, loss, low, high = zip(*series["curve"], strict=True)
         axes.fill_between(tokens, low, high, color=colour, alpha=0.13, linewidth=0)
-        axes.plot(tokens, loss, color=colour, linestyle=DASHES[number % len(DASHES)], linewidth=1.6)
+        axes.plot(tokens, loss, color=colour, linestyle=dash, linewidth=1.6)
     points = series["points"]
-    mean = [p["mean"] for p in points]
-    spread = [[p["mean"] - p["low"] for p in points], [p["high"] - p["mean"] for p in points]]
-    axes.errorbar([p["tokens"] for p in points], mean, spread, color=colour, marker=marker, markersize=6, capsize=3,
-                  markeredgecolor=PAPER, linestyle="none", linewidth=1.2, label=level)  # fmt: skip
+    sizes, mean = [p["tokens"] for p in points], [p["mean"] for p in points]
+    spread = [[max(0, p["mean"] - p["low"]) for p in points], [max(0, p["high"] - p["mean"]) for p in points]]
+    axes.errorbar(sizes, mean, spread, color=colour, capsize=2.5, linestyle="none", linewidth=1.1)
+    # Drawn empty: only so that the legend shows marker and dash together.
+    axes.plot([], [], color=colour, marker=marker, linestyle=dash, linewidth=1.6, label=_visible(name))
+    axes.plot(
+        sizes, mean, color=colour, marker=marker, markersize=6.5, markeredgecolor=PAPER, linestyle="none"
+    )
+
+
+def exchange_rates(rates: list[dict], of: str, label: str) -> str:
+    """A row a level: tokens of `of` that one of its tokens is worth. Hollow: not distinguishable from 1."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(5.2, 0.9 + 0.42 * len(rates)), layout="constrained")
+        axes = figure.add_subplot()
+        bounds = [x for rate in rates for x in (rate["low"], rate["high"], rate["rate"]) if x]
+        left, right = min([0.8, *bounds]) / 1.15, max([1.25, *bounds]) * 1.15
+        axes.axvline(1, color=INK, linewidth=0.8, linestyle=(0, (2, 3)))
+        for row, rate in enumerate(rates):
+            _rate(axes, row, rate, left, right)
+        axes.set_xscale("log")
+        axes.set_xlim(left, right)
+        axes.set_ylim(len(rates) - 0.5, -0.5)
+        ticks = [tick for tick in RATE_TICKS if left <= tick <= right]
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.minorticks_off()
+        axes.set_yticks(range(len(rates)), [_visible(rate["level"]) for rate in rates])
+        axes.grid(True, axis="x")
+        axes.tick_params(length=0)
+        axes.set_xlabel(f"tokens of {of} that one token is worth")
+        return _svg(figure, label)
+
+
+def _rate(axes: Any, row: int, rate: dict, left: float, right: float) -> None:
+    colour = _colour(rate["colour"])
+    low, high = rate["low"] or left, rate["high"] or right
+    axes.plot([low, high], [row, row], color=colour, linewidth=2)
+    for open_end, x, arrow in ((not rate["low"], left * 1.02, "<"), (not rate["high"], right / 1.02, ">")):
+        if open_end:  # the runs cannot tell how far
+            axes.plot([x], [row], color=colour, marker=arrow, markersize=7, linestyle="none", clip_on=False)
+    marker, fill = MARKERS[rate["colour"] % len(MARKERS)], colour if rate["distinguishable"] else PAPER
+    axes.plot([rate["rate"]], [row], color=colour, marker=marker, markersize=8,
+              markerfacecolor=fill, markeredgewidth=1.5)  # fmt: skip
+
+
+def _colour(number: int) -> str:
+    return f"#0000{number % len(MARKERS) + 1:02x}"
+
+
+def _visible(name: str) -> str:
+    """Matplotlib hides labels that begin with an underscore; an empty character before it shows them."""
+    return f"\u200b{name}" if name.startswith("_") else name
 
 
 def _svg(figure: Figure, label: str) -> str:
@@ -80,17 +127,21 @@ def _svg(figure: Figure, label: str) -> str:
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
-    svg = re.sub(r'xmlns:xlink="[^"]*"', "", svg).replace("xlink:href", "href")
+    svg = svg.replace("xlink:href", "href")
     svg = re.sub(r"font: ([0-9.]+)px [^;\"]*", r"font-size: \1px", svg)
-    svg = re.sub(
-        r'<svg [^>]*?viewBox="([^"]*)"[^>]*>',
-        rf'<svg viewBox="\1" role="img" aria-label="{label}">',
-        svg,
-        count=1,
-    )
+    box = re.search(r'viewBox="([^"]*)"', svg)
+    assert box, "matplotlib states the size of a figure"
+    opening = f'<svg viewBox="{box[1]}" role="img" aria-label="{html.escape(label)}">'
+    svg = opening + svg[svg.index(">") + 1 :]
     for placeholder, variable in PLACEHOLDERS.items():
         svg = svg.replace(placeholder, variable)
     return svg.strip()
+
+
+def inside_page(svg: str, name: str) -> str:
+    """With names of its own, since several figures share the page and all begin at `figure_1`."""
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    return re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", svg)
 
 
 def standalone(svg: str) -> str:

@@ -1,0 +1,456 @@
+"""The page: true to its facts, honest about what is missing or unclear, safe with hostile documents."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from curate import charts, report
+from train import fits
+
+SIZES = {"400k": 400_000, "800k": 800_000, "1.6M": 1_600_000, "3.2M": 3_200_000}
+HOSTILE = (
+    'Free </pre><script>alert("pwned")</script> <img src=x onerror=alert(1)> {{ 7 * 7 }} & "quotes" $x_1$\x00'
+)
+LEVELS = ("raw", "english", "filtered", "unique")
+# On clean text every step helps; on raw text filtering takes away what the holdout still holds.
+LAWS = {
+    "unique": [(2.0, 60.0), (1.995, 58.5), (1.97, 54.0), (1.95, 52.5)],
+    "raw": [(2.2, 70.0), (2.2, 70.0), (2.25, 73.0), (2.26, 74.0)],
+}
+
+
+def runs(
+    directory: Path | None = None, seeds: int = 3, noise: float = 0.006, laws: dict = LAWS
+) -> list[dict]:
+    """A grid as training leaves it; with a directory, the losses of single documents lie there too."""
+    rng = np.random.default_rng(5)
+    hard, lengths = rng.normal(0, 0.4, 250), np.ceil(rng.lognormal(5.5, 0.7, 250))
+    found = []
+    for row, level in enumerate(LEVELS):
+        for seed in range(1, seeds + 1):
+            trunk = rng.normal(0, noise)
+            for size in SIZES.values():
+                place = {"level": level, "size": size, "seed": seed}
+                folder = directory / level / str(seed) / str(size) if directory else None
+                losses = {}
+                for name, law in laws.items():
+                    taste = np.random.default_rng([row, len(name)]).normal(0, 0.05, 250)
+                    loss = float(fits.Law(*law[row], 0.26).loss(size)) + trunk + rng.normal(0, noise / 2)
+                    nats = lengths * (loss + hard + taste)
+                    mean = float(nats.sum() / lengths.sum())
+                    losses[name] = {
+                        "nats_per_token": mean,
+                        "bits_per_byte": mean / np.log(2) / 3.9,
+                        "documents": 250,
+                        "tokens": int(lengths.sum()),
+                        "bytes": int(lengths.sum() * 3.9),
+                    }
+                    if folder:
+                        folder.mkdir(parents=True, exist_ok=True)
+                        np.save(folder / f"holdout-{name}.npy", nats)
+                found.append(
+                    place
+                    | {
+                        "tokens_trained": size,
+                        "parameters": 1_870_000,
+                        "losses": losses,
+                        "seconds": size / 9000,
+                        "tokens_per_second": 9000.0,
+                        "flops": 11e6 * size,
+                    }
+                    | ({"directory": str(folder)} if folder else {})
+                )
+    return found
+
+
+def rule(name: str, bound, dropped: int, alone: int) -> dict:
+    return {"rule": name, "bound": bound, "dropped": dropped, "dropped_bytes": dropped * 5200, "alone": alone}
+
+
+def level(name: str, on: str | None, documents: int, *rules: dict) -> dict:
+    return {"name": name, "on": on, "documents": documents, "bytes": documents * 5200, "rules": list(rules)}
+
+
+def lock() -> dict:
+    levels = [
+        level("raw", None, 24067),
+        level(
+            "english",
+            "raw",
+            17420,
+            rule("language", ["en"], 5210, 5210),
+            rule("language_score", [0.65, None], 1437, 6120),
+        ),
+        level(
+            "filtered",
+            "english",
+            11310,
+            rule("gopher-quality.core_word_count", [50, 100000], 2310, 2310),
+            rule("gopher-quality.mean_word_length", [3, 10], 905, 1422),
+            rule("gopher-quality.bullet_line_ratio", [None, 0.9], 310, 702),
+            rule("gopher-repetition.top_2_gram_ratio", [None, 0.2], 1222, 2510),
+            rule("fineweb.short_line_ratio", [None, 0.67], 1363, 3004),
+        ),
+        level("unique", "filtered", 8124, rule("duplicate", [False], 3186, 3186)),
+    ]
+    sources = {"docs": 14067, "books": 10000}
+    ledger = {
+        one["name"]: {
+            s: {"in": n, "kept": round(n * one["documents"] / 24067), "dropped": {}, "failed": 0}
+            for s, n in sources.items()
+        }
+        for one in levels
+    }
+    return {
+        "name": "web-mix",
+        "manifest": {
+            "path": "web-mix.toml",
+            "sha256": "5f" * 32,
+            "text": 'name = "web-mix"\n# 1 < 2 & "so on"\n',
+        },
+        "curate": "0.1.0",
+        "environment": {"python": "3.11.2", "packages": {"torch": "2.9.0", "numpy": "2.3.1"}},
+        "sources": {
+            name: {
+                "format": "parquet",
+                "documents": n,
+                "bytes": n * 5200,
+                "files": 3,
+                "digest": "ab" * 32,
+                "failed": {
+                    "not UTF-8": {"count": 12, "samples": [{"at": "part-3.jsonl:88", "why": "byte 0xff"}]}
+                }
+                if name == "docs"
+                else {},
+            }
+            for name, n in sources.items()
+        },
+        "models": {"lid.176": "cd" * 32},
+        "signals": {"words": {"version": 1, "parameters": {}, "digest": "ef" * 32}},
+        "levels": levels,
+        "ledger": ledger,
+        "holdouts": {
+            n: {"level": n, "documents": 250, "tokens": 78_120, "bytes": 301_000, "digest": "12" * 32}
+            for n in ("raw", "unique")
+        },
+        "tokenizer": {"vocabulary": 4096, "trained_on": "raw", "sha256": "34" * 32},
+        "corpora": [
+            {
+                "level": one,
+                "size": label,
+                "budget": size,
+                "documents": size // 900,
+                "tokens": size,
+                "bytes": size * 4,
+                "digest": "56" * 32,
+            }
+            for one in LEVELS
+            for label, size in SIZES.items()
+        ],
+        "warnings": ['level "filtered": gopher-quality.hash_ratio never fires'],
+    }
+
+
+def examples() -> dict:
+    prose = (
+        "The river had been rising since noon, and by the time the ferryman tied up his boat the lower "
+        "fields were under water. Nobody in the village could remember such a spring.\n\nIn the evening "
+        "the schoolmaster wrote down the height of the water, as he had done every day for thirty years."
+    )
+    menu = "Home\nAbout us\nProducts\nContact\n" * 6
+    document = {"id": "a1", "source": "docs", "place": "docs/part-1.parquet:812"}
+    return {
+        "levels": {
+            "filtered": {
+                "gopher-quality.core_word_count": {
+                    "dropped": [
+                        document
+                        | {"text": prose[:180], "signals": {"core_word_count": 49}, "just": "outside"},
+                        document | {"text": HOSTILE, "signals": {"core_word_count": 3}, "just": "far"},
+                    ]
+                },
+                "fineweb.short_line_ratio": {
+                    "dropped": [
+                        document | {"text": menu, "signals": {"short_line_ratio": 0.98214}, "just": "far"}
+                    ]
+                },
+                "gopher-quality.bullet_line_ratio": {"dropped": []},
+                "kept": [document | {"text": prose, "signals": {}, "cut": True}],
+            }
+        },
+        "near_duplicates": [
+            {
+                "id": "a1",
+                "of": "b7",
+                "similarity": 0.8125,
+                "text": prose + HOSTILE,
+                "of_text": prose.replace("ferryman", "miller").replace("thirty", "forty"),
+            }
+        ],
+    }
+
+
+@pytest.fixture(scope="module")
+def facts(tmp_path_factory) -> dict:
+    return report.facts(lock(), runs(tmp_path_factory.mktemp("runs")), examples())
+
+
+@pytest.fixture(scope="module")
+def page(facts) -> str:
+    return report.render(facts)
+
+
+class Elements(HTMLParser):
+    """Every element with its attributes, and what is left open at the end."""
+
+    VOID = {"meta", "br", "img", "link", "input"}
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict]] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def words(page: str) -> str:
+    return " ".join(Elements(page).text.split())
+
+
+def test_the_headline_states_the_rate_with_its_interval_on_every_holdout(facts, page):
+    on_unique = next(s for s in facts["statements"] if "held-out unique" in s)
+    assert re.search(r"one token of unique is worth \d\.\d\d \[\d\.\d\d, \d\.\d\d\] tokens of raw", on_unique)
+    assert "not distinguishable" not in on_unique
+    assert len(facts["statements"]) == 2
+    for sentence in facts["statements"]:
+        assert sentence in words(page)
+
+
+def test_the_headline_rate_is_near_the_truth(facts):
+    clean, raw = fits.Law(1.95, 52.5, 0.26), fits.Law(2.0, 60.0, 0.26)
+    rate = next(e["rate"] for e in facts["holdouts"]["unique"]["exchange"] if e["level"] == "unique")
+    truth = SIZES["3.2M"] / clean.tokens_for(float(raw.loss(SIZES["3.2M"])))
+    assert rate["low"] < truth < rate["high"]
+    assert rate["low"] > 1
+
+
+def test_filtering_that_costs_on_raw_text_is_said_to_cost(facts):
+    rate = next(e["rate"] for e in facts["holdouts"]["raw"]["exchange"] if e["level"] == "unique")
+    assert rate["rate"] < 1
+
+
+def test_levels_inside_the_noise_are_not_distinguishable_in_the_headline():
+    same = {name: [law[0]] * 4 for name, law in LAWS.items()}
+    facts = report.facts(lock(), runs(laws=same), {})
+    assert all("unique is not distinguishable from raw" in s for s in facts["statements"])
+    assert report.render(facts).count('class="clear"') <= 1  # ten intervals of 95 % may miss once
+
+
+def test_one_seed_distinguishes_nothing_and_the_page_says_so():
+    facts = report.facts(lock(), runs(seeds=1), {})
+    assert "not distinguishable" in facts["headline"]
+    assert "one seed only" in words(report.render(facts))
+
+
+def test_one_size_gives_a_difference_instead_of_a_rate():
+    facts = report.facts(lock(), [r for r in runs() if r["size"] == 400_000], {})
+    assert "nats per token against raw at 400,000 tokens" in facts["headline"]
+    assert "needs two sizes" in words(report.render(facts))
+
+
+def test_a_failed_run_is_named_and_never_filled_in():
+    there = runs()
+    gone = there.pop()
+    failed = {
+        "level": gone["level"],
+        "size": gone["size"],
+        "seed": gone["seed"],
+        "failed": "loss is not finite",
+    }
+    facts = report.facts(lock(), [*there, failed], {})
+    page = words(report.render(facts))
+    assert "1 run is missing." in page
+    assert "unique, 3.2M tokens, seed 3: loss is not finite" in page
+    assert len(facts["holdouts"]["raw"]["levels"]["unique"]["points"][-1]["seeds"]) == 2
+
+
+def test_a_cell_without_any_record_is_named_too():
+    there = [r for r in runs() if (r["level"], r["size"], r["seed"]) != ("english", 800_000, 2)]
+    (missing,) = report.facts(lock(), there, {})["missing"]
+    assert (missing["level"], missing["size"], missing["seed"]) == ("english", 800_000, 2)
+
+
+def test_a_level_that_failed_wholly_leaves_the_others_comparable():
+    there = [r for r in runs() if r["level"] != "unique"]
+    failed = [{"level": "unique", "seed": seed, "failed": "out of memory"} for seed in (1, 2, 3)]
+    facts = report.facts(lock(), there + failed, {})
+    assert len(facts["missing"]) == 3
+    assert "one token of filtered" in facts["headline"]
+
+
+def test_a_page_without_runs_still_shows_the_funnel():
+    facts = report.facts(lock(), [], examples())
+    page = words(report.render(facts))
+    assert "No level can be compared" in page
+    assert "gopher-repetition.top_2_gram_ratio" in page
+
+
+def test_a_run_that_saw_other_tokens_than_its_size_is_a_warning():
+    there = runs()
+    there[0]["tokens_trained"] = 300_000
+    assert any("trained on 300,000 tokens" in w for w in report.facts(lock(), there, {})["warnings"])
+
+
+def test_hostile_documents_are_text_and_nothing_else(page):
+    elements = Elements(page)
+    assert not {"script", "img", "iframe", "object", "link"} & {tag for tag, _ in elements.found}
+    assert not any(name.startswith("on") for _, attributes in elements.found for name in attributes)
+    assert '<script>alert("pwned")</script>' in elements.text
+    assert "{{ 7 * 7 }}" in elements.text
+
+
+def test_hostile_names_of_levels_are_escaped_in_text_and_figures():
+    evil = '"><script>x</script>$a_b$'
+    there, locked = runs(), lock()
+    for run in there:
+        run["level"] = evil if run["level"] == "unique" else run["level"]
+    locked = json.loads(json.dumps(locked).replace('"unique"', json.dumps(evil)))
+    for run in there:
+        run["losses"] = {evil if n == "unique" else n: loss for n, loss in run["losses"].items()}
+    elements = Elements(report.render(report.facts(locked, there, {})))
+    assert "script" not in {tag for tag, _ in elements.found}
+    assert evil in elements.text
+
+
+def test_elements_are_closed_and_ids_are_unique(page):
+    elements = Elements(page)
+    assert elements.open == []
+    ids = [attributes["id"] for _, attributes in elements.found if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    inner = re.findall(r'(?:href="|url\()#([^")]+)', page)
+    assert inner
+    assert set(inner) <= set(ids)
+
+
+def test_the_page_asks_the_network_for_nothing(page):
+    assert "http" not in page
+    assert "@import" not in page
+    for _, attributes in Elements(page).found:
+        assert "src" not in attributes
+        assert attributes.get("href", "#").startswith("#")
+
+
+def test_the_same_input_gives_the_same_bytes(tmp_path, facts):
+    again = report.facts(lock(), runs(tmp_path / "runs"), examples())
+    first, second = report.write(tmp_path / "a", facts), report.write(tmp_path / "b", again)
+    names = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*") if p.is_file())
+    assert {"report.html", "report.json"} < {str(n) for n in names}
+    assert sum(n.suffix == ".svg" for n in names) == 4
+    assert first.name == second.name == "report.html"
+    for name in names:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+
+
+def test_the_order_of_runs_does_not_change_the_page():
+    there = runs()
+    assert report.render(report.facts(lock(), there, {})) == report.render(
+        report.facts(lock(), there[::-1], {})
+    )
+
+
+def test_facts_are_strict_json_even_where_a_rate_has_no_end():
+    laws = {"unique": [(2.0, 60.0), (2.0, 60.0), (2.0, 60.0), (1.0, 30.0)], "raw": LAWS["raw"]}
+    facts = report.facts(lock(), runs(laws=laws), {})
+    json.dumps(facts, allow_nan=False)
+    assert "at least 8.00" in facts["headline"]
+    assert "∞" in report.render(facts)
+
+
+def test_gathering_facts_changes_nothing_of_its_input():
+    locked, there = lock(), runs()
+    before = copy.deepcopy((locked, there))
+    report.render(report.facts(locked, there, examples()))
+    assert (locked, there) == before
+
+
+def test_the_funnel_ends_each_level_with_what_the_lock_says(facts):
+    ends = {step["level"]: step["documents"] for step in facts["funnel"] if step["rule"] is None}
+    assert ends == {one["name"]: one["documents"] for one in lock()["levels"]}
+
+
+def test_the_rules_of_the_funnel_add_up(facts):
+    last = {}
+    for step in facts["funnel"]:
+        if step["rule"] is None and step["level"] in last:
+            assert last[step["level"]] == step["documents"]
+        last[step["level"]] = step["documents"]
+
+
+def test_each_step_is_compared_with_the_level_it_builds_on(facts):
+    pairs = {(e["level"], e["of"]) for e in facts["holdouts"]["unique"]["steps"]}
+    assert pairs == {("filtered", "english"), ("unique", "filtered")}
+
+
+def test_other_axes_of_the_grid_are_compared_within_themselves():
+    wide = [run | {"tags": {"model.width": 128}} for run in runs()]
+    narrow = [run | {"tags": {"model.width": 64}} for run in runs()]
+    facts = report.facts(lock(), wide + narrow, {})
+    for e in facts["holdouts"]["unique"]["exchange"]:
+        assert e["level"].split(", ")[1] == e["of"].split(", ")[1]
+    assert sum(name.startswith("loss-") for name in report.draw(facts)) == 4
+
+
+def test_marked_differences_join_to_the_texts_again():
+    left, right = "one two\n three  four", "one 2\n three  four five"
+    for text, side in zip((left, right), report.marked_difference(left, right), strict=True):
+        assert "".join(part for _, part in side) == text
+    assert [part for differs, part in report.marked_difference(left, right)[1] if differs] == ["2", " five"]
+
+
+@pytest.mark.parametrize(
+    ("bound", "text"),
+    [
+        ([50, 100000], "50 to 100,000"),
+        ([0.8, None], "at least 0.8"),
+        ([None, 0.9], "at most 0.9"),
+        (["en", "de"], "en, de"),
+        ([False], "false"),
+        ([None, None], "any"),
+    ],
+)
+def test_bounds_read_as_words(bound, text):
+    assert report.bound_text(bound) == text
+
+
+def test_figures_take_every_colour_from_the_page(facts):
+    for name, svg in report.draw(facts).items():
+        assert "var(--level-1)" in svg or name.startswith("rates-")
+        assert not re.search(r"#[0-9a-f]{6}", svg), name
+        assert "var(" not in charts.standalone(svg)
+
+
+def test_levels_differ_by_marker_and_dash_not_only_by_colour():
+    assert len(set(charts.MARKERS)) == len(charts.MARKERS) == len(charts.LIGHT) == len(charts.DARK)
+    assert len(set(map(str, charts.DASHES))) == len(charts.DASHES) == len(charts.MARKERS)
