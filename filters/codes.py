@@ -2,8 +2,8 @@
 
 `no`, `nb`, `nob`, `nob_Latn` and `__label__no` ask for one language. The canonical code is ISO 639-1 where
 there is one, else ISO 639-3; script and region are dropped, and a standard variety stands under the code that
-corpora use for the whole (`cmn` is `zh`, `arb` is `ar`, `nob` is `no`). Varieties a model tells apart stay apart
-(`nn`, `yue`, `arz`, `ckb`).
+corpora use for the whole (`cmn` is `zh`, `arb` is `ar`, `nob` is `no`). Varieties a model tells apart stay
+apart (`nn`, `yue`, `arz`, `ckb`).
 
 Price: a table by hand. It covers ISO 639-1 and all labels of lid.176; a model with more labels passes them as
 `also`.
@@ -262,7 +262,7 @@ zu|Zulu|zul
 zxx|no language|
 """
 
-# `als` is Tosk Albanian in ISO 639-3, but Alemannic in Wikipedia's addresses and so as a bare label of lid.176.
+# `als` is Tosk Albanian in ISO 639-3, but Alemannic in Wikipedia's addresses, so as a label of lid.176.
 AMBIGUOUS = {"als": 'Alemannic in lid.176 but Tosk Albanian in ISO 639-3: write "gsw" or "sq"'}
 _FORM = re.compile(r"(?P<language>[a-z]{2,3})(?P<script>[-_][a-z]{4})?([-_]([a-z]{2}|[0-9]{3}))?")
 

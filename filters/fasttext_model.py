@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,7 @@ MAGIC = 793712314
 NEWEST_VERSION = 12
 CENTROIDS = 256  # one byte a code
 SUPERVISED = 3
+_COUNT_AND_TYPE = struct.Struct("<qb")
 LOSSES = {1: "hierarchical softmax", 2: "negative sampling", 3: "softmax", 4: "one-vs-all"}
 
 
@@ -85,12 +87,13 @@ class _Cursor:
     def number(self, dtype: str, what: str) -> int:
         return self.array(dtype, 1, what)[0].item()
 
-    def text(self, what: str) -> bytes:
-        end = self.memory.find(b"\0", self.at)
-        if end < 0:
-            raise self.error(f"cut short in the {what}")
-        text, self.at = self.memory[self.at : end], end + 1
-        return text
+    def entry(self) -> tuple[bytes, int, int]:
+        """One entry of the vocabulary: its bytes, its count in the training text, 1 for a label."""
+        end = self.memory.find(b"\0", self.at) + 1
+        if end == 0 or end + _COUNT_AND_TYPE.size > len(self.memory):
+            raise self.error("cut short in the vocabulary")
+        text, self.at = self.memory[self.at : end - 1], end + _COUNT_AND_TYPE.size
+        return text, *_COUNT_AND_TYPE.unpack_from(self.memory, end)
 
     def error(self, what: str) -> ModelError:
         return ModelError(f"{self.path}: {what}; download the file again or name another model")
@@ -177,10 +180,11 @@ def _read_vocabulary(file: _Cursor) -> _Vocabulary:
         raise file.error(f"a vocabulary of {size} entries, {words} words and {labels} labels is impossible")
     entries, counts = [], []
     for v in range(size):
-        entries.append(file.text("vocabulary"))
-        counts.append(file.number("<i8", "vocabulary"))
-        if file.number("i1", "vocabulary") != (v >= words):
+        text, count, is_label = file.entry()
+        if is_label != (v >= words):
             raise file.error(f"entry {v} of the vocabulary is out of order")
+        entries.append(text)
+        counts.append(count)
     kept = file.array("<i4", 2 * kept_size, "pruned buckets").reshape(-1, 2) if kept_size >= 0 else None
     offsets = np.zeros(size + 1, np.int64)
     np.cumsum([len(entry) for entry in entries], out=offsets[1:])

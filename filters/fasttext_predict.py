@@ -34,6 +34,12 @@ LOG_FLOOR = 1e-5  # added to every probability before its logarithm
 LABEL_PREFIX = np.frombuffer(b"__label__", np.uint8)
 END_OF_LINE = np.frombuffer(b"</s>", np.uint8)
 
+# The kernels allocate nothing, so they need not count references: an atomic operation for each array of each
+# call, which took four times as long as everything else together.
+_PLAIN: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
+compiled = numba.njit(cache=True, nogil=True, **_PLAIN)
+inlined = numba.njit(forceinline=True, **_PLAIN)
+
 # One remembered word: where it stands in the data, and which of the remembered rows are its own.
 SLOT = np.dtype(
     [("start", np.int64), ("size", np.int32), ("hash", np.uint32), ("first", np.int32), ("rows", np.int32)],
@@ -173,13 +179,13 @@ def _count_ones(typing_context, bits):
 _popcount: Any = intrinsic(_count_ones)
 
 
-@numba.njit(forceinline=True)
+@inlined
 def _hash_byte(hash_, byte):
     """One step of FNV-1a as the library does it: the byte is a signed char, widened with its sign."""
     return np.uint32(np.uint32(hash_ ^ np.uint32(np.int8(byte))) * FNV_PRIME)
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True)  # this one allocates
 def _slots_of_vocabulary(text, offsets):
     n_entries = len(offsets) - 1
     n_slots = 4
@@ -199,7 +205,7 @@ def _slots_of_vocabulary(text, offsets):
     return slots
 
 
-@numba.njit(forceinline=True)
+@inlined
 def _equal(left, left_begin, left_end, right, right_begin, right_end):
     if left_end - left_begin != right_end - right_begin:
         return False
@@ -209,7 +215,7 @@ def _equal(left, left_begin, left_end, right, right_begin, right_end):
     return True
 
 
-@numba.njit(forceinline=True)
+@inlined
 def _entry(tables, data, begin, end, hash_):
     """The vocabulary's entry for these bytes, or -1."""
     mask = len(tables.vocabulary_slots) - 1
@@ -228,7 +234,7 @@ def _entry(tables, data, begin, end, hash_):
         slot = (slot + 1) & mask
 
 
-@numba.njit(forceinline=True)
+@inlined
 def _row_of_bucket(tables, bucket):
     """The input row of a bucket, or -1 where pruning left none."""
     if not tables.is_pruned:
@@ -244,7 +250,7 @@ def _row_of_bucket(tables, bucket):
     )
 
 
-@numba.njit(forceinline=True)
+@inlined
 def _rows_from(tables, word, size, i, rows, n_rows):
     """Append the rows of the character n-grams that begin at byte i of `<word>`; the new number of rows."""
     hash_ = FNV_OFFSET
@@ -266,7 +272,7 @@ def _rows_from(tables, word, size, i, rows, n_rows):
     return n_rows
 
 
-@numba.njit(forceinline=True)
+@inlined
 def _add_rows(input_RD, rows, begin, end, hidden_D):
     for at in range(begin, end):
         row = input_RD[rows[at]]
@@ -274,7 +280,13 @@ def _add_rows(input_RD, rows, begin, end, hidden_D):
             hidden_D[d] += row[d]
 
 
-@numba.njit(forceinline=True)
+@inlined
+def _scale(hidden_D, factor):
+    for d in range(len(hidden_D)):
+        hidden_D[d] *= factor
+
+
+@inlined
 def _bracketed(data, begin, end, word):
     """Write `<word>` into the scratch space; its size in bytes."""
     word[0] = 60
@@ -284,7 +296,7 @@ def _bracketed(data, begin, end, word):
     return end - begin + 2
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _remember(tables, data, begin, end, entry, word, rows, n_rows):
     """Append all rows of a short word: its own where it is in the vocabulary, then its character n-grams'."""
     if entry >= 0:
@@ -298,7 +310,7 @@ def _remember(tables, data, begin, end, entry, word, rows, n_rows):
     return n_rows
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _add_long_word(tables, data, begin, end, entry, word, rows, hidden_D):
     """Add the rows of a long word as they are found; how many there were."""
     total = 0
@@ -316,7 +328,7 @@ def _add_long_word(tables, data, begin, end, entry, word, rows, hidden_D):
     return total
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _add_word_ngrams(tables, hashes, n_words, rows, hidden_D):
     """Add the rows of word n-grams (hashes of words, combined); how many there were."""
     total = 0
@@ -332,7 +344,7 @@ def _add_word_ngrams(tables, hashes, n_words, rows, hidden_D):
     return total
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _hierarchical(tables, hidden_D, stack, stack_score):
     """(label, log probability): depth first through the tree, leaving paths that cannot win any more."""
     n_labels = tables.output_DL.shape[1]
@@ -362,14 +374,15 @@ def _hierarchical(tables, hidden_D, stack, stack_score):
     return best, best_score
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _flat(tables, hidden_D, output_L):
-    """(label, log probability) where labels have scores of their own: softmax, one-vs-all, negative sampling."""
+    """(label, log probability) where labels have scores of their own: softmax, one-vs-all and the like."""
     output_L[:] = 0
     for d in range(len(hidden_D)):
         for label in range(len(output_L)):
             output_L[label] += hidden_D[d] * tables.output_DL[d, label]
-    output_L[:] *= tables.output_scale_L
+    for label in range(len(output_L)):
+        output_L[label] *= tables.output_scale_L[label]
     if tables.output == SOFTMAX:
         _softmax(output_L)
     else:
@@ -382,9 +395,11 @@ def _flat(tables, hidden_D, output_L):
     return best, best_score
 
 
-@numba.njit(forceinline=True)
+@inlined
 def _softmax(output_L):
-    largest = output_L.max()
+    largest = output_L[0]
+    for label in range(len(output_L)):
+        largest = max(largest, output_L[label])
     total = np.float32(0)
     for label in range(len(output_L)):
         output_L[label] = math.exp(np.float64(np.float32(output_L[label] - largest)))
@@ -393,7 +408,7 @@ def _softmax(output_L):
         output_L[label] /= total
 
 
-@numba.njit(forceinline=True)
+@inlined
 def _logistic(table, output_L):
     for label in range(len(output_L)):
         x = output_L[label]
@@ -405,12 +420,12 @@ def _logistic(table, output_L):
             output_L[label] = table[np.int64(np.float32(x + np.float32(8)) * np.float32(32))]
 
 
-@numba.njit(forceinline=True)
+@inlined
 def _is_space(byte):
     return byte == 32 or (9 <= byte <= 13) or byte == 0
 
 
-@numba.njit(forceinline=True)
+@inlined
 def _begins_with_label_prefix(data, begin, end):
     size = len(LABEL_PREFIX)
     return end - begin >= size and _equal(data, begin, begin + size, LABEL_PREFIX, 0, size)
@@ -430,7 +445,7 @@ class Scratch(NamedTuple):
     stack_score: np.ndarray
 
 
-@numba.njit(forceinline=True)
+@inlined
 def _slot_of(tables, scratch, data, begin, end, hash_, entry):
     """Remember a short word; forget all of them first when the space for rows is full."""
     if scratch.n_remembered[0] >= REMEMBERED_ROWS:
@@ -446,12 +461,12 @@ def _slot_of(tables, scratch, data, begin, end, hash_, entry):
     return slot
 
 
-@numba.njit(forceinline=True)
+@inlined
 def _slot_number(slots, hash_):
     return np.int64(hash_ ^ (hash_ >> np.uint32(15))) & (len(slots) - 1)
 
 
-@numba.njit(forceinline=True)
+@inlined
 def _add_word(tables, scratch, data, begin, end, hash_):
     """Add the rows of one token; how many there were, or -1 where it is a label, not a word."""
     slot = scratch.slots[_slot_number(scratch.slots, hash_)]
@@ -467,7 +482,7 @@ def _add_word(tables, scratch, data, begin, end, hash_):
     return slot.rows
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _add_line(tables, scratch, data, at, stop):
     """Add the rows of all words and word n-grams of a document, not of `</s>`: (rows added, words)."""
     n_rows, n_words = 0, 0
@@ -488,7 +503,7 @@ def _add_line(tables, scratch, data, at, stop):
             n_words += 1
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _predict_documents(tables, scratch, offsets, data, labels, scores, words):
     line_end_hash = FNV_OFFSET
     for byte in END_OF_LINE:
@@ -509,7 +524,7 @@ def _predict_documents(tables, scratch, offsets, data, labels, scores, words):
         if n_rows == 0:
             labels[document], scores[document] = -1, np.nan
             continue
-        scratch.hidden_D[:] *= np.float32(1.0 / n_rows)
+        _scale(scratch.hidden_D, np.float32(1.0 / n_rows))
         if tables.output == HIERARCHICAL:
             label, score = _hierarchical(tables, scratch.hidden_D, scratch.stack, scratch.stack_score)
         else:

@@ -79,7 +79,7 @@ def measure(
 ) -> dict[str, pa.Array]:
     """`language` (canonical code) and `language_score` (its probability); null for a document without words.
 
-    A probability is cut at 1: the library's may exceed it by 1e-5, and a level's bound [0.65, 1.0] shall hold.
+    A probability is cut at 1: the library's may exceed it by 1e-5, and then a bound [0.65, 1.0] would fail.
     """
     identifier = _identifier(model)
     labels, scores, words = predict(identifier.tables, texts)
