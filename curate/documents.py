@@ -74,19 +74,40 @@ class SourceDocuments:
 
 def read_sources(store: Store, manifest: Manifest, engine: Engine) -> list[SourceDocuments]:
     """Every source of the manifest as parts of documents; what is in the store already is not read again."""
-    planned = []
-    for source in manifest.sources:
-        inputs = list_inputs(source)
-        hashes = digests(store, inputs)
-        planned.append((source, inputs, hashes, list(plan_tasks(store, manifest, source, inputs, hashes))))
-    todo = [t for *_, tasks in planned for t in tasks if store.receipt(STAGE, t.key) is None]
-    with Progress("read", sum(i.size for t in todo for i in t.inputs), "B") as progress:
+    plans = [_plan(store, source, manifest.part_bytes) for source in manifest.sources]
+    _read(store, [task for plan in plans for task in plan.tasks], engine)
+    return [_account(store, plan) for plan in plans]
+
+
+def open_source(store: Store, source: Source, part_bytes: int, engine: Engine) -> SourceDocuments:
+    """One source by itself."""
+    plan = _plan(store, source, part_bytes)
+    _read(store, plan.tasks, engine)
+    return _account(store, plan)
+
+
+@dataclass(frozen=True)
+class SourcePlan:
+    source: Source
+    inputs: list[Input]
+    hashes: list[str]
+    tasks: list[Task]
+
+
+def _plan(store: Store, source: Source, part_bytes: int) -> SourcePlan:
+    inputs = list_inputs(source)
+    hashes = digests(store, inputs)
+    return SourcePlan(source, inputs, hashes, list(plan_tasks(store, source, part_bytes, inputs, hashes)))
+
+
+def _read(store: Store, tasks: list[Task], engine: Engine) -> None:
+    todo = [task for task in tasks if store.receipt(STAGE, task.key) is None]
+    with Progress("read", sum(i.size for task in todo for i in task.inputs), "B") as progress:
         map_parts(engine, read_task, todo, processes=True, done=progress.add)
-    return [_account(store, *plan) for plan in planned]
 
 
 def plan_tasks(
-    store: Store, manifest: Manifest, source: Source, inputs: list[Input], hashes: list[str]
+    store: Store, source: Source, part_bytes: int, inputs: list[Input], hashes: list[str]
 ) -> Iterator[Task]:
     """The source's files in groups; the cut depends on names and sizes alone."""
     group: list[int] = []
@@ -94,10 +115,10 @@ def plan_tasks(
     for i, item in enumerate(inputs):
         group.append(i)
         size += item.size
-        if size >= manifest.part_bytes or len(group) >= FILES_A_TASK or i + 1 == len(inputs):
+        if size >= part_bytes or len(group) >= FILES_A_TASK or i + 1 == len(inputs):
             named = [[inputs[j].name, hashes[j]] for j in group]
-            key = digest_of([STAGE, VERSION, source.definition(), manifest.part_bytes, named])
-            yield Task(store, source, tuple(inputs[j] for j in group), manifest.part_bytes, key)
+            key = digest_of([STAGE, VERSION, source.definition(), part_bytes, named])
+            yield Task(store, source, tuple(inputs[j] for j in group), part_bytes, key)
             group, size = [], 0
 
 
@@ -198,9 +219,8 @@ def _cut(table: pa.Table, part_bytes: int) -> Iterator[pa.Table]:
         begin, base = end, int(total[end - 1])
 
 
-def _account(
-    store: Store, source: Source, inputs: list[Input], hashes: list[str], tasks: list[Task]
-) -> SourceDocuments:
+def _account(store: Store, plan: SourcePlan) -> SourceDocuments:
+    source, inputs = plan.source, plan.inputs
     account = SourceDocuments(
         source=source,
         parts=[],
@@ -208,9 +228,9 @@ def _account(
         bytes=0,
         files=len(inputs),
         input_bytes=sum(i.size for i in inputs),
-        digest=digest_of([[i.name, h] for i, h in zip(inputs, hashes, strict=True)]),
+        digest=digest_of([[i.name, h] for i, h in zip(inputs, plan.hashes, strict=True)]),
     )
-    for task in tasks:
+    for task in plan.tasks:
         receipt = store.receipt(STAGE, task.key)
         assert receipt is not None, "every task has just been done"
         account.parts += store.parts(STAGE, receipt)

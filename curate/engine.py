@@ -73,7 +73,7 @@ class Local:
         self.workers = workers
 
     def unordered(self, function, items, *, processes):
-        if not processes and (self.workers == 1 or len(items) == 1):
+        if self.workers == 1 or (len(items) == 1 and not processes):
             yield from ((i, function(item)) for i, item in enumerate(items))
             return
         pool = self._processes() if processes else ThreadPoolExecutor(self.workers)

@@ -94,7 +94,7 @@ def _source(store: Store, manifest: Manifest, source) -> SourcePlan:
         inputs = list_inputs(source)
     except CurateError as error:
         return SourcePlan(source.name, source.format, 0, 0, 0, str(error))
-    tasks = plan_tasks(store, manifest, source, inputs, digests(store, inputs))
+    tasks = plan_tasks(store, source, manifest.part_bytes, inputs, digests(store, inputs))
     done = sum(i.size for t in tasks if store.receipt(DOCUMENTS, t.key) for i in t.inputs)
     size = sum(
         round(i.size * (COMPRESSION if i.name.endswith((".gz", ".zst", ".bz2")) else 1)) for i in inputs

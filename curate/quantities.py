@@ -8,7 +8,7 @@ _SUFFIX = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9, "t": 10**12}
 
 
 def parse_count(text: str | int | float) -> int:
-    """ "0.5M" -> 500000. Decimal suffixes k M G (or B) T, with an optional trailing `B` for bytes after a space.
+    """ "0.5M" -> 500000. Decimal suffixes k M G T (B for a billion, as of tokens), and a unit that is passed over: "64 MB".
 
     Raises ValueError where it is no positive number.
     """

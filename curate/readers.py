@@ -96,7 +96,7 @@ def _open(item: Input) -> io.BufferedReader:
             raw: Any = pa.PythonFile(fsspec.open(item.url, "rb").open(), mode="r")
         else:
             raw = pa.OSFile(item.url)
-        return io.BufferedReader(pa.CompressedInputStream(raw, compression) if compression else raw, 1 << 20)
+        return io.BufferedReader(pa.CompressedInputStream(raw, compression) if compression else raw, 1 << 16)
     except (OSError, ImportError) as error:
         raise InputError(f"{item.url}: cannot be opened: {error}") from error
 

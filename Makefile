@@ -1,0 +1,30 @@
+# make demo, make test: set up what they need, then do it. A virtual environment grows in .venv.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test lint bench clean
+
+demo: $(READY)                 ## raw text on this machine to a measured answer, then the report
+	$(BIN)/curate run manifests/quickstart.toml
+
+test: $(READY)                 ## all tests but the slow ones
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(READY)            ## the slow ones as well
+	$(BIN)/python -m pytest
+
+lint: $(READY)                 ## style and types
+	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
+
+bench: $(READY)                ## speed tables; CURATE_DATA=folder adds the benches that need real data
+	for bench in tests/bench/bench_*.py; do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done
+
+$(READY): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	touch $@
+
+clean:                         ## results, not the environment
+	rm -rf .curate report

@@ -1,0 +1,88 @@
+"""What tests share: the real data where it is named, and a small manifest over the standard library's own text."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+MANIFEST = """
+name = "small"
+
+[[source]]
+name = "docstrings"
+format = "python"
+path = ["{stdlib}/asyncio", "{stdlib}/email", "{stdlib}/concurrent", "{stdlib}/unittest"]
+
+[[source]]
+name = "notes"
+format = "jsonl"
+path = "notes.jsonl"
+
+[parts]
+bytes = "40 kB"
+
+[signals]
+language = true
+near_duplicates = { similarity = 0.8 }
+
+[[level]]
+name = "raw"
+
+[[level]]
+name = "long"
+on = "raw"
+keep = { word_count = [8, inf], language = ["en"] }
+
+[[level]]
+name = "unique"
+on = "long"
+profiles = ["gopher-repetition"]
+keep = { duplicate = false }
+
+[tokenizer]
+vocabulary = 400
+train_on = "raw"
+bytes = "60 kB"
+
+[sizes]
+tokens = ["4k", "8k", "16k"]
+
+[holdout]
+tokens = "4k"
+from = ["raw", "unique"]
+
+[grid]
+seeds = 2
+context = 32
+batch = 8
+model = { depth = 1, width = 32 }
+"""
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder of real text, or a skip that says how to name it."""
+    folder = os.environ.get("CURATE_DATA")
+    if not folder:
+        pytest.skip("CURATE_DATA does not name a folder of real text")
+    return Path(folder)
+
+
+def write_manifest(folder: Path, text: str = MANIFEST) -> Path:
+    """The small manifest, with notes of every kind of bad row beside it."""
+    import json
+
+    rows = [json.dumps({"text": f"A note on subject {i}: " + f"it has word{i} and word{i + 1} in it, " * (i % 9)}) for i in range(200)]
+    rows += ["{not json", '{"other": 1}', '{"text": 7}', '["text"]', '{"text": ""}', '{"text": "half \\ud800 pair"}', ""]
+    raw = "\n".join(rows).encode() + b'\n{"text": "not utf-8: \xff\xfe"}\n'
+    (folder / "notes.jsonl").write_bytes(raw)
+    path = folder / "small.toml"
+    path.write_text(text)
+    return path
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    return write_manifest(tmp_path)

@@ -1,0 +1,48 @@
+"""The rooms keep apart: who may import whom, and what a command may load."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ROOMS = ("curate", "filters", "train")
+
+
+def imported(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize(("room", "forbidden"), [("filters", {"curate", "train", "torch", "click"}), ("train", {"curate", "filters", "click"})])
+def test_a_room_imports_none_of_the_rooms_above_it(room, forbidden):
+    for path in (ROOT / room).glob("*.py"):
+        assert not imported(path) & forbidden, path
+
+
+def test_no_module_bears_the_name_of_a_standard_module():
+    for room in ROOMS:
+        for path in (ROOT / room).glob("*.py"):
+            assert path.stem not in sys.stdlib_module_names - {"__init__"}, path
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["plan", "--help"]])
+def test_help_loads_neither_torch_nor_numba(arguments):
+    code = (
+        "import sys, runpy\n"
+        f"sys.argv = ['curate', *{arguments!r}]\n"
+        "try: runpy.run_module('curate.cli', run_name='__main__')\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'numba', 'pyarrow', 'datasets'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("[]")

@@ -1,0 +1,207 @@
+"""Every format becomes documents; what cannot is counted by cause, with where it was."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from curate.documents import open_source
+from curate.engine import open_engine
+from curate.errors import CurateError, InputError
+from curate.inputs import digests, list_inputs
+from curate.manifest import Source
+from curate.pool import open_pool
+from curate.store import Store
+
+TEXTS = ["first text", "zweiter Text: ä ö ü", "第三", "fourth\nwith two lines"]
+
+
+def read(tmp_path: Path, source: Source, part_bytes: int = 1_000_000):
+    account = open_source(Store(tmp_path / "store"), source, part_bytes, open_engine("local", 1))
+    table = pa.concat_tables([part.table() for part in account.parts], promote_options="permissive")
+    return account, table
+
+
+def jsonl(texts: list) -> bytes:
+    return b"".join(json.dumps({"text": t, "id": f"n{i}"}).encode() + b"\n" for i, t in enumerate(texts))
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "jsonl.gz", "jsonl.zst", "jsonl.bz2"])
+def test_json_lines_are_read_plain_and_compressed(tmp_path, ending):
+    packed = {"gz": gzip.compress, "bz2": bz2.compress, "zst": zstd}.get(ending.split(".")[-1], bytes)(jsonl(TEXTS))
+    (tmp_path / f"a.{ending}").write_bytes(packed)
+    _, table = read(tmp_path, Source("s", "jsonl", (str(tmp_path / f"a.{ending}"),)))
+    assert table["text"].to_pylist() == TEXTS
+    assert table["place"].to_pylist() == [f"a.{ending}:{i}" for i in (1, 2, 3, 4)]
+
+
+def zstd(data: bytes) -> bytes:
+    return pa.Codec("zstd").compress(data, asbytes=True)
+
+
+BAD_ROWS = [
+    (b"{not json", "not-json"),
+    (b'["a"]', "not-an-object"),
+    (b'{"other": 1}', "no-text"),
+    (b'{"text": null}', "no-text"),
+    (b'{"text": 7}', "text-not-a-string"),
+    (b'{"text": ""}', "empty"),
+    (b'{"text": "' + b"x" * 101 + b'"}', "too-long"),
+    (b"[" * 100_000, "not-json"),
+]
+
+
+@pytest.mark.parametrize(("row", "cause"), BAD_ROWS, ids=[f"{c}-{i}" for i, (_, c) in enumerate(BAD_ROWS)])
+def test_a_bad_row_is_counted_by_its_cause_with_its_place_and_the_others_are_read(tmp_path, row, cause):
+    (tmp_path / "a.jsonl").write_bytes(jsonl(TEXTS[:1]) + row + b"\n\n" + jsonl(TEXTS[1:]))
+    account, table = read(tmp_path, Source("s", "jsonl", (str(tmp_path / "a.jsonl"),), longest=100))
+    assert table["text"].to_pylist() == TEXTS
+    assert {c: e["count"] for c, e in account.failed.items()} == {cause: 1}
+    assert account.failed[cause]["samples"][0]["at"] == "a.jsonl:2"
+
+
+def test_text_that_is_not_utf8_is_repaired_counted_and_kept(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(b'{"text": "caf\xe9"}\n{"text": "half \\ud800 pair"}\n')
+    account, table = read(tmp_path, Source("s", "jsonl", (str(tmp_path / "a.jsonl"),)))
+    assert table["text"].to_pylist() == ["caf\ufffd", "half \ufffd pair"]
+    assert {c: e["count"] for c, e in account.repaired.items()} == {"not-utf-8": 1, "lone-surrogate": 1}
+    assert not account.failed
+
+
+def test_a_file_that_breaks_off_keeps_what_came_before_and_says_so(tmp_path):
+    whole = gzip.compress(jsonl([f"text number {i}" for i in range(20_000)]))
+    (tmp_path / "a.jsonl.gz").write_bytes(whole[: len(whole) // 2])
+    account, table = read(tmp_path, Source("s", "jsonl", (str(tmp_path / "a.jsonl.gz"),)))
+    assert 0 < table.num_rows < 20_000
+    assert account.failed["broken-file"]["count"] == 1
+
+
+@pytest.mark.parametrize("type", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
+def test_columnar_files_are_read_with_their_declared_columns(tmp_path, type):
+    table = pa.table({"text": pa.array([*TEXTS, None]).cast(type), "year": pa.array([1, 2, 3, 4, 5]), "more": ["x"] * 5})
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pa.ipc.new_file(str(tmp_path / "a.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    with pa.ipc.new_stream(str(tmp_path / "b.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    for format, name in (("parquet", "a.parquet"), ("arrow", "a.arrow"), ("arrow", "b.arrow")):
+        account, documents = read(tmp_path, Source("s", format, (str(tmp_path / name),), columns=("year",)))
+        assert documents["text"].to_pylist() == TEXTS
+        assert documents["year"].to_pylist() == [1, 2, 3, 4]
+        assert documents.column_names == ["id", "text", "source", "place", "year"]
+        assert account.failed["no-text"] == {"count": 1, "samples": [{"at": f"{name}:4", "why": '"text" is null'}]}
+
+
+def test_bytes_that_are_not_utf8_inside_a_string_column_are_repaired(tmp_path):
+    offsets, data = pa.py_buffer(np.array([0, 2, 4], np.int32)), pa.py_buffer(b"ok\xff\xfe")
+    broken = pa.Array.from_buffers(pa.string(), 2, [None, offsets, data])
+    with pa.ipc.new_file(str(tmp_path / "a.arrow"), pa.schema({"text": pa.string()})) as writer:
+        writer.write_table(pa.table({"text": broken}))
+    account, table = read(tmp_path, Source("s", "arrow", (str(tmp_path / "a.arrow"),)))
+    assert table["text"].to_pylist() == ["ok", "\ufffd\ufffd"]
+    assert account.repaired["not-utf-8"]["count"] == 1
+
+
+@pytest.mark.parametrize(("document", "expected"), [
+    ("file", ["one\n\ntwo\nthree\r\n", "four"]),
+    ("line", ["one", "two", "three", "four"]),
+    ("paragraph", ["one", "two\nthree", "four"]),
+])  # fmt: skip
+def test_text_files_are_documents_by_file_line_or_paragraph(tmp_path, document, expected):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.txt").write_bytes(b"one\n\ntwo\nthree\r\n")
+    (tmp_path / "in" / "b.txt").write_bytes(b"four")
+    (tmp_path / "in" / "c.log").write_bytes(b"not asked for")
+    _, table = read(tmp_path, Source("s", "text", (str(tmp_path / "in"),), document=document))
+    assert table["text"].to_pylist() == expected
+
+
+def test_docstrings_carry_their_qualified_names(tmp_path):
+    code = '"""Module."""\nclass A:\n    """Class."""\n    def f(self):\n        """  Method\n\n        more\n        """\n        def g():\n            "inner"\nif True:\n    def f():\n        "one"\nelse:\n    def f():\n        "two"\n'
+    (tmp_path / "a.py").write_text(code)
+    (tmp_path / "bad.py").write_text("def (:")
+    account, table = read(tmp_path, Source("s", "python", (str(tmp_path),), exclude=("store/*",)))
+    found = dict(zip(table["place"].to_pylist(), table["text"].to_pylist(), strict=True))
+    assert found == {
+        "a.py::<module>": "Module.", "a.py::A": "Class.", "a.py::A.f": "Method\n\nmore", "a.py::A.f.g": "inner",
+        "a.py::f": "one", "a.py::f#2": "two",
+    }  # fmt: skip
+    assert account.failed["not-python"]["samples"][0]["at"] == "bad.py"
+
+
+def test_a_saved_data_set_is_read_through_the_hub_reader(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    datasets.Dataset.from_dict({"text": TEXTS, "n": [1, 2, 3, 4]}).save_to_disk(str(tmp_path / "set"))
+    _, table = read(tmp_path, Source("s", "hub", (str(tmp_path / "set"),), columns=("n",), limit=3))
+    assert table["text"].to_pylist() == TEXTS[:3]
+
+
+def test_a_url_of_any_file_system_is_read(tmp_path):
+    import fsspec
+
+    with fsspec.open("memory://curate-test/a.jsonl.gz", "wb") as file:
+        file.write(gzip.compress(jsonl(TEXTS)))
+    _, table = read(tmp_path, Source("s", "jsonl", ("memory://curate-test/*.jsonl.gz",)))
+    assert table["text"].to_pylist() == TEXTS
+
+
+def test_ids_depend_on_the_source_and_the_place_or_own_id_alone(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(jsonl(TEXTS))
+    source = Source("s", "jsonl", (str(tmp_path / "a.jsonl"),))
+    _, by_place = read(tmp_path, source)
+    _, small_parts = read(tmp_path, source, part_bytes=10)
+    _, own = read(tmp_path, replace(source, id="id"))
+    (tmp_path / "a.jsonl").write_bytes(b"".join(reversed(jsonl(TEXTS).splitlines(keepends=True))))
+    _, moved = read(tmp_path, replace(source, id="id"))
+    assert by_place["id"].to_pylist() == small_parts["id"].to_pylist()
+    assert own["id"].to_pylist() == moved["id"].to_pylist()[::-1]
+    assert len(set(by_place["id"].to_pylist() + own["id"].to_pylist())) == 8
+
+
+def test_ids_of_the_source_that_are_not_unique_are_an_error(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(jsonl(TEXTS[:1]) + jsonl(TEXTS[1:2]))
+    account, _ = read(tmp_path, Source("s", "jsonl", (str(tmp_path / "a.jsonl"),), id="id"))
+    with pytest.raises(CurateError, match="not unique"):
+        open_pool([account])
+
+
+@pytest.mark.parametrize(("source", "said"), [
+    (Source("s", "jsonl", ("nowhere/*.jsonl",)), "no file"),
+    (Source("s", "parquet", ("a.parquet",), text="content"), 'has no column "content"; it has text'),
+    (Source("s", "jsonl", ("a.jsonl",)), "no document in 1 files (not-json: 1)"),
+])  # fmt: skip
+def test_a_source_that_gives_nothing_is_an_error_that_says_why(tmp_path, monkeypatch, source, said):
+    monkeypatch.chdir(tmp_path)
+    pq.write_table(pa.table({"text": TEXTS}), "a.parquet")
+    Path("a.jsonl").write_text("{oops")
+    with pytest.raises(InputError) as caught:
+        read(tmp_path, source)
+    assert said in str(caught.value)
+
+
+def test_two_folders_with_equal_names_inside_give_different_places(tmp_path):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.txt").write_text(folder)
+    source = Source("s", "text", (str(tmp_path / "one"), str(tmp_path / "two")))
+    assert [i.name for i in list_inputs(source)] == ["one/a.txt", "two/a.txt"]
+
+
+def test_a_changed_file_has_another_digest_and_an_untouched_one_is_not_read_again(tmp_path, monkeypatch):
+    path = tmp_path / "a.txt"
+    path.write_text("one")
+    store, source = Store(tmp_path / "store"), Source("s", "text", (str(path),))
+    first = digests(store, list_inputs(source))
+    with monkeypatch.context() as patch:
+        patch.setattr("curate.inputs.file_digest", lambda path: pytest.fail("was read again"))
+        assert digests(store, list_inputs(source)) == first
+    path.write_text("two!")
+    assert digests(store, list_inputs(source)) != first
