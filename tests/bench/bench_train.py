@@ -1,0 +1,93 @@
+"""Training speed of one thread, and how close it comes to this machine's own matrix products.
+
+    python tests/bench/bench_train.py [--steps 10] [--optimizer muon]
+
+Prints tokens per CPU-second of whole steps (forward, backward, clipping, optimizer) for two widths, and
+the share of the step that its matrix products alone would take: every product of a step (forward and
+both gradients) is timed at its own shape, in the same process, on warm buffers. Figures are the best of
+the steps, since other work on the machine can only slow them down.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import torch
+
+from train.machine import prepare_process
+from train.model import ModelConfig, Transformer
+from train.optimizer import OptimizerConfig, clip_gradients, make_optimizers, set_rate
+
+DEPTH, VOCABULARY, CONTEXT, BATCH = 4, 4096, 256, 16
+
+
+def best_cpu_seconds(function, repeats: int) -> float:
+    best = float("inf")
+    for _ in range(repeats + 2):  # the first two warm up
+        began = time.process_time()
+        function()
+        best = min(best, time.process_time() - began)
+    return best
+
+
+def step_seconds(config: ModelConfig, optimizer: str, steps: int, batch: int) -> float:
+    torch.manual_seed(0)
+    model = Transformer(config)
+    optimizers = make_optimizers(model, OptimizerConfig(name=optimizer))
+    set_rate(optimizers, 1.0)
+    rows = torch.randint(0, config.vocabulary, (batch, config.context + 1))
+
+    def step() -> None:
+        model(rows[:, :-1], rows[:, 1:]).backward()
+        clip_gradients(model, 1.0)
+        for one in optimizers:
+            one.step()
+            one.zero_grad(set_to_none=True)
+
+    return best_cpu_seconds(step, steps)
+
+
+def product_seconds(rows: int, inner: int, out: int) -> float:
+    """x @ w.T and both its gradients."""
+    x, w, y = torch.randn(rows, inner), torch.randn(out, inner), torch.randn(rows, out)
+    return sum(best_cpu_seconds(f, 10) for f in (lambda: x @ w.T, lambda: y @ w, lambda: y.T @ x))
+
+
+def attention_seconds(config: ModelConfig, batch: int) -> float:
+    """The six batched products of attention (half of each is masked, but a plain product does it all)."""
+    heads, T, D = batch * config.head_count, config.context, config.head_width
+    q, k, scores = torch.randn(heads, T, D), torch.randn(heads, T, D), torch.randn(heads, T, T)
+    wide, narrow = best_cpu_seconds(lambda: q @ k.mT, 10), best_cpu_seconds(lambda: scores @ k, 10)
+    return (2 * wide + 4 * narrow) / 2  # the causal half
+
+
+def products_seconds(config: ModelConfig, batch: int) -> float:
+    rows, width, hidden = batch * config.context, config.width, config.hidden or 0
+    shapes = [(width, 3 * width), (width, width), (width, 2 * hidden), (hidden, width)]
+    block = sum(product_seconds(rows, *shape) for shape in shapes) + attention_seconds(config, batch)
+    chunk = 256  # the scoring matrix is worked off in chunks of rows
+    return config.depth * block + rows / chunk * product_seconds(chunk, width, config.vocabulary)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Tokens per CPU-second of training on one thread.")
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--optimizer", default=OptimizerConfig().name)
+    parser.add_argument("--batch", type=int, default=BATCH)
+    options = parser.parse_args()
+    prepare_process(1)
+    shape = f"depth {DEPTH}, vocabulary {VOCABULARY}, context {CONTEXT}, batch {options.batch}"
+    print(f"{shape}, {options.optimizer}")
+    for width in (64, 128):
+        config = ModelConfig(vocabulary=VOCABULARY, depth=DEPTH, width=width, context=CONTEXT)
+        seconds = step_seconds(config, options.optimizer, options.steps, options.batch)
+        products = products_seconds(config, options.batch)
+        print(
+            f"width {width:3}: {options.batch * CONTEXT / seconds:8,.0f} tokens per CPU-second, "
+            f"matrix products {products / seconds:.0%} of the step"
+        )
+
+
+if __name__ == "__main__":
+    main()
