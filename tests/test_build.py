@@ -1,0 +1,216 @@
+"""From sources to corpora: nothing lost, the same bytes on any number of workers, whenever it is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from conftest import MANIFEST, write_manifest
+from curate.build import build
+from curate.engine import open_engine
+from curate.errors import CurateError, Mismatch
+from curate.lock import check, read_lock
+from curate.manifest import load_manifest
+from curate.selection import KEPT, best_of_clusters
+from curate.store import Store, atomic, read_json, write_json
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("built")
+    manifest = load_manifest(write_manifest(folder))
+    return build(Store(folder / "store"), manifest, open_engine("local", 1))
+
+
+def digests(lock: dict) -> dict:
+    return {f"{c['level']} {c['size']}": c["digest"] for c in lock["corpora"]}
+
+
+def test_documents_in_are_kept_dropped_by_one_rule_or_failed(built):
+    lock = built.lock
+    for level, table in lock["ledger"].items():
+        for source, row in table.items():
+            assert row["in"] == row["kept"] + sum(row["dropped"].values()) + row["failed"], (level, source)
+    assert lock["sources"]["notes"]["failed"]["not-json"]["count"] == 1
+    assert lock["sources"]["notes"]["repaired"]["not-utf-8"]["count"] == 1
+    assert lock["ledger"]["raw"]["notes"]["in"] == 207
+    assert sum(row["kept"] for row in lock["ledger"]["unique"].values()) < lock["levels"][1]["documents"]
+
+
+def test_sizes_nest_and_hold_at_least_their_tokens(built):
+    import datasets
+
+    for level in ("raw", "long", "unique"):
+        corpora = sorted((c for c in built.corpora if c.level == level), key=lambda c: c.size)
+        assert [c.size for c in corpora] == [4000, 8000, 16000]
+        before: list[str] = []
+        for corpus in corpora:
+            data = datasets.load_from_disk(str(corpus.path))
+            ids = data["id"][:]
+            assert ids == sorted(ids)
+            assert ids[: len(before)] == before
+            assert corpus.size <= sum(data["tokens"]) == corpus.tokens
+            assert corpus.size > sum(data["tokens"][:-1])
+            before = ids
+
+
+def test_a_corpus_says_what_it_is(built):
+    corpus = next(c for c in built.corpora if c.level == "unique" and c.size == 16000)
+    record = read_json(corpus.path / "corpus.json")
+    assert record["digest"] == corpus.digest
+    card = (corpus.path / "README.md").read_text()
+    assert "unique.duplicate" in card
+    assert "docstrings" in card
+
+
+def test_no_corpus_holds_a_document_or_a_near_duplicate_of_a_holdout(built):
+    from filters.duplicates import jaccard
+
+    a, holdouts = built.annotated, built.holdouts
+    texts = pa.concat_arrays([c for p in a.pool.parts for c in p.table(["text"])["text"].chunks])
+    held = np.unique(np.concatenate(list(holdouts.rows.values())))
+    assert holdouts.held[held].all()
+    for corpus in built.corpora:
+        rows = a.pool.order[(a.judged[corpus.level].kept & ~holdouts.held)[a.pool.order]][: corpus.documents]
+        assert not np.isin(rows, held).any()
+        left, right = np.repeat(rows, len(held)), np.tile(held, len(rows))
+        assert jaccard(texts, left, right).max() < 0.8, corpus
+
+
+def test_duplicates_are_resolved_among_what_the_level_below_keeps():
+    cluster = np.array([0, 0, 0, 3, 4])
+    rank = np.array([0, 2, 1, 3, 4])
+    everything = best_of_clusters(cluster, rank, np.ones(5, bool))
+    assert everything.tolist() == [True, False, False, True, True]
+    without_the_best = best_of_clusters(cluster, rank, np.array([False, True, True, True, False]))
+    assert without_the_best.tolist() == [False, False, True, True, False]
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_more_workers_give_the_same_digests(built, tmp_path, workers):
+    manifest = load_manifest(write_manifest(tmp_path))
+    again = build(Store(tmp_path / "store"), manifest, open_engine("local", workers))
+    assert digests(again.lock) == digests(built.lock)
+    assert again.lock["holdouts"] == built.lock["holdouts"]
+
+
+def test_the_cut_in_parts_does_not_change_a_corpus(built, tmp_path):
+    text = MANIFEST.replace('bytes = "40 kB"', 'bytes = "7 MB"')
+    again = build(Store(tmp_path / "store"), load_manifest(write_manifest(tmp_path, text)), open_engine("local", 1))
+    assert digests(again.lock) == digests(built.lock)
+
+
+def test_another_threshold_measures_no_signal_again(built, tmp_path, monkeypatch):
+    folder = built.annotated.manifest.path.parent
+    changed = folder / "changed.toml"
+    changed.write_text(MANIFEST.replace("word_count = [8, inf]", "word_count = [9, inf]"))
+    monkeypatch.setattr("curate.annotate.annotate_part", lambda task: pytest.fail("measured again"))
+    monkeypatch.setattr("curate.documents.read_task", lambda task: pytest.fail("read again"))
+    again = build(built.annotated.store, load_manifest(changed), open_engine("local", 1))
+    assert digests(again.lock)["raw 16k"] == digests(built.lock)["raw 16k"]
+    assert digests(again.lock)["long 16k"] != digests(built.lock)["long 16k"]
+
+
+def test_building_again_writes_nothing(built, monkeypatch):
+    for name in ("curate.store.write_table", "curate.corpus.write_shard", "curate.tokenization.encode_chunk"):
+        monkeypatch.setattr(name, lambda *a, **k: pytest.fail("worked again"))
+    before = built.annotated.manifest.lock_path.stat().st_mtime_ns
+    again = build(built.annotated.store, built.annotated.manifest, open_engine("local", 1))
+    assert again.lock == built.lock
+    assert built.annotated.manifest.lock_path.stat().st_mtime_ns == before
+
+
+def test_a_level_that_keeps_nothing_is_an_error_that_names_the_rule(built):
+    folder = built.annotated.manifest.path.parent
+    path = folder / "strict.toml"
+    path.write_text(MANIFEST.replace("word_count = [8, inf]", "word_count = [1e9, inf]"))
+    with pytest.raises(CurateError, match=r'level "long" keeps nothing: long.word_count .* alone drops'):
+        build(built.annotated.store, load_manifest(path), open_engine("local", 1))
+
+
+def test_a_quantile_bound_is_resolved_once_and_in_the_lock(built):
+    folder = built.annotated.manifest.path.parent
+    path = folder / "top.toml"
+    path.write_text(MANIFEST.replace("word_count = [8, inf]", "word_count = { top = 0.5 }"))
+    lock = build(built.annotated.store, load_manifest(path), open_engine("local", 1)).lock
+    rule = lock["levels"][1]["rules"][0]
+    assert rule["bound"][0] > 8
+    reached = lock["levels"][0]["documents"]
+    assert 0.45 < 1 - rule["dropped"] / reached < 0.6
+
+
+def test_verify_names_the_corpus_whose_bytes_changed(tmp_path):
+    manifest = load_manifest(write_manifest(tmp_path))
+    store = Store(tmp_path / "store")
+    corpora = build(store, manifest, open_engine("local", 1)).corpora
+    assert check(store, manifest.lock_path) == len(read_lock(manifest.lock_path)["corpora"])
+    corpus = next(c for c in corpora if c.level == "long" and c.size == 4000)
+    file = next(corpus.path.glob("data-*.arrow"))
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.unlink()  # a hard link: the other corpora keep their bytes
+    file.write_bytes(data)
+    with pytest.raises(Mismatch, match="corpus long 4k"):
+        check(store, manifest.lock_path)
+
+
+def test_ray_tasks_give_the_same_digests(built, tmp_path):
+    pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    manifest = write_manifest(tmp_path)
+    command = [sys.executable, "-W", "ignore", "-m", "curate.cli", "build", str(manifest), "--json", "--engine", "ray"]
+    done = subprocess.run(
+        [*command, "--workers", "2", "--store", str(tmp_path / "store")], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert digests(json.loads(done.stdout)) == digests(built.lock)
+
+
+def test_killed_at_any_moment_it_continues_to_the_same_digests(built, tmp_path):
+    manifest = write_manifest(tmp_path)
+    command = [sys.executable, "-m", "curate.cli", "build", str(manifest), "--json", "--workers", "2"]
+    command += ["--store", str(tmp_path / "store")]
+    chance = random.Random(7)
+    kills = 0
+    for wait in [0.5 + 4.5 * chance.random() for _ in range(5)]:
+        running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        time.sleep(wait)
+        if running.poll() is None:
+            os.killpg(running.pid, signal.SIGKILL)
+            kills += 1
+        running.wait()
+    assert kills >= 2
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert digests(json.loads(done.stdout)) == digests(built.lock)
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(RuntimeError), atomic(path) as temporary:
+        temporary.write_text("half of it")
+        raise RuntimeError
+    assert read_json(path) == {"a": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_an_artefact_whose_file_is_cut_short_is_made_again(tmp_path):
+    store = Store(tmp_path)
+    part, _ = store.table("stage", "key", lambda: (pa.table({"a": [1, 2, 3]}), {}))
+    Path(part.path).write_bytes(b"cut")
+    part, _ = store.table("stage", "key", lambda: (pa.table({"a": [1, 2, 3]}), {}))
+    assert part.table()["a"].to_pylist() == [1, 2, 3]
+
+
+def test_kept_is_no_rule_number():
+    assert KEPT < 0
