@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import html
 import io
+import math
 import re
 from typing import Any
 
@@ -30,10 +31,11 @@ PLACEHOLDERS = {f"#0000{i:02x}": f"var(--level-{i})" for i in range(1, len(MARKE
 INK, GRID, PAPER = "#0000f1", "#0000f2", "#0000f3"
 PLACEHOLDERS |= {INK: "var(--ink)", GRID: "var(--rule)", PAPER: "var(--paper)"}
 PLAIN = {"--ink": "#222", "--rule": "#ddd", "--paper": "#fff"}
-RATE_TICKS = (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20, 50)
+RATE_TICKS = (1, 2, 0.5, 5, 0.2, 10, 0.1, 20, 50, 1.5, 3, 0.7, 0.3, 0.8, 1.2, 0.9, 1.1)  # the first that fit
 STYLE: Any = {
     "svg.fonttype": "none", "svg.hashsalt": "curate", "font.size": 11, "axes.edgecolor": GRID,
-    "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "grid.color": GRID, "grid.linewidth": 0.7,
+    "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK,
+    "grid.color": GRID, "grid.linewidth": 0.7,
     "axes.spines.top": False, "axes.spines.right": False, "axes.spines.left": False, "legend.frameon": False,
     "figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none",
     "text.parse_math": False,  # a level may be called "$"
@@ -90,7 +92,7 @@ def exchange_rates(rates: list[dict], of: str, label: str) -> str:
         axes.set_xscale("log")
         axes.set_xlim(left, right)
         axes.set_ylim(len(rates) - 0.5, -0.5)
-        ticks = [tick for tick in RATE_TICKS if left <= tick <= right]
+        ticks = _rate_ticks(left, right)
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.minorticks_off()
         axes.set_yticks(range(len(rates)), [_visible(rate["level"]) for rate in rates])
@@ -98,6 +100,15 @@ def exchange_rates(rates: list[dict], of: str, label: str) -> str:
         axes.tick_params(length=0)
         axes.set_xlabel(f"tokens of {of} that one token is worth")
         return _svg(figure, label)
+
+
+def _rate_ticks(left: float, right: float) -> list[float]:
+    """Round rates, no two nearer than a seventh of the axis."""
+    apart, ticks = math.log(right / left) / 7, list[float]()
+    for tick in RATE_TICKS:
+        if left < tick < right and all(abs(math.log(tick / other)) > apart for other in ticks):
+            ticks.append(tick)
+    return sorted(ticks)
 
 
 def _rate(axes: Any, row: int, rate: dict, left: float, right: float) -> None:

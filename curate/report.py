@@ -24,6 +24,7 @@ from curate.store import atomic, write_json
 from train import fits
 
 CURVE_POINTS = 40
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # no text in HTML, though documents hold them
 
 
 def facts(lock: dict, runs: list[dict], examples: dict) -> dict:
@@ -74,6 +75,8 @@ def _holdout(name: str, lock: dict, runs: list[dict]) -> dict:
     order = {level: i for i, level in enumerate(below)}
     runs = sorted(runs, key=lambda run: (order.get(run["level"], len(order)), *_place(run)))
     grid = _grid(name, runs)
+    # Which documents were held out moves all curves together: shown beside each other, they go without.
+    here = _grid(name, runs, documents=False)
     series = {series_name(run): {"level": run["level"], "setting": setting(run)} for run in runs}
     # Bits per byte and nats per token differ by one factor a holdout: the tokenizer is the same for all runs.
     one = runs[0]["losses"][name]
@@ -84,7 +87,7 @@ def _holdout(name: str, lock: dict, runs: list[dict]) -> dict:
         "tokens": lock["holdouts"][name]["tokens"],
         "bits_per_byte_a_nat": one["bits_per_byte"] / one["nats_per_token"],
         "sizes": grid.tokens,
-        "levels": {s: place | _series(grid, s) for s, place in series.items()},
+        "levels": {s: place | _series(here, s) for s, place in series.items()},
         "exchange": [_exchange(grid, s, first) for s, first, _ in pairs if s != first],
         "steps": [_exchange(grid, s, base) for s, first, base in pairs if base and base != first],
         "caveats": grid.caveats,
@@ -105,11 +108,11 @@ def _below(series: dict, name: str, below: dict[str, str | None]) -> str | None:
     return trained[level] if level else None
 
 
-def _grid(name: str, runs: list[dict]) -> fits.Grid:
+def _grid(name: str, runs: list[dict], documents: bool = True) -> fits.Grid:
     points = []
     for run in runs:
         path = Path(run["directory"]) / f"holdout-{name}.npy" if run.get("directory") else None
-        nats = np.load(path) if path and path.exists() else None
+        nats = np.load(path) if documents and path and path.exists() else None
         loss = run["losses"][name]["nats_per_token"]
         points.append(fits.Point(series_name(run), run["size"], run["seed"], loss, nats))
     return fits.Grid(points, _document_tokens(name, runs[0]))
@@ -356,7 +359,8 @@ def _page(facts: dict, figures: dict[str, str]) -> str:
         for pair in facts["near_duplicates"]
     ]
     template = environment.get_template("report.html")
-    return template.render(f=facts, figures=drawn, pairs=pairs, light=charts.LIGHT, dark=charts.DARK) + "\n"
+    page = template.render(f=facts, figures=drawn, pairs=pairs, light=charts.LIGHT, dark=charts.DARK)
+    return CONTROL.sub("\ufffd", page).strip() + "\n"
 
 
 def write(directory: Path, facts: dict) -> Path:

@@ -32,6 +32,11 @@ def runs(
     """A grid as training leaves it; with a directory, the losses of single documents lie there too."""
     rng = np.random.default_rng(5)
     hard, lengths = rng.normal(0, 0.4, 250), np.ceil(rng.lognormal(5.5, 0.7, 250))
+    packed = {name: directory / "packed" / name for name in laws} if directory else {}
+    for folder in packed.values():
+        folder.mkdir(parents=True)
+        np.save(folder / "documents.npy", np.concatenate([[0], lengths.cumsum()]).astype(np.int64))
+    cell = {"cell": {"holdouts": {name: str(folder) for name, folder in packed.items()}}} if directory else {}
     found = []
     for row, level in enumerate(LEVELS):
         for seed in range(1, seeds + 1):
@@ -65,7 +70,7 @@ def runs(
                         "tokens_per_second": 9000.0,
                         "flops": 11e6 * size,
                     }
-                    | ({"directory": str(folder)} if folder else {})
+                    | ({"directory": str(folder)} | cell if folder else {})
                 )
     return found
 
@@ -256,6 +261,29 @@ def test_the_headline_rate_is_near_the_truth(facts):
     assert rate["low"] > 1
 
 
+def width(holdout: dict) -> float:
+    gap = holdout["exchange"][-1]["difference"]
+    return gap["high"] - gap["low"]
+
+
+def test_the_choice_of_documents_counts_in_comparisons_but_not_in_the_curves(tmp_path):
+    with_documents = report.facts(lock(), runs(tmp_path), {})["holdouts"]["unique"]
+    without = report.facts(lock(), runs(), {})["holdouts"]["unique"]
+    assert with_documents["levels"] == without["levels"]
+    assert width(with_documents) > 1.1 * width(without)
+    assert with_documents["caveats"] == []
+    assert "single documents" in without["caveats"][0]
+
+
+def test_lengths_of_documents_are_taken_from_what_the_runs_were_scored_on(tmp_path):
+    there = runs(tmp_path)
+    known = report.facts(lock(), there, {})["holdouts"]["unique"]
+    for path in tmp_path.glob("packed/*/documents.npy"):
+        path.unlink()
+    unknown = report.facts(lock(), there, {})["holdouts"]["unique"]
+    assert width(known) < width(unknown)
+
+
 def test_filtering_that_costs_on_raw_text_is_said_to_cost(facts):
     rate = next(e["rate"] for e in facts["holdouts"]["raw"]["exchange"] if e["level"] == "unique")
     assert rate["rate"] < 1
@@ -329,6 +357,7 @@ def test_hostile_documents_are_text_and_nothing_else(page):
     assert not any(name.startswith("on") for _, attributes in elements.found for name in attributes)
     assert '<script>alert("pwned")</script>' in elements.text
     assert "{{ 7 * 7 }}" in elements.text
+    assert not re.search(r"[\x00-\x08\x0b-\x1f]", page)
 
 
 def test_hostile_names_of_levels_are_escaped_in_text_and_figures():
