@@ -126,9 +126,10 @@ def build(manifest: Path, store, workers, engine) -> tuple[Any, str]:
 @click.option("--out", type=click.Path(path_type=Path), help="With --corpus: where the run goes.")
 @click.option("--depth", default=4, show_default=True, help="With --corpus: layers.")
 @click.option("--width", default=64, show_default=True, help="With --corpus: width of the model.")
+@click.option("--vocabulary", default=4096, show_default=True, help="With --corpus: tokens of its tokenizer.")
 @click.option("--seed", default=0, show_default=True, help="With --corpus: seed.")
 @step
-def train(manifest, corpus, out, depth, width, seed, store, workers, engine) -> tuple[Any, str]:
+def train(manifest, corpus, out, depth, width, vocabulary, seed, store, workers, engine) -> tuple[Any, str]:
     """Train the grid of a manifest, or one model on one corpus directory.
 
     Example: curate train manifests/quickstart.toml
@@ -140,9 +141,8 @@ def train(manifest, corpus, out, depth, width, seed, store, workers, engine) -> 
     if corpus is not None:
         from curate.training import train_corpus
 
-        directory, record = train_corpus(
-            store, corpus, {"seed": seed, "model": {"depth": depth, "width": width}}, out
-        )
+        setting = {"seed": seed, "vocabulary": vocabulary, "model": {"depth": depth, "width": width}}
+        directory, record = train_corpus(store, corpus, setting, out)
         return record, corpus_run_text(directory, record)
     from curate.build import build as make
     from curate.manifest import load_manifest

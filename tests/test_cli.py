@@ -1,0 +1,153 @@
+"""The commands as a user meets them: help, errors, exit codes, answers for programs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from conftest import MANIFEST, write_manifest
+from curate.cli import main
+
+README = Path(__file__).parent.parent / "README.md"
+WEB = Path(__file__).parent.parent / "manifests" / "web.toml"
+
+
+def curate(*arguments: object, store: Path | None = None):
+    more = ["--store", str(store), "--workers", "1"] if store else []
+    return CliRunner().invoke(main, [*map(str, arguments), *more])
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """The small manifest, run whole: (manifest, store, what `curate run --json` answered)."""
+    folder = tmp_path_factory.mktemp("small")
+    manifest = write_manifest(folder, MANIFEST)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        done = curate("run", manifest, "--json", store=folder / "store")
+    assert done.exit_code == 0, done.output
+    return manifest, folder / "store", json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("name", sorted(main.commands))
+def test_every_command_has_help_that_ends_in_an_example_and_is_in_the_readme(name):
+    done = curate(name, "--help")
+    assert done.exit_code == 0
+    assert f"Example: curate {name}" in done.output
+    assert f"curate {name}" in README.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    (("word_count", "word_cuont"), 'did you mean "word_count"'),
+    (("[8, inf]", "[8, 2]"), "swap the bounds"),
+])  # fmt: skip
+@pytest.mark.parametrize("command", ["run", "plan", "build", "report", "train"])
+def test_a_mistyped_manifest_is_one_line_and_exit_code_2(tmp_path, command, change, said):
+    done = curate(command, write_manifest(tmp_path, MANIFEST.replace(*change)), store=tmp_path / "store")
+    assert done.exit_code == 2
+    assert said in done.output
+    assert done.output.count("\n") == 1
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_missing_input_is_said_by_plan_with_exit_code_1(tmp_path):
+    manifest = write_manifest(tmp_path)
+    (tmp_path / "notes.jsonl").unlink()
+    done = curate("plan", manifest, store=tmp_path / "store")
+    assert done.exit_code == 1
+    assert 'source "notes": no file' in done.output
+
+
+def test_an_unknown_engine_is_bad_usage(tmp_path):
+    done = curate("build", write_manifest(tmp_path), "--engine", "spark", store=tmp_path / "store")
+    assert (done.exit_code, "no such engine" in done.output) == (2, True)
+
+
+def test_the_manifest_for_ones_own_data_is_planned_on_local_stand_ins(tmp_path):
+    import datasets
+
+    (tmp_path / "manifests").mkdir()
+    (tmp_path / "data" / "books").mkdir(parents=True)
+    rows = {"text": ["a text"] * 3, "url": ["u1", "u2", "u3"], "date": ["d"] * 3}
+    datasets.Dataset.from_dict(rows).save_to_disk(str(tmp_path / "manifests" / "fineweb"))
+    pq.write_table(pa.table({"text": ["t"], "title": ["a"], "author": ["b"]}), tmp_path / "data/books/a.parquet")
+    packed = pa.Codec("zstd").compress(b'{"content": "x", "url": "u"}\n', asbytes=True)
+    (tmp_path / "manifests" / "crawl-1.jsonl.zst").write_bytes(packed)
+    text = WEB.read_text(encoding="utf-8")
+    text = text.replace("HuggingFaceFW/fineweb", "fineweb").replace("s3://my-bucket/crawl/*.jsonl.zst", "crawl-*.jsonl.zst")
+    manifest = tmp_path / "manifests" / "web.toml"
+    manifest.write_text(text)
+    done = curate("plan", manifest, "--json", store=tmp_path / "store")
+    assert done.exit_code == 0, done.output
+    planned = json.loads(done.stdout)
+    assert [s["files"] for s in planned["sources"]][1:] == [1, 1]
+    assert planned["cells"] == 12
+    assert planned["training_tokens"] > 80e6
+
+
+def test_run_answers_with_the_headline_and_leaves_report_and_lock(small):
+    manifest, _, answer = small
+    assert "held-out" in answer["headline"] or "holdout" in answer["headline"]
+    assert answer["cells_trained"] == 6
+    assert answer["runs"] == 18
+    assert (manifest.parent / answer["report"]).exists()
+    facts = json.loads((manifest.parent / answer["report"]).with_suffix(".json").read_text())
+    assert facts["headline"] == answer["headline"]
+    assert Path(answer["lock"]).exists()
+
+
+def test_running_again_does_nothing_and_gives_the_same_answer(small, monkeypatch):
+    manifest, store, answer = small
+    monkeypatch.chdir(manifest.parent)
+    monkeypatch.setattr("curate.training.run_grid", lambda *a: pytest.fail("trained again"))
+    monkeypatch.setattr("curate.report.render", lambda *a: pytest.fail("made the page again"))
+    done = curate("run", manifest, "--json", store=store)
+    again = json.loads(done.stdout)
+    assert (again["cells_trained"], again["headline"]) == (0, answer["headline"])
+    assert "nothing to train" in curate("run", manifest, store=store).output
+
+
+def test_train_prints_a_row_a_run(small):
+    manifest, store, _ = small
+    lines = curate("train", manifest, store=store).stdout.splitlines()
+    assert len([line for line in lines if line.startswith(("raw ", "long ", "unique "))]) == 18
+
+
+def test_explain_shows_every_signal_every_rule_and_what_drops_the_document(small):
+    manifest, store, _ = small
+    done = curate("explain", manifest, "notes.jsonl:1", "--json", store=store)
+    answer = json.loads(done.stdout)
+    assert answer["document"]["text"].startswith("A note on subject 0")
+    assert answer["signals"]["word_count"] == 5
+    long = next(level for level in answer["levels"] if level["name"] == "long")
+    assert (long["kept"], long["dropped_by"]) == (False, "long.word_count")
+    by_id = curate("explain", manifest, answer["document"]["id"][:12], store=store)
+    assert "FAILS  long.word_count" in by_id.output
+    missing = curate("explain", manifest, "nowhere.py::f", store=store)
+    assert (missing.exit_code, "no document" in missing.output) == (1, True)
+
+
+def test_verify_says_how_many_corpora_agree(small):
+    manifest, store, _ = small
+    done = curate("verify", manifest.with_suffix(".lock.json"), store=store)
+    assert (done.exit_code, "9 corpora are what the lock says" in done.output) == (0, True)
+    assert curate("verify", manifest.with_suffix(".lock"), store=store).exit_code == 1
+
+
+def test_one_corpus_can_be_trained_by_itself(small):
+    _, store, _ = small
+    corpus = next(path for path in sorted((store / "corpora").glob("raw-16k-*")))
+    done = curate("train", "--corpus", corpus, "--depth", 1, "--width", 32, "--vocabulary", 400, "--json", store=store)
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["losses"]["holdout"]["nats_per_token"] < 6
+    assert curate("train", store=store).exit_code == 2
+
+
+def test_signals_lists_what_a_level_may_bound():
+    names = [row["name"] for row in json.loads(curate("signals", "--json").stdout)]
+    assert {"word_count", "language", "repeated_line_ratio"} <= set(names)
