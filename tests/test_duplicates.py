@@ -1,0 +1,191 @@
+"""Near duplicates: exact where they decide, the same in any cut, never through a chain."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import hostile
+import naive_duplicates as naive
+from filters.duplicates import (
+    band_keys,
+    bands_and_rows,
+    candidate_components,
+    content_hashes,
+    jaccard,
+    leaders,
+    near_duplicates,
+    recall,
+    signatures,
+    similar_to,
+)
+
+
+def column(texts: list[str]) -> pa.LargeStringArray:
+    return pa.array(texts, pa.large_string())
+
+
+def variants(seed: int, bases: int = 12, of_each: int = 6, words: int = 60) -> list[str]:
+    """Families of documents that differ in a few words: similarities from 0.3 to 1."""
+    chance = random.Random(seed)
+    texts = []
+    for base in range(bases):
+        original = [f"w{base}x{chance.randrange(500)}" for _ in range(words)]
+        for changes in range(of_each):
+            mine = list(original)
+            for _ in range(changes):
+                mine[chance.randrange(words)] = f"new{chance.randrange(10**6)}"
+            texts.append(" ".join(mine))
+    chance.shuffle(texts)
+    return texts
+
+
+def cluster(texts: list[str], similarity: float = 0.8, bands: tuple[int, int] | None = None):
+    signed = signatures(column(texts))
+    keys = band_keys(signed, *(bands or bands_and_rows(similarity, 112)))
+    return leaders(column(texts), signed, keys, similarity)
+
+
+def test_jaccard_equals_the_naive_definition_on_hostile_text():
+    texts = [t for t in hostile.texts() if len(t) < 5000]
+    left, right = np.triu_indices(len(texts))
+    found = jaccard(column(texts), left, right)
+    expected = [naive.jaccard(naive.shingles(texts[i]), naive.shingles(texts[j])) for i, j in zip(left, right, strict=True)]
+    np.testing.assert_allclose(found, expected)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_leaders_equal_brute_force_where_every_pair_shares_a_band(seed):
+    texts = variants(seed)
+    signed = signatures(column(texts))
+    everyone = np.zeros((len(texts), 1), np.uint64)
+    leader, similarity = leaders(column(texts), signed, everyone, 0.6)
+    expected = naive.leaders(texts, 0.6)
+    assert leader.tolist() == [j for j, _ in expected]
+    np.testing.assert_allclose(similarity, [s for _, s in expected], rtol=1e-6)
+    assert len(set(leader.tolist())) < len(texts)
+
+
+def test_nothing_is_joined_through_a_chain():
+    words = [f"word{i}" for i in range(400)]
+    chain = [" ".join(words[10 * i : 10 * i + 200]) for i in range(20)]  # each .83 similar to the next
+    leader, similarity = cluster(chain)
+    for i, j in enumerate(leader):
+        assert naive.jaccard(naive.shingles(chain[i]), naive.shingles(chain[j])) >= 0.8
+    assert len(set(leader.tolist())) > 5
+    assert (similarity >= 0.8 - 1e-6).all()
+
+
+def test_components_clustered_apart_give_the_same_as_all_together():
+    texts = variants(9)
+    signed = signatures(column(texts))
+    keys = band_keys(signed, *bands_and_rows(0.8, 112))
+    together, _ = leaders(column(texts), signed, keys, 0.8)
+    component = candidate_components(keys)
+    for name in np.unique(component):
+        rows = np.flatnonzero(component == name)
+        apart, _ = leaders(column(texts).take(pa.array(rows)), signed[rows], keys[rows], 0.8)
+        assert rows[apart].tolist() == together[rows].tolist()
+
+
+def test_shuffled_documents_in_the_same_order_of_preference_give_the_same_clusters():
+    texts = variants(3)
+    expected = near_duplicates(column(texts))["duplicate_of"].to_pylist()
+    places = np.random.default_rng(0).permutation(len(texts))  # places[i]: which text now stands at i
+    moved = near_duplicates(column([texts[p] for p in places]), order=np.argsort(places))["duplicate_of"].to_pylist()
+    assert [None if moved[i] is None else int(places[moved[i]]) for i in np.argsort(places)] == expected
+
+
+def test_a_slice_and_a_memory_map_are_signed_as_the_whole(tmp_path):
+    texts = [*variants(1), *hostile.texts()]
+    whole = signatures(column(texts))
+    assert (signatures(column(texts).slice(7, 30)) == whole[7:37]).all()
+    with pa.ipc.new_file(str(tmp_path / "a.arrow"), pa.schema({"t": pa.large_string()})) as writer:
+        writer.write_table(pa.table({"t": column(texts)}))
+    with pa.memory_map(str(tmp_path / "a.arrow")) as file:
+        mapped = pa.ipc.open_file(file).read_all()["t"]
+        assert (signatures(mapped) == whole).all()
+        assert content_hashes(mapped).to_pylist() == content_hashes(column(texts)).to_pylist()
+
+
+def test_short_and_wordless_documents_are_handled_exactly():
+    texts = ["two words", "two words", "two other", "", "", "!!!", "???", "x", "你好世界再见", "你好世界再见"]
+    found = near_duplicates(column(texts))["duplicate_of"].to_pylist()
+    assert found == [None, 0, None, None, 3, None, None, None, None, 8]
+
+
+def test_a_bucket_of_thousands_of_near_identical_documents_is_quick():
+    base = " ".join(f"licence{i}" for i in range(300))
+    texts = [f"{base} {i}" for i in range(5000)]
+    cluster(texts[:3])  # compiled
+    begin = time.process_time()
+    leader, _ = cluster(texts)
+    assert (leader == 0).all()
+    assert time.process_time() - begin < 20  # a quadratic pass would take minutes
+
+
+def test_similar_to_finds_what_resembles_a_query_and_nothing_else():
+    texts = variants(5)
+    signed = signatures(column(texts))
+    everyone = np.zeros((len(texts), 1), np.uint64)
+    held = 10
+    index, similarity = similar_to(
+        column(texts[:held]), signed[:held], everyone[:held], column(texts[held:]), signed[held:], everyone[held:], 0.7
+    )
+    for i, text in enumerate(texts[held:]):
+        best = max(naive.jaccard(naive.shingles(text), naive.shingles(q)) for q in texts[:held])
+        assert (index[i] >= 0) == (best >= 0.7)
+        if best >= 0.7:
+            assert similarity[i] == pytest.approx(best)
+
+
+def test_bands_and_rows_follow_from_the_target():
+    assert bands_and_rows(0.8, 112) == (14, 8)
+    assert recall(0.8, 14, 8) == pytest.approx(0.924, abs=1e-3)
+    for target in (0.5, 0.7, 0.9):
+        assert recall(target, *bands_and_rows(target, 128)) >= 0.92
+
+
+def test_signatures_estimate_jaccard_as_well_as_theory_and_datasketch():
+    from datasketch import MinHash
+
+    texts = variants(11, bases=30)
+    left, right = np.triu_indices(len(texts), 1)
+    true = jaccard(column(texts), left, right)
+    some = np.flatnonzero(true > 0.1)
+    signed = signatures(column(texts))
+    ours = (signed[left[some]] == signed[right[some]]).mean(axis=1)
+    sketches = []
+    for text in texts:
+        sketch = MinHash(num_perm=112, seed=1)
+        sketch.update_batch([" ".join(s).encode() for s in naive.shingles(text)])
+        sketches.append(sketch)
+    theirs = np.array([sketches[left[k]].jaccard(sketches[right[k]]) for k in some])
+    error = {name: np.sqrt(np.mean((estimate - true[some]) ** 2)) for name, estimate in (("ours", ours), ("datasketch", theirs))}
+    theory = np.sqrt(np.mean(true[some] * (1 - true[some]) / 112))
+    assert error["ours"] < 1.25 * theory
+    assert error["ours"] < 1.25 * error["datasketch"]
+
+
+def test_bands_find_the_real_pairs_that_brute_force_finds(data_folder):
+    documents = pq.read_table(data_folder / "web_mix_small.parquet", columns=["text"])["text"].to_pylist()
+    sets = [naive.shingles(text) for text in documents]
+    holders: dict = {}
+    for i, mine in enumerate(sets):
+        for shingle in mine:
+            holders.setdefault(shingle, []).append(i)
+    pairs = {(a, b) for rows in holders.values() if 1 < len(rows) < 100 for a in rows for b in rows if a < b}
+    true = {p: s for p in pairs if (s := naive.jaccard(sets[p[0]], sets[p[1]])) >= 0.8}
+    keys = band_keys(signatures(column(documents)), *bands_and_rows(0.8, 112))
+    found = sum((keys[a] == keys[b]).any() for a, b in true)
+    assert len(true) > 200
+    assert found >= 0.985 * len(true)
+    table = near_duplicates(column(documents))
+    for i, j in enumerate(table["duplicate_of"].to_pylist()):
+        if j is not None:
+            assert naive.jaccard(sets[i], sets[j]) >= 0.8
