@@ -22,6 +22,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -185,8 +186,8 @@ def content_digest(files: list[Path]) -> tuple[str, pa.Schema]:
             for batch in reader:
                 for name, (lengths, values) in streams.items():
                     offsets, data = _utf8(batch.column(name))
-                    lengths.update(np.diff(offsets))
-                    values.update(data[offsets[0] : offsets[-1]])
+                    lengths.update(np.diff(offsets).data)
+                    values.update(data[offsets[0] : offsets[-1]].data)
     return digest_of([[a.hexdigest(), b.hexdigest()] for a, b in streams.values()]), schema
 
 
@@ -208,7 +209,7 @@ def _describe(folder: Path, names: list[str], schema: pa.Schema, corpus: Corpus)
     from datasets import DatasetInfo, Features
 
     DatasetInfo(features=Features.from_arrow_schema(schema)).write_to_directory(str(folder))
-    state = {
+    state: dict[str, Any] = {
         "_data_files": [{"filename": name} for name in names], "_fingerprint": corpus.digest[:16],
         "_format_columns": None, "_format_kwargs": {}, "_format_type": None, "_output_all_columns": False,
         "_split": None,

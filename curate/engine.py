@@ -8,6 +8,7 @@ on a file system that every machine sees.
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import threading
@@ -122,8 +123,9 @@ class Ray:
             raise CurateError('--engine ray: Ray is not installed; pip install "curate-lm[ray]"') from None
         self.ray = ray
         if not ray.is_initialized():
-            local = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": workers, "include_dashboard": False}
-            ray.init(log_to_driver=False, logging_level="error", **local)
+            alone = not os.environ.get("RAY_ADDRESS")
+            local: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False} if alone else {}
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, **local)
         self.workers = workers or int(ray.cluster_resources().get("CPU", 1))
 
     def unordered(self, function, items, *, processes):

@@ -53,7 +53,7 @@ class Pool:
 def open_pool(sources: list[SourceDocuments]) -> Pool:
     """Raises CurateError where two documents share an id (a source's own ids are not unique)."""
     parts = [part for source in sources for part in source.parts]
-    columns = {"id": [], "bytes": [], "part": [], "row": []}
+    columns: dict[str, list] = {"id": [], "bytes": [], "part": [], "row": []}
     for number, part in enumerate(parts):
         table = part.table(["id", "text"])
         columns["id"] += table["id"].chunks

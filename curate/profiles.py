@@ -61,9 +61,9 @@ def parse_bound(signal: str, value: Any) -> Bound:
     """[low, high], a list of labels, or {top = 0.1}. Raises ValueError saying what is wrong and the fix."""
     if isinstance(value, dict):
         top = value.get("top")
-        if set(value) != {"top"} or not _is_number(top) or not 0 < top < 1:
+        if set(value) != {"top"} or not isinstance(top, float) or not 0 < top < 1:
             raise ValueError(f"{signal} = {value}: write {{ top = 0.1 }} for the best tenth")
-        return Bound(top=float(top))
+        return Bound(top=top)
     if isinstance(value, list) and value and all(isinstance(v, str) for v in value):
         return Bound(labels=_labels(signal, value))
     if not isinstance(value, list) or len(value) != 2 or not all(map(_is_number, value)):

@@ -198,7 +198,8 @@ def _pieces(source: Source, item: Input, problems: Problems) -> Iterator[tuple[s
             if not line.isspace():
                 yield f"{item.name}:{number}", line.rstrip(b"\r\n")
     elif source.document == "paragraph":
-        begin, lines = 0, []
+        begin = 0
+        lines: list[bytes] = []
         for number, line in _lines(item, problems):
             if not line.isspace():
                 begin = begin if lines else number

@@ -40,7 +40,7 @@ HOPELESS = 4.0  # standard errors below the target at which an estimate rules a 
 def content_hashes(texts: pa.Array | pa.ChunkedArray) -> pa.FixedSizeBinaryArray:
     """fixed_size_binary(16) [n]: xxh3_128 of the text's bytes."""
     offsets, data = utf8(texts)
-    view, edges = memoryview(data), offsets.tolist()
+    view, edges = memoryview(data.data), offsets.tolist()
     digest = xxhash.xxh3_128_digest
     hashes = b"".join([digest(view[a:b]) for a, b in zip(edges, edges[1:], strict=False)])
     return pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(edges) - 1, [None, pa.py_buffer(hashes)])

@@ -74,8 +74,19 @@ def write_manifest(folder: Path, text: str = MANIFEST) -> Path:
     """The small manifest, with notes of every kind of bad row beside it."""
     import json
 
-    rows = [json.dumps({"text": f"A note on subject {i}: " + f"it has word{i} and word{i + 1} in it, " * (i % 9)}) for i in range(200)]
-    rows += ["{not json", '{"other": 1}', '{"text": 7}', '["text"]', '{"text": ""}', '{"text": "half \\ud800 pair"}', ""]
+    rows = [
+        json.dumps({"text": f"A note on subject {i}: " + f"it has word{i} and word{i + 1} in it, " * (i % 9)})
+        for i in range(200)
+    ]
+    rows += [
+        "{not json",
+        '{"other": 1}',
+        '{"text": 7}',
+        '["text"]',
+        '{"text": ""}',
+        '{"text": "half \\ud800 pair"}',
+        "",
+    ]
     raw = "\n".join(rows).encode() + b'\n{"text": "not utf-8: \xff\xfe"}\n'
     (folder / "notes.jsonl").write_bytes(raw)
     path = folder / "small.toml"

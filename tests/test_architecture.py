@@ -23,7 +23,10 @@ def imported(path: Path) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize(("room", "forbidden"), [("filters", {"curate", "train", "torch", "click"}), ("train", {"curate", "filters", "click"})])
+@pytest.mark.parametrize(
+    ("room", "forbidden"),
+    [("filters", {"curate", "train", "torch", "click"}), ("train", {"curate", "filters", "click"})],
+)
 def test_a_room_imports_none_of_the_rooms_above_it(room, forbidden):
     for path in (ROOT / room).glob("*.py"):
         assert not imported(path) & forbidden, path

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-
 from conftest import MANIFEST, write_manifest
+
 from curate.build import build
 from curate.engine import open_engine
 from curate.errors import CurateError, Mismatch
@@ -106,7 +106,9 @@ def test_more_workers_give_the_same_digests(built, tmp_path, workers):
 
 def test_the_cut_in_parts_does_not_change_a_corpus(built, tmp_path):
     text = MANIFEST.replace('bytes = "40 kB"', 'bytes = "7 MB"')
-    again = build(Store(tmp_path / "store"), load_manifest(write_manifest(tmp_path, text)), open_engine("local", 1))
+    again = build(
+        Store(tmp_path / "store"), load_manifest(write_manifest(tmp_path, text)), open_engine("local", 1)
+    )
     assert digests(again.lock) == digests(built.lock)
 
 
@@ -167,9 +169,23 @@ def test_verify_names_the_corpus_whose_bytes_changed(tmp_path):
 def test_ray_tasks_give_the_same_digests(built, tmp_path):
     pytest.importorskip("ray", reason="the extra `ray` is not installed")
     manifest = write_manifest(tmp_path)
-    command = [sys.executable, "-W", "ignore", "-m", "curate.cli", "build", str(manifest), "--json", "--engine", "ray"]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "curate.cli",
+        "build",
+        str(manifest),
+        "--json",
+        "--engine",
+        "ray",
+    ]
     done = subprocess.run(
-        [*command, "--workers", "2", "--store", str(tmp_path / "store")], capture_output=True, text=True, timeout=300
+        [*command, "--workers", "2", "--store", str(tmp_path / "store")],
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert digests(json.loads(done.stdout)) == digests(built.lock)
@@ -182,7 +198,9 @@ def test_killed_at_any_moment_it_continues_to_the_same_digests(built, tmp_path):
     chance = random.Random(7)
     kills = 0
     for wait in [0.5 + 4.5 * chance.random() for _ in range(5)]:
-        running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        running = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
         time.sleep(wait)
         if running.poll() is None:
             os.killpg(running.pid, signal.SIGKILL)

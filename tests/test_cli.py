@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
-
 from conftest import MANIFEST, write_manifest
+
 from curate.cli import main
 
 README = Path(__file__).parent.parent / "README.md"
@@ -75,11 +75,15 @@ def test_the_manifest_for_ones_own_data_is_planned_on_local_stand_ins(tmp_path):
     (tmp_path / "data" / "books").mkdir(parents=True)
     rows = {"text": ["a text"] * 3, "url": ["u1", "u2", "u3"], "date": ["d"] * 3}
     datasets.Dataset.from_dict(rows).save_to_disk(str(tmp_path / "manifests" / "fineweb"))
-    pq.write_table(pa.table({"text": ["t"], "title": ["a"], "author": ["b"]}), tmp_path / "data/books/a.parquet")
+    pq.write_table(
+        pa.table({"text": ["t"], "title": ["a"], "author": ["b"]}), tmp_path / "data/books/a.parquet"
+    )
     packed = pa.Codec("zstd").compress(b'{"content": "x", "url": "u"}\n', asbytes=True)
     (tmp_path / "manifests" / "crawl-1.jsonl.zst").write_bytes(packed)
     text = WEB.read_text(encoding="utf-8")
-    text = text.replace("HuggingFaceFW/fineweb", "fineweb").replace("s3://my-bucket/crawl/*.jsonl.zst", "crawl-*.jsonl.zst")
+    text = text.replace("HuggingFaceFW/fineweb", "fineweb").replace(
+        "s3://my-bucket/crawl/*.jsonl.zst", "crawl-*.jsonl.zst"
+    )
     manifest = tmp_path / "manifests" / "web.toml"
     manifest.write_text(text)
     done = curate("plan", manifest, "--json", store=tmp_path / "store")
@@ -142,7 +146,9 @@ def test_verify_says_how_many_corpora_agree(small):
 def test_one_corpus_can_be_trained_by_itself(small):
     _, store, _ = small
     corpus = next(path for path in sorted((store / "corpora").glob("raw-16k-*")))
-    done = curate("train", "--corpus", corpus, "--depth", 1, "--width", 32, "--vocabulary", 400, "--json", store=store)
+    done = curate(
+        "train", "--corpus", corpus, "--depth", 1, "--width", 32, "--vocabulary", 400, "--json", store=store
+    )
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["losses"]["holdout"]["nats_per_token"] < 6
     assert curate("train", store=store).exit_code == 2

@@ -5,13 +5,13 @@ from __future__ import annotations
 import random
 import time
 
+import hostile
+import naive_duplicates as naive
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import hostile
-import naive_duplicates as naive
 from filters.duplicates import (
     band_keys,
     bands_and_rows,
@@ -55,7 +55,10 @@ def test_jaccard_equals_the_naive_definition_on_hostile_text():
     texts = [t for t in hostile.texts() if len(t) < 5000]
     left, right = np.triu_indices(len(texts))
     found = jaccard(column(texts), left, right)
-    expected = [naive.jaccard(naive.shingles(texts[i]), naive.shingles(texts[j])) for i, j in zip(left, right, strict=True)]
+    expected = [
+        naive.jaccard(naive.shingles(texts[i]), naive.shingles(texts[j]))
+        for i, j in zip(left, right, strict=True)
+    ]
     np.testing.assert_allclose(found, expected)
 
 
@@ -97,7 +100,9 @@ def test_shuffled_documents_in_the_same_order_of_preference_give_the_same_cluste
     texts = variants(3)
     expected = near_duplicates(column(texts))["duplicate_of"].to_pylist()
     places = np.random.default_rng(0).permutation(len(texts))  # places[i]: which text now stands at i
-    moved = near_duplicates(column([texts[p] for p in places]), order=np.argsort(places))["duplicate_of"].to_pylist()
+    moved = near_duplicates(column([texts[p] for p in places]), order=np.argsort(places))[
+        "duplicate_of"
+    ].to_pylist()
     assert [None if moved[i] is None else int(places[moved[i]]) for i in np.argsort(places)] == expected
 
 
@@ -135,7 +140,13 @@ def test_similar_to_finds_what_resembles_a_query_and_nothing_else():
     everyone = np.zeros((len(texts), 1), np.uint64)
     held = 10
     index, similarity = similar_to(
-        column(texts[:held]), signed[:held], everyone[:held], column(texts[held:]), signed[held:], everyone[held:], 0.7
+        column(texts[:held]),
+        signed[:held],
+        everyone[:held],
+        column(texts[held:]),
+        signed[held:],
+        everyone[held:],
+        0.7,
     )
     for i, text in enumerate(texts[held:]):
         best = max(naive.jaccard(naive.shingles(text), naive.shingles(q)) for q in texts[:held])
@@ -166,7 +177,10 @@ def test_signatures_estimate_jaccard_as_well_as_theory_and_datasketch():
         sketch.update_batch([" ".join(s).encode() for s in naive.shingles(text)])
         sketches.append(sketch)
     theirs = np.array([sketches[left[k]].jaccard(sketches[right[k]]) for k in some])
-    error = {name: np.sqrt(np.mean((estimate - true[some]) ** 2)) for name, estimate in (("ours", ours), ("datasketch", theirs))}
+    error = {
+        name: np.sqrt(np.mean((estimate - true[some]) ** 2))
+        for name, estimate in (("ours", ours), ("datasketch", theirs))
+    }
     theory = np.sqrt(np.mean(true[some] * (1 - true[some]) / 112))
     assert error["ours"] < 1.25 * theory
     assert error["ours"] < 1.25 * error["datasketch"]

@@ -158,7 +158,9 @@ def training_text(path: Path, prefix: str, n_labels: int) -> list[str]:
     lines = []
     for i in range(max(600, 2 * n_labels)):
         label = i % n_labels
-        words = rng.choices(vocabularies[label] + vocabularies[(label + 1) % n_labels], k=rng.randrange(1, 25))
+        words = rng.choices(
+            vocabularies[label] + vocabularies[(label + 1) % n_labels], k=rng.randrange(1, 25)
+        )
         lines.append(" ".join(words))
     rows = [f"{prefix}{i % n_labels} {line}" for i, line in enumerate(lines)]
     path.write_text("\n".join(rows) + "\n", encoding="utf-8")
@@ -189,7 +191,9 @@ def test_any_kind_of_model_gives_the_bits_of_the_library(tmp_path, settings):
 
 
 def test_a_document_without_any_row_has_no_language(tmp_path):
-    pair, _ = trained(tmp_path, {"loss": "softmax", "maxn": 0, "minn": 0, "minCount": 700, "minCountLabel": 1})
+    pair, _ = trained(
+        tmp_path, {"loss": "softmax", "maxn": 0, "minn": 0, "minCount": 700, "minCountLabel": 1}
+    )
     assert "</s>" not in pair.library.words, "every line has one, so the threshold must exceed the lines"
     labels, scores, words = predict(pair.tables, pa.array(["unheard-of words", ""]))
     assert labels.tolist() == [-1, -1]
@@ -197,7 +201,13 @@ def test_a_document_without_any_row_has_no_language(tmp_path):
     assert words.tolist() == [2, 0]
 
 
-SENTENCES = ["The cat sat on the mat and looked at me.", "", "Der Hund schläft heute auf dem Sofa.", "\n \t", "我们今天去公园散步"]
+SENTENCES = [
+    "The cat sat on the mat and looked at me.",
+    "",
+    "Der Hund schläft heute auf dem Sofa.",
+    "\n \t",
+    "我们今天去公园散步",
+]
 
 
 def test_a_document_without_words_is_null_and_others_have_code_and_score(lid_path):
@@ -316,7 +326,12 @@ def test_every_spelling_of_a_language_has_one_code(code, wanted):
 
 @pytest.mark.parametrize(
     ("code", "suggestion"),
-    [("english", '"en" (English)'), ("eg", '"en" (English)'), ("norwgian", "Norwegian"), ("als", '"gsw" or "sq"')],
+    [
+        ("english", '"en" (English)'),
+        ("eg", '"en" (English)'),
+        ("norwgian", "Norwegian"),
+        ("als", '"gsw" or "sq"'),
+    ],
 )
 def test_an_unknown_code_suggests_close_ones(code, suggestion):
     with pytest.raises(ValueError, match=f'"{code}"') as error:

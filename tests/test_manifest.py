@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from conftest import MANIFEST, write_manifest
+
 from curate.errors import ManifestError
 from curate.manifest import load_manifest
 from curate.profiles import load_profile, parse_bound, shipped_profiles
@@ -35,7 +35,11 @@ MISTAKES = [
     ('format = "jsonl"', 'format = "json"', 'did you mean "jsonl"'),
     ("word_count = [8, inf]", "word_count = [9, 3]", "swap the bounds"),
     ("word_count = [8, inf]", "word_cuont = [8, inf]", 'did you mean "word_count"'),
-    ("word_count = [8, inf]", "bullet_line_ratio = [2, 3]", "keeps nothing: bullet_line_ratio lies in [0, 1]"),
+    (
+        "word_count = [8, inf]",
+        "bullet_line_ratio = [2, 3]",
+        "keeps nothing: bullet_line_ratio lies in [0, 1]",
+    ),
     ("word_count = [8, inf]", 'word_count = ["en"]', "takes two numbers"),
     ('language = ["en"]', "language = [0, 1]", "takes a list of labels"),
     ('language = ["en"]', 'language = ["englsh"]', "is no known language code"),
@@ -58,7 +62,9 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("right", "wrong", "said"), MISTAKES, ids=[wrong or said for _, wrong, said in MISTAKES])
+@pytest.mark.parametrize(
+    ("right", "wrong", "said"), MISTAKES, ids=[wrong or said for _, wrong, said in MISTAKES]
+)
 def test_a_mistake_is_one_error_that_says_where_what_and_the_fix(tmp_path, right, wrong, said):
     assert right in MANIFEST
     path = write_manifest(tmp_path, MANIFEST.replace(right, wrong, 1))
@@ -91,13 +97,25 @@ def test_every_shipped_profile_bounds_known_signals_with_its_source():
         assert {rule.signal for rule in profile.rules} <= set(SIGNALS)
 
 
-@pytest.mark.parametrize("value", [[1], [1, 2, 3], "en", 3, [], [1, "a"], {"top": 2}, {"best": 0.1}, [float("nan"), 1], [True, 2]])
+@pytest.mark.parametrize(
+    "value", [[1], [1, 2, 3], "en", 3, [], [1, "a"], {"top": 2}, {"best": 0.1}, [float("nan"), 1], [True, 2]]
+)
 def test_a_bound_that_is_none_is_refused(value):
     with pytest.raises(ValueError, match="word_count"):
         parse_bound("word_count", value)
 
 
-@pytest.mark.parametrize(("text", "value"), [("0.5M", 500_000), ("100k", 100_000), (7, 7), ("64 MB", 64_000_000), ("1_000", 1000), ("2B", 2_000_000_000)])
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0.5M", 500_000),
+        ("100k", 100_000),
+        (7, 7),
+        ("64 MB", 64_000_000),
+        ("1_000", 1000),
+        ("2B", 2_000_000_000),
+    ],
+)
 def test_counts_are_read_as_people_write_them(text, value):
     assert parse_count(text) == value
 

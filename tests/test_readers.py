@@ -36,7 +36,9 @@ def jsonl(texts: list) -> bytes:
 
 @pytest.mark.parametrize("ending", ["jsonl", "jsonl.gz", "jsonl.zst", "jsonl.bz2"])
 def test_json_lines_are_read_plain_and_compressed(tmp_path, ending):
-    packed = {"gz": gzip.compress, "bz2": bz2.compress, "zst": zstd}.get(ending.split(".")[-1], bytes)(jsonl(TEXTS))
+    packed = {"gz": gzip.compress, "bz2": bz2.compress, "zst": zstd}.get(ending.split(".")[-1], bytes)(
+        jsonl(TEXTS)
+    )
     (tmp_path / f"a.{ending}").write_bytes(packed)
     _, table = read(tmp_path, Source("s", "jsonl", (str(tmp_path / f"a.{ending}"),)))
     assert table["text"].to_pylist() == TEXTS
@@ -86,7 +88,9 @@ def test_a_file_that_breaks_off_keeps_what_came_before_and_says_so(tmp_path):
 
 @pytest.mark.parametrize("type", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
 def test_columnar_files_are_read_with_their_declared_columns(tmp_path, type):
-    table = pa.table({"text": pa.array([*TEXTS, None]).cast(type), "year": pa.array([1, 2, 3, 4, 5]), "more": ["x"] * 5})
+    table = pa.table(
+        {"text": pa.array([*TEXTS, None]).cast(type), "year": pa.array([1, 2, 3, 4, 5]), "more": ["x"] * 5}
+    )
     pq.write_table(table, tmp_path / "a.parquet")
     with pa.ipc.new_file(str(tmp_path / "a.arrow"), table.schema) as writer:
         writer.write_table(table)
@@ -97,7 +101,10 @@ def test_columnar_files_are_read_with_their_declared_columns(tmp_path, type):
         assert documents["text"].to_pylist() == TEXTS
         assert documents["year"].to_pylist() == [1, 2, 3, 4]
         assert documents.column_names == ["id", "text", "source", "place", "year"]
-        assert account.failed["no-text"] == {"count": 1, "samples": [{"at": f"{name}:4", "why": '"text" is null'}]}
+        assert account.failed["no-text"] == {
+            "count": 1,
+            "samples": [{"at": f"{name}:4", "why": '"text" is null'}],
+        }
 
 
 def test_bytes_that_are_not_utf8_inside_a_string_column_are_repaired(tmp_path):

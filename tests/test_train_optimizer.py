@@ -42,7 +42,7 @@ def test_a_trunk_takes_the_steps_its_branches_share():
 
 def test_the_default_rate_falls_with_the_width(model):
     assert default_rate("adamw", 256) < default_rate("adamw", 64)
-    optimizers = make_optimizers(model, OptimizerConfig())
+    optimizers = make_optimizers(model, OptimizerConfig(name="adamw"))
     assert set_rate(optimizers, 0.5) == pytest.approx(0.5 * default_rate("adamw", 32))
 
 

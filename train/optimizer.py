@@ -23,7 +23,7 @@ NAMES = ("adamw", "muon")
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    name: str = "adamw"
+    name: str = "muon"
     rate: float | None = None  # peak rate; None: by the rule of `default_rate`
     beta1: float = 0.9
     beta2: float = 0.95
@@ -58,8 +58,9 @@ class OptimizerConfig:
 
 
 def default_rate(name: str, width: int) -> float:
-    """Peak rate: falls with the square root of the width."""
-    return 4e-3 * (64 / width) ** 0.5
+    """Peak rate: falls with the square root of the width. Tuned at width 64 on 0.2M tokens."""
+    at_width_64 = {"adamw": 4e-3, "muon": 1.2e-2}[name]
+    return at_width_64 * (64 / width) ** 0.5
 
 
 def make_optimizers(model: Transformer, config: OptimizerConfig) -> list[torch.optim.Optimizer]:
