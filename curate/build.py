@@ -63,7 +63,7 @@ def annotate_all(store: Store, manifest: Manifest, engine: Engine) -> Annotated:
 def build(store: Store, manifest: Manifest, engine: Engine) -> Built:
     """Sources to corpora; writes the lock beside the manifest."""
     a = annotate_all(store, manifest, engine)
-    holdouts = hold_out(manifest, a.pool, a.judged, a.values.clusters(), a.signals)
+    holdouts = hold_out(store, manifest, a.pool, a.judged, a.values.clusters(), a.signals)
     usable = {name: judged.kept & ~holdouts.held for name, judged in a.judged.items()}
     tokenizer = make_tokenizer(
         store, manifest, a.pool, usable[manifest.tokenizer.train_on or a.pool.sources[0]]

@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
 from curate.annotate import Signals
 from curate.duplicates import _signatures, gather
@@ -22,7 +23,10 @@ from curate.errors import CurateError
 from curate.manifest import Manifest
 from curate.pool import Pool
 from curate.selection import Judged
+from curate.store import Store, digest_of
 
+VERSION = 1
+STAGE = "holdouts"
 BYTES_A_TOKEN = 4
 LARGEST_CLUSTER = 1 / 20
 
@@ -36,7 +40,12 @@ class Holdouts:
 
 
 def hold_out(
-    manifest: Manifest, pool: Pool, judged: dict[str, Judged], cluster: np.ndarray, signals: Signals
+    store: Store,
+    manifest: Manifest,
+    pool: Pool,
+    judged: dict[str, Judged],
+    cluster: np.ndarray,
+    signals: Signals,
 ) -> Holdouts:
     """Raises CurateError where a level is too small to hold anything out."""
     rows, counts = {}, {}
@@ -51,10 +60,13 @@ def hold_out(
             )
     held = np.isin(cluster, np.unique(np.concatenate([cluster[r] for r in rows.values()])))
     similar = np.zeros(len(pool), bool)
-    if manifest.near_duplicates:
-        similar = (
-            _similar(pool, signals, manifest.near_duplicates, np.concatenate(list(rows.values()))) & ~held
-        )
+    near = manifest.near_duplicates
+    if near:
+        every = np.unique(np.concatenate(list(rows.values())))
+        key = digest_of([STAGE, VERSION, near, pool.digest, every.tolist()])
+        part, _ = store.table(STAGE, key, lambda: (_similar(pool, signals, near, every), {}))
+        similar[part.table()["row"].to_numpy()] = True
+        similar &= ~held
     return Holdouts(rows, counts, held | similar, int(similar.sum()))
 
 
@@ -72,23 +84,27 @@ def _by_id(pool: Pool, chosen: np.ndarray) -> np.ndarray:
     return pool.order[chosen[pool.order]]
 
 
-def _similar(pool: Pool, signals: Signals, near: dict, held: np.ndarray) -> np.ndarray:
-    """bool [documents]: at least `similarity` similar (exact Jaccard) to some held-out document."""
+def _similar(pool: Pool, signals: Signals, near: dict, held: np.ndarray) -> pa.Table:
+    """Rows of the pool that are at least `similarity` similar (exact Jaccard) to some held-out one, and to which."""
     from filters.duplicates import band_keys, bands_and_rows, similar_to
 
-    held = np.unique(held)
     signatures = _signatures(signals, near)
     keys = band_keys(signatures, *bands_and_rows(near["similarity"], near["permutations"]))
     candidates = np.flatnonzero(_shares_a_band(keys, keys[held]))
     texts = gather(pool.parts, pool.part[candidates], pool.row[candidates], "text")
     queries = gather(pool.parts, pool.part[held], pool.row[held], "text")
-    found = similar_to(
-        queries, signatures[held], keys[held], texts, signatures[candidates], keys[candidates],
-        near["similarity"], near["ngram"],
-    )  # fmt: skip
-    similar = np.zeros(len(pool), bool)
-    similar[candidates] = found[0] >= 0
-    return similar
+    query, similarity = similar_to(
+        queries,
+        signatures[held],
+        keys[held],
+        texts,
+        signatures[candidates],
+        keys[candidates],
+        near["similarity"],
+        near["ngram"],
+    )
+    hit = query >= 0
+    return pa.table({"row": candidates[hit], "holdout": held[query[hit]], "similarity": similarity[hit]})
 
 
 def _shares_a_band(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:

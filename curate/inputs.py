@@ -91,15 +91,22 @@ def _list_local(source: Source, path: str) -> Iterator[Input]:
         root = os.path.dirname(root)
     pattern = os.path.relpath(path, root) if root != path else None
     wanted = _wanted(source) if pattern is None else re.compile(fnmatch.translate(pattern)).match
-    for folder, folders, names in os.walk(root or "."):
-        folders[:] = sorted(f for f in folders if f != "__pycache__")
-        prefix = os.path.relpath(folder, root).replace(os.sep, "/")
-        for name in names:
-            relative = name if prefix == "." else f"{prefix}/{name}"
-            if wanted(relative):
-                full = os.path.join(folder, name)
-                if os.path.isfile(full):
-                    yield _local(full, relative)
+    for entry, relative in _files(root or ".", ""):
+        if wanted(relative):
+            status = entry.stat()
+            stamp = f"{status.st_size}-{status.st_mtime_ns}-{status.st_ino}"
+            yield Input(entry.path, relative, status.st_size, stamp)
+
+
+def _files(folder: str, prefix: str) -> Iterator[tuple[os.DirEntry, str]]:
+    """Files below a folder with their relative names; compiled Python is no text, and links to folders may loop."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                if entry.name != "__pycache__":
+                    yield from _files(entry.path, f"{prefix}{entry.name}/")
+            elif entry.is_file():
+                yield entry, prefix + entry.name
 
 
 def _local(path: str, name: str) -> Input:
