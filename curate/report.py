@@ -30,8 +30,9 @@ CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # no text in HTML, th
 def facts(lock: dict, runs: list[dict], examples: dict) -> dict:
     """Everything the page says. `examples`: {"levels": {level: {rule: ...}}, "near_duplicates": [...]}."""
     done = [run for run in runs if "losses" in run]
+    order = [level["name"] for level in lock["levels"]]
     holdouts = {}
-    for name in lock["holdouts"]:
+    for name in sorted(lock["holdouts"], key=order.index):
         scored = [run for run in done if name in run["losses"]]
         if scored:
             holdouts[name] = _holdout(name, lock, scored)
@@ -281,6 +282,11 @@ def difference_text(gap: dict) -> str:
     return f"{gap['value']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}]".replace("-", "−")
 
 
+def keep_together(sentence: str) -> str:
+    """A value stays on one line with its interval."""
+    return re.sub(r"(\S+) \[(\S+), (\S+)\]", "\\1\u00a0[\\2,\u00a0\\3]", sentence)
+
+
 def bound_text(bound: Any) -> str:
     """`50 to 100,000`, `at least 0.8`, `en, de`."""
     if not isinstance(bound, list):
@@ -352,6 +358,7 @@ def _page(facts: dict, figures: dict[str, str]) -> str:
     environment.filters |= {
         "count": short_count, "size": short_bytes, "time": short_time,
         "rate": rate_text, "gap": difference_text, "bound": bound_text,
+        "together": keep_together,
     }  # fmt: skip
     drawn = {name: Markup(charts.inside_page(svg, name)) for name, svg in figures.items()}
     pairs = [

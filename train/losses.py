@@ -46,7 +46,7 @@ def _scores(hidden_nC: Tensor, weight_VC: Tensor, targets_n: Tensor) -> tuple[Te
     logits_nV = (hidden_nC @ weight_VC.T).float()
     of_target_n = logits_nV.gather(1, targets_n[:, None]).squeeze(1)
     largest_n = logits_nV.amax(1)
-    probabilities_nV = torch.softmax(logits_nV, 1)
+    probabilities_nV = torch.softmax(logits_nV, 1, out=logits_nV)  # in place: a second array is a second miss
     return largest_n - probabilities_nV.amax(1).log_() - of_target_n, probabilities_nV
 
 
