@@ -30,9 +30,9 @@ CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # no text in HTML, th
 def facts(lock: dict, runs: list[dict], examples: dict) -> dict:
     """Everything the page says. `examples`: {"levels": {level: {rule: ...}}, "near_duplicates": [...]}."""
     done = [run for run in runs if "losses" in run]
-    order = [level["name"] for level in lock["levels"]]
+    order = {level["name"]: i for i, level in enumerate(lock["levels"])}
     holdouts = {}
-    for name in sorted(lock["holdouts"], key=order.index):
+    for name in sorted(lock["holdouts"], key=lambda name: (order[lock["holdouts"][name]["level"]], name)):
         scored = [run for run in done if name in run["losses"]]
         if scored:
             holdouts[name] = _holdout(name, lock, scored)
