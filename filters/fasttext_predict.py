@@ -148,7 +148,8 @@ def _ranks(model: Model) -> tuple[np.ndarray, np.ndarray]:
 
 def _sigmoid_table() -> np.ndarray:
     x = np.arange(513, dtype=np.float32) * np.float32(16) / np.float32(512) - np.float32(8)
-    return (1.0 / (1.0 + np.exp(-x)).astype(np.float64)).astype(np.float32)
+    exponential = np.exp(-x.astype(np.float64)).astype(np.float32)  # rounded once, as the C function is
+    return (1.0 / (1.0 + exponential.astype(np.float64))).astype(np.float32)
 
 
 def _huffman(counts: np.ndarray) -> np.ndarray:
