@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Many small matrices: threads inside them only wait for each other.
+export OPENBLAS_NUM_THREADS ?= 1
 
 .PHONY: demo test lint bench clean
 

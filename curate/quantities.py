@@ -27,14 +27,14 @@ def parse_count(text: str | int | float) -> int:
 def short_count(value: float) -> str:
     """500000 -> "500k", 1234567 -> "1.23M": at most three digits."""
     for size, suffix in ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k")):
-        if value >= size:
+        if value >= 0.9995 * size:  # 999,600 is 1M, not 1e+03k
             return f"{value / size:.3g}{suffix}"
     return f"{value:.3g}"
 
 
 def short_bytes(value: float) -> str:
     return (
-        f"{short_count(value)}B" if value < 1000 else f"{short_count(value)[:-1]} {short_count(value)[-1]}B"
+        f"{short_count(value)}B" if value < 999.5 else f"{short_count(value)[:-1]} {short_count(value)[-1]}B"
     )
 
 

@@ -121,6 +121,7 @@ def test_counts_are_read_as_people_write_them(text, value):
 
 
 def test_quantities_are_written_short():
+    assert (short_count(999_999), short_bytes(999_600), short_count(999)) == ("1M", "1 MB", "999")
     assert (short_count(1_234_567), short_count(100_000), short_bytes(2_500_000), short_time(75)) == (
         "1.23M", "100k", "2.5 MB", "75 s",
     )  # fmt: skip
