@@ -62,7 +62,8 @@ class Tables(NamedTuple):
     max_characters: int
     word_ngrams: int
     input_RD: np.ndarray
-    output_DL: np.ndarray  # transposed: scores of all labels are summed side by side, each in row order
+    output_LD: np.ndarray  # for a tree, which asks for few rows
+    output_DL: np.ndarray  # transposed: all labels are summed side by side, each in its own order
     output_scale_L: np.ndarray
     output: int  # HIERARCHICAL, LOGISTIC or SOFTMAX
     children: np.ndarray  # int32 [inner node, 2]: below n_labels a label, else inner node + n_labels
@@ -87,6 +88,7 @@ def tables_of(model: Model) -> Tables:
         max_characters=model.max_characters,
         word_ngrams=model.word_ngrams,
         input_RD=_readonly(model.input_RD),
+        output_LD=_readonly(model.output_LD),
         output_DL=_readonly(np.ascontiguousarray(model.output_LD.T)),
         output_scale_L=_readonly(model.output_scale_L),
         output=output,
@@ -364,7 +366,7 @@ def _hierarchical(tables, hidden_D, stack, stack_score):
         inner = node - n_labels
         dot = np.float32(0)
         for d in range(len(hidden_D)):
-            dot += hidden_D[d] * tables.output_DL[d, inner]
+            dot += hidden_D[d] * tables.output_LD[inner, d]
         dot = np.float32(dot * tables.output_scale_L[inner])
         right = np.float32(1.0 / np.float64(np.float32(1) + np.float32(math.exp(np.float32(-dot)))))
         left = np.float32(1.0 - np.float64(right))
