@@ -2,7 +2,7 @@
 
     CURATE_DATA=FOLDER python tests/bench/bench_language.py
 
-Both sides get the same documents of the same run, one thread, the best of three passes: whole documents of
+Both sides get the same documents of the same run, one thread, ours the best of three passes, the library in one: whole documents of
 web_mix.parquet by kind, and the short ones of lid_gold.parquet. The library's time includes replacing newlines by
 spaces, without which it refuses a document. Labels and probabilities are compared on the way.
 """
