@@ -27,7 +27,7 @@ READ_BYTES_A_SECOND = {
 }  # a core
 ANNOTATE_BYTES_A_SECOND = 8e6  # a core, every family
 TOKENIZE_BYTES_A_SECOND = 1.2e6  # a core
-FLOPS_A_SECOND = 3e10  # a core, small matrices
+FLOPS_A_SECOND = 1.5e10  # a core, small matrices
 COMPRESSION = 4.0  # text is so many times larger than its compressed file
 
 

@@ -1,9 +1,10 @@
 """Language codes: one code for every way a language is written down.
 
-`no`, `nb`, `nob`, `nob_Latn` and `__label__no` ask for one language. The canonical code is ISO 639-1 where
-there is one, else ISO 639-3; script and region are dropped, and a standard variety stands under the code that
-corpora use for the whole (`cmn` is `zh`, `arb` is `ar`, `nob` is `no`). Varieties a model tells apart stay
-apart (`nn`, `yue`, `arz`, `ckb`).
+`en`, `eng`, `en-GB`, `eng_Latn` and `__label__en` ask for one language. The canonical code is ISO 639-1 where
+there is one, else ISO 639-3; script and region are dropped, and a standard variety without a two-letter code of
+its own stands under the code that corpora use for the whole (`cmn` is `zh`, `arb` is `ar`). Varieties that have a
+code or that a model tells apart stay apart (`nb` and `nn` beside `no`, `yue`, `arz`, `ckb`). So ask with the
+model's words: lid.176 answers `no` for Bokmål, GlotLID `nb`.
 
 Price: a table by hand. It covers ISO 639-1 and all labels of lid.176; a model with more labels passes them as
 `also`.
@@ -167,6 +168,7 @@ mzn|Mazanderani|
 na|Nauruan|nau
 nah|Nahuatl|
 nap|Neapolitan|
+nb|Norwegian Bokmål|nob
 nd|Northern Ndebele|nde
 nds|Low German|
 ne|Nepali|nep npi
@@ -174,7 +176,7 @@ new|Newar|
 ng|Ndonga|ndo
 nl|Dutch|nld dut
 nn|Norwegian Nynorsk|nno
-no|Norwegian (Bokmål)|nor nb nob
+no|Norwegian|nor
 nr|Southern Ndebele|nbl
 nv|Navajo|nav
 ny|Chichewa|nya

@@ -129,6 +129,10 @@ def test_more_distinct_words_than_can_be_remembered_change_nothing(lid):
     lid.check([" ".join(words[i : i + 1000]) for i in range(0, len(words), 1000)])
 
 
+# The library draws its first weights in ten blocks and a remainder, one block a thread: with fewer threads the
+# rest is whatever the memory held, so that training fails by chance with "Encountered NaN".
+TRAINING_THREADS = 11
+
 MODELS = {
     "softmax": {"loss": "softmax"},
     "softmax, no character n-grams": {"loss": "softmax", "maxn": 0, "minn": 0},
@@ -316,7 +320,7 @@ def test_a_newer_format_is_an_error(lid_path, tmp_path):
     ("code", "wanted"),
     [
         ("en", "en"), ("EN", "en"), ("eng", "en"), ("en-US", "en"), ("__label__en", "en"), ("eng_Latn", "en"),
-        ("no", "no"), ("nb", "no"), ("nob", "no"), ("nob_Latn", "no"), ("nn", "nn"), ("nno", "nn"),
+        ("no", "no"), ("nor", "no"), ("nb", "nb"), ("nob", "nb"), ("nob_Latn", "nb"), ("nn", "nn"), ("nno", "nn"),
         ("zh", "zh"), ("cmn_Hani", "zh"), ("zho_Hans", "zh"), ("zh-Hant-TW", "zh"), ("chi", "zh"), ("yue", "yue"),
         ("arb", "ar"), ("arz", "arz"), ("es-419", "es"), ("iw", "he"), ("gsw", "gsw"), ("zxx", "zxx"),
         ("__label__als", "gsw"), ("als_Latn", "sq"), ("__label__als_Latn", "sq"), ("__label__bh", "bho"),
