@@ -129,10 +129,6 @@ def test_more_distinct_words_than_can_be_remembered_change_nothing(lid):
     lid.check([" ".join(words[i : i + 1000]) for i in range(0, len(words), 1000)])
 
 
-# The library draws its first weights in ten blocks and a remainder, one block a thread: with fewer threads the
-# rest is whatever the memory held, so that training fails by chance with "Encountered NaN".
-TRAINING_THREADS = 11
-
 MODELS = {
     "softmax": {"loss": "softmax"},
     "softmax, no character n-grams": {"loss": "softmax", "maxn": 0, "minn": 0},
