@@ -91,6 +91,8 @@ def _list_local(source: Source, path: str) -> Iterator[Input]:
         root = os.path.dirname(root)
     pattern = os.path.relpath(path, root) if root != path else None
     wanted = _wanted(source) if pattern is None else re.compile(fnmatch.translate(pattern)).match
+    if not os.path.isdir(root or "."):
+        return
     for entry, relative in _files(root or ".", ""):
         if wanted(relative):
             status = entry.stat()
