@@ -13,7 +13,6 @@ import pytest
 import safetensors.torch
 import torch
 
-from train import run as run_module
 from train.cell import Cell, Ladder
 from train.model import ModelConfig, Transformer
 from train.optimizer import OptimizerConfig, make_optimizers
@@ -118,7 +117,8 @@ def test_the_order_depends_on_seed_and_epoch_and_nothing_else():
     orders = {(seed, epoch): tuple(shuffled(0, 50, seed, epoch)) for seed in (0, 1) for epoch in (0, 1)}
     assert len(set(orders.values())) == 4
     assert all(sorted(order) == list(range(50)) for order in orders.values())
-    assert tuple(shuffled(0, 5, 0, 0)) == (1, 0, 2, 3, 4) or sorted(shuffled(0, 5, 0, 0)) == [0, 1, 2, 3, 4]
+    # Pinned: another order would give other weights under the same identity.
+    assert tuple(shuffled(0, 8, seed=3, epoch=1)) == (4, 1, 2, 6, 5, 3, 0, 7)
 
 
 def test_epochs_repeat_the_corpus_in_a_fresh_order(folder, tmp_path):
@@ -362,7 +362,3 @@ def test_bfloat16_trains_where_it_is_asked_for(folder, tmp_path):
     exact = train_cell(cell(folder), tmp_path / "exact")["640"]
     difference = record["losses"]["raw"]["nats_per_token"] - exact["losses"]["raw"]["nats_per_token"]
     assert 0 < abs(difference) < 0.05
-
-
-def test_checkpoints_are_seconds_apart():
-    assert run_module.CHECKPOINT_SECONDS == 30
