@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from filters.arrow import utf8
-from filters.shingles import _longest, kernel, mix, shingles_of, word_characters
+from filters.shingles import _longest, inlined, kernel, mix, shingles_of, word_characters
 
 RECALL = 0.92  # of pairs at the target: what bands and rows are chosen for
 
@@ -29,24 +29,40 @@ def permutations_of(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return values[:count] | np.uint32(1), values[count:]
 
 
+@inlined
+def _smaller(a_p, b_p, h, least):
+    """Every intermediate is a uint32, or the compiler widens it and vectorises nothing."""
+    value = np.uint32(np.uint32(a_p * h) + b_p)
+    return value if value < least else least
+
+
 @kernel
-def _sign(a, b, h, signature):
-    """The innermost loop. Every intermediate is a uint32, or the compiler widens it and vectorises nothing."""
+def _sign(a, b, h0, h1, h2, h3, signature):
+    """The innermost loop. Four shingles a pass: a, b and the signature are loaded once for all of them."""
     for p in range(len(signature)):
-        value = np.uint32(np.uint32(a[p] * h) + b[p])
-        signature[p] = value if value < signature[p] else signature[p]
+        least = _smaller(a[p], b[p], h0, signature[p])
+        least = _smaller(a[p], b[p], h1, least)
+        least = _smaller(a[p], b[p], h2, least)
+        signature[p] = _smaller(a[p], b[p], h3, least)
+
+
+@inlined
+def _high(shingle):
+    return np.uint32(shingle >> np.uint64(32))
 
 
 @kernel
 def _signatures(offsets, data, table, ngram, a, b, signatures):
     hashes = np.empty(_longest(offsets) + 1, np.uint64)
-    shingles = np.empty(_longest(offsets) + 1, np.uint64)
+    shingles = np.empty(_longest(offsets) + 4, np.uint64)
     for i in range(len(offsets) - 1):
         n = shingles_of(data, offsets[i], offsets[i + 1], table, ngram, hashes, shingles)
+        shingles[n : n + 3] = shingles[n - 1]  # fills the last pass; a repeat changes no minimum
         signature = signatures[i]
         signature[:] = np.uint32(0xFFFFFFFF)
-        for k in range(n):
-            _sign(a, b, np.uint32(shingles[k] >> np.uint64(32)), signature)
+        for k in range(0, n, 4):
+            h0, h1, h2, h3 = shingles[k], shingles[k + 1], shingles[k + 2], shingles[k + 3]
+            _sign(a, b, _high(h0), _high(h1), _high(h2), _high(h3), signature)
 
 
 def signatures(
@@ -69,10 +85,17 @@ def bands_and_rows(similarity: float, permutations: int) -> tuple[int, int]:
 
     14 bands of 8 rows at 0.8 and 112 permutations.
     """
+    if not 0 < similarity <= 1:
+        raise ValueError(
+            f"similarity = {similarity} is no Jaccard similarity: choose one in (0, 1], usually 0.8"
+        )
     for rows in range(permutations, 0, -1):
         if recall(similarity, permutations // rows, rows) >= RECALL:
             return permutations // rows, rows
-    return permutations, 1
+    raise ValueError(
+        f"{permutations} permutations find less than {RECALL:.0%} of the pairs at similarity {similarity}: "
+        "take more permutations or a higher similarity"
+    )
 
 
 @kernel
