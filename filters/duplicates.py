@@ -12,8 +12,10 @@ similarity.
 The answer depends on texts, order and parameters alone. Documents that share no band, directly or through
 others, do not touch each other, so connected components may be clustered apart, in any number of batches.
 
-The price: where thousands of documents that all stay share one band (stubs just under the target), every
-one is compared with all before it.
+Thousands of documents that all stay may share one band: stubs of one template, each with words of its own,
+just under the target. Shingles that no document that stays has are shared with none of them, and that bounds
+the similarity to all at once, mostly without comparing any. The price: pairs are still counted through, and
+copies of such stubs, which bring nothing new, are compared one by one.
 """
 
 from __future__ import annotations
@@ -98,7 +100,25 @@ def _agreement(signatures, i, j):
 
 
 @kernel
-def _cluster(buckets, used, signatures, sets, values, target, least_equal, given, leader, similarity):
+def _mark(shingles, marks):
+    """Note the shingles of a document that stays. Two shingles may meet in one mark: then both count as known."""
+    last = np.uint64(len(marks) - 1)
+    for shingle in shingles:
+        marks[shingle & last] = True
+
+
+@kernel
+def _known(shingles, marks):
+    """How many shingles a document can share with any that stays, at most."""
+    last = np.uint64(len(marks) - 1)
+    known = 0
+    for shingle in shingles:
+        known += marks[shingle & last]
+    return known
+
+
+@kernel
+def _cluster(buckets, used, signatures, sets, values, marks, target, least_equal, given, leader, similarity):
     """Rows below `given` stay, whatever they are like; with `given` = 0 every row may stay or join.
 
     The documents that stay are chained in each bucket: `newest[bucket]`, then `older[row, band]` backwards.
@@ -110,14 +130,18 @@ def _cluster(buckets, used, signatures, sets, values, target, least_equal, given
     for i in range(n):
         best, best_similarity = -1, 0.0
         size = sets[i + 1] - sets[i]
+        known = -1  # counted when the first candidate is met
         for band in range(bands if i >= given else 0):
             j = newest[buckets[i, band]]
             while j >= 0:
                 if seen[j] != i:
                     seen[j] = i
+                    if known < 0:
+                        known = _known(values[sets[i] : sets[i + 1]], marks)
                     other = sets[j + 1] - sets[j]
+                    most_shared = min(known, other)
                     if (
-                        min(size, other) >= target * max(size, other)
+                        most_shared >= target * (size + other - most_shared)
                         and _agreement(signatures, i, j) >= least_equal
                     ):
                         s = pair_jaccard(sets, values, i, j)
@@ -127,20 +151,28 @@ def _cluster(buckets, used, signatures, sets, values, target, least_equal, given
         leader[i] = best
         similarity[i] = best_similarity
         if i < given or (best < 0 and given == 0):
+            _mark(values[sets[i] : sets[i + 1]], marks)
             for band in range(bands):
                 older[i, band] = newest[buckets[i, band]]
                 newest[buckets[i, band]] = i
 
 
 def _run(texts, signatures, keys, target: float, ngram: int, given: int) -> tuple[np.ndarray, np.ndarray]:
+    if not 0 < target <= 1:
+        raise ValueError(f"similarity = {target} is no Jaccard similarity: choose one in (0, 1], usually 0.8")
+    if not len(texts) == len(signatures) == len(keys):
+        raise ValueError(
+            f"{len(texts)} texts, {len(signatures)} signatures, {len(keys)} rows of keys: all must be of the same rows"
+        )
     sets, values = shingle_sets(texts, ngram)
     error = math.sqrt(target * (1 - target) / signatures.shape[1])
     least_equal = math.floor((target - HOPELESS * error) * signatures.shape[1])
     leader, similarity = np.empty(len(keys), np.int64), np.empty(len(keys), np.float32)
     buckets, used = _buckets(keys)
     signatures = np.ascontiguousarray(signatures)
-    # A float64 target a hair lower: 4/5 is 0.8 however it was rounded.
-    _cluster(buckets, used, signatures, sets, values, target - 1e-9, least_equal, given, leader, similarity)
+    marks = np.zeros(1 << max(2 * len(values) - 1, 1).bit_length(), np.bool_)
+    almost = target - 1e-9  # a hair lower: 4/5 is 0.8 however it was rounded
+    _cluster(buckets, used, signatures, sets, values, marks, almost, least_equal, given, leader, similarity)
     return leader, similarity
 
 
@@ -193,6 +225,10 @@ def near_duplicates(
     """`duplicate_of` (row, null where the document stays) and `similarity` of every text; `order` best first."""
     texts = text_column(texts)
     order = np.arange(len(texts)) if order is None else np.asarray(order)
+    if not np.array_equal(np.sort(order), np.arange(len(texts))):
+        raise ValueError(
+            f"order must name each of the {len(texts)} rows once, best first (as np.argsort gives)"
+        )
     ordered = texts.take(pa.array(order))
     signed = signatures(ordered, permutations, ngram, seed)
     keys = band_keys(signed, *bands_and_rows(similarity, permutations))

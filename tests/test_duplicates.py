@@ -24,6 +24,8 @@ from filters.duplicates import (
     signatures,
     similar_to,
 )
+from filters.minhash import permutations_of
+from filters.shingles import shingle_sets
 
 
 def column(texts: list[str]) -> pa.LargeStringArray:
@@ -132,6 +134,65 @@ def test_a_bucket_of_thousands_of_near_identical_documents_is_quick():
     leader, _ = cluster(texts)
     assert (leader == 0).all()
     assert time.process_time() - begin < 20  # a quadratic pass would take minutes
+
+
+def stubs(count: int) -> list[str]:
+    """Pages of one template with words of their own: each .73 similar to every other."""
+    template = [f"template{i}" for i in range(250)]
+    return [
+        " ".join([*template[:125], *(f"own{k}x{i}" for i in range(40)), *template[125:]])
+        for k in range(count)
+    ]
+
+
+def test_a_bucket_of_thousands_of_stubs_that_all_stay_is_quick():
+    texts = column(stubs(3000))
+    signed, everyone = signatures(texts), np.zeros((3000, 1), np.uint64)
+    assert 0.7 < jaccard(texts, np.array([0]), np.array([1]))[0] < 0.8
+    leaders(texts.slice(0, 3), signed[:3], everyone[:3], 0.8)  # compiled
+    begin = time.process_time()
+    leader, _ = leaders(texts, signed, everyone, 0.8)
+    assert leader.tolist() == list(range(3000))
+    assert time.process_time() - begin < 2  # comparing 4.5 million pairs of sets takes longer
+
+
+def test_stubs_among_copies_of_themselves_equal_brute_force():
+    texts = [text + tail for text in stubs(12) for tail in ("", " and a few last words", "")]
+    random.Random(2).shuffle(texts)
+    everyone = np.zeros((len(texts), 1), np.uint64)
+    for target in (0.7, 0.8, 1.0):
+        leader, similarity = leaders(column(texts), signatures(column(texts)), everyone, target)
+        expected = naive.leaders(texts, target)
+        assert leader.tolist() == [j for j, _ in expected]
+        np.testing.assert_allclose(similarity, [s for _, s in expected], rtol=1e-6)
+
+
+def test_signatures_are_the_minima_of_every_shingle_whatever_their_number():
+    texts = [" ".join(f"w{i}" for i in range(n)) for n in range(1, 16)]
+    a, b = permutations_of(112, 1)
+    offsets, shingles = shingle_sets(column(texts))
+    for i, signature in enumerate(signatures(column(texts))):
+        high = (shingles[offsets[i] : offsets[i + 1]] >> np.uint64(32)).astype(np.uint32)
+        assert (signature == (a[:, None] * high + b[:, None]).min(axis=1)).all()
+
+
+def test_no_documents_have_no_duplicates():
+    found = near_duplicates(column([]))
+    assert found.num_rows == 0
+    assert signatures(column([])).shape == (0, 112)
+
+
+def test_wrong_parameters_are_named_with_what_to_write_instead():
+    texts = column(["one text", "another"])
+    signed = signatures(texts)
+    with pytest.raises(ValueError, match="order must name each of the 2 rows once"):
+        near_duplicates(texts, order=np.array([0, 0]))
+    with pytest.raises(ValueError, match=r"similarity = 80 .* choose one in \(0, 1\]"):
+        near_duplicates(texts, similarity=80)
+    with pytest.raises(ValueError, match="take more permutations or a higher similarity"):
+        bands_and_rows(0.01, 112)
+    with pytest.raises(ValueError, match="2 texts, 1 signatures, 2 rows of keys"):
+        leaders(texts, signed[:1], np.zeros((2, 1), np.uint64), 0.8)
 
 
 def test_similar_to_finds_what_resembles_a_query_and_nothing_else():
