@@ -1,7 +1,9 @@
 """Repetition: lines, paragraphs and n-grams of words that a document says again.
 
 A repeat is an occurrence after the first. All of it is exact, with no luck of hashes in it: whatever is
-looked up by a hash (a word, a line, a paragraph) is compared byte by byte with what it was taken for.
+looked up by a hash (a word, a line, a paragraph) is compared byte by byte with what it was taken for. The
+hashes are keyed anew in every process, which no result can show: so a text cannot be written whose words all
+collide, on which each look-up would pass by all others.
 
 N-grams are named level by level. Words get small numbers; an (n + 1)-gram is the pair of the n-grams at its
 place and at the next, looked up by that pair. Only what occurs at least twice goes on to the next level,
@@ -12,6 +14,8 @@ An n-gram is n words, not their letters run together: "a b c" is not taken for "
 """
 
 from __future__ import annotations
+
+import secrets
 
 import numpy as np
 import pyarrow as pa
@@ -73,6 +77,7 @@ NGRAMS = 11  # tallies[NGRAMS + n - 2]: top n-gram for n in 2..4, repeated n-gra
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _MIX_AGAIN = np.uint64(0xD6E8FEB86659FD93)
+_KEY = np.uint64(secrets.randbits(64))  # handed to the kernel: a global would be compiled into it, and kept
 
 # ---- Names: the same number for the same thing, in order of first appearance -----------------------------
 
@@ -93,9 +98,9 @@ def _mixed(value):
 
 
 @inlined
-def _hash(page, start, end):
+def _hash(page, start, end, hash_key):
     """64 bits of the bytes page[start:end], eight at a time."""
-    value = np.uint64(end - start) * _MIX_AGAIN
+    value = np.uint64(end - start) * _MIX_AGAIN ^ hash_key
     while end - start > 8:
         value = _mixed(value ^ eight_bytes(page, start)) * _MIX_AGAIN
         start += 8
@@ -112,7 +117,7 @@ def _same_bytes(page, a, b, size):
 
 
 @kernel
-def _name_spans(page, edges, spans, names, first, keys, slots):
+def _name_spans(page, edges, spans, names, first, keys, slots, hash_key):
     """names[i] of the bytes page[edges[2 * i]:edges[2 * i + 1]]; first[name] is the first i of a name.
 
     Returns how many names there are. `keys` and `slots` (-1: empty) are the hash table.
@@ -123,7 +128,7 @@ def _name_spans(page, edges, spans, names, first, keys, slots):
     known = 0
     for i in range(spans):
         start, end = edges[2 * i], edges[2 * i + 1]
-        key = _hash(page, start, end)
+        key = _hash(page, start, end, hash_key)
         slot = key & last_slot
         while True:
             name = slots[slot]
@@ -146,7 +151,7 @@ def _name_spans(page, edges, spans, names, first, keys, slots):
 
 
 @kernel
-def _name_pairs(places, names, repeats, pair_names, counts, keys, slots):
+def _name_pairs(places, names, repeats, pair_names, counts, keys, slots, hash_key):
     """Name the (n + 1)-grams that begin where a repeated n-gram does, and count each.
 
     `places` are the words at which the `repeats` repeated n-grams begin, in order, `names` what they are.
@@ -161,7 +166,7 @@ def _name_pairs(places, names, repeats, pair_names, counts, keys, slots):
         if k + 1 == repeats or places[k + 1] != places[k] + 1:
             continue
         key = np.uint64(names[k]) << np.uint64(32) | np.uint64(names[k + 1])
-        slot = _mixed(key * _MIX_AGAIN) & last_slot
+        slot = _mixed((key ^ hash_key) * _MIX_AGAIN) & last_slot
         while slots[slot] >= 0 and keys[slot] != key:
             slot = (slot + ONE_BIT) & last_slot
         name = slots[slot]
@@ -223,7 +228,9 @@ def _repeated_characters(places, names, known, repeats, words_before, n, seen):
 
 
 @kernel
-def _add_ngrams(words, places, names, new_names, counts, keys, slots, seen, words_before, known, tally):
+def _add_ngrams(
+    words, places, names, new_names, counts, keys, slots, hash_key, seen, words_before, known, tally
+):
     """`names[i]` is the name of word i, one of `known`. Overwrites all but `words_before`."""
     counts[:known] = 0
     for i in range(words):
@@ -234,7 +241,7 @@ def _add_ngrams(words, places, names, new_names, counts, keys, slots, seen, word
         if words < n:
             break
         if repeats:
-            known = _name_pairs(places, names, repeats, new_names, counts, keys, slots)
+            known = _name_pairs(places, names, repeats, new_names, counts, keys, slots, hash_key)
             repeats = _keep_repeated(places, names, new_names, counts, repeats)
         if n <= 4:
             top = _top_characters(places, names, counts, known if repeats else 0, repeats, words_before, n)
@@ -345,7 +352,7 @@ def _add_paragraphs(paragraphs, characters, names, first, tally):
 
 
 @kernel
-def _count(offsets, data, classes, tallies):
+def _count(offsets, data, classes, hash_key, tallies):
     """Fill in int64 [tallies, documents]."""
     longest = longest_document(offsets)
     page = np.empty(longest + PADDING, np.uint8)
@@ -366,14 +373,16 @@ def _count(offsets, data, classes, tallies):
         words_before[0] = 0
         for k in range(words):
             words_before[k + 1] = words_before[k] + characters[2 * k + 1] - characters[2 * k]
-        tally[DISTINCT_WORDS] = _name_spans(page, edges, words, names, first, keys, slots)
+        tally[DISTINCT_WORDS] = _name_spans(page, edges, words, names, first, keys, slots, hash_key)
         known = tally[DISTINCT_WORDS]
-        _add_ngrams(words, places, names, new_names, counts, keys, slots, seen, words_before, known, tally)
+        _add_ngrams(
+            words, places, names, new_names, counts, keys, slots, hash_key, seen, words_before, known, tally
+        )
         lines, tally[NEWLINES] = _find_lines(page, length, edges, characters)
-        _name_spans(page, edges, lines, names, first, keys, slots)
+        _name_spans(page, edges, lines, names, first, keys, slots, hash_key)
         _add_lines(page, length, edges, characters, lines, names, first, classes, tally)
         paragraphs = _find_paragraphs(page, length, edges, characters, lines, classes)
-        _name_spans(page, edges, paragraphs, names, first, keys, slots)
+        _name_spans(page, edges, paragraphs, names, first, keys, slots, hash_key)
         _add_paragraphs(paragraphs, characters, names, first, tally)
         tallies[:, i] = tally
 
@@ -382,7 +391,7 @@ def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
     """Repetition signals of every text; all are 0.0 for an empty one."""
     offsets, data = valid(texts)
     tallies = np.zeros((len(TALLIES), len(offsets) - 1), np.int64)
-    _count(offsets, data, character_classes(), tallies)
+    _count(offsets, data, character_classes(), _KEY, tallies)
     n = dict(zip(TALLIES, tallies, strict=True))
     whole = n["characters"]
     columns = {

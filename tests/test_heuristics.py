@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import filters
-from filters import FAMILIES, SIGNALS
+from filters import FAMILIES, SIGNALS, repetition
 
 HEURISTICS = tuple(naive.HEURISTICS)
 FOLDER = Path(filters.__file__).parent
@@ -205,6 +205,55 @@ def test_no_text_takes_quadratic_time(kind):
 )
 def test_a_megabyte_of_hostile_text_equals_its_definition(kind):
     assert_equals_naive([hostile.huge(1_000_000)[kind]])
+
+
+def colliding_words(count: int, hash_key: int) -> list[str]:
+    """Different words of 16 letters with one hash: any first half, and the second half that makes up for it."""
+    mix, again = int(repetition._MIX), int(repetition._MIX_AGAIN)
+
+    def after(half: bytes) -> int:  # what the second half is mixed into
+        value = (16 * again ^ hash_key ^ int.from_bytes(half, "little")) & (2**64 - 1)
+        value = (value ^ value >> 32) * mix & (2**64 - 1)
+        return (value ^ value >> 29) * again & (2**64 - 1)
+
+    random = np.random.default_rng(1)
+    words = [b"abcdefghijklmnop"]
+    target = after(words[0][:8]) ^ int.from_bytes(words[0][8:], "little")
+    while len(words) < count:
+        half = bytes(random.integers(33, 127, 8, dtype=np.uint8))
+        word = half + (after(half) ^ target).to_bytes(8, "little")
+        if all(33 <= byte < 127 for byte in word):
+            words.append(word)
+    return [word.decode() for word in words]
+
+
+def test_words_of_the_same_hash_are_told_apart(monkeypatch):
+    monkeypatch.setattr(repetition, "_KEY", np.uint64(12345))
+    words = colliding_words(20, hash_key=12345)
+    hashes = {
+        key: {
+            int(repetition._hash(np.frombuffer(word.encode() + bytes(64), np.uint8), 0, 16, np.uint64(key)))
+            for word in words
+        }
+        for key in (12345, 54321)
+    }
+    assert len(hashes[12345]) == 1, "the words were to collide"
+    assert len(hashes[54321]) == len(words), "words made for one key collide under another"
+    assert_equals_naive([" ".join(words), "\n".join(words * 2), "\n\n".join(words * 3)])
+
+
+def test_the_key_of_the_hashes_differs_by_process_and_shows_in_no_result():
+    code = f"""
+import hashlib, sys, pyarrow as pa
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import hostile
+from filters import repetition
+measured = repetition.measure(pa.array([*hostile.texts().values()], pa.large_string()))
+print(repetition._KEY, hashlib.sha256(repr([c.to_pylist() for c in measured.values()]).encode()).hexdigest())
+"""
+    (first_key, first), (second_key, second) = (run_python(code).split() for _ in range(2))
+    assert first_key != second_key
+    assert first == second
 
 
 def test_threads_measure_the_same_as_one():
