@@ -36,12 +36,17 @@ class Signal:
 
 @dataclass(frozen=True)
 class Family:
-    """Signals that one pass measures: `measure(texts, **parameters)` returns a column for each, in order."""
+    """Signals that one pass measures: `measure(texts, **parameters)` returns a column for each, in order.
+
+    What `takes` names comes along as keyword arguments, a column each, row by row beside the texts: signals
+    of other families, or columns that the documents' source carries (all null where it does not).
+    """
 
     name: str
     version: int
     measure: Callable[..., dict[str, pa.Array]]
     signals: tuple[Signal, ...]
+    takes: tuple[str, ...] = ()
 
 
 INLINED = ("text.py", "shingles.py")  # files whose compiled functions other files inline into their kernels
