@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from curate import own
 from curate.engine import Engine, map_parts
+from curate.families import family_of, in_order, signals_of, taken_from
 from curate.manifest import Manifest
 from curate.progress import Progress
 from curate.store import Part, Store, digest_of
@@ -22,11 +24,14 @@ STAGE = "signals"
 
 @dataclass(frozen=True)
 class Task:
-    """Measure these families (name, parameters, key) on one part of documents."""
+    """Measure these families on one part of documents. A family's key on this part is in `keys`, which also
+    holds those of families that are measured already and taken by others."""
 
     store: Store
     documents: Part
-    families: tuple[tuple[str, dict, str], ...]
+    missing: tuple[str, ...]  # each after those it takes signals of
+    families: dict[str, dict]
+    keys: dict[str, str]
 
 
 @dataclass
@@ -36,6 +41,7 @@ class Signals:
     families: dict[str, list[Part]]
     versions: dict[str, dict]  # family -> what the lock says of it
     models: dict[str, dict] = field(default_factory=dict)
+    owner: dict[str, str] = field(default_factory=dict)  # signal -> its family
 
     def column(self, family: str, name: str) -> pa.ChunkedArray:
         """One signal of every document, in pool order, memory-mapped."""
@@ -45,51 +51,78 @@ class Signals:
 
 def annotate(store: Store, manifest: Manifest, documents: list[Part], engine: Engine) -> Signals:
     """Measure what the manifest asks for on every part; only what is missing is measured."""
-    from filters.registry import FAMILIES
-
-    definitions, models = {}, {}
-    for name, parameters in manifest.families.items():
-        identity = {"version": FAMILIES[name].version, "parameters": dict(parameters)}
-        if "model" in parameters:
-            models[name] = {"model": parameters["model"], "sha256": _model_digest(parameters["model"])}
-            identity["parameters"] = {"model": models[name]["sha256"]}
-        definitions[name] = identity
+    definitions, models = _definitions(manifest.families)
+    ordered = list(definitions)
     keys = {
-        (name, part.digest): digest_of([STAGE, name, identity, part.digest])
-        for name, identity in definitions.items()
+        part.digest: {n: digest_of([STAGE, n, identity, part.digest]) for n, identity in definitions.items()}
         for part in documents
     }
     todo = []
     for part in documents:
-        missing = tuple(
-            (name, manifest.families[name], keys[name, part.digest])
-            for name in definitions
-            if store.receipt(f"{STAGE}/{name}", keys[name, part.digest]) is None
-        )
+        mine = keys[part.digest]
+        missing = tuple(n for n in ordered if store.receipt(f"{STAGE}/{n}", mine[n]) is None)
         if missing:
-            todo.append(Task(store, part, missing))
+            todo.append(Task(store, part, missing, manifest.families, mine))
     with Progress("annotate", sum(t.documents.bytes for t in todo), "B") as progress:
         map_parts(engine, annotate_part, todo, done=progress.add)
     families = {
-        name: [_part_of(store, name, keys[name, part.digest]) for part in documents] for name in definitions
+        name: [_part_of(store, name, keys[part.digest][name]) for part in documents] for name in definitions
     }
     versions = {
         name: {**identity, "digest": digest_of([p.digest for p in families[name]])}
         for name, identity in definitions.items()
     }
-    return Signals(families, versions, models)
+    return Signals(families, versions, models, signals_of(manifest.families))
+
+
+def _definitions(families: dict[str, dict]) -> tuple[dict[str, dict], dict[str, dict]]:
+    """(what each family's values depend on besides the documents, in the order of measuring; models by family)."""
+    owner = signals_of(families)
+    definitions: dict[str, dict] = {}
+    models = {}
+    for name in in_order(families):
+        parameters = dict(families[name])
+        if "model" in parameters:
+            models[name] = {"model": parameters["model"], "sha256": _model_digest(parameters["model"])}
+            parameters = {"model": models[name]["sha256"]}
+        if name.startswith(own.PREFIX):
+            folder = parameters.pop("folder")
+            parameters["sha256"] = own.load(parameters["function"], folder)[1]
+        definitions[name] = {"version": family_of(name, families[name]).version, "parameters": parameters}
+        taken = {n: definitions[n] for n in taken_from(name, families, owner)}
+        if taken:
+            definitions[name]["takes"] = taken
+    return definitions, models
 
 
 def annotate_part(task: Task) -> int:
     """Measure and store; returns the bytes of documents that were read."""
-    from filters.registry import FAMILIES
-
-    texts = task.documents.table(["text"])["text"]
-    for name, parameters, key in task.families:
-        columns = FAMILIES[name].measure(texts, **parameters)
+    documents = task.documents.table()
+    for name in task.missing:
         stage = f"{STAGE}/{name}"
-        task.store.finish(stage, key, [task.store.write_part(stage, f"{key}.arrow", pa.table(columns))])
+        table = pa.table(_measure(task, name, documents))
+        part = task.store.write_part(stage, f"{task.keys[name]}.arrow", table)
+        task.store.finish(stage, task.keys[name], [part])
     return task.documents.bytes
+
+
+def _measure(task: Task, name: str, documents: pa.Table) -> dict[str, pa.Array]:
+    parameters = task.families[name]
+    if name.startswith(own.PREFIX):
+        signal = name.removeprefix(own.PREFIX)
+        return {signal: own.measure(signal, parameters, documents)}
+    family = family_of(name, parameters)
+    owner = signals_of(task.families)
+    beside = {}
+    for taken in family.takes:
+        if taken in owner:
+            part = _part_of(task.store, owner[taken], task.keys[owner[taken]])
+            beside[taken] = part.table([taken])[taken]
+        elif taken in documents.column_names:
+            beside[taken] = documents[taken].cast(pa.string())
+        else:
+            beside[taken] = pa.nulls(len(documents), pa.string())
+    return family.measure(documents["text"], **beside, **parameters)
 
 
 def _part_of(store: Store, family: str, key: str) -> Part:

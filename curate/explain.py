@@ -10,6 +10,7 @@ import numpy as np
 from curate.build import Annotated
 from curate.errors import CurateError
 from curate.manifest import DUPLICATE
+from curate.profiles import Bound
 from curate.selection import KEPT, best_of_clusters, inside
 
 DUPLICATE_COLUMNS = (
@@ -90,8 +91,12 @@ def _level(a: Annotated, name: str, row: int) -> dict:
             )
             value: Any = None if passes is None else not passes
         else:
+            bound = bounds[rule.name]
+            if bound.by_language:
+                bounds[rule.name] = bound = bound.for_language(a.values.column("language")[row].as_py())
             column = a.values.column(rule.signal).slice(row, 1)
-            value, passes = column[0].as_py(), bool(inside(column, bounds[rule.name])[0])
+            value = column[0].as_py()
+            passes = bound == Bound() or bool(inside(column, bound)[0])
         rules.append(
             {
                 "rule": rule.name,

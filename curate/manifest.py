@@ -14,16 +14,28 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from curate.errors import ManifestError, did_you_mean
-from curate.profiles import Bound, Rule, load_profile, parse_bound
+from curate.profiles import Bound, Edit, Profile, Rule, load_profile, parse_bound, parse_edits
 from curate.quantities import parse_count, short_count
+
+if TYPE_CHECKING:
+    from filters import Signal
 
 FORMATS = ("jsonl", "parquet", "arrow", "text", "python", "hub")
 DUPLICATE = "duplicate"  # resolved by a level among the documents it is built on, not measured in one pass
 DUPLICATE_SIGNALS = (DUPLICATE, "duplicate_cluster_size", "near_duplicate_similarity")
 HEURISTICS = ("words", "lines", "repetition")
+ON_DEMAND: dict[str, dict] = {
+    "language": {"model": "lid.176"}
+}  # what a family is given that a level asks for first
+NEEDS_A_TABLE = (
+    "fingerprints",
+    "quality",
+    "perplexity",
+    "contamination",
+)  # families that cannot guess what they need
 
 
 @dataclass(frozen=True)
@@ -55,12 +67,16 @@ class Source:
 
 @dataclass(frozen=True)
 class Level:
-    """A named quality level: the documents of level `on` that pass every rule. `rules` in the order of judging."""
+    """A named quality level: the documents of level `on` that pass every rule. `rules` in the order of judging.
+
+    `edits` are what its documents' text loses, those of the levels below included. Signals are of the whole text.
+    """
 
     name: str
     on: str | None
     rules: tuple[Rule, ...]
     profiles: tuple[str, ...] = ()
+    edits: tuple[Edit, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -136,6 +152,7 @@ class _Reader:
     def __init__(self, path: Path, text: str, tree: dict):
         self.path, self.text, self.tree = path, text, tree
         self.profiles: dict[str, str] = {}
+        self.refused: set[str] = set()  # families that [signals] says no to
 
     def fail(self, where: str, what: str) -> ManifestError:
         return ManifestError(f"{self.path}{', ' + where if where else ''}: {what}")
@@ -267,10 +284,13 @@ class _Reader:
 
     def signals(self, table: dict) -> tuple[dict[str, dict], dict | None]:
         where = "[signals]"
-        self.known(where, table, ("heuristics", "language", "near_duplicates"))
+        extra = self.extra_families()
+        self.known(where, table, ("heuristics", "language", "near_duplicates", "own", *extra))
         families: dict[str, dict] = {}
         if self.typed(where, table, "heuristics", bool, True):
             families |= {name: {} for name in HEURISTICS}
+        self.refused = {name for name, value in table.items() if value is False}
+        families |= {name: {} for name in extra if self.typed(where, table, name, bool, False)}
         language = table.get("language", False)
         if language:
             given = {} if language is True else language
@@ -280,10 +300,56 @@ class _Reader:
             model = self.typed(where, given, "model", str, "lid.176")
             beside = self.path.parent / model
             families["language"] = {"model": str(beside) if beside.is_file() else model}
+        families |= self.own(table)
         near = self.near_duplicates(table.get("near_duplicates", False))
         if near:
             families["fingerprints"] = {k: near[k] for k in ("permutations", "ngram", "seed")}
         return families, near
+
+    def extra_families(self) -> list[str]:
+        """Shipped families that need no parameters and are no heuristics: true in [signals] measures them."""
+        from filters.registry import FAMILIES
+
+        named = {*HEURISTICS, *ON_DEMAND, *NEEDS_A_TABLE}
+        return [name for name in FAMILIES if name not in named]
+
+    def own(self, table: dict) -> dict[str, dict]:
+        """[signals.own.NAME]: signals measured by the user's functions."""
+        from curate import own
+        from filters.registry import FAMILY_OF
+
+        families = {}
+        for name, given in (self.typed("[signals]", table, "own", dict, {}) or {}).items():
+            where = f"[signals.own.{name}]"
+            if not isinstance(given, dict):
+                raise self.fail(where, 'write a table with function = "module:function"')
+            if name in FAMILY_OF or name in DUPLICATE_SIGNALS or not name.isidentifier():
+                raise self.fail(where, "the name is a shipped signal's or no identifier; choose another")
+            defaults: dict[str, Any] = {
+                "version": 1,
+                "low": -math.inf,
+                "high": math.inf,
+                "unit": "number",
+                "labels": False,
+            }
+            self.known(where, given, (*defaults, "function"))
+            self.typed(where, given, "version", int)
+            self.typed(where, given, "unit", str)
+            self.typed(where, given, "labels", bool)
+            function = self.typed(where, given, "function", str, "")
+            limits = [given.get(key, defaults[key]) for key in ("low", "high")]
+            if (
+                not all(isinstance(x, int | float) and not isinstance(x, bool) for x in limits)
+                or limits[0] > limits[1]
+            ):
+                raise self.fail(where, "low and high are two numbers, the lower one first")
+            parameters = defaults | given | {"folder": str(self.path.parent.absolute())}
+            try:
+                own.load(function, str(self.path.parent.absolute()))
+            except ValueError as error:
+                raise self.fail(where, str(error)) from None
+            families[own.PREFIX + name] = parameters
+        return families
 
     def near_duplicates(self, given: Any) -> dict | None:
         where = "[signals] near_duplicates"
@@ -310,7 +376,7 @@ class _Reader:
         if not name:
             raise self.fail("level", 'has no name; add name = "..."')
         where = f'level "{name}"'
-        self.known(where, table, ("name", "on", "keep", "profiles"))
+        self.known(where, table, ("name", "on", "keep", "profiles", "cut", "mask"))
         names = [level.name for level in earlier]
         on = self.typed(where, table, "on", str)
         if on and on not in names:
@@ -320,16 +386,28 @@ class _Reader:
         rules = [
             self.rule(where, name, signal, value) for signal, value in keep.items() if signal != DUPLICATE
         ]
+        edits = list(next((level.edits for level in earlier if level.name == on), ()))
         profiles = self.strings(where, table, "profiles")
         for profile in profiles:
-            rules += self.profile(where, profile)
+            loaded = self.profile(where, profile)
+            rules += loaded.rules
+            edits += loaded.edits
+        edits += self.edits(where, table)
         if DUPLICATE in keep:  # last: the best of a cluster is chosen among what all other rules let through
             if keep[DUPLICATE] is not False:
                 raise self.fail(where, f"duplicate = {keep[DUPLICATE]!r}: the only useful value is false")
             rules.append(Rule(f"{name}.{DUPLICATE}", DUPLICATE, Bound(label="false")))
         for rule in rules:
             self.check_rule(where, rule, families, near)
-        return Level(name, on, tuple(rules), profiles)
+        for edit in edits:
+            self.check_edit(where, edit, families)
+        return Level(name, on, tuple(rules), profiles, tuple(dict.fromkeys(edits)))
+
+    def edits(self, where: str, table: dict) -> tuple[Edit, ...]:
+        try:
+            return parse_edits(table)
+        except ValueError as error:
+            raise self.fail(where, str(error)) from None
 
     def rule(self, where: str, level: str, signal: str, value: Any) -> Rule:
         try:
@@ -337,37 +415,65 @@ class _Reader:
         except ValueError as error:
             raise self.fail(where, str(error)) from None
 
-    def profile(self, where: str, name: str) -> list[Rule]:
+    def profile(self, where: str, name: str) -> Profile:
         try:
             profile = load_profile(name, beside=self.path.parent)
         except ValueError as error:
             raise self.fail(where, str(error)) from None
         self.profiles[profile.name] = profile.digest
-        return list(profile.rules)
+        return profile
 
     def check_rule(self, where: str, rule: Rule, families: dict, near: dict | None) -> None:
         """The signal exists, is measured, and can take a value inside the bound."""
-        from filters.registry import FAMILY_OF, SIGNALS
-
-        signal = rule.signal
-        if signal in DUPLICATE_SIGNALS:
+        if rule.signal in DUPLICATE_SIGNALS:
             if not near:
-                raise self.fail(where, f"{signal} is not measured; add near_duplicates = true to [signals]")
+                raise self.fail(
+                    where, f"{rule.signal} is not measured; add near_duplicates = true to [signals]"
+                )
             return
-        if signal not in SIGNALS:
-            known = [*SIGNALS, *DUPLICATE_SIGNALS]
-            close = did_you_mean(signal, known)
+        signal = self.measured(where, f"{rule.name}: ", rule.signal, families)
+        if rule.bound.by_language:
+            self.measured(where, f"{rule.name}: ", "language", families)
+            for code, bound in rule.bound.by_language:
+                self.check_bound(where, Rule(f"{rule.name}, {code}", rule.signal, bound), signal)
+        else:
+            self.check_bound(where, rule, signal)
+
+    def check_edit(self, where: str, edit: Edit, families: dict) -> None:
+        signal = self.measured(where, "", edit.signal, families)
+        if signal.unit != "spans":
+            raise self.fail(where, f"{edit.signal} counts {signal.unit}, it has no spans to cut or mask")
+
+    def measured(self, where: str, what: str, name: str, families: dict) -> Signal:
+        """The signal; its family, and those it takes signals of, are measured from now on if they can be."""
+        from curate.families import family_of, signals_of
+        from filters.registry import FAMILIES, FAMILY_OF
+
+        owner = signals_of(families)
+        family = owner.get(name) or FAMILY_OF.get(name)
+        if family is None:
+            known = [*owner, *FAMILY_OF, *DUPLICATE_SIGNALS]
+            close = did_you_mean(name, known)
             hint = close if "did you mean" in close else "; `curate signals` lists them all"
-            raise self.fail(where, f"{rule.name}: there is no signal {signal}{hint}")
-        known_signal = SIGNALS[signal]
-        family = FAMILY_OF[signal]
+            raise self.fail(where, f"{what}there is no signal {name}{hint}")
         if family not in families:
+            if family in NEEDS_A_TABLE:
+                raise self.fail(where, f"{name} is not measured; add {family} = {{ ... }} to [signals]")
             option = "heuristics" if family in HEURISTICS else family
-            raise self.fail(where, f"{signal} is not measured; add {option} = true to [signals]")
-        self.check_bound(where, rule, known_signal)
+            if option in self.refused:
+                raise self.fail(where, f"{name} is not measured; add {option} = true to [signals]")
+            families[family] = ON_DEMAND.get(family, {})
+            for taken in FAMILIES[family].takes:
+                if taken in FAMILY_OF:
+                    self.measured(where, what, taken, families)
+        return next(s for s in family_of(family, families[family]).signals if s.name == name)
 
     def check_bound(self, where: str, rule: Rule, signal: Any) -> None:
         bound = rule.bound
+        if signal.unit == "spans":
+            raise self.fail(
+                where, f"{rule.name}: spans cannot be bounded; cut or mask them, or bound their number"
+            )
         if (signal.low is None) != (bound.labels is not None) and bound.top is None:
             wanted = 'a list of labels, such as ["en"]' if signal.low is None else "two numbers [low, high]"
             raise self.fail(where, f"{rule.name}: {signal.name} takes {wanted}")

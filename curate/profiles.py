@@ -15,17 +15,27 @@ from curate.errors import did_you_mean
 
 @dataclass(frozen=True)
 class Bound:
-    """What a signal may be: in [low, high] (inclusive), one of `labels`, or among the `top` fraction."""
+    """What a signal may be: in [low, high] (inclusive), one of `labels`, or among the `top` fraction.
+
+    With `by_language` a document is bound by the entry of its language; one without an entry is not bound.
+    """
 
     low: float = -math.inf
     high: float = math.inf
     labels: tuple[str, ...] | None = None
     top: float | None = None
     label: str | None = None  # how it reads where it is none of these
+    by_language: tuple[tuple[str, Bound], ...] = ()
+
+    def for_language(self, language: str | None) -> Bound:
+        """The bound on one document of this language (null: unknown)."""
+        return dict(self.by_language).get(language or "", Bound()) if self.by_language else self
 
     def text(self) -> str:
         if self.label is not None:
             return self.label
+        if self.by_language:
+            return ", ".join(f"{code}: {bound.text()}" for code, bound in self.by_language)
         if self.labels is not None:
             return " | ".join(self.labels)
         if self.top is not None:
@@ -33,6 +43,8 @@ class Bound:
         return f"[{self.low:g}, {self.high:g}]"
 
     def as_json(self) -> Any:
+        if self.by_language:
+            return {"by_language": {code: bound.as_json() for code, bound in self.by_language}}
         if self.labels is not None or self.label is not None:
             return list(self.labels) if self.labels is not None else self.label
         if self.top is not None:
@@ -50,15 +62,32 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class Edit:
+    """Spans that a level cuts out of its documents, or puts a mask in the place of."""
+
+    signal: str
+    mask: str = ""
+
+    def text(self) -> str:
+        return f"{self.signal} -> {self.mask}" if self.mask else f"{self.signal} cut"
+
+
+@dataclass(frozen=True)
 class Profile:
     name: str
     source: str
     rules: tuple[Rule, ...]
     digest: str
+    edits: tuple[Edit, ...] = ()
 
 
 def parse_bound(signal: str, value: Any) -> Bound:
-    """[low, high], a list of labels, or {top = 0.1}. Raises ValueError saying what is wrong and the fix."""
+    """[low, high], a list of labels, {top = 0.1}, or a bound for each language: {en = [..], de = [..]}.
+
+    Raises ValueError saying what is wrong and the fix.
+    """
+    if isinstance(value, dict) and value and "top" not in value:
+        return bound_by_language(signal, value)
     if isinstance(value, dict):
         top = value.get("top")
         if set(value) != {"top"} or not isinstance(top, float) or not 0 < top < 1:
@@ -76,6 +105,37 @@ def parse_bound(signal: str, value: Any) -> Bound:
     if low > high:
         raise ValueError(f"{signal} = [{low:g}, {high:g}] keeps nothing; swap the bounds")
     return Bound(low, high)
+
+
+def bound_by_language(signal: str, value: dict) -> Bound:
+    """{"en": [0.7, 1], ...} with any code or alias of a language. Raises ValueError."""
+    from filters.codes import canonical
+
+    try:
+        codes = [canonical(code) for code in value]
+    except ValueError as error:
+        raise ValueError(
+            f"{signal} = {value}: neither {{ top = 0.1 }} nor bounds by language: {error}"
+        ) from None
+    bounds = [parse_bound(signal, one) for one in value.values()]
+    return Bound(by_language=tuple(zip(codes, bounds, strict=True)))
+
+
+def parse_edits(table: dict) -> tuple[Edit, ...]:
+    """`cut = ["a_spans"]` and `mask = ["b_spans"]` or `mask = { b_spans = "[gone]" }`. Raises ValueError.
+
+    A mask that is not given is the name of what was there: `email_spans` becomes `[EMAIL]`.
+    """
+    cut, mask = table.get("cut", []), table.get("mask", {})
+    cut = [cut] if isinstance(cut, str) else cut
+    if isinstance(mask, str | list):
+        named = [mask] if isinstance(mask, str) else mask
+        mask = {name: f"[{str(name).removesuffix('_spans').upper()}]" for name in named}
+    if not isinstance(cut, list) or not all(isinstance(name, str) for name in cut):
+        raise ValueError(f"cut = {cut!r}: write a list of span signals")
+    if not isinstance(mask, dict) or not all(isinstance(text, str) and text for text in mask.values()):
+        raise ValueError(f'mask = {mask!r}: write a list of span signals, or {{ email_spans = "[EMAIL]" }}')
+    return (*(Edit(name) for name in cut), *(Edit(name, text) for name, text in mask.items()))
 
 
 def _labels(signal: str, labels: list[str]) -> tuple[str, ...]:
@@ -106,13 +166,30 @@ def load_profile(name: str, beside: Path) -> Profile:
         tree = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f'profile "{name}": not TOML: {error}') from None
-    unknown = set(tree) - {"name", "source", "keep"}
+    unknown = set(tree) - {"name", "source", "keep", "language", "cut", "mask"}
     if unknown or not isinstance(tree.get("keep"), dict):
         raise ValueError(
             f'profile "{name}": write name, source and a table [keep] with a bound for each signal'
         )
     try:
-        rules = tuple(Rule(f"{name}.{s}", s, parse_bound(s, value)) for s, value in tree["keep"].items())
+        bounds = {s: parse_bound(s, value) for s, value in tree["keep"].items()}
+        bounds |= _by_language(bounds, tree.get("language", {}))
+        edits = parse_edits(tree)
     except ValueError as error:
         raise ValueError(f'profile "{name}": {error}') from None
-    return Profile(name, str(tree.get("source", "")), rules, hashlib.sha256(text.encode()).hexdigest())
+    rules = tuple(Rule(f"{name}.{signal}", signal, bound) for signal, bound in bounds.items())
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return Profile(name, str(tree.get("source", "")), rules, digest, edits)
+
+
+def _by_language(shared: dict[str, Bound], tables: dict) -> dict[str, Bound]:
+    """Tables `[language.de]` of bounds, turned round: for each signal its bounds by language."""
+    turned: dict[str, dict] = {}
+    for code, table in tables.items():
+        if not isinstance(table, dict):
+            raise ValueError(f"language.{code} = {table!r}: write a table [language.{code}] of bounds")
+        for signal, value in table.items():
+            if signal in shared:
+                raise ValueError(f"{signal} is bound in [keep] and in [language.{code}]; keep one of them")
+            turned.setdefault(signal, {})[code] = value
+    return {signal: bound_by_language(signal, values) for signal, values in turned.items()}

@@ -50,9 +50,7 @@ class Values:
     """Signals by name for the whole pool, loaded when first asked for."""
 
     def __init__(self, pool: Pool, signals: Signals, duplicates: list[Part] | None):
-        from filters.registry import FAMILY_OF
-
-        self.pool, self.signals, self.duplicates, self.family_of = pool, signals, duplicates, FAMILY_OF
+        self.pool, self.signals, self.duplicates, self.family_of = pool, signals, duplicates, signals.owner
 
     def column(self, name: str) -> pa.ChunkedArray:
         if name in self.family_of:
@@ -63,7 +61,7 @@ class Values:
 
     def names(self) -> list[str]:
         """Signals that were measured and say something to a reader."""
-        return [s for s, f in self.family_of.items() if f in self.signals.families and f != "fingerprints"]
+        return [s for s, f in self.family_of.items() if f != "fingerprints"]
 
     def clusters(self) -> np.ndarray:
         """int64 [documents]: the pool row that stands for each document's duplicate cluster."""
@@ -112,7 +110,19 @@ def _passes(rule: Rule, reached: np.ndarray, pool: Pool, values: Values) -> tupl
         return best_of_clusters(values.clusters(), pool.rank, reached), rule.bound
     column = values.column(rule.signal)
     bound = resolve(rule.bound, column, reached)
-    return inside(column, bound), bound
+    return within(column, bound, values), bound
+
+
+def within(column: pa.ChunkedArray, bound: Bound, values: Values) -> np.ndarray:
+    """bool [documents]: as `inside`, where a bound may depend on the document's language."""
+    if not bound.by_language:
+        return inside(column, bound)
+    language = values.column("language")
+    passes = np.ones(len(column), bool)
+    for code, one in bound.by_language:
+        here = pc.fill_null(pc.equal(language, code), False).to_numpy().astype(bool)
+        passes[here] = inside(column.filter(pa.array(here)), one)
+    return passes
 
 
 def resolve(bound: Bound, column: pa.ChunkedArray, reached: np.ndarray) -> Bound:
@@ -163,7 +173,7 @@ def funnel(judged: Judged, pool: Pool, values: Values) -> dict:
         dropped = judged.verdict == k
         alone = dropped
         if rule.signal != DUPLICATE:
-            alone = before & ~inside(values.column(rule.signal), bound)
+            alone = before & ~within(values.column(rule.signal), bound, values)
         rows.append(
             {
                 "rule": rule.name,

@@ -197,7 +197,7 @@ def test_killed_at_any_moment_it_continues_to_the_same_digests(built, tmp_path):
     command += ["--store", str(tmp_path / "store")]
     chance = random.Random(7)
     kills = 0
-    for wait in [0.5 + 4.5 * chance.random() for _ in range(5)]:
+    for wait in [0.4 + 1.6 * chance.random() for _ in range(5)]:
         running = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
