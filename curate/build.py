@@ -14,6 +14,7 @@ from curate.annotate import Signals, annotate
 from curate.corpus import Corpus, build_corpora, cut
 from curate.documents import SourceDocuments, read_sources
 from curate.duplicates import find_duplicates
+from curate.edits import edited
 from curate.engine import Engine
 from curate.holdout import Holdouts, hold_out
 from curate.lock import write_lock
@@ -44,7 +45,7 @@ class Annotated:
 class Built:
     annotated: Annotated
     holdouts: Holdouts
-    tokens: Tokens
+    tokens: dict[str, Tokens]  # by level: of its text after its edits; levels with the same edits share one
     corpora: list[Corpus]
     lock: dict
 
@@ -65,13 +66,8 @@ def build(store: Store, manifest: Manifest, engine: Engine) -> Built:
     a = annotate_all(store, manifest, engine)
     holdouts = hold_out(store, manifest, a.pool, a.judged, a.values.clusters(), a.signals)
     usable = {name: judged.kept & ~holdouts.held for name, judged in a.judged.items()}
-    tokenizer = make_tokenizer(
-        store, manifest, a.pool, usable[manifest.tokenizer.train_on or a.pool.sources[0]]
-    )
-    tokens = tokenize(
-        store, a.pool, tokenizer, usable, max(manifest.sizes), list(holdouts.rows.values()), engine
-    )
-    cuts = {name: cut(a.pool, tokens, mask, manifest.sizes) for name, mask in usable.items()}
+    tokens = _tokens(a, usable, holdouts)
+    cuts = {name: cut(a.pool, tokens[name], mask, manifest.sizes) for name, mask in usable.items()}
     corpora = build_corpora(store, manifest, a.pool, tokens, cuts, engine)
     told = [
         f'level "{name}" has too little text for {", ".join(map(short_count, c.missing))} tokens'
@@ -84,7 +80,25 @@ def build(store: Store, manifest: Manifest, engine: Engine) -> Built:
     return Built(a, holdouts, tokens, corpora, lock)
 
 
-def _facts(a: Annotated, holdouts: Holdouts, tokens: Tokens, corpora: list[Corpus], told: list[str]) -> dict:
+def _tokens(a: Annotated, usable: dict[str, np.ndarray], holdouts: Holdouts) -> dict[str, Tokens]:
+    """By level; each text is encoded once for all levels that edit it in the same way."""
+    edits = {level.name: level.edits for level in a.manifest.levels}
+    chosen = a.manifest.tokenizer.train_on or a.manifest.levels[0].name
+    first = edited(edits[chosen], a.signals)
+    tokenizer = make_tokenizer(a.store, a.manifest, a.pool, usable[chosen], first)
+    shared = {}
+    for recipe in dict.fromkeys(edits.values()):
+        levels = {name: mask for name, mask in usable.items() if edits[name] == recipe}
+        whole = [rows for name, rows in holdouts.rows.items() if edits[name] == recipe]
+        budget = max(a.manifest.sizes)
+        text = edited(recipe, a.signals)
+        shared[recipe] = tokenize(a.store, a.pool, tokenizer, levels, budget, whole, a.engine, text)
+    return {name: shared[recipe] for name, recipe in edits.items()}
+
+
+def _facts(
+    a: Annotated, holdouts: Holdouts, tokens: dict[str, Tokens], corpora: list[Corpus], told: list[str]
+) -> dict:
     levels = [funnel(judged, a.pool, a.values) for judged in a.judged.values()]
     manifest = a.manifest
     return {
@@ -97,12 +111,12 @@ def _facts(a: Annotated, holdouts: Holdouts, tokens: Tokens, corpora: list[Corpu
         "near_duplicates": manifest.near_duplicates,
         "levels": levels,
         "ledger": {name: _ledger(judged, a) for name, judged in a.judged.items()},
-        "holdouts": {name: _holdout(a.pool, holdouts, tokens, name) for name in holdouts.rows},
+        "holdouts": {name: _holdout(a.pool, holdouts, tokens[name], name) for name in holdouts.rows},
         "held_out": {"documents": int(holdouts.held.sum()), "similar_to_a_holdout": holdouts.similar},
         "tokenizer": {
             "vocabulary": manifest.tokenizer.vocabulary,
             "trained_on": manifest.tokenizer.path or manifest.tokenizer.train_on,
-            "sha256": tokens.sha256,
+            "sha256": next(iter(tokens.values())).sha256,
         },
         "corpora": [corpus.as_json() for corpus in corpora],
         "warnings": told + warnings(levels, len(a.pool)),
@@ -127,6 +141,6 @@ def _holdout(pool: Pool, holdouts: Holdouts, tokens: Tokens, name: str) -> dict:
         "documents": len(rows),
         "clusters": holdouts.clusters[name],
         "tokens": int(tokens.count[rows].sum()),
-        "bytes": int(pool.bytes[rows].sum()),
+        "bytes": int(tokens.bytes[rows].sum()),
         "digest": digest_of(pool.ids.take(np.asarray(rows)).to_pylist()),
     }

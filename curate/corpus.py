@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from curate.edits import Edited
 from curate.engine import Engine, map_parts
 from curate.manifest import Manifest
 from curate.pool import Pool
@@ -52,6 +53,7 @@ class Shard:
     tokens: np.ndarray
     key: str
     bytes: int
+    edited: Edited
 
 
 @dataclass(frozen=True)
@@ -95,10 +97,18 @@ def cut(pool: Pool, tokens: Tokens, usable: np.ndarray, sizes: tuple[int, ...]) 
 
 
 def build_corpora(
-    store: Store, manifest: Manifest, pool: Pool, tokens: Tokens, cuts: dict[str, Cut], engine: Engine
+    store: Store,
+    manifest: Manifest,
+    pool: Pool,
+    tokens: dict[str, Tokens],
+    cuts: dict[str, Cut],
+    engine: Engine,
 ) -> list[Corpus]:
-    """Every level x size that has enough text. What is in the store already is not written again."""
-    plan = {name: list(_shards(store, pool, tokens, cut)) for name, cut in cuts.items()}
+    """Every level x size that has enough text. What is in the store already is not written again.
+
+    `tokens`: by level, of its text after its edits.
+    """
+    plan = {name: list(_shards(store, pool, tokens[name], cut)) for name, cut in cuts.items()}
     shards = {s.key: s for level in plan.values() for s, _ in level}
     todo = [s for s in shards.values() if store.receipt(SHARDS, s.key) is None]
     with Progress("corpora", sum(s.bytes for s in todo), "B") as progress:
@@ -107,7 +117,7 @@ def build_corpora(
     for name, cut in cuts.items():
         for size, end in cut.ends.items():
             parts = [_shard_part(store, s) for s, last in plan[name] if last <= end]
-            corpora.append(_assemble(store, manifest, pool, tokens, name, size, cut.rows[:end], parts))
+            corpora.append(_assemble(store, manifest, pool, tokens[name], name, size, cut.rows[:end], parts))
     return corpora
 
 
@@ -121,9 +131,9 @@ def _shards(store: Store, pool: Pool, tokens: Tokens, cut: Cut) -> Iterator[tupl
             stop = begin + max(1, int(np.searchsorted(total, SHARD_BYTES, "right")))
             rows = cut.rows[begin:stop]
             ids = pool.ids.take(pa.array(rows)).to_pylist()
-            key = digest_of([SHARDS, VERSION, parts_digest, tokens.sha256, ids])
+            key = digest_of([SHARDS, VERSION, parts_digest, tokens.sha256, ids, *tokens.edited.identity])
             place = (pool.part[rows], pool.row[rows], tokens.count[rows])
-            yield Shard(store, pool.parts, *place, key, int(pool.bytes[rows].sum())), stop
+            yield Shard(store, pool.parts, *place, key, int(pool.bytes[rows].sum()), tokens.edited), stop
             begin = stop
 
 
@@ -136,6 +146,10 @@ def write_shard(shard: Shard) -> int:
         places.append(here)
     table = pa.concat_tables(tables, promote_options="permissive")
     table = table.take(pa.array(np.argsort(np.concatenate(places), kind="stable")))
+    if shard.edited.edits:
+        at = table.schema.get_field_index("text")
+        texts = shard.edited.of(table["text"].combine_chunks(), shard.part, shard.row)
+        table = table.set_column(at, table.schema.field("text"), texts)
     table = table.append_column("tokens", pa.array(shard.tokens)).combine_chunks()
     part = shard.store.write_part(SHARDS, f"{shard.key}.arrow", table, stream=True)
     shard.store.finish(SHARDS, shard.key, [part])
@@ -167,7 +181,7 @@ def _fill(folder: Path, manifest, pool, tokens, level, size, rows, parts: list[P
         _link(part.path, folder / name)
     digest, schema = content_digest([folder / name for name in names])
     corpus = Corpus(
-        level, size, len(rows), int(tokens.count[rows].sum()), int(pool.bytes[rows].sum()), digest, folder
+        level, size, len(rows), int(tokens.count[rows].sum()), int(tokens.bytes[rows].sum()), digest, folder
     )
     _describe(folder, names, schema, corpus)
     by_source = np.bincount(pool.source[rows], minlength=len(pool.sources))
@@ -222,6 +236,7 @@ def _card(manifest: Manifest, pool: Pool, by_source: np.ndarray, corpus: Corpus)
     rules = (
         "\n".join(f"- `{rule.name}`: {rule.bound.text()}" for _, rule in manifest.rules_of(level)) or "- none"
     )
+    edits = "\n".join(f"- `{edit.text()}`" for edit in level.edits) or "- none"
     sources = "\n".join(
         f"| {name} | {count:,} | {next(s.license for s in manifest.sources if s.name == name)} |"
         for name, count in zip(pool.sources, by_source, strict=True)
@@ -241,6 +256,10 @@ Digest `{corpus.digest}`; made by `curate build` from the manifest below.
 Rules that every document passed:
 
 {rules}
+
+Edits of its text:
+
+{edits}
 
 ```toml
 {manifest.text.strip()}

@@ -9,6 +9,7 @@ import numpy as np
 from curate.build import Built
 from curate.duplicates import gather
 from curate.manifest import DUPLICATE
+from curate.profiles import Rule
 from curate.selection import Judged
 
 EXCERPT = 700  # characters of a document that are shown
@@ -35,21 +36,23 @@ def _dropped(built: Built, judged: Judged, number: int) -> list[dict]:
     rule = judged.rules[number][1]
     rows = a.pool.order[(judged.verdict == number)[a.pool.order]]
     if not len(rows) or rule.signal == DUPLICATE or rule.bound.labels is not None:
-        return [_shown(built, int(r), _value(built, rule.signal, int(r))) for r in rows[: 2 * OF_EACH]]
+        return [_shown(built, int(r), _value(built, rule, int(r))) for r in rows[: 2 * OF_EACH]]
     bound = judged.bounds[number - (len(judged.rules) - len(judged.level.rules))]
-    column = a.values.column(rule.signal).to_numpy().astype(float)[rows]
+    column = a.values.of(rule).to_numpy().astype(float)[rows]
     outside = np.where(column < bound.low, bound.low - column, column - bound.high)
     near = np.argsort(outside, kind="stable")[:OF_EACH]  # of equally near ones the first in the order of ids
     rest = np.setdiff1d(np.arange(len(rows)), near)[:OF_EACH]
     return [
-        _shown(built, int(rows[i]), _value(built, rule.signal, int(rows[i]))) | {"just": just}
+        _shown(built, int(rows[i]), _value(built, rule, int(rows[i]))) | {"just": just}
         for group, just in ((near, "outside"), (rest, "far"))
         for i in group
     ]
 
 
-def _value(built: Built, signal: str, row: int) -> dict:
-    return {} if signal == DUPLICATE else {signal: built.annotated.values.column(signal)[row].as_py()}
+def _value(built: Built, rule: Rule, row: int) -> dict:
+    if rule.signal == DUPLICATE:
+        return {}
+    return {rule.signal: built.annotated.values.of(rule)[row].as_py()}
 
 
 def _shown(built: Built, row: int, signals: dict) -> dict:

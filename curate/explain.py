@@ -94,7 +94,7 @@ def _level(a: Annotated, name: str, row: int) -> dict:
             bound = bounds[rule.name]
             if bound.by_language:
                 bounds[rule.name] = bound = bound.for_language(a.values.column("language")[row].as_py())
-            column = a.values.column(rule.signal).slice(row, 1)
+            column = a.values.of(rule).slice(row, 1)
             value = column[0].as_py()
             passes = bound == Bound() or bool(inside(column, bound)[0])
         rules.append(

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 FORMATS = ("jsonl", "parquet", "arrow", "text", "python", "hub")
 DUPLICATE = "duplicate"  # resolved by a level among the documents it is built on, not measured in one pass
 DUPLICATE_SIGNALS = (DUPLICATE, "duplicate_cluster_size", "near_duplicate_similarity")
+EDITED_BYTES = "edited_byte_count"  # what is left of a text after a level's edits: nothing left, nothing kept
 HEURISTICS = ("words", "lines", "repetition")
 ON_DEMAND: dict[str, dict] = {
     "language": {"model": "lid.176"}
@@ -393,15 +394,19 @@ class _Reader:
             rules += loaded.rules
             edits += loaded.edits
         edits += self.edits(where, table)
+        edits = list(dict.fromkeys(edits))
+        if len(edits) > len(next((level.edits for level in earlier if level.name == on), ())):
+            rules.append(Rule(f"{name}.{EDITED_BYTES}", EDITED_BYTES, Bound(low=1), tuple(edits)))
         if DUPLICATE in keep:  # last: the best of a cluster is chosen among what all other rules let through
             if keep[DUPLICATE] is not False:
                 raise self.fail(where, f"duplicate = {keep[DUPLICATE]!r}: the only useful value is false")
             rules.append(Rule(f"{name}.{DUPLICATE}", DUPLICATE, Bound(label="false")))
         for rule in rules:
-            self.check_rule(where, rule, families, near)
+            if not rule.edits:
+                self.check_rule(where, rule, families, near)
         for edit in edits:
             self.check_edit(where, edit, families)
-        return Level(name, on, tuple(rules), profiles, tuple(dict.fromkeys(edits)))
+        return Level(name, on, tuple(rules), profiles, tuple(edits))
 
     def edits(self, where: str, table: dict) -> tuple[Edit, ...]:
         try:

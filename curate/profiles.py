@@ -53,15 +53,6 @@ class Bound:
 
 
 @dataclass(frozen=True)
-class Rule:
-    """A bound on a signal, under the name by which the ledger knows it: `gopher-quality.core_word_count`."""
-
-    name: str
-    signal: str
-    bound: Bound
-
-
-@dataclass(frozen=True)
 class Edit:
     """Spans that a level cuts out of its documents, or puts a mask in the place of."""
 
@@ -70,6 +61,16 @@ class Edit:
 
     def text(self) -> str:
         return f"{self.signal} -> {self.mask}" if self.mask else f"{self.signal} cut"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A bound on a signal, under the name by which the ledger knows it: `gopher-quality.core_word_count`."""
+
+    name: str
+    signal: str
+    bound: Bound
+    edits: tuple[Edit, ...] = ()  # the signal is of the text after these
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.annotate import Signals
+from curate.edits import edited
 from curate.errors import CurateError
 from curate.manifest import DUPLICATE, Level, Manifest
 from curate.pool import Pool
-from curate.profiles import Bound, Rule
+from curate.profiles import Bound, Edit, Rule
 from curate.store import Part
 
 KEPT = -1
@@ -51,6 +52,7 @@ class Values:
 
     def __init__(self, pool: Pool, signals: Signals, duplicates: list[Part] | None):
         self.pool, self.signals, self.duplicates, self.family_of = pool, signals, duplicates, signals.owner
+        self.edited: dict[tuple[Edit, ...], pa.ChunkedArray] = {}
 
     def column(self, name: str) -> pa.ChunkedArray:
         if name in self.family_of:
@@ -58,6 +60,15 @@ class Values:
         assert self.duplicates is not None, "the manifest was checked: duplicates are measured"
         parts = [part.table([name])[name] for part in self.duplicates]
         return pa.chunked_array([chunk for part in parts for chunk in part.chunks], parts[0].type)
+
+    def of(self, rule: Rule) -> pa.ChunkedArray:
+        """The signal that a rule bounds."""
+        if not rule.edits:
+            return self.column(rule.signal)
+        if rule.edits not in self.edited:
+            sizes = edited(rule.edits, self.signals).sizes(self.pool.parts)
+            self.edited[rule.edits] = pa.chunked_array([sizes])
+        return self.edited[rule.edits]
 
     def names(self) -> list[str]:
         """Signals that were measured and say something to a reader."""
@@ -108,7 +119,7 @@ def _remembering(outcome: Callable) -> Callable:
 def _passes(rule: Rule, reached: np.ndarray, pool: Pool, values: Values) -> tuple[np.ndarray, Bound]:
     if rule.signal == DUPLICATE:
         return best_of_clusters(values.clusters(), pool.rank, reached), rule.bound
-    column = values.column(rule.signal)
+    column = values.of(rule)
     bound = resolve(rule.bound, column, reached)
     return within(column, bound, values), bound
 
@@ -173,7 +184,7 @@ def funnel(judged: Judged, pool: Pool, values: Values) -> dict:
         dropped = judged.verdict == k
         alone = dropped
         if rule.signal != DUPLICATE:
-            alone = before & ~within(values.column(rule.signal), bound, values)
+            alone = before & ~within(values.of(rule), bound, values)
         rows.append(
             {
                 "rule": rule.name,
@@ -188,6 +199,7 @@ def funnel(judged: Judged, pool: Pool, values: Values) -> dict:
         "name": judged.level.name,
         "on": judged.level.on,
         "profiles": list(judged.level.profiles),
+        **({"edits": [edit.text() for edit in judged.level.edits]} if judged.level.edits else {}),
         "documents": int(judged.kept.sum()),
         "bytes": int(pool.bytes[judged.kept].sum()),
         "rules": rows,

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from curate.duplicates import gather
+from curate.edits import Edited
 from curate.engine import Engine, map_parts
 from curate.manifest import Manifest
 from curate.pool import Pool
@@ -38,17 +38,23 @@ class Chunk:
     tokenizer: str
     key: str
     bytes: int
+    edited: Edited
 
 
 @dataclass
 class Tokens:
-    """What is encoded so far. `count` int64 [documents of the pool]: tokens with the end mark, 0 where not encoded."""
+    """What is encoded so far of the documents' text after some edits.
+
+    `count` int64 [documents of the pool]: tokens with the end mark, 0 where not encoded.
+    """
 
     tokenizer: str  # path
     sha256: str
     count: np.ndarray
     chunk: np.ndarray  # int32: which chunk holds a document's tokens, -1 where none
     place: np.ndarray  # int64: its row there
+    bytes: np.ndarray  # int64: of the text after the edits
+    edited: Edited
     parts: list[Part] = field(default_factory=list)
 
     def of(self, rows: np.ndarray) -> Iterator[np.ndarray]:
@@ -66,10 +72,12 @@ class Tokens:
             yield column.values.to_numpy()[begin:end]
 
 
-def make_tokenizer(store: Store, manifest: Manifest, pool: Pool, usable: np.ndarray) -> tuple[str, str]:
+def make_tokenizer(
+    store: Store, manifest: Manifest, pool: Pool, usable: np.ndarray, edited: Edited
+) -> tuple[str, str]:
     """(path, sha256) of the manifest's tokenizer: the given file, or one trained on documents no holdout has.
 
-    `usable` bool [documents]: kept by the level it is trained on, and in no holdout.
+    `usable` bool [documents]: kept by the level it is trained on, and in no holdout; `edited`: its edits.
     """
     spec = manifest.tokenizer
     if spec.path:
@@ -79,12 +87,12 @@ def make_tokenizer(store: Store, manifest: Manifest, pool: Pool, usable: np.ndar
     rows = pool.order[usable[pool.order]]
     rows = rows[: int(np.searchsorted(np.cumsum(pool.bytes[rows]), spec.bytes)) + 1]
     ids = pool.ids.take(pa.array(rows)).to_pylist()
-    key = digest_of(["tokenizer", VERSION, spec.vocabulary, ids, pool.digest])
+    key = digest_of(["tokenizer", VERSION, spec.vocabulary, ids, pool.digest, *edited.identity])
     path = store.folder("tokenizers") / key / "tokenizer.json"
     receipt = store.receipt("tokenizers", key)
     if receipt is None:
         with Progress("tokenizer", int(pool.bytes[rows].sum()), "B"):
-            texts = gather(pool.parts, pool.part[rows], pool.row[rows], "text")
+            texts = edited.texts(pool.parts, pool.part[rows], pool.row[rows])
             sha256 = train_tokenizer((t.as_py() for t in texts), spec.vocabulary, path)
         receipt = store.finish("tokenizers", key, [], sha256=sha256)
     return str(path), receipt["sha256"]
@@ -98,9 +106,11 @@ def tokenize(
     budget: int,
     whole: list[np.ndarray],
     engine: Engine,
+    edited: Edited,
 ) -> Tokens:
     """Encode the documents of `whole`, and of each level in `wanted` (bool masks) the first that fill `budget`."""
-    tokens = Tokens(*tokenizer, *_nothing(len(pool)))
+    size = edited.sizes(pool.parts) if edited.edits else pool.bytes
+    tokens = Tokens(*tokenizer, *_nothing(len(pool)), size, edited)
     levels = {name: pool.order[mask[pool.order]] for name, mask in wanted.items()}
     reach = budget * BYTES_A_TOKEN
     need = np.zeros(len(pool), bool)
@@ -109,7 +119,7 @@ def tokenize(
     while True:
         short = False
         for rows in levels.values():
-            end = int(np.searchsorted(np.cumsum(pool.bytes[rows]), reach)) + 1
+            end = int(np.searchsorted(np.cumsum(size[rows]), reach)) + 1
             need[rows[:end]] = True
         _encode(store, pool, tokens, pool.order[need[pool.order] & (tokens.chunk[pool.order] < 0)], engine)
         for rows in levels.values():
@@ -132,10 +142,19 @@ def _encode(store: Store, pool: Pool, tokens: Tokens, rows: np.ndarray, engine: 
     chunks = []
     for piece in pieces:
         ids = pool.ids.take(pa.array(piece)).to_pylist()
-        key = digest_of([STAGE, VERSION, tokens.sha256, parts_digest, ids])
+        key = digest_of([STAGE, VERSION, tokens.sha256, parts_digest, ids, *tokens.edited.identity])
         size = int(pool.bytes[piece].sum())
         chunks.append(
-            Chunk(store, pool.parts, pool.part[piece], pool.row[piece], tokens.tokenizer, key, size)
+            Chunk(
+                store,
+                pool.parts,
+                pool.part[piece],
+                pool.row[piece],
+                tokens.tokenizer,
+                key,
+                size,
+                tokens.edited,
+            )
         )
     todo = [c for c in chunks if store.receipt(STAGE, c.key) is None]
     with Progress("tokenize", sum(c.bytes for c in todo), "B") as progress:
@@ -153,7 +172,7 @@ def _encode(store: Store, pool: Pool, tokens: Tokens, rows: np.ndarray, engine: 
 def encode_chunk(chunk: Chunk) -> int:
     from train.tokens import encode
 
-    texts = gather(chunk.documents, chunk.part, chunk.row, "text")
+    texts = chunk.edited.texts(chunk.documents, chunk.part, chunk.row)
     ids, offsets = encode(chunk.tokenizer, texts)
     column = pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(ids))
     table = pa.table({"tokens": column, "count": np.diff(offsets)})

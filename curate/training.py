@@ -58,13 +58,17 @@ def planned_cells(built: Built) -> list[PlannedCell]:
     a = built.annotated
     grid = a.manifest.grid
     settings = expand({k: v for k, v in grid.items() if k != "levels"})
-    holdouts = {name: _pack(built, f"holdout-{name}", rows) for name, rows in built.holdouts.rows.items()}
+    holdouts = {
+        name: _pack(built, name, f"holdout-{name}", rows) for name, rows in built.holdouts.rows.items()
+    }
     planned = []
     for level in grid["levels"]:
-        found = cut(a.pool, built.tokens, a.judged[level].kept & ~built.holdouts.held, a.manifest.sizes)
+        found = cut(
+            a.pool, built.tokens[level], a.judged[level].kept & ~built.holdouts.held, a.manifest.sizes
+        )
         if not found.ends:
             continue
-        packed, key = _pack(built, level, found.rows[: max(found.ends.values())])
+        packed, key = _pack(built, level, level, found.rows[: max(found.ends.values())])
         for setting in settings:
             cell = {
                 "level": level,
@@ -96,16 +100,24 @@ def _flat(tree: dict, prefix: str = "") -> dict:
     return out
 
 
-def _pack(built: Built, name: str, rows: np.ndarray) -> tuple[Path, str]:
-    """(directory, key) of the packed tokens of these documents, in this order."""
+def _pack(built: Built, level: str, name: str, rows: np.ndarray) -> tuple[Path, str]:
+    """(directory, key) of the packed tokens of these documents as the level has them, in this order."""
     from train.tokens import Packed
 
-    a, tokens = built.annotated, built.tokens
-    key = digest_of([PACKED, tokens.sha256, a.pool.ids.take(np.asarray(rows)).to_pylist(), a.pool.digest])
+    a, tokens = built.annotated, built.tokens[level]
+    key = digest_of(
+        [
+            PACKED,
+            tokens.sha256,
+            a.pool.ids.take(np.asarray(rows)).to_pylist(),
+            a.pool.digest,
+            *tokens.edited.identity,
+        ]
+    )
     path = a.store.folder(PACKED) / f"{name}-{key[:12]}"
     if not path.exists():
         offsets = np.concatenate([[0], np.cumsum(tokens.count[rows])])
-        Packed.write(path, tokens.of(rows), offsets, a.pool.bytes[rows], tokenizer=tokens.tokenizer)
+        Packed.write(path, tokens.of(rows), offsets, tokens.bytes[rows], tokenizer=tokens.tokenizer)
     return path, key
 
 

@@ -60,10 +60,10 @@ def _merged(columns: list[pa.Array]) -> tuple[np.ndarray, np.ndarray, np.ndarray
         starts.append(spans.field("start").to_numpy())
         ends.append(spans.field("end").to_numpy())
         which.append(np.full(len(spans), number))
-    document, start, end, number = map(np.concatenate, (documents, starts, ends, which))
-    order = np.lexsort((number, start, document))
+    document, start, end, of = map(np.concatenate, (documents, starts, ends, which))
+    order = np.lexsort((of, start, document))
     firsts = np.searchsorted(document[order], np.arange(len(columns[0]) + 1))
-    return firsts, start[order], end[order], number[order]
+    return firsts, start[order], end[order], of[order]
 
 
 def edited_sizes(texts: pa.Array, columns: list[pa.Array], masks: list[str]) -> np.ndarray:
