@@ -17,12 +17,11 @@ from filters.text import (
     ONE_BIT,
     PADDING,
     TERMINAL,
+    break_bytes,
     character_classes,
     continuation_mask,
     count_bits,
     decode,
-    in_ranges,
-    inlined,
     kernel,
     last_character,
     line_break_mask,
@@ -33,6 +32,7 @@ from filters.text import (
     open_page,
     strip,
     valid,
+    wide_break_mask,
 )
 
 SHORT_LINE = 30  # characters: FineWeb's lines of at most so many are short
@@ -47,25 +47,6 @@ TALLIES = (
     "short",
 )
 LINES, BULLET, ELLIPSIS, TEXT_LINES, TEXT_LINE_CHARACTERS, TERMINAL_LINES, SHORT = range(len(TALLIES))
-
-wide_break_mask = in_ranges((0xC2, 0xC2), (0xE2, 0xE2))  # first bytes of U+0085, U+2028 and U+2029
-
-
-@inlined
-def _wide_break_bytes(page, at):
-    """Bytes of the line break beyond ASCII that begins at a byte; 0 where none does."""
-    if page[at] == 0xC2:
-        return 2 if page[at + 1] == 0x85 else 0
-    last = page[at + 2]
-    return 3 if page[at + 1] == 0x80 and (last == 0xA8 or last == 0xA9) else 0
-
-
-@inlined
-def _break_bytes(page, at):
-    """Bytes of the line break at a byte that an ASCII or a wide mask has marked; 0 where it is none."""
-    if page[at] >= 0x80:
-        return _wide_break_bytes(page, at)
-    return 2 if page[at] == 0x0D and page[at + 1] == 0x0A else 1
 
 
 @kernel
@@ -90,7 +71,7 @@ def _add_split_lines(page, length, classes, tally):
         while breaks:
             at = block + lowest_bit(breaks)
             breaks &= breaks - ONE_BIT
-            width = _break_bytes(page, at)
+            width = break_bytes(page, at)
             if width == 0 or at < start:  # at < start: the "\n" of a "\r\n" already dealt with
                 continue
             _add_line(page, start, at, classes, tally)

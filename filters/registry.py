@@ -5,12 +5,14 @@ A new family is one line here.
 
 from __future__ import annotations
 
-from filters import Family, Signal, duplicates, language, lines, repetition, words
+from filters import Family, Signal, c4, duplicates, language, lines, repetition, words
 
 _FAMILIES = (
     words.FAMILY,
     lines.FAMILY,
     repetition.FAMILY,
+    c4.FAMILY,
+    c4.ANY_ENDING,
     language.FAMILY,
     duplicates.FAMILY,
 )

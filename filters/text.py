@@ -292,3 +292,23 @@ def find_words(page, length, byte_edges, character_edges):
         character_edges[edges] = characters
         edges += 1
     return edges // 2, characters
+
+
+wide_break_mask = in_ranges((0xC2, 0xC2), (0xE2, 0xE2))  # first bytes of U+0085, U+2028 and U+2029
+
+
+@inlined
+def wide_break_bytes(page, at):
+    """Bytes of the line break beyond ASCII that begins at a byte; 0 where none does."""
+    if page[at] == 0xC2:
+        return 2 if page[at + 1] == 0x85 else 0
+    last = page[at + 2]
+    return 3 if page[at + 1] == 0x80 and (last == 0xA8 or last == 0xA9) else 0
+
+
+@inlined
+def break_bytes(page, at):
+    """Bytes of the line break at a byte that an ASCII or a wide mask has marked; 0 where it is none."""
+    if page[at] >= 0x80:
+        return wide_break_bytes(page, at)
+    return 2 if page[at] == 0x0D and page[at + 1] == 0x0A else 1
