@@ -8,7 +8,7 @@ import numpy as np
 
 from curate.build import Built
 from curate.duplicates import gather
-from curate.manifest import DUPLICATE
+from curate.measured import DUPLICATE
 from curate.profiles import Rule
 from curate.selection import Judged
 

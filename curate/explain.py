@@ -9,7 +9,7 @@ import numpy as np
 
 from curate.build import Annotated
 from curate.errors import CurateError
-from curate.manifest import DUPLICATE
+from curate.measured import DUPLICATE
 from curate.profiles import Bound
 from curate.selection import KEPT, best_of_clusters, inside
 

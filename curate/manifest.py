@@ -7,36 +7,20 @@ Every mistake is one sentence that says where, what and the fix. Checks that nee
 from __future__ import annotations
 
 import hashlib
-import math
 import sysconfig
 import tomllib
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from curate.errors import ManifestError, did_you_mean
-from curate.profiles import Bound, Edit, Profile, Rule, load_profile, parse_bound, parse_edits
-from curate.quantities import parse_count, short_count
-
-if TYPE_CHECKING:
-    from filters import Signal
+from curate.measured import DUPLICATE, Measured
+from curate.profiles import Bound, Edit, Profile, Rule, load_profile, parse_edits
+from curate.quantities import short_count
+from curate.tables import Tables
 
 FORMATS = ("jsonl", "parquet", "arrow", "text", "python", "hub")
-DUPLICATE = "duplicate"  # resolved by a level among the documents it is built on, not measured in one pass
-DUPLICATE_SIGNALS = (DUPLICATE, "duplicate_cluster_size", "near_duplicate_similarity")
 EDITED_BYTES = "edited_byte_count"  # what is left of a text after a level's edits: nothing left, nothing kept
-HEURISTICS = ("words", "lines", "repetition")
-ON_DEMAND: dict[str, dict] = {
-    "language": {"model": "lid.176"}
-}  # what a family is given that a level asks for first
-NEEDS_A_TABLE = (
-    "fingerprints",
-    "quality",
-    "perplexity",
-    "contamination",
-)  # families that cannot guess what they need
 
 
 @dataclass(frozen=True)
@@ -101,6 +85,8 @@ class Manifest:
     text: str
     sources: tuple[Source, ...]
     families: dict[str, dict]  # family of signals -> its parameters
+    recipes: dict[str, dict]  # family -> what its model is made of
+    evaluations: tuple[Source, ...]  # texts that no document should contain
     near_duplicates: dict | None
     levels: tuple[Level, ...]
     sizes: tuple[int, ...]
@@ -147,67 +133,36 @@ def load_manifest(path: str | Path) -> Manifest:
     return _Reader(path, text, tree).manifest()
 
 
-class _Reader:
+class _Reader(Tables):
     """One manifest being read: every method checks one table and raises where it does not hold."""
 
     def __init__(self, path: Path, text: str, tree: dict):
-        self.path, self.text, self.tree = path, text, tree
+        super().__init__(path, tree)
+        self.text = text
         self.profiles: dict[str, str] = {}
-        self.refused: set[str] = set()  # families that [signals] says no to
-
-    def fail(self, where: str, what: str) -> ManifestError:
-        return ManifestError(f"{self.path}{', ' + where if where else ''}: {what}")
-
-    def known(self, where: str, table: Mapping, allowed: Iterable[str]) -> None:
-        allowed = set(allowed)
-        for key in table:
-            if key not in allowed:
-                raise self.fail(where, f'unknown key "{key}"{did_you_mean(key, allowed)}')
-
-    def typed(self, where: str, table: Mapping, key: str, kind: type, default: Any = None) -> Any:
-        value = table.get(key, default)
-        if value is not None and (
-            not isinstance(value, kind) or isinstance(value, bool) and kind is not bool
-        ):
-            raise self.fail(where, f"{key} = {value!r} is not a {_plain(kind)}")
-        return value
-
-    def count(self, where: str, key: str, value: Any) -> int:
-        try:
-            return parse_count(value)
-        except ValueError as error:
-            raise self.fail(where, f"{key}: {error}") from None
-
-    def strings(self, where: str, table: Mapping, key: str) -> tuple[str, ...]:
-        value = table.get(key, [])
-        value = [value] if isinstance(value, str) else value
-        if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
-            raise self.fail(where, f"{key} = {value!r} is neither a string nor a list of strings")
-        return tuple(value)
-
-    def tables(self, key: str) -> list[dict]:
-        value = self.tree.get(key, [])
-        if not isinstance(value, list) or not all(isinstance(v, dict) for v in value):
-            raise self.fail("", f'"{key}" is a list of tables: write [[{key}]]')
-        return value
-
-    def table(self, key: str) -> dict:
-        value = self.tree.get(key, {})
-        if not isinstance(value, dict):
-            raise self.fail("", f'"{key}" is a table: write [{key}]')
-        return value
 
     def manifest(self) -> Manifest:
-        allowed = ("name", "source", "signals", "level", "sizes", "holdout", "tokenizer", "grid", "parts")
-        self.known("", self.tree, allowed)
+        allowed = (
+            "name",
+            "source",
+            "evaluation",
+            "signals",
+            "level",
+            "sizes",
+            "holdout",
+            "tokenizer",
+            "grid",
+        )
+        self.known("", self.tree, (*allowed, "parts"))
         name = self.typed("", self.tree, "name", str, self.path.stem)
-        sources = self.unique("source", tuple(map(self.source, self.tables("source"))))
+        sources, evaluations = self.sources("source"), self.sources("evaluation")
         if not sources:
             raise self.fail("", "no source; add a [[source]] with name, format and path")
-        families, near = self.signals(self.table("signals"))
+        named = [tuple(source.name for source in some) for some in (sources, evaluations)]
+        self.measured = Measured(self.path, self.tree, *named)
         levels: list[Level] = []
         for table in self.tables("level"):
-            levels.append(self.level(table, levels, families, near))
+            levels.append(self.level(table, levels))
         self.unique("level", tuple(levels))
         if not levels:
             raise self.fail("", 'no level; add at least [[level]] name = "raw"')
@@ -216,8 +171,10 @@ class _Reader:
             path=self.path,
             text=self.text,
             sources=sources,
-            families=families,
-            near_duplicates=near,
+            families=self.measured.families,
+            recipes=self.measured.recipes,
+            evaluations=evaluations,
+            near_duplicates=self.measured.near,
             levels=tuple(levels),
             sizes=self.sizes(self.table("sizes")),
             holdout=self.holdout(self.table("holdout"), levels),
@@ -227,18 +184,15 @@ class _Reader:
             profiles=self.profiles,
         )
 
-    def unique(self, kind: str, named: tuple) -> tuple:
-        names = [x.name for x in named]
-        for name in names:
-            if names.count(name) > 1:
-                raise self.fail(f'{kind} "{name}"', "the name is taken twice; names are unique")
-        return named
+    def sources(self, kind: str) -> tuple[Source, ...]:
+        """[[source]] and [[evaluation]] are written alike."""
+        return self.unique(kind, tuple(self.source(kind, table) for table in self.tables(kind)))
 
-    def source(self, table: dict) -> Source:
-        name = self.typed("source", table, "name", str)
+    def source(self, kind: str, table: dict) -> Source:
+        name = self.typed(kind, table, "name", str)
         if not name:
-            raise self.fail("source", 'has no name; add name = "..."')
-        where = f'source "{name}"'
+            raise self.fail(kind, 'has no name; add name = "..."')
+        where = f'{kind} "{name}"'
         self.known(where, table, [f.name for f in fields(Source)])
         format = self.typed(where, table, "format", str)
         if format not in FORMATS:
@@ -283,96 +237,7 @@ class _Reader:
             return path  # the name of a data set on the hub
         return str(beside)
 
-    def signals(self, table: dict) -> tuple[dict[str, dict], dict | None]:
-        where = "[signals]"
-        extra = self.extra_families()
-        self.known(where, table, ("heuristics", "language", "near_duplicates", "own", *extra))
-        families: dict[str, dict] = {}
-        if self.typed(where, table, "heuristics", bool, True):
-            families |= {name: {} for name in HEURISTICS}
-        self.refused = {name for name, value in table.items() if value is False}
-        families |= {name: {} for name in extra if self.typed(where, table, name, bool, False)}
-        language = table.get("language", False)
-        if language:
-            given = {} if language is True else language
-            if not isinstance(given, dict):
-                raise self.fail(where, f'language = {given!r}: write true or {{ model = "lid.176" }}')
-            self.known(f"{where} language", given, ("model",))
-            model = self.typed(where, given, "model", str, "lid.176")
-            beside = self.path.parent / model
-            families["language"] = {"model": str(beside) if beside.is_file() else model}
-        families |= self.own(table)
-        near = self.near_duplicates(table.get("near_duplicates", False))
-        if near:
-            families["fingerprints"] = {k: near[k] for k in ("permutations", "ngram", "seed")}
-        return families, near
-
-    def extra_families(self) -> list[str]:
-        """Shipped families that need no parameters and are no heuristics: true in [signals] measures them."""
-        from filters.registry import FAMILIES
-
-        named = {*HEURISTICS, *ON_DEMAND, *NEEDS_A_TABLE}
-        return [name for name in FAMILIES if name not in named]
-
-    def own(self, table: dict) -> dict[str, dict]:
-        """[signals.own.NAME]: signals measured by the user's functions."""
-        from curate import own
-        from filters.registry import FAMILY_OF
-
-        families = {}
-        for name, given in (self.typed("[signals]", table, "own", dict, {}) or {}).items():
-            where = f"[signals.own.{name}]"
-            if not isinstance(given, dict):
-                raise self.fail(where, 'write a table with function = "module:function"')
-            if name in FAMILY_OF or name in DUPLICATE_SIGNALS or not name.isidentifier():
-                raise self.fail(where, "the name is a shipped signal's or no identifier; choose another")
-            defaults: dict[str, Any] = {
-                "version": 1,
-                "low": -math.inf,
-                "high": math.inf,
-                "unit": "number",
-                "labels": False,
-            }
-            self.known(where, given, (*defaults, "function"))
-            self.typed(where, given, "version", int)
-            self.typed(where, given, "unit", str)
-            self.typed(where, given, "labels", bool)
-            function = self.typed(where, given, "function", str, "")
-            limits = [given.get(key, defaults[key]) for key in ("low", "high")]
-            if (
-                not all(isinstance(x, int | float) and not isinstance(x, bool) for x in limits)
-                or limits[0] > limits[1]
-            ):
-                raise self.fail(where, "low and high are two numbers, the lower one first")
-            parameters = defaults | given | {"folder": str(self.path.parent.absolute())}
-            try:
-                own.load(function, str(self.path.parent.absolute()))
-            except ValueError as error:
-                raise self.fail(where, str(error)) from None
-            families[own.PREFIX + name] = parameters
-        return families
-
-    def near_duplicates(self, given: Any) -> dict | None:
-        where = "[signals] near_duplicates"
-        if not given:
-            return None
-        given = {} if given is True else given
-        if not isinstance(given, dict):
-            raise self.fail(where, "write true or { similarity = 0.8 }")
-        defaults = {"similarity": 0.8, "permutations": 112, "ngram": 5, "seed": 1}
-        self.known(where, given, defaults)
-        near = defaults | given
-        for key, value in near.items():
-            whole = key != "similarity"
-            if not isinstance(value, int if whole else int | float) or isinstance(value, bool):
-                raise self.fail(where, f"{key} = {value!r} is not a {'whole ' if whole else ''}number")
-        if not 0.3 <= near["similarity"] < 1:
-            raise self.fail(where, f"similarity = {near['similarity']} is not in [0.3, 1); 0.8 is usual")
-        if not 16 <= near["permutations"] <= 1024 or not 1 <= near["ngram"] <= 100 or near["seed"] < 0:
-            raise self.fail(where, "permutations lie in 16..1024, ngram in 1..100, seed is not negative")
-        return near
-
-    def level(self, table: dict, earlier: list[Level], families: dict, near: dict | None) -> Level:
+    def level(self, table: dict, earlier: list[Level]) -> Level:
         name = self.typed("level", table, "name", str)
         if not name:
             raise self.fail("level", 'has no name; add name = "..."')
@@ -385,7 +250,9 @@ class _Reader:
             raise self.fail(where, f'on = "{on}" is no level above it{hint}')
         keep = self.typed(where, table, "keep", dict, {})
         rules = [
-            self.rule(where, name, signal, value) for signal, value in keep.items() if signal != DUPLICATE
+            self.measured.rule(where, name, signal, value)
+            for signal, value in keep.items()
+            if signal != DUPLICATE
         ]
         edits = list(next((level.edits for level in earlier if level.name == on), ()))
         profiles = self.strings(where, table, "profiles")
@@ -403,20 +270,14 @@ class _Reader:
             rules.append(Rule(f"{name}.{DUPLICATE}", DUPLICATE, Bound(label="false")))
         for rule in rules:
             if not rule.edits:
-                self.check_rule(where, rule, families, near)
+                self.measured.check_rule(where, rule, rule.name.partition(".")[0] in profiles)
         for edit in edits:
-            self.check_edit(where, edit, families)
+            self.measured.check_edit(where, edit.signal)
         return Level(name, on, tuple(rules), profiles, tuple(edits))
 
     def edits(self, where: str, table: dict) -> tuple[Edit, ...]:
         try:
             return parse_edits(table)
-        except ValueError as error:
-            raise self.fail(where, str(error)) from None
-
-    def rule(self, where: str, level: str, signal: str, value: Any) -> Rule:
-        try:
-            return Rule(f"{level}.{signal}", signal, parse_bound(signal, value))
         except ValueError as error:
             raise self.fail(where, str(error)) from None
 
@@ -427,68 +288,6 @@ class _Reader:
             raise self.fail(where, str(error)) from None
         self.profiles[profile.name] = profile.digest
         return profile
-
-    def check_rule(self, where: str, rule: Rule, families: dict, near: dict | None) -> None:
-        """The signal exists, is measured, and can take a value inside the bound."""
-        if rule.signal in DUPLICATE_SIGNALS:
-            if not near:
-                raise self.fail(
-                    where, f"{rule.signal} is not measured; add near_duplicates = true to [signals]"
-                )
-            return
-        signal = self.measured(where, f"{rule.name}: ", rule.signal, families)
-        if rule.bound.by_language:
-            self.measured(where, f"{rule.name}: ", "language", families)
-            for code, bound in rule.bound.by_language:
-                self.check_bound(where, Rule(f"{rule.name}, {code}", rule.signal, bound), signal)
-        else:
-            self.check_bound(where, rule, signal)
-
-    def check_edit(self, where: str, edit: Edit, families: dict) -> None:
-        signal = self.measured(where, "", edit.signal, families)
-        if signal.unit != "spans":
-            raise self.fail(where, f"{edit.signal} counts {signal.unit}, it has no spans to cut or mask")
-
-    def measured(self, where: str, what: str, name: str, families: dict) -> Signal:
-        """The signal; its family, and those it takes signals of, are measured from now on if they can be."""
-        from curate.families import family_of, signals_of
-        from filters.registry import FAMILIES, FAMILY_OF
-
-        owner = signals_of(families)
-        family = owner.get(name) or FAMILY_OF.get(name)
-        if family is None:
-            known = [*owner, *FAMILY_OF, *DUPLICATE_SIGNALS]
-            close = did_you_mean(name, known)
-            hint = close if "did you mean" in close else "; `curate signals` lists them all"
-            raise self.fail(where, f"{what}there is no signal {name}{hint}")
-        if family not in families:
-            if family in NEEDS_A_TABLE:
-                raise self.fail(where, f"{name} is not measured; add {family} = {{ ... }} to [signals]")
-            option = "heuristics" if family in HEURISTICS else family
-            if option in self.refused:
-                raise self.fail(where, f"{name} is not measured; add {option} = true to [signals]")
-            families[family] = ON_DEMAND.get(family, {})
-            for taken in FAMILIES[family].takes:
-                if taken in FAMILY_OF:
-                    self.measured(where, what, taken, families)
-        return next(s for s in family_of(family, families[family]).signals if s.name == name)
-
-    def check_bound(self, where: str, rule: Rule, signal: Any) -> None:
-        bound = rule.bound
-        if signal.unit == "spans":
-            raise self.fail(
-                where, f"{rule.name}: spans cannot be bounded; cut or mask them, or bound their number"
-            )
-        if (signal.low is None) != (bound.labels is not None) and bound.top is None:
-            wanted = 'a list of labels, such as ["en"]' if signal.low is None else "two numbers [low, high]"
-            raise self.fail(where, f"{rule.name}: {signal.name} takes {wanted}")
-        if bound.labels is None and bound.top is None:
-            low, high = signal.low, math.inf if signal.high is None else signal.high
-            if bound.high < low or bound.low > high:
-                raise self.fail(
-                    where,
-                    f"{rule.name} = {bound.text()} keeps nothing: {signal.name} lies in [{low:g}, {high:g}]",
-                )
 
     def sizes(self, table: dict) -> tuple[int, ...]:
         self.known("[sizes]", table, ("tokens",))
@@ -552,7 +351,3 @@ def placeholders() -> dict[str, str]:
     """What `{...}` in a source's path stands for."""
     paths = sysconfig.get_paths()
     return {"site-packages": paths["purelib"], "stdlib": paths["stdlib"]}
-
-
-def _plain(kind: type) -> str:
-    return {str: "string", int: "whole number", bool: "true or false", dict: "table"}.get(kind, kind.__name__)

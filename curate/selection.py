@@ -24,7 +24,8 @@ import pyarrow.compute as pc
 from curate.annotate import Signals
 from curate.edits import edited
 from curate.errors import CurateError
-from curate.manifest import DUPLICATE, Level, Manifest
+from curate.manifest import Level, Manifest
+from curate.measured import DUPLICATE
 from curate.pool import Pool
 from curate.profiles import Bound, Edit, Rule
 from curate.store import Part

@@ -1,0 +1,302 @@
+"""The table [signals]: which families are measured, with what, and whether a rule on one of them can hold.
+
+A family is measured because [signals] names it, or because a level bounds, cuts or masks a signal of it.
+Some families need a model that is made of this manifest's own documents first: a *recipe* says which
+documents those are. What a recipe yields is measured after everything else, so it may choose its
+documents by any other signal.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from curate.errors import did_you_mean
+from curate.profiles import Rule, parse_bound
+from curate.tables import Tables
+
+if TYPE_CHECKING:
+    from filters import Signal
+
+DUPLICATE = "duplicate"  # resolved by a level among the documents it is built on, not measured in one pass
+DUPLICATE_SIGNALS = (DUPLICATE, "duplicate_cluster_size", "near_duplicate_similarity")
+HEURISTICS = ("words", "lines", "repetition")
+LANGUAGE_MODEL = "lid.176"
+OF_LANGUAGE = ("language", "line_languages")  # families that ask a language model
+FINGERPRINTS = "fingerprints"  # measured where near duplicates are looked for
+SAMPLE_BYTES = 20_000_000  # of text that a model is made of, where nothing else is said
+
+# Families whose model is made of documents: the samples that their recipe names, and its other settings.
+RECIPES: dict[str, tuple[tuple[str, ...], dict[str, type]]] = {
+    "quality": (
+        ("positive", "negative"),
+        {
+            "dimension": int,
+            "epochs": int,
+            "learning_rate": float,
+            "word_ngrams": int,
+            "buckets": int,
+            "seed": int,
+        },
+    ),
+    "perplexity": (("train",), {"order": int}),
+    "contamination": ((), {"ngram": int}),
+}
+
+
+class Measured(Tables):
+    """What [signals] asks for; grows as levels ask for more.
+
+    `families` maps a family to the parameters of its `measure`, `recipes` a family to what its model is made of.
+    """
+
+    def __init__(self, path: Path, tree: dict, sources: tuple[str, ...], evaluations: tuple[str, ...]):
+        super().__init__(path, tree)
+        self.sources, self.evaluations = sources, evaluations
+        self.families: dict[str, dict] = {}
+        self.recipes: dict[str, dict] = {}
+        where, table = "[signals]", self.table("signals")
+        plain = self._plain_families()
+        self.known(where, table, ("heuristics", *OF_LANGUAGE, *RECIPES, "near_duplicates", "own", *plain))
+        self.refused = {name for name, value in table.items() if value is False}
+        if self.typed(where, table, "heuristics", bool, True):
+            self.families |= {name: {} for name in HEURISTICS}
+        self.families |= {name: {} for name in plain if self.typed(where, table, name, bool, False)}
+        for name in OF_LANGUAGE:
+            if table.get(name):
+                self.families[name] = self._language(name, table[name])
+        self._own(table)
+        self.near = self._near_duplicates(table.get("near_duplicates", False))
+        if self.near:
+            self.families[FINGERPRINTS] = {k: self.near[k] for k in ("permutations", "ngram", "seed")}
+        for name in RECIPES:
+            if table.get(name):
+                self._modelled(name, table[name])
+
+    def _plain_families(self) -> list[str]:
+        """Shipped families that need no parameters and are no heuristics: true in [signals] measures them."""
+        from filters.registry import FAMILIES
+
+        special = {*HEURISTICS, *OF_LANGUAGE, *RECIPES, FINGERPRINTS}
+        return [name for name in FAMILIES if name not in special]
+
+    # ------------------------------------------------------------------------------------- families with parameters
+
+    def _language(self, name: str, given: Any) -> dict:
+        where = f"[signals] {name}"
+        given = {} if given is True else given
+        if not isinstance(given, dict):
+            raise self.fail(
+                "[signals]", f'{name} = {given!r}: write true or {{ model = "{LANGUAGE_MODEL}" }}'
+            )
+        self.known(where, given, ("model",))
+        return {"model": self._file(where, given.get("model", LANGUAGE_MODEL))}
+
+    def _file(self, where: str, model: Any) -> str:
+        """A path beside the manifest where there is such a file, else the name as it is."""
+        if not isinstance(model, str):
+            raise self.fail(where, f"model = {model!r} is not a string")
+        beside = self.path.parent / model
+        return str(beside) if beside.exists() else model
+
+    def _own(self, table: dict) -> None:
+        """[signals.own.NAME]: signals measured by the user's functions."""
+        from curate import own
+        from filters.registry import FAMILY_OF
+
+        for name, given in (self.typed("[signals]", table, "own", dict, {}) or {}).items():
+            where = f"[signals.own.{name}]"
+            if not isinstance(given, dict):
+                raise self.fail(where, 'write a table with function = "module:function"')
+            if name in FAMILY_OF or name in DUPLICATE_SIGNALS or not name.isidentifier():
+                raise self.fail(where, "the name is a shipped signal's or no identifier; choose another")
+            defaults: dict[str, Any] = {
+                "version": 1, "low": -math.inf, "high": math.inf, "unit": "number", "labels": False,
+            }  # fmt: skip
+            self.known(where, given, (*defaults, "function"))
+            for key, kind in {"version": int, "unit": str, "labels": bool, "function": str}.items():
+                self.typed(where, given, key, kind)
+            limits = [given.get(key, defaults[key]) for key in ("low", "high")]
+            if not all(map(_is_number, limits)) or limits[0] > limits[1]:
+                raise self.fail(where, "low and high are two numbers, the lower one first")
+            folder = str(self.path.parent.absolute())
+            try:
+                own.load(given.get("function", ""), folder)
+            except ValueError as error:
+                raise self.fail(where, str(error)) from None
+            self.families[own.PREFIX + name] = defaults | given | {"folder": folder}
+
+    def _near_duplicates(self, given: Any) -> dict | None:
+        where = "[signals] near_duplicates"
+        if not given:
+            return None
+        given = {} if given is True else given
+        if not isinstance(given, dict):
+            raise self.fail(where, "write true or { similarity = 0.8 }")
+        defaults = {"similarity": 0.8, "permutations": 112, "ngram": 5, "seed": 1}
+        self.known(where, given, defaults)
+        near = defaults | given
+        for key, value in near.items():
+            whole = key != "similarity"
+            if not isinstance(value, int if whole else int | float) or isinstance(value, bool):
+                raise self.fail(where, f"{key} = {value!r} is not a {'whole ' if whole else ''}number")
+        if not 0.3 <= near["similarity"] < 1:
+            raise self.fail(where, f"similarity = {near['similarity']} is not in [0.3, 1); 0.8 is usual")
+        if not 16 <= near["permutations"] <= 1024 or not 1 <= near["ngram"] <= 100 or near["seed"] < 0:
+            raise self.fail(where, "permutations lie in 16..1024, ngram in 1..100, seed is not negative")
+        return near
+
+    # ------------------------------------------------------------------------------------- families with a model
+
+    def _modelled(self, name: str, given: Any) -> None:
+        """A family with a model: the file of one, or the recipe to make it."""
+        where = f"[signals] {name}"
+        samples, settings = RECIPES[name]
+        given = {} if given is True else given
+        if not isinstance(given, dict):
+            raise self.fail(where, f"{name} = {given!r}: write a table")
+        if "model" in given:
+            self.known(where, given, ("model", "label"))
+            self.families[name] = {k: self._file(where, v) if k == "model" else v for k, v in given.items()}
+            return
+        self.known(where, given, (*samples, *settings, "bytes", "model", "label"))
+        chosen = {k: self.typed(where, given, k, kind) for k, kind in settings.items() if k in given}
+        for key, value in chosen.items():
+            if not value > 0 and key != "seed":
+                raise self.fail(where, f"{key} = {value} is not positive")
+        recipe: dict[str, Any] = {"settings": chosen}
+        if samples:
+            recipe["bytes"] = self.count(where, "bytes", given.get("bytes", SAMPLE_BYTES))
+            recipe["samples"] = {key: self._sample(where, key, given.get(key)) for key in samples}
+            self._choose_something(where, recipe["samples"])
+        elif not self.evaluations:
+            raise self.fail(where, "names no text to look for; add [[evaluation]] with name, format and path")
+        self.families[name] = {}
+        self.recipes[name] = recipe
+
+    def _sample(self, where: str, key: str, given: Any) -> dict | None:
+        """Documents by their source, by bounds on their signals, or by both."""
+        if given is None:
+            return None
+        example = '{ source = "books" } or { keep = { core_word_count = [500, inf] } }'
+        if not isinstance(given, dict) or not given:
+            raise self.fail(where, f"{key} = {given!r}: write {example}")
+        self.known(f"{where} {key}", given, ("source", "keep"))
+        chosen = self.strings(f"{where} {key}", given, "source")
+        for name in chosen:
+            if name not in self.sources:
+                raise self.fail(f"{where} {key}", f'"{name}" is no source{did_you_mean(name, self.sources)}')
+        keep = self.typed(f"{where} {key}", given, "keep", dict, {})
+        for signal, value in keep.items():
+            rule = self.rule(f"{where} {key}", key, signal, value)
+            if signal in DUPLICATE_SIGNALS or rule.bound.top is not None:
+                raise self.fail(
+                    f"{where} {key}", f"{rule.name}: bound a signal of the document by numbers or labels"
+                )
+            self.check_rule(f"{where} {key}", rule)
+        return {"source": list(chosen), "keep": keep}
+
+    def _choose_something(self, where: str, samples: dict) -> None:
+        first, *others = samples
+        if samples[first] is None:
+            raise self.fail(
+                where, f'{first} is missing; write {first} = {{ source = "..." }}, or model = "FILE"'
+            )
+        if others and samples[others[0]] is None and len(self.sources) < 2 and not samples[first]["keep"]:
+            raise self.fail(where, f"{first} is every document; name {others[0]} too")
+
+    # ------------------------------------------------------------------------------------- rules
+
+    def rule(self, where: str, level: str, signal: str, value: Any) -> Rule:
+        try:
+            return Rule(f"{level}.{signal}", signal, parse_bound(signal, value))
+        except ValueError as error:
+            raise self.fail(where, str(error)) from None
+
+    def check_rule(self, where: str, rule: Rule, published: bool = False) -> None:
+        """The signal exists, is measured, and can take a value inside the bound.
+
+        A published profile may name languages that this language model never answers, a user should not.
+        """
+        if rule.signal in DUPLICATE_SIGNALS:
+            if not self.near:
+                raise self.fail(
+                    where, f"{rule.signal} is not measured; add near_duplicates = true to [signals]"
+                )
+            return
+        signal = self.signal(where, f"{rule.name}: ", rule.signal)
+        if signal.name == "language" and not published:
+            self._check_codes(where, rule)
+        if rule.bound.by_language:
+            self.signal(where, f"{rule.name}: ", "language")
+            for code, bound in rule.bound.by_language:
+                self._check_bound(where, Rule(f"{rule.name}, {code}", rule.signal, bound), signal)
+        else:
+            self._check_bound(where, rule, signal)
+
+    def check_edit(self, where: str, name: str) -> None:
+        signal = self.signal(where, "", name)
+        if signal.unit != "spans":
+            raise self.fail(where, f"{name} counts {signal.unit}, it has no spans to cut or mask")
+
+    def signal(self, where: str, what: str, name: str) -> Signal:
+        """The signal; its family, and those it takes signals of, are measured from now on if they can be."""
+        from curate.families import family_of, signals_of
+        from filters.registry import FAMILIES, FAMILY_OF
+
+        owner = signals_of(self.families)
+        family = owner.get(name) or FAMILY_OF.get(name)
+        if family is None:
+            close = did_you_mean(name, [*owner, *FAMILY_OF, *DUPLICATE_SIGNALS])
+            hint = close if "did you mean" in close else "; `curate signals` lists them all"
+            raise self.fail(where, f"{what}there is no signal {name}{hint}")
+        if family not in self.families:
+            option = "heuristics" if family in HEURISTICS else family
+            if option in self.refused:
+                raise self.fail(where, f"{name} is not measured; add {option} = true to [signals]")
+            if family == "contamination" and self.evaluations:
+                self._modelled(family, True)
+            elif family in (*RECIPES, FINGERPRINTS):
+                raise self.fail(where, f"{name} is not measured; add {family} = {{ ... }} to [signals]")
+            else:
+                self.families[family] = {"model": LANGUAGE_MODEL} if family in OF_LANGUAGE else {}
+            for taken in FAMILIES[family].takes:
+                if taken in FAMILY_OF:
+                    self.signal(where, what, taken)
+        return next(s for s in family_of(family, self.families[family]).signals if s.name == name)
+
+    def _check_bound(self, where: str, rule: Rule, signal: Signal) -> None:
+        bound = rule.bound
+        if signal.unit == "spans":
+            raise self.fail(
+                where, f"{rule.name}: spans cannot be bounded; cut or mask them, or bound their number"
+            )
+        if (signal.low is None) != (bound.labels is not None) and bound.top is None:
+            wanted = 'a list of labels, such as ["en"]' if signal.low is None else "two numbers [low, high]"
+            raise self.fail(where, f"{rule.name}: {signal.name} takes {wanted}")
+        if bound.labels is None and bound.top is None:
+            low, high = signal.low or 0, math.inf if signal.high is None else signal.high
+            if bound.high < low or bound.low > high:
+                raise self.fail(
+                    where,
+                    f"{rule.name} = {bound.text()} keeps nothing: {signal.name} lies in [{low:g}, {high:g}]",
+                )
+
+    def _check_codes(self, where: str, rule: Rule) -> None:
+        """The language model can give the answers that are asked for; where it is not installed, annotating says so."""
+        from filters.language import model_codes
+
+        model = self.families["language"]["model"]
+        try:
+            answers = model_codes(model)
+        except (OSError, ValueError):
+            return
+        for code in rule.bound.labels or ():
+            if code not in answers:
+                hint = '; it says "no"' if code == "nb" and "no" in answers else did_you_mean(code, answers)
+                raise self.fail(where, f'{rule.name}: {model} never answers "{code}"{hint}')
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,70 @@
+"""Checks that every table of a manifest needs: known keys, types, counts; each says where, what and the fix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from curate.errors import ManifestError, did_you_mean
+from curate.quantities import parse_count
+
+
+class Tables:
+    """A manifest's tree being read: every method checks one value and raises where it does not hold."""
+
+    def __init__(self, path: Path, tree: dict):
+        self.path, self.tree = path, tree
+
+    def fail(self, where: str, what: str) -> ManifestError:
+        return ManifestError(f"{self.path}{', ' + where if where else ''}: {what}")
+
+    def known(self, where: str, table: Mapping, allowed: Iterable[str]) -> None:
+        allowed = set(allowed)
+        for key in table:
+            if key not in allowed:
+                raise self.fail(where, f'unknown key "{key}"{did_you_mean(key, allowed)}')
+
+    def typed(self, where: str, table: Mapping, key: str, kind: type, default: Any = None) -> Any:
+        value = table.get(key, default)
+        if value is not None and (
+            not isinstance(value, kind) or isinstance(value, bool) and kind is not bool
+        ):
+            raise self.fail(where, f"{key} = {value!r} is not a {_plain(kind)}")
+        return value
+
+    def count(self, where: str, key: str, value: Any) -> int:
+        try:
+            return parse_count(value)
+        except ValueError as error:
+            raise self.fail(where, f"{key}: {error}") from None
+
+    def strings(self, where: str, table: Mapping, key: str) -> tuple[str, ...]:
+        value = table.get(key, [])
+        value = [value] if isinstance(value, str) else value
+        if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+            raise self.fail(where, f"{key} = {value!r} is neither a string nor a list of strings")
+        return tuple(value)
+
+    def tables(self, key: str) -> list[dict]:
+        value = self.tree.get(key, [])
+        if not isinstance(value, list) or not all(isinstance(v, dict) for v in value):
+            raise self.fail("", f'"{key}" is a list of tables: write [[{key}]]')
+        return value
+
+    def table(self, key: str) -> dict:
+        value = self.tree.get(key, {})
+        if not isinstance(value, dict):
+            raise self.fail("", f'"{key}" is a table: write [{key}]')
+        return value
+
+    def unique(self, kind: str, named: tuple) -> tuple:
+        names = [x.name for x in named]
+        for name in names:
+            if names.count(name) > 1:
+                raise self.fail(f'{kind} "{name}"', "the name is taken twice; names are unique")
+        return named
+
+
+def _plain(kind: type) -> str:
+    return {str: "string", int: "whole number", bool: "true or false", dict: "table"}.get(kind, kind.__name__)
