@@ -9,13 +9,13 @@ model measures one family again.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pyarrow as pa
 
 from curate import own
 from curate.engine import Engine, map_parts
 from curate.families import family_of, in_order, signals_of, taken_from
-from curate.manifest import Manifest
 from curate.progress import Progress
 from curate.store import Part, Store, digest_of
 
@@ -49,9 +49,9 @@ class Signals:
         return pa.chunked_array([chunk for part in parts for chunk in part.chunks], parts[0].type)
 
 
-def annotate(store: Store, manifest: Manifest, documents: list[Part], engine: Engine) -> Signals:
-    """Measure what the manifest asks for on every part; only what is missing is measured."""
-    definitions, models = _definitions(manifest.families)
+def annotate(store: Store, families: dict[str, dict], documents: list[Part], engine: Engine) -> Signals:
+    """Measure these families (name -> parameters) on every part; only what is missing is measured."""
+    definitions, models = _definitions(families)
     ordered = list(definitions)
     keys = {
         part.digest: {n: digest_of([STAGE, n, identity, part.digest]) for n, identity in definitions.items()}
@@ -62,17 +62,17 @@ def annotate(store: Store, manifest: Manifest, documents: list[Part], engine: En
         mine = keys[part.digest]
         missing = tuple(n for n in ordered if store.receipt(f"{STAGE}/{n}", mine[n]) is None)
         if missing:
-            todo.append(Task(store, part, missing, manifest.families, mine))
+            todo.append(Task(store, part, missing, families, mine))
     with Progress("annotate", sum(t.documents.bytes for t in todo), "B") as progress:
         map_parts(engine, annotate_part, todo, done=progress.add)
-    families = {
+    parts = {
         name: [_part_of(store, name, keys[part.digest][name]) for part in documents] for name in definitions
     }
     versions = {
-        name: {**identity, "digest": digest_of([p.digest for p in families[name]])}
+        name: {**identity, "digest": digest_of([p.digest for p in parts[name]])}
         for name, identity in definitions.items()
     }
-    return Signals(families, versions, models, signals_of(manifest.families))
+    return Signals(parts, versions, models, signals_of(families))
 
 
 def _definitions(families: dict[str, dict]) -> tuple[dict[str, dict], dict[str, dict]]:
@@ -83,8 +83,11 @@ def _definitions(families: dict[str, dict]) -> tuple[dict[str, dict], dict[str, 
     for name in in_order(families):
         parameters = dict(families[name])
         if "model" in parameters:
-            models[name] = {"model": parameters["model"], "sha256": _model_digest(parameters["model"])}
-            parameters = {"model": models[name]["sha256"]}
+            models[name] = {
+                "model": Path(parameters["model"]).name,
+                "sha256": _model_digest(parameters["model"]),
+            }
+            parameters["model"] = models[name]["sha256"]
         if name.startswith(own.PREFIX):
             folder = parameters.pop("folder")
             parameters["sha256"] = own.load(parameters["function"], folder)[1]

@@ -19,6 +19,7 @@ from curate.engine import Engine
 from curate.holdout import Holdouts, hold_out
 from curate.lock import write_lock
 from curate.manifest import Manifest
+from curate.models import make_models
 from curate.pool import Pool, open_pool
 from curate.progress import say
 from curate.quantities import short_count
@@ -52,13 +53,27 @@ class Built:
 
 def annotate_all(store: Store, manifest: Manifest, engine: Engine) -> Annotated:
     """Sources to documents, signals and verdicts."""
-    sources = read_sources(store, manifest, engine)
+    sources = read_sources(store, manifest.sources, manifest.part_bytes, engine)
     pool = open_pool(sources)
-    signals = annotate(store, manifest, pool.parts, engine)
+    signals = _signals(store, manifest, pool, engine)
     near = manifest.near_duplicates
     duplicates = find_duplicates(store, pool, signals, near, engine) if near else None
     values = Values(pool, signals, duplicates)
     return Annotated(manifest, store, engine, sources, pool, signals, values, judge(manifest, pool, values))
+
+
+def _signals(store: Store, manifest: Manifest, pool: Pool, engine: Engine) -> Signals:
+    """All families: those without a recipe first, since models are made of documents chosen by their values."""
+    families = {n: p for n, p in manifest.families.items() if n not in manifest.recipes}
+    signals = annotate(store, families, pool.parts, engine)
+    if not manifest.recipes:
+        return signals
+    texts = read_sources(store, manifest.evaluations, manifest.part_bytes, engine)
+    models, facts = make_models(store, manifest, pool, Values(pool, signals, None), texts)
+    signals = annotate(store, families | models, pool.parts, engine)
+    for name, learned in facts.items():
+        signals.models[name] |= learned
+    return signals
 
 
 def build(store: Store, manifest: Manifest, engine: Engine) -> Built:

@@ -11,7 +11,7 @@ columns. Since ids are hashes, their order is a fixed random order: sizes and sa
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -23,7 +23,7 @@ import xxhash
 from curate.engine import Engine, map_parts
 from curate.errors import InputError
 from curate.inputs import Input, digests, list_inputs, package_versions
-from curate.manifest import Manifest, Source
+from curate.manifest import Source
 from curate.progress import Progress
 from curate.readers import Problems, read
 from curate.store import Part, Store, digest_of
@@ -72,9 +72,11 @@ class SourceDocuments:
         }
 
 
-def read_sources(store: Store, manifest: Manifest, engine: Engine) -> list[SourceDocuments]:
-    """Every source of the manifest as parts of documents; what is in the store already is not read again."""
-    plans = [_plan(store, source, manifest.part_bytes) for source in manifest.sources]
+def read_sources(
+    store: Store, sources: Sequence[Source], part_bytes: int, engine: Engine
+) -> list[SourceDocuments]:
+    """These sources as parts of documents; what is in the store already is not read again."""
+    plans = [_plan(store, source, part_bytes) for source in sources]
     _read(store, [task for plan in plans for task in plan.tasks], engine)
     return [_account(store, plan) for plan in plans]
 

@@ -27,6 +27,7 @@ OF_LANGUAGE = ("language", "line_languages")  # families that ask a language mod
 FINGERPRINTS = "fingerprints"  # measured where near duplicates are looked for
 SAMPLE_BYTES = 20_000_000  # of text that a model is made of, where nothing else is said
 
+LABELS = {"quality": ("label",)}  # what else a published model is asked with
 # Families whose model is made of documents: the samples that their recipe names, and its other settings.
 RECIPES: dict[str, tuple[tuple[str, ...], dict[str, type]]] = {
     "quality": (
@@ -157,10 +158,15 @@ class Measured(Tables):
         if not isinstance(given, dict):
             raise self.fail(where, f"{name} = {given!r}: write a table")
         if "model" in given:
-            self.known(where, given, ("model", "label"))
-            self.families[name] = {k: self._file(where, v) if k == "model" else v for k, v in given.items()}
+            self.known(where, given, ("model", *LABELS.get(name, ())))
+            model = self._file(where, given["model"])
+            if not Path(model).is_file():
+                raise self.fail(
+                    where, f"model = {model}: no such file; leave it out to make one from documents"
+                )
+            self.families[name] = given | {"model": model}
             return
-        self.known(where, given, (*samples, *settings, "bytes", "model", "label"))
+        self.known(where, given, (*samples, *settings, "bytes", "model"))
         chosen = {k: self.typed(where, given, k, kind) for k, kind in settings.items() if k in given}
         for key, value in chosen.items():
             if not value > 0 and key != "seed":
