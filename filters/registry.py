@@ -5,7 +5,7 @@ A new family is one line here.
 
 from __future__ import annotations
 
-from filters import Family, Signal, c4, duplicates, language, lines, repetition, words
+from filters import Family, Signal, c4, contamination, duplicates, language, lines, repetition, words
 
 _FAMILIES = (
     words.FAMILY,
@@ -13,6 +13,7 @@ _FAMILIES = (
     repetition.FAMILY,
     c4.FAMILY,
     c4.ANY_ENDING,
+    contamination.FAMILY,
     language.FAMILY,
     duplicates.FAMILY,
 )
