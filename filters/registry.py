@@ -5,7 +5,7 @@ A new family is one line here.
 
 from __future__ import annotations
 
-from filters import Family, Signal, c4, contamination, duplicates, language, lines, repetition, words
+from filters import Family, Signal, c4, contamination, duplicates, language, lines, quality, repetition, words
 
 _FAMILIES = (
     words.FAMILY,
@@ -15,6 +15,7 @@ _FAMILIES = (
     c4.ANY_ENDING,
     contamination.FAMILY,
     language.FAMILY,
+    quality.FAMILY,
     duplicates.FAMILY,
 )
 
