@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -70,11 +71,11 @@ def _trained(store: Store, manifest: Manifest, name: str, pool: Pool, values: Va
     identity = {key: sample.identity for key, sample in samples.items()}
 
     def train(path: Path) -> dict:
-        from filters import perplexity, quality
-
         texts = [sample.texts() for sample in samples.values()]
-        make = {"quality": quality.train, "perplexity": perplexity.train}[name]
-        return make(*texts, path, **recipe["settings"])
+        try:
+            return import_module(f"filters.{name}").train(*texts, path, **recipe["settings"])
+        except (ValueError, RuntimeError) as error:
+            raise CurateError(f"{manifest.path}, [signals] {name}: {error}") from None
 
     size = sum(sample.bytes for sample in samples.values())
     path, learned = _made(store, name, recipe["settings"], identity, size, train)

@@ -5,7 +5,19 @@ A new family is one line here.
 
 from __future__ import annotations
 
-from filters import Family, Signal, c4, contamination, duplicates, language, lines, quality, repetition, words
+from filters import (
+    Family,
+    Signal,
+    c4,
+    contamination,
+    duplicates,
+    language,
+    lines,
+    perplexity,
+    quality,
+    repetition,
+    words,
+)
 
 _FAMILIES = (
     words.FAMILY,
@@ -16,6 +28,7 @@ _FAMILIES = (
     contamination.FAMILY,
     language.FAMILY,
     quality.FAMILY,
+    perplexity.FAMILY,
     duplicates.FAMILY,
 )
 
