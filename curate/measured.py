@@ -9,6 +9,7 @@ documents by any other signal.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,23 +28,29 @@ OF_LANGUAGE = ("language", "line_languages")  # families that ask a language mod
 FINGERPRINTS = "fingerprints"  # measured where near duplicates are looked for
 SAMPLE_BYTES = 20_000_000  # of text that a model is made of, where nothing else is said
 
-LABELS = {"quality": ("label",)}  # what else a published model is asked with
-# Families whose model is made of documents: the samples that their recipe names, and its other settings.
-RECIPES: dict[str, tuple[tuple[str, ...], dict[str, type]]] = {
-    "quality": (
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a family's model can be made of: samples of documents, settings of the training, and with what the
+    model is asked then (parameters of `measure`)."""
+
+    samples: tuple[str, ...] = ()
+    settings: dict[str, type] = field(default_factory=dict)
+    asked: dict[str, type] = field(default_factory=dict)
+
+
+RECIPES = {
+    "quality": Recipe(
         ("positive", "negative"),
         {
-            "dimension": int,
-            "epochs": int,
-            "learning_rate": float,
-            "word_ngrams": int,
-            "buckets": int,
+            "dimension": int, "epochs": int, "learning_rate": float, "word_ngrams": int, "buckets": int,
             "seed": int,
         },
+        {"label": str},
     ),
-    "perplexity": (("train",), {"order": int}),
-    "contamination": ((), {"ngram": int}),
-}
+    "perplexity": Recipe(("train",), {"order": int, "min_count": int}, {"unlikely": float}),
+    "contamination": Recipe((), {"ngram": int}),
+}  # fmt: skip
 
 
 class Measured(Tables):
@@ -153,33 +160,41 @@ class Measured(Tables):
     def _modelled(self, name: str, given: Any) -> None:
         """A family with a model: the file of one, or the recipe to make it."""
         where = f"[signals] {name}"
-        samples, settings = RECIPES[name]
+        recipe = RECIPES[name]
         given = {} if given is True else given
         if not isinstance(given, dict):
             raise self.fail(where, f"{name} = {given!r}: write a table")
+        keys = ("model",) if "model" in given else (*recipe.samples, *recipe.settings, "bytes", "model")
+        self.known(where, given, (*keys, *recipe.asked))
+        settings, asked = ({k: self._setting(where, given, k, kind) for k, kind in kinds.items() if k in given}
+                           for kinds in (recipe.settings, recipe.asked))  # fmt: skip
         if "model" in given:
-            self.known(where, given, ("model", *LABELS.get(name, ())))
             model = self._file(where, given["model"])
             if not Path(model).is_file():
                 raise self.fail(
                     where, f"model = {model}: no such file; leave it out to make one from documents"
                 )
-            self.families[name] = given | {"model": model}
+            self.families[name] = asked | {"model": model}
             return
-        self.known(where, given, (*samples, *settings, "bytes", "model"))
-        chosen = {k: self.typed(where, given, k, kind) for k, kind in settings.items() if k in given}
-        for key, value in chosen.items():
-            if not value > 0 and key != "seed":
-                raise self.fail(where, f"{key} = {value} is not positive")
-        recipe: dict[str, Any] = {"settings": chosen}
-        if samples:
-            recipe["bytes"] = self.count(where, "bytes", given.get("bytes", SAMPLE_BYTES))
-            recipe["samples"] = {key: self._sample(where, key, given.get(key)) for key in samples}
-            self._choose_something(where, recipe["samples"])
+        made: dict[str, Any] = {"settings": settings}
+        if recipe.samples:
+            made["bytes"] = self.count(where, "bytes", given.get("bytes", SAMPLE_BYTES))
+            made["samples"] = {key: self._sample(where, key, given.get(key)) for key in recipe.samples}
+            self._choose_something(where, made["samples"])
         elif not self.evaluations:
             raise self.fail(where, "names no text to look for; add [[evaluation]] with name, format and path")
-        self.families[name] = {}
-        self.recipes[name] = recipe
+        self.families[name] = asked
+        self.recipes[name] = made
+
+    def _setting(self, where: str, given: dict, key: str, kind: type) -> Any:
+        value = given[key]
+        if kind is not float:
+            self.typed(where, given, key, kind)
+        elif not _is_number(value):
+            raise self.fail(where, f"{key} = {value!r} is not a number")
+        if kind is not str and (value < 0 or value == 0 and key != "seed"):
+            raise self.fail(where, f"{key} = {value} is not positive")
+        return float(value) if kind is float else value
 
     def _sample(self, where: str, key: str, given: Any) -> dict | None:
         """Documents by their source, by bounds on their signals, or by both."""
@@ -195,13 +210,21 @@ class Measured(Tables):
                 raise self.fail(f"{where} {key}", f'"{name}" is no source{did_you_mean(name, self.sources)}')
         keep = self.typed(f"{where} {key}", given, "keep", dict, {})
         for signal, value in keep.items():
-            rule = self.rule(f"{where} {key}", key, signal, value)
-            if signal in DUPLICATE_SIGNALS or rule.bound.top is not None:
-                raise self.fail(
-                    f"{where} {key}", f"{rule.name}: bound a signal of the document by numbers or labels"
-                )
-            self.check_rule(f"{where} {key}", rule)
+            if (
+                signal in DUPLICATE_SIGNALS
+                or signal in self._made()
+                or isinstance(value, dict)
+                and "top" in value
+            ):
+                raise self.fail(f"{where} {key}", f"{signal}: bound what is measured of a document alone")
+            self.check_rule(f"{where} {key}", self.rule(f"{where} {key}", key, signal, value))
         return {"source": list(chosen), "keep": keep}
+
+    def _made(self) -> set[str]:
+        """Signals that need a model to be made first."""
+        from filters.registry import FAMILY_OF
+
+        return {signal for signal, family in FAMILY_OF.items() if family in self.recipes}
 
     def _choose_something(self, where: str, samples: dict) -> None:
         first, *others = samples

@@ -12,6 +12,7 @@ worth there (AUC, thresholds) is told with it. Any two-label fastText model can 
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from filters.fasttext_train import train as train_classifier
 
 GOOD, OTHER = "hq", "cc"
 HELD_OUT = 10  # one document of so many
+EPOCHS, LEAST_SEEN = 5, 20_000  # passes over the documents, and documents seen in all of them at least
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)  # of the ordinary held-out documents that a threshold keeps
 
 
@@ -83,7 +85,7 @@ def train(
     path: str | os.PathLike[str],
     *,
     dimension: int = 16,
-    epochs: int = 5,
+    epochs: int | None = None,
     learning_rate: float = 0.5,
     word_ngrams: int = 2,
     buckets: int = 1 << 18,
@@ -91,7 +93,8 @@ def train(
 ) -> dict[str, Any]:
     """Train a classifier of good (`positive`) and ordinary documents; writes the model, returns what it is worth.
 
-    The same texts give the same bytes of the model (see `fasttext_train`). Raises ValueError where a side has too
+    Without `epochs` there are five, and more where a few hundred documents are to be learned from. The same texts
+    give the same bytes of the model (see `fasttext_train`). Raises ValueError where a side has too
     few documents to hold some out.
     """
     sides = {GOOD: text_column(positive), OTHER: text_column(negative)}
@@ -102,6 +105,8 @@ def train(
                 f"{len(texts)} {'positive' if label == GOOD else 'negative'} documents are too few to train "
                 "a classifier and to hold a tenth of them out; choose more"
             )
+    learned_from = sum(int((~mask).sum()) for mask in held.values())
+    epochs = epochs or max(EPOCHS, math.ceil(LEAST_SEEN / learned_from))
     settings = {
         "dim": dimension, "epoch": epochs, "lr": learning_rate, "wordNgrams": word_ngrams, "bucket": buckets,
         "minCount": 1, "seed": seed + 1,  # to the library's generator 0 and 1 are the same

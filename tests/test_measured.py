@@ -1,0 +1,258 @@
+"""What [signals] and the levels ask for is measured: models made of the manifest's own documents, signals of
+the user's own, bounds by language; and what cannot be measured is said."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from conftest import MANIFEST, write_manifest
+
+from curate.build import annotate_all, build
+from curate.engine import open_engine
+from curate.errors import CurateError, ManifestError
+from curate.explain import explain
+from curate.manifest import load_manifest
+from curate.store import Store
+
+MODELS = """
+[signals]
+language = true
+near_duplicates = { similarity = 0.8 }
+quality = { positive = { source = "docstrings" }, negative = { source = "notes", keep = { word_count = [1, inf] } } }
+perplexity = { train = { keep = { word_count = [10, inf] } }, bytes = "50 kB" }
+
+[[evaluation]]
+name = "exam"
+format = "jsonl"
+path = "exam.jsonl"
+text = "question"
+"""
+EXAM = "Wait for the single Future or coroutine to complete, with timeout. Coroutine will be wrapped in what?"
+BOUNDS = "keep = { word_count = [8, inf], quality_score = [0.2, 1], perplexity = [1, 1e6], contaminated_word_ratio = [0, 0.5]"
+
+
+def manifest_with_models(folder, text: str = ""):
+    (folder / "exam.jsonl").write_text(json.dumps({"question": EXAM}) + "\n")
+    signals = MANIFEST[MANIFEST.index("[signals]") : MANIFEST.index("[[level]]")]
+    whole = MANIFEST.replace(signals, text or MODELS, 1).replace("keep = { word_count = [8, inf]", BOUNDS, 1)
+    return write_manifest(folder, whole)
+
+
+def annotated(path, folder, workers: int = 1):
+    return annotate_all(Store(folder / "store"), load_manifest(path), open_engine("local", workers))
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    return build(
+        Store(folder / "store"), load_manifest(manifest_with_models(folder)), open_engine("local", 2)
+    )
+
+
+def test_the_lock_says_what_each_model_was_made_of_and_what_it_is_worth(built):
+    models = built.lock["models"]
+    assert models["quality"]["made_of"]["positive"]["documents"] > 100
+    assert models["quality"]["auc"] > 0.9
+    assert len(models["quality"]["thresholds"]) == 6
+    assert models["perplexity"]["made_of"]["train"]["bytes"] >= 50_000
+    assert models["contamination"]["items"] == 1
+    assert set(models["contamination"]["evaluations"]) == {"exam"}
+
+
+def test_the_classifier_tells_its_two_sources_apart(built):
+    a = built.annotated
+    score = a.values.column("quality_score").to_numpy()
+    docstrings = a.pool.source == a.pool.sources.index("docstrings")
+    assert score[docstrings].mean() > score[~docstrings].mean() + 0.3
+
+
+def test_a_document_that_holds_an_evaluation_text_shows_where_and_which(built):
+    a = built.annotated
+    items = a.values.column("contamination_item").to_pylist()
+    (row,) = [row for row, item in enumerate(items) if item is not None]
+    text = a.pool.parts[int(a.pool.part[row])].table(["text"])["text"][int(a.pool.row[row])].as_py()
+    (span,) = a.values.column("contamination_spans")[row].as_py()
+    assert "Wait for the single Future" in text.encode()[span["start"] : span["end"]].decode()
+    assert items[row].startswith("exam/")
+
+
+def test_the_same_sources_make_the_same_models_and_lock_in_another_store(built, tmp_path):
+    again = build(
+        Store(tmp_path / "store"), load_manifest(manifest_with_models(tmp_path)), open_engine("local", 1)
+    )
+    assert again.lock == built.lock
+
+
+def test_a_build_that_is_done_makes_no_model_again(built, monkeypatch):
+    monkeypatch.setattr("filters.quality.train", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr("filters.perplexity.train", lambda *_, **__: pytest.fail("trained again"))
+    a = built.annotated
+    assert build(a.store, a.manifest, a.engine).lock == built.lock
+
+
+def test_a_model_that_was_tampered_with_is_made_again(tmp_path):
+    path = manifest_with_models(tmp_path)
+    before = annotated(path, tmp_path).signals.models
+    (model,) = (tmp_path / "store" / "models" / "quality").glob("*.model")
+    model.write_bytes(b"broken")
+    assert annotated(path, tmp_path).signals.models == before
+
+
+def test_a_model_file_is_used_as_it_is(built, tmp_path):
+    model = built.annotated.manifest.path.parent / "store" / "models" / "quality"
+    (file,) = model.glob("*.model")
+    text = MODELS.replace(MODELS[MODELS.index("quality =") : MODELS.index("perplexity =")],
+                          f'quality = {{ model = "{file}" }}\n', 1)  # fmt: skip
+    used = annotated(manifest_with_models(tmp_path, text), tmp_path)
+    theirs = built.annotated.values.column("quality_score")
+    assert used.values.column("quality_score") == theirs
+
+
+MISTAKES = [
+    ('source = "docstrings" }', 'source = "docs" }', '"docs" is no source'),
+    ('{ source = "notes", keep = { word_count = [1, inf] } }', "7", 'write { source = "books" }'),
+    ("word_count = [1, inf]", "wrod_count = [1, inf]", 'did you mean "word_count"'),
+    ('positive = { source = "docstrings" }, ', "", "positive is missing"),
+    ("word_count = [1, inf]", "duplicate = false", "duplicate: bound what is measured of a document alone"),
+    ('bytes = "50 kB"', "order = 0", "order = 0 is not positive"),
+    ('bytes = "50 kB"', 'ordre = 2, bytes = "50 kB"', 'did you mean "order"'),
+    ('perplexity = { train', 'perplexity = { model = "no.bin", train', 'unknown key "train"'),
+    ('perplexity = { train = { keep = { word_count = [10, inf] } }, bytes = "50 kB" }',
+     'perplexity = { model = "no.bin" }', "no.bin: no such file"),
+    (MODELS[MODELS.index("perplexity") : MODELS.index("\n\n[[eval")], "", "add perplexity = { ... } to [signals]"),
+    (MODELS[MODELS.index("[[evaluation]]") :], "", "contaminated_word_ratio is not measured"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("right", "wrong", "said"), MISTAKES, ids=[said for *_, said in MISTAKES])
+def test_a_mistake_in_a_recipe_is_one_error_that_says_where_what_and_the_fix(tmp_path, right, wrong, said):
+    assert right in MODELS
+    path = manifest_with_models(tmp_path, MODELS.replace(right, wrong, 1))
+    with pytest.raises(ManifestError) as caught:
+        load_manifest(path)
+    assert said in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "said"),
+    [
+        ('{ source = "notes", keep = { word_count = [1, inf] } }', '{ source = "docstrings" }', "are positive and negative"),
+        ("word_count = [1, inf]", "word_count = [100000, inf]", "no document is negative"),
+    ],
+)  # fmt: skip
+def test_samples_that_overlap_or_are_empty_are_refused_before_training(tmp_path, right, wrong, said):
+    path = manifest_with_models(tmp_path, MODELS.replace(right, wrong, 1))
+    with pytest.raises(CurateError, match=said):
+        annotated(path, tmp_path)
+
+
+# ------------------------------------------------------------------------------------------- signals of one's own
+
+OWN = '''
+import pyarrow as pa
+import pyarrow.compute as pc
+
+
+def shouting(documents: pa.RecordBatch) -> pa.Array:
+    """Share of capital letters among the ASCII letters of each document."""
+    letters = pc.utf8_length(pc.replace_substring_regex(documents["text"], "[^A-Za-z]", ""))
+    capitals = pc.utf8_length(pc.replace_substring_regex(documents["text"], "[^A-Z]", ""))
+    return pc.divide(pc.cast(capitals, "double"), pc.cast(pc.max_element_wise(letters, 1), "double"))
+'''
+
+
+def manifest_with_own(folder, code: str = OWN, table: str = "low = 0\nhigh = 1"):
+    (folder / "my_signals.py").write_text(code)
+    own = f'[signals.own.shouting]\nfunction = "my_signals:shouting"\nversion = 1\n{table}\n\n[[level]]\nname = "raw"'
+    text = MANIFEST.replace('[[level]]\nname = "raw"', own, 1)
+    return write_manifest(
+        folder, text.replace("word_count = [8, inf]", "word_count = [8, inf], shouting = [0, 0.1]", 1)
+    )
+
+
+def test_a_signal_of_ones_own_is_bounded_like_any_other(tmp_path):
+    a = annotated(manifest_with_own(tmp_path), tmp_path)
+    values = a.values.column("shouting").to_numpy()
+    assert 0 < values.mean() < 0.3
+    number = next(k for k, (_, rule) in enumerate(a.judged["long"].rules) if rule.signal == "shouting")
+    dropped = a.judged["long"].verdict == number
+    assert dropped.any()
+    assert (values[dropped] > 0.1).all()
+    assert (values[a.judged["long"].kept] <= 0.1).all()
+
+
+def test_an_edited_function_is_measured_anew(tmp_path):
+    first = annotated(manifest_with_own(tmp_path), tmp_path).values.column("shouting").to_numpy()
+    edited = OWN.replace("return pc.divide(", "return pc.multiply(0.5, pc.divide(").rstrip() + ")\n"
+    assert edited != OWN
+    second = annotated(manifest_with_own(tmp_path, edited), tmp_path).values.column("shouting").to_numpy()
+    assert second == pytest.approx(first / 2)
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (OWN.replace("def shouting", "def whispering"), "has no function shouting"),
+        (OWN + "\nraise RuntimeError('at import')", "cannot import my_signals"),
+    ],
+)
+def test_a_function_that_is_not_there_is_said_before_the_run(tmp_path, code, said):
+    with pytest.raises(ManifestError, match=said):
+        load_manifest(manifest_with_own(tmp_path, code))
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("return pa.array([1.0])", "returned 1 values for"),
+        ("return pa.array([2.0] * len(documents))", "outside of its range"),
+        ("return pa.array(['a'] * len(documents))", "returned no column of double"),
+        ("raise KeyError('x')", "raised KeyError"),
+    ],
+)
+def test_values_that_are_not_what_was_declared_stop_the_run_with_the_functions_name(tmp_path, body, said):
+    code = f"import pyarrow as pa\n\n\ndef shouting(documents):\n    {body}\n"
+    with pytest.raises(CurateError, match=said) as caught:
+        annotated(manifest_with_own(tmp_path, code), tmp_path)
+    assert "my_signals:shouting" in str(caught.value)
+
+
+# ------------------------------------------------------------------------------------- by language, and on demand
+
+
+def test_a_bound_by_language_binds_the_documents_of_that_language_alone(tmp_path):
+    bounds = "word_count = { en = [20, inf], de = [1, inf] }"
+    path = write_manifest(
+        tmp_path, MANIFEST.replace("word_count = [8, inf]", bounds, 1).replace(', language = ["en"]', "")
+    )
+    a = annotated(path, tmp_path)
+    words, language = (a.values.column(n).to_numpy(zero_copy_only=False) for n in ("word_count", "language"))
+    kept = a.judged["long"].kept
+    assert (words[kept & (language == "en")] >= 20).all()
+    assert not kept[(language == "en") & (words < 20)].any()
+    assert kept[language != "en"].all()
+    row = int((language == "en").argmax())
+    told = explain(a, a.pool.ids[row].as_py()).levels[1]["rules"][0]
+    assert told["bound"] == "[20, inf]"
+
+
+def test_a_level_that_names_a_signal_has_its_family_measured(tmp_path):
+    text = MANIFEST.replace("word_count = [8, inf]", "word_count = [8, inf], c4_sentence_count = [1, inf]", 1)
+    manifest = load_manifest(write_manifest(tmp_path, text))
+    assert "c4" in manifest.families
+    assert "c4" not in load_manifest(write_manifest(tmp_path)).families
+
+
+def test_a_family_that_is_refused_is_not_measured_on_demand(tmp_path):
+    text = MANIFEST.replace("word_count = [8, inf]", "c4_sentence_count = [1, inf]", 1)
+    text = text.replace("language = true", "language = true\nc4 = false", 1)
+    with pytest.raises(ManifestError, match=r"add c4 = true to \[signals\]"):
+        load_manifest(write_manifest(tmp_path, text))
+
+
+def test_a_language_that_the_model_never_answers_is_said_with_what_it_says_instead(tmp_path):
+    with pytest.raises(ManifestError, match=r'lid.176 never answers "nb"; it says "no"'):
+        load_manifest(write_manifest(tmp_path, MANIFEST.replace('language = ["en"]', 'language = ["nb"]', 1)))
