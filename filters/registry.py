@@ -14,6 +14,7 @@ from filters import (
     language,
     lines,
     perplexity,
+    private,
     quality,
     repetition,
     words,
@@ -29,6 +30,7 @@ _FAMILIES = (
     language.FAMILY,
     quality.FAMILY,
     perplexity.FAMILY,
+    private.FAMILY,
     duplicates.FAMILY,
 )
 
