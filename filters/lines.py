@@ -45,8 +45,16 @@ TALLIES = (
     "text_line_characters",
     "terminal",
     "short",
+    "split_lines",
+    "dolma_bullet",
+    "dolma_ellipsis",
+    "ascii_terminal",
+    "short_split",
 )
-LINES, BULLET, ELLIPSIS, TEXT_LINES, TEXT_LINE_CHARACTERS, TERMINAL_LINES, SHORT = range(len(TALLIES))
+(
+    LINES, BULLET, ELLIPSIS, TEXT_LINES, TEXT_LINE_CHARACTERS, TERMINAL_LINES, SHORT, SPLIT_LINES, DOLMA_BULLET,
+    DOLMA_ELLIPSIS, ASCII_TERMINAL, SHORT_SPLIT,
+) = range(len(TALLIES))  # fmt: skip
 
 
 @kernel
@@ -82,7 +90,16 @@ def _add_split_lines(page, length, classes, tally):
 
 @kernel
 def _add_text_line(page, start, end, characters, classes, tally):
-    """A line between two "\\n", with whitespace left as it is. Blank ones do not count."""
+    """A line between two "\\n", with whitespace left as it is. Blank ones count only among split lines."""
+    tally[SPLIT_LINES] += 1
+    tally[SHORT_SPLIT] += characters <= SHORT_LINE
+    if start < end:
+        tally[DOLMA_BULLET] += page[start] == 0x2A or page[start] == 0x2D
+        byte = page[end - 1]
+        tally[DOLMA_ELLIPSIS] += (
+            byte == 0xA6 and end - start >= 3 and page[end - 2] == 0x80 and page[end - 3] == 0xE2
+        )
+        tally[ASCII_TERMINAL] += byte == 0x2E or byte == 0x21 or byte == 0x3F or byte == 0x22 or byte == 0x27
     bare_start, bare_end = strip(page, start, end, classes)
     if bare_start == bare_end:
         return
@@ -120,7 +137,8 @@ def _count(offsets, data, classes, tallies):
         length = open_page(page, data, offsets[i], offsets[i + 1])
         tally[:] = 0
         _add_split_lines(page, length, classes, tally)
-        _add_text_lines(page, length, classes, tally)
+        if length:
+            _add_text_lines(page, length, classes, tally)
         tallies[:, i] = tally
 
 
@@ -138,12 +156,16 @@ def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
         "ellipsis_line_ratio": ratio(n["ellipsis"], n["lines"]),
         "terminal_line_ratio": ratio(n["terminal"], n["text_lines"]),
         "short_line_ratio": ratio(n["short"], n["text_lines"]),
+        "dolma_bullet_line_ratio": ratio(n["dolma_bullet"], n["split_lines"]),
+        "dolma_ellipsis_line_ratio": ratio(n["dolma_ellipsis"], n["split_lines"]),
+        "ascii_terminal_line_ratio": ratio(n["ascii_terminal"], n["split_lines"]),
+        "short_split_line_ratio": ratio(n["short_split"], n["split_lines"]),
     }
 
 
 FAMILY = Family(
     "lines",
-    1,
+    2,
     measure,
     (
         count_signal("line_count", "lines", "lines of str.splitlines(), blank ones included"),
@@ -162,6 +184,27 @@ FAMILY = Family(
             "ratio",
             1.0,
             f"text lines of at most {SHORT_LINE} characters / text lines (FineWeb)",
+        ),
+        real_signal(
+            "dolma_bullet_line_ratio",
+            "ratio",
+            1.0,
+            'lines of split("\\n") that begin with "*" or "-" / those lines (Dolma)',
+        ),
+        real_signal(
+            "dolma_ellipsis_line_ratio", "ratio", 1.0, 'lines that end in "…" / the same lines (Dolma)'
+        ),
+        real_signal(
+            "ascii_terminal_line_ratio",
+            "ratio",
+            1.0,
+            "lines that end in . ! ? ' or \" / the same lines, blank ones too (FineWeb's first version)",
+        ),
+        real_signal(
+            "short_split_line_ratio",
+            "ratio",
+            1.0,
+            f"lines of at most {SHORT_LINE} characters / the same lines, blank ones too (FineWeb's first version)",
         ),
     ),
 )

@@ -1,9 +1,9 @@
 """Repetition: lines, paragraphs and n-grams of words that a document says again.
 
-A repeat is an occurrence after the first. All of it is exact, with no luck of hashes in it: whatever is
-looked up by a hash (a word, a line, a paragraph) is compared byte by byte with what it was taken for. The
-hashes are keyed anew in every process, which no result can show: so a text cannot be written whose words all
-collide, on which each look-up would pass by all others.
+A repeat is an occurrence after the first, a copy any occurrence of what occurs more than once. All of it is
+exact, with no luck of hashes in it: whatever is looked up by a hash (a word, a line, a paragraph) is compared
+byte by byte with what it was taken for. The hashes are keyed anew in every process, which no result can show:
+so a text cannot be written whose words all collide, on which each look-up would pass by all others.
 
 N-grams are named level by level. Words get small numbers; an (n + 1)-gram is the pair of the n-grams at its
 place and at the next, looked up by that pair. Only what occurs at least twice goes on to the next level,
@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from filters import Family
-from filters.columns import ratio, real_signal
+from filters.columns import INF, count_signal, ratio, real_signal
 from filters.text import (
     ONE_BIT,
     PADDING,
@@ -57,8 +57,16 @@ TALLIES = (
     "paragraphs",
     "repeated_paragraphs",
     "repeated_paragraph_characters",
+    "word_characters",
+    "longest_word_run",
+    "split_lines",
+    "copied_lines",
+    "copied_line_characters",
     *(f"top_{n}gram_characters" for n in TOP_NGRAMS),
     *(f"repeated_{n}gram_characters" for n in REPEATED_NGRAMS),
+    *(f"top_{n}gram_word_characters" for n in TOP_NGRAMS),
+    *(f"copied_{n}gram_characters" for n in REPEATED_NGRAMS),
+    *(f"all_{n}gram_characters" for n in REPEATED_NGRAMS),
 )
 (
     CHARACTERS,
@@ -72,8 +80,15 @@ TALLIES = (
     PARAGRAPHS,
     REPEATED_PARAGRAPHS,
     REPEATED_PARAGRAPH_CHARACTERS,
-) = range(11)
-NGRAMS = 11  # tallies[NGRAMS + n - 2]: top n-gram for n in 2..4, repeated n-grams for n in 5..10
+    WORD_CHARACTERS,
+    LONGEST_WORD_RUN,
+    SPLIT_LINES,
+    COPIED_LINES,
+    COPIED_LINE_CHARACTERS,
+) = range(16)
+NGRAMS = 16  # tallies[NGRAMS + n - 2]: top n-gram for n in 2..4, repeated n-grams for n in 5..10
+MORE_NGRAMS = 25  # tallies[MORE_NGRAMS + n - 2]: of the same without spaces, and of all copies of n-grams
+ALL_NGRAMS = 34  # tallies[ALL_NGRAMS + n - 5]: of every n-gram
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _MIX_AGAIN = np.uint64(0xD6E8FEB86659FD93)
@@ -199,7 +214,7 @@ def _gram_characters(words_before, place, n):
 
 @kernel
 def _top_characters(places, names, counts, known, repeats, words_before, n):
-    """Characters of all occurrences of the most common n-gram, spaces within it included; first seen wins."""
+    """(characters of the most common n-gram without spaces, its occurrences); of equals the first seen."""
     top, top_count = -1, 1
     for name in range(known):
         if counts[name] > top_count:
@@ -209,7 +224,7 @@ def _top_characters(places, names, counts, known, repeats, words_before, n):
         if names[k] == top:
             place = places[k]
             break
-    return (_gram_characters(words_before, place, n) + n - 1) * top_count
+    return _gram_characters(words_before, place, n), top_count
 
 
 @kernel
@@ -228,14 +243,39 @@ def _repeated_characters(places, names, known, repeats, words_before, n, seen):
 
 
 @kernel
+def _copied_characters(places, repeats, words_before, n):
+    """Characters of every occurrence of a repeated n-gram, the first one included, those that overlap twice."""
+    characters = 0
+    for k in range(repeats):
+        characters += _gram_characters(words_before, places[k], n)
+    return characters
+
+
+@kernel
+def _all_characters(words, words_before, n):
+    """Characters of every n-gram: a sum of words_before[i + n] - words_before[i], of which most cancel out."""
+    characters = 0
+    for k in range(n):
+        characters += words_before[words - k] - words_before[k]
+    return characters
+
+
+@kernel
 def _add_ngrams(
     words, places, names, new_names, counts, keys, slots, hash_key, seen, words_before, known, tally
 ):
-    """`names[i]` is the name of word i, one of `known`. Overwrites all but `words_before`."""
+    """`names[i]` is the name of word i, one of `known`. Overwrites all but `words_before`.
+
+    Returns the entropy of the words in bits.
+    """
     counts[:known] = 0
+    run = 0
     for i in range(words):
         counts[names[i]] += 1
         places[i], new_names[i] = i, names[i]
+        run = run + 1 if i and names[i] == names[i - 1] else 1
+        tally[LONGEST_WORD_RUN] = max(tally[LONGEST_WORD_RUN], run)
+    entropy = _entropy(counts, known, words)
     repeats = _keep_repeated(places, names, new_names, counts, words)
     for n in range(2, LONGEST_NGRAM + 1):
         if words < n:
@@ -244,11 +284,29 @@ def _add_ngrams(
             known = _name_pairs(places, names, repeats, new_names, counts, keys, slots, hash_key)
             repeats = _keep_repeated(places, names, new_names, counts, repeats)
         if n <= 4:
-            top = _top_characters(places, names, counts, known if repeats else 0, repeats, words_before, n)
-            tally[NGRAMS + n - 2] = top
-        elif repeats:
+            size, top = _top_characters(
+                places, names, counts, known if repeats else 0, repeats, words_before, n
+            )
+            tally[NGRAMS + n - 2], tally[MORE_NGRAMS + n - 2] = (size + n - 1) * top, size * top
+            continue
+        tally[ALL_NGRAMS + n - 5] = _all_characters(words, words_before, n)
+        if repeats:
             characters = _repeated_characters(places, names, known, repeats, words_before, n, seen)
             tally[NGRAMS + n - 2] = characters
+            tally[MORE_NGRAMS + n - 2] = _copied_characters(places, repeats, words_before, n)
+    return entropy
+
+
+@kernel
+def _entropy(counts, known, words):
+    """Shannon's entropy of the distribution of words, in bits: log2(words) - sum of count * log2(count) / words."""
+    if words == 0:
+        return 0.0
+    total = 0.0
+    for name in range(known):
+        if counts[name] > 1:
+            total += counts[name] * np.log2(counts[name])
+    return max(0.0, np.log2(words) - total / words)
 
 
 # ---- Lines and paragraphs -------------------------------------------------------------------------------
@@ -305,6 +363,21 @@ def _add_lines(page, length, edges, characters, lines, names, first, classes, ta
 
 
 @kernel
+def _add_copied_lines(length, newlines, characters, lines, known, names, counts, tally):
+    """Dolma's lines are those of `split("\\n")`, empty ones included; every copy of one counts, the first too."""
+    tally[SPLIT_LINES] = newlines + 1 if length else 0
+    empty = tally[SPLIT_LINES] - lines
+    tally[COPIED_LINES] = empty if empty > 1 else 0
+    counts[:known] = 0
+    for i in range(lines):
+        counts[names[i]] += 1
+    for i in range(lines):
+        if counts[names[i]] > 1:
+            tally[COPIED_LINES] += 1
+            tally[COPIED_LINE_CHARACTERS] += characters[i]
+
+
+@kernel
 def _find_paragraphs(page, length, edges, characters, lines, classes):
     """Turn the edges of lines into those of paragraphs of the stripped text, in place. Returns how many.
 
@@ -352,8 +425,8 @@ def _add_paragraphs(paragraphs, characters, names, first, tally):
 
 
 @kernel
-def _count(offsets, data, classes, hash_key, tallies):
-    """Fill in int64 [tallies, documents]."""
+def _count(offsets, data, classes, hash_key, tallies, entropies):
+    """Fill in int64 [tallies, documents] and float64 [documents]."""
     longest = longest_document(offsets)
     page = np.empty(longest + PADDING, np.uint8)
     edges = np.empty(longest + 2, np.int64)  # of words, then of lines, then of paragraphs
@@ -374,12 +447,14 @@ def _count(offsets, data, classes, hash_key, tallies):
         for k in range(words):
             words_before[k + 1] = words_before[k] + characters[2 * k + 1] - characters[2 * k]
         tally[DISTINCT_WORDS] = _name_spans(page, edges, words, names, first, keys, slots, hash_key)
+        tally[WORD_CHARACTERS] = words_before[words]
         known = tally[DISTINCT_WORDS]
-        _add_ngrams(
+        entropies[i] = _add_ngrams(
             words, places, names, new_names, counts, keys, slots, hash_key, seen, words_before, known, tally
         )
         lines, tally[NEWLINES] = _find_lines(page, length, edges, characters)
-        _name_spans(page, edges, lines, names, first, keys, slots, hash_key)
+        known = _name_spans(page, edges, lines, names, first, keys, slots, hash_key)
+        _add_copied_lines(length, tally[NEWLINES], characters, lines, known, names, counts, tally)
         _add_lines(page, length, edges, characters, lines, names, first, classes, tally)
         paragraphs = _find_paragraphs(page, length, edges, characters, lines, classes)
         _name_spans(page, edges, paragraphs, names, first, keys, slots, hash_key)
@@ -391,7 +466,8 @@ def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
     """Repetition signals of every text; all are 0.0 for an empty one."""
     offsets, data = valid(texts)
     tallies = np.zeros((len(TALLIES), len(offsets) - 1), np.int64)
-    _count(offsets, data, character_classes(), _KEY, tallies)
+    entropies = np.zeros(len(offsets) - 1)
+    _count(offsets, data, character_classes(), _KEY, tallies, entropies)
     n = dict(zip(TALLIES, tallies, strict=True))
     whole = n["characters"]
     columns = {
@@ -406,6 +482,21 @@ def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
     }
     for name in _NGRAM_SIGNALS:
         columns[name] = ratio(n[name.replace("_character_ratio", "_characters")], whole)
+    columns |= {
+        "repeated_split_line_character_ratio": ratio(n["repeated_line_characters"], whole - n["newlines"]),
+        "copied_line_ratio": ratio(n["copied_lines"], n["split_lines"]),
+        "copied_line_character_ratio": ratio(n["copied_line_characters"], n["word_characters"]),
+    }
+    for k in TOP_NGRAMS:
+        columns[f"top_{k}gram_word_character_ratio"] = ratio(
+            n[f"top_{k}gram_word_characters"], n["word_characters"]
+        )
+    for k in REPEATED_NGRAMS:
+        columns[f"copied_{k}gram_character_ratio"] = ratio(
+            n[f"copied_{k}gram_characters"], n[f"all_{k}gram_characters"]
+        )
+    columns["longest_word_run"] = pa.array(n["longest_word_run"])
+    columns["word_entropy"] = pa.array(entropies)
     return columns
 
 
@@ -431,7 +522,7 @@ def _signal(name: str, says: str, high: float = 1.0):
 
 FAMILY = Family(
     "repetition",
-    1,
+    2,
     measure,
     (
         _signal("distinct_word_ratio", "different words / words"),
@@ -450,5 +541,35 @@ FAMILY = Family(
             _signal(name, f"{says} (Gopher)", float("inf") if name.startswith("top") else 1.0)
             for name, says in _NGRAM_SIGNALS.items()
         ),
+        _signal(
+            "repeated_split_line_character_ratio",
+            "characters of repeated lines / characters that are no newline (FineWeb's first version)",
+        ),
+        _signal(
+            "copied_line_ratio",
+            'lines of split("\\n") that occur more than once, first ones too / lines (Dolma)',
+        ),
+        _signal(
+            "copied_line_character_ratio",
+            "characters of such lines / characters that are no whitespace (Dolma)",
+            INF,
+        ),
+        *(
+            _signal(
+                f"top_{n}gram_word_character_ratio",
+                f"characters of the most common {n} words in a row / characters that are no whitespace (Dolma)",
+                INF,
+            )
+            for n in TOP_NGRAMS
+        ),
+        *(
+            _signal(
+                f"copied_{n}gram_character_ratio",
+                f"characters of every {n} words in a row that occur more than once / those of all {n} in a row (Dolma)",
+            )
+            for n in REPEATED_NGRAMS
+        ),
+        count_signal("longest_word_run", "words", "the longest run of one word said again and again"),
+        real_signal("word_entropy", "bits", INF, "Shannon's entropy of the distribution of words"),
     ),
 )

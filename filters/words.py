@@ -62,6 +62,7 @@ TALLIES = (
     "alphabetic",
     "punctuation",
     "non_ascii",
+    "symbol_words",
 )
 (
     CHARACTERS,
@@ -82,11 +83,13 @@ TALLIES = (
     ALPHABETICS,
     PUNCTUATIONS,
     NON_ASCII,
+    SYMBOL_WORDS,
 ) = range(len(TALLIES))
 
 COMMON_LENGTHS = 64  # words shorter than this many characters are counted by length, the others sorted
 
 hash_mask = in_ranges((0x23, 0x23))
+symbol_mask = in_ranges((0x23, 0x23), (0xE2, 0xE2))  # "#", and what may begin "…"
 dot_mask = in_ranges((0x2E, 0x2E))
 digit_mask = in_ranges((0x30, 0x39))
 uppercase_mask = in_ranges((0x41, 0x5A))
@@ -138,6 +141,23 @@ def _add_characters(page, length, classes, tally):
             if dots == 3:
                 tally[ELLIPSES] += 1
                 dots = 0
+
+
+@kernel
+def _add_symbol_words(page, length, byte_edges, words, tally):
+    """Words that hold a "#" or a "…"."""
+    word, counted = 0, -1
+    for block in range(0, length, 64):
+        found = symbol_mask(page, block) & lowest_bits(length - block)
+        while found:
+            at = block + lowest_bit(found)
+            found &= found - ONE_BIT
+            if page[at] == 0xE2 and not (page[at + 1] == 0x80 and page[at + 2] == 0xA6):
+                continue
+            while word < words and byte_edges[2 * word + 1] <= at:
+                word += 1
+            tally[SYMBOL_WORDS] += word != counted
+            counted = word
 
 
 @inlined
@@ -236,6 +256,7 @@ def _count(offsets, data, classes, tallies):
         tally[WORDS], tally[CHARACTERS] = words, characters
         _add_characters(page, length, classes, tally)
         _add_words(page, byte_edges, character_edges, words, classes, lengths, tally)
+        _add_symbol_words(page, length, byte_edges, words, tally)
         tallies[:, i] = tally
 
 
@@ -259,6 +280,7 @@ def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
         "stop_word_occurrence_count": pa.array(n["stop_words"]),
         "hash_word_ratio": ratio(n["hashes"], n["words"]),
         "ellipsis_word_ratio": ratio(n["ellipses"], n["words"]),
+        "symbol_word_ratio": ratio(n["symbol_words"], n["words"]),
         "newline_word_ratio": ratio(n["newlines"], n["words"]),
         "whitespace_character_ratio": ratio(n["characters"] - n["word_characters"], n["characters"]),
         "alphabetic_character_ratio": ratio(n["alphabetic"], n["characters"]),
@@ -271,7 +293,7 @@ def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
 
 FAMILY = Family(
     "words",
-    1,
+    2,
     measure,
     (
         count_signal("byte_count", "bytes", "bytes of UTF-8"),
@@ -289,6 +311,7 @@ FAMILY = Family(
         count_signal("stop_word_occurrence_count", "words", "occurrences of those stop words (Dolma, DCLM)"),
         real_signal("hash_word_ratio", "ratio", INF, '"#" characters / words (Gopher)'),
         real_signal("ellipsis_word_ratio", "ratio", INF, '"..." and "…" / words (Gopher)'),
+        real_signal("symbol_word_ratio", "ratio", 1.0, 'words with a "#" or a "…" / words (Dolma)'),
         real_signal("newline_word_ratio", "ratio", INF, "newlines / words (FineWeb)"),
         real_signal("whitespace_character_ratio", "ratio", 1.0, "whitespace / characters"),
         real_signal("alphabetic_character_ratio", "ratio", 1.0, "letters of any script / characters"),

@@ -67,6 +67,7 @@ def texts() -> dict[str, str]:
         "spaced letters, run together": "a b c d e ab c d e f a bc d e f abcdef " * 3,
         "one word forever": "a " * 500,
         "two words forever": "to be " * 300,
+        "copied in part": "a b c d e f g h i j k l " * 2 + "m n o p q r s t u v w x y z",
         "long period": " ".join(str(k % 37) for k in range(400)),
         "stop words and NULs": "the\0 the the\0\0 be\0",
         "stop words": "the The THE be to of and that have with withs th",

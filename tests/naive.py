@@ -5,10 +5,12 @@ A kernel is right when it equals its twin here.
 
 from __future__ import annotations
 
+import math
 import re
 import statistics
 import unicodedata
 from collections import Counter
+from itertools import groupby
 
 from filters.text import terminal_marks
 
@@ -47,6 +49,7 @@ def words(text: str) -> dict[str, float]:
         "stop_word_occurrence_count": len(stops),
         "hash_word_ratio": ratio(text.count("#"), len(words)),
         "ellipsis_word_ratio": ratio(text.count("...") + text.count("…"), len(words)),
+        "symbol_word_ratio": mean(["#" in word or "…" in word for word in words]),
         "newline_word_ratio": ratio(text.count("\n"), len(words)),
         "whitespace_character_ratio": mean([c.isspace() for c in text]),
         "alphabetic_character_ratio": mean([c.isalpha() for c in text]),
@@ -59,7 +62,8 @@ def words(text: str) -> dict[str, float]:
 
 def lines(text: str) -> dict[str, float]:
     lines = text.splitlines()
-    text_lines = [line for line in text.split("\n") if line.strip()]
+    split_lines = text.split("\n") if text else []
+    text_lines = [line for line in split_lines if line.strip()]
     return {
         "line_count": len(lines),
         "text_line_count": len(text_lines),
@@ -68,6 +72,10 @@ def lines(text: str) -> dict[str, float]:
         "ellipsis_line_ratio": mean([line.rstrip().endswith(("...", "…")) for line in lines]),
         "terminal_line_ratio": mean([line.endswith(TERMINAL) for line in text_lines]),
         "short_line_ratio": mean([len(line) <= 30 for line in text_lines]),
+        "dolma_bullet_line_ratio": mean([line.startswith(("*", "-")) for line in split_lines]),
+        "dolma_ellipsis_line_ratio": mean([line.endswith("…") for line in split_lines]),
+        "ascii_terminal_line_ratio": mean([line.endswith((".", "!", "?", "'", '"')) for line in split_lines]),
+        "short_split_line_ratio": mean([len(line) <= 30 for line in split_lines]),
     }
 
 
@@ -80,6 +88,12 @@ def repeats(things: list[str]) -> list[str]:
             again.append(thing)
         seen.add(thing)
     return again
+
+
+def copies(things: list) -> list:
+    """Every occurrence of what occurs more than once."""
+    counts = Counter(things)
+    return [thing for thing in things if counts[thing] > 1]
 
 
 def top_ngram_characters(words: list[str], n: int) -> int:
@@ -124,6 +138,25 @@ def repetition(text: str) -> dict[str, float]:
         signals[f"top_{n}gram_character_ratio"] = ratio(top_ngram_characters(words, n), characters)
     for n in (5, 6, 7, 8, 9, 10):
         signals[f"repeated_{n}gram_character_ratio"] = ratio(repeated_ngram_characters(words, n), characters)
+    word_characters = len("".join(words))
+    split_lines = text.split("\n") if text else []
+    copied = copies(split_lines)
+    signals["repeated_split_line_character_ratio"] = ratio(
+        len("".join(repeats([line for line in split_lines if line]))), len(text.replace("\n", ""))
+    )
+    signals["copied_line_ratio"] = ratio(len(copied), len(split_lines))
+    signals["copied_line_character_ratio"] = ratio(len("".join(copied)), word_characters)
+    for n in (2, 3, 4):
+        ngrams = Counter(tuple(words[i : i + n]) for i in range(len(words) - n + 1))
+        (ngram, count) = ngrams.most_common(1)[0] if ngrams else ((), 0)
+        signals[f"top_{n}gram_word_character_ratio"] = ratio(len("".join(ngram)) * count, word_characters)
+    for n in (5, 6, 7, 8, 9, 10):
+        ngrams = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
+        of_copies, of_all = (sum(len("".join(ngram)) for ngram in some) for some in (copies(ngrams), ngrams))
+        signals[f"copied_{n}gram_character_ratio"] = ratio(of_copies, of_all)
+    signals["longest_word_run"] = max((len(list(run)) for _, run in groupby(words)), default=0)
+    shares = [count / len(words) for count in Counter(words).values()]
+    signals["word_entropy"] = -sum(share * math.log2(share) for share in shares)
     return signals
 
 
