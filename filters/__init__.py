@@ -49,7 +49,12 @@ class Family:
     takes: tuple[str, ...] = ()
 
 
-INLINED = ("text.py", "shingles.py", "kneser_ney.py")  # files whose compiled functions other files inline into their kernels
+INLINED = (
+    "text.py",
+    "shingles.py",
+    "kneser_ney.py",
+    "unicode_words.py",
+)  # files whose compiled functions other files inline into their kernels
 
 
 def _kernel_folder() -> Path:

@@ -17,6 +17,8 @@ from filters import (
     private,
     quality,
     repetition,
+    stop_words,
+    unicode_words,
     words,
 )
 
@@ -24,6 +26,9 @@ _FAMILIES = (
     words.FAMILY,
     lines.FAMILY,
     repetition.FAMILY,
+    unicode_words.FAMILY,
+    repetition.UNICODE,
+    stop_words.FAMILY,
     c4.FAMILY,
     c4.ANY_ENDING,
     contamination.FAMILY,

@@ -40,6 +40,7 @@ from filters.text import (
     strip,
     valid,
 )
+from filters.unicode_words import find_tokens, word_breaks
 
 LONGEST_NGRAM = 10  # words
 TOP_NGRAMS = (2, 3, 4)  # for these the most common n-gram counts
@@ -462,6 +463,46 @@ def _count(offsets, data, classes, hash_key, tallies, entropies):
         tallies[:, i] = tally
 
 
+@kernel
+def _count_tokens(offsets, data, table, classes, hash_key, tallies):
+    """Fill in int64 [tallies, documents], those of n-grams alone, of Unicode tokens."""
+    longest = longest_document(offsets)
+    page = np.empty(longest + PADDING, np.uint8)
+    edges, characters = np.empty(2 * longest + 2, np.int64), np.empty(2 * longest + 2, np.int64)
+    flags = np.empty(longest + 1, np.uint8)
+    most = longest + 1  # every character a token
+    words_before = np.empty(most + 1, np.int64)
+    names, new_names, first, places, counts = np.empty((5, most), np.int32)
+    seen = np.empty(most, np.uint8)
+    keys = np.empty(_slots_for(most), np.uint64)
+    slots = np.empty(len(keys), np.int32)
+    tally = np.empty(len(tallies), np.int64)
+    for i in range(len(offsets) - 1):
+        length = open_page(page, data, offsets[i], offsets[i + 1])
+        tally[:] = 0
+        words, tally[CHARACTERS] = find_tokens(page, length, edges, characters, flags, table, classes)
+        words_before[0] = 0
+        for k in range(words):
+            words_before[k + 1] = words_before[k] + characters[2 * k + 1] - characters[2 * k]
+        known = _name_spans(page, edges, words, names, first, keys, slots, hash_key)
+        _add_ngrams(
+            words, places, names, new_names, counts, keys, slots, hash_key, seen, words_before, known, tally
+        )
+        tallies[:, i] = tally
+
+
+def measure_tokens(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
+    """Repetition of n-grams of Unicode tokens in every text; all are 0.0 for an empty one."""
+    offsets, data = valid(texts)
+    tallies = np.zeros((len(TALLIES), len(offsets) - 1), np.int64)
+    _count_tokens(offsets, data, word_breaks(), character_classes(), _KEY, tallies)
+    n = dict(zip(TALLIES, tallies, strict=True))
+    return {
+        f"unicode_{name}": ratio(n[name.replace("_character_ratio", "_characters")], n["characters"])
+        for name in _NGRAM_SIGNALS
+    }
+
+
 def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
     """Repetition signals of every text; all are 0.0 for an empty one."""
     offsets, data = valid(texts)
@@ -571,5 +612,19 @@ FAMILY = Family(
         ),
         count_signal("longest_word_run", "words", "the longest run of one word said again and again"),
         real_signal("word_entropy", "bits", INF, "Shannon's entropy of the distribution of words"),
+    ),
+)
+
+UNICODE = Family(
+    "unicode_repetition",
+    1,
+    measure_tokens,
+    tuple(
+        _signal(
+            f"unicode_{name}",
+            f"{says.replace('words', 'Unicode tokens')} (FineWeb-2)",
+            INF if name.startswith("top") else 1.0,
+        )
+        for name, says in _NGRAM_SIGNALS.items()
     ),
 )

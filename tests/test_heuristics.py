@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 import filters
 from filters import FAMILIES, SIGNALS, repetition
+from filters.codes import canonical
 
 HEURISTICS = tuple(naive.HEURISTICS)
 FOLDER = Path(filters.__file__).parent
@@ -277,8 +278,12 @@ def test_a_profile_bounds_signals_that_exist_within_their_range(path):
     profile = tomllib.loads(path.read_text())
     assert profile["name"] == path.stem
     assert profile["source"]
-    for name, (low, high) in profile["keep"].items():
-        assert SIGNALS[name].low <= low <= high <= SIGNALS[name].high, name
+    for table in (profile["keep"], *profile.get("language", {}).values()):
+        for name, bound in table.items():
+            if name == "language":
+                assert [canonical(code) for code in bound]
+            else:
+                assert SIGNALS[name].low <= bound[0] <= bound[1] <= SIGNALS[name].high, name
 
 
 def test_signals_are_the_signals_of_all_families():

@@ -1,0 +1,176 @@
+"""Stop words of the document's own language: running text has them, lists and noise do not.
+
+Gopher's rule wants two of eight English words; FineWeb-2 (Penedo et al. 2025, arXiv:2506.20920) gave every language
+the words that make up much of its Wikipedia, and wants two different ones. `stop_words.toml` holds its lists.
+They are compared with Unicode tokens, in the case they are published in; a list's word of several tokens
+(Thai) is found where its tokens stand side by side. Korean's list is of endings, so there a token's last
+characters are looked up, the last one and the last two.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from filters import Family, Signal
+from filters.columns import INF
+from filters.text import PADDING, character_classes, inlined, kernel, longest_document, open_page, valid
+from filters.unicode_words import find_tokens, word_breaks
+
+MOST_TOKENS = 6  # of one stop word
+ENDINGS = "ko"  # the language whose list is of endings
+FNV_OFFSET, FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
+
+
+class Lists(NamedTuple):
+    """All languages' words as one table; a hash of 64 bits stands for a word."""
+
+    slots: np.ndarray  # uint64 [a power of two]: hash of a word, 0 where free
+    entry: np.ndarray  # int64: the number of the word in that slot
+    member: np.ndarray  # bool [words, languages]
+    longest: int  # bytes of the longest word
+
+
+@inlined
+def _slot(key, size):
+    return np.int64((key ^ (key >> np.uint64(29))) & np.uint64(size - 1))
+
+
+def _hash(word: str) -> int:
+    key = int(FNV_OFFSET)
+    for byte in word.encode():
+        key = (key ^ byte) * int(FNV_PRIME) % 2**64
+    return key
+
+
+@lru_cache(maxsize=1)
+def stop_words() -> dict[str, tuple[str, ...]]:
+    """Stop words by the canonical code of their language."""
+    text = (Path(__file__).parent / "stop_words.toml").read_text(encoding="utf-8")
+    return {code: tuple(words.split()) for code, words in tomllib.loads(text).items()}
+
+
+@lru_cache(maxsize=1)
+def _lists() -> Lists:
+    words = sorted({word for own in stop_words().values() for word in own})
+    size = 1 << (4 * len(words)).bit_length()
+    slots, entry = np.zeros(size, np.uint64), np.zeros(size, np.int64)
+    for number, word in enumerate(words):
+        key = _hash(word)
+        slot = (key ^ (key >> 29)) & (size - 1)
+        while slots[slot]:
+            assert int(slots[slot]) != key, f"two stop words share a hash: {word}"
+            slot = (slot + 1) & (size - 1)
+        slots[slot], entry[slot] = key, number
+    member = np.array([[word in own for own in stop_words().values()] for word in words])
+    return Lists(slots, entry, member, max(len(word.encode()) for word in words))
+
+
+@inlined
+def _hash_more(key, page, at, end):
+    while at < end:
+        key = (key ^ np.uint64(page[at])) * FNV_PRIME
+        at += 1
+    return key
+
+
+@inlined
+def _find(key, own, lists):
+    """The number of the word of this language, or -1."""
+    slot = _slot(key, len(lists.slots))
+    while lists.slots[slot] != 0:
+        if lists.slots[slot] == key:
+            return lists.entry[slot] if lists.member[lists.entry[slot], own] else np.int64(-1)
+        slot = (slot + 1) & (len(lists.slots) - 1)
+    return np.int64(-1)
+
+
+@inlined
+def _note(word, document, occurrences, distinct, seen):
+    if word >= 0:
+        occurrences[document] += 1
+        distinct[document] += seen[word] != document
+        seen[word] = document
+
+
+@kernel
+def _endings(page, begin, end, own, lists, document, occurrences, distinct, seen):
+    """The last character of a token, and the last two."""
+    at = end
+    for _ in range(2):
+        if at == begin:
+            return
+        at -= 1
+        while at > begin and page[at] & 0xC0 == 0x80:
+            at -= 1
+        _note(_find(_hash_more(FNV_OFFSET, page, at, end), own, lists), document, occurrences, distinct, seen)
+
+
+@kernel
+def _count(offsets, data, language, endings, lists, table, classes, occurrences, distinct, tokens_of):
+    """Fill in int64 [documents] each, for documents whose language (its place among the lists) is not -1."""
+    longest = longest_document(offsets)
+    page = np.empty(longest + PADDING, np.uint8)
+    edges, character_edges = np.empty(2 * longest + 2, np.int64), np.empty(2 * longest + 2, np.int64)
+    flags = np.empty(longest + 1, np.uint8)
+    seen = np.full(len(lists.member), -1)
+    for i in range(len(offsets) - 1):
+        own = language[i]
+        if own < 0:
+            continue
+        length = open_page(page, data, offsets[i], offsets[i + 1])
+        tokens, _ = find_tokens(page, length, edges, character_edges, flags, table, classes)
+        tokens_of[i] = tokens
+        for k in range(tokens):
+            begin = at = edges[2 * k]
+            if own == endings:
+                _endings(page, begin, edges[2 * k + 1], own, lists, i, occurrences, distinct, seen)
+                continue
+            key = FNV_OFFSET
+            for last in range(k, min(tokens, k + MOST_TOKENS)):
+                end = edges[2 * last + 1]
+                if edges[2 * last] != at or end - begin > lists.longest:
+                    break
+                key = _hash_more(key, page, at, end)
+                at = end
+                _note(_find(key, own, lists), i, occurrences, distinct, seen)
+
+
+def measure(texts: pa.Array | pa.ChunkedArray, language: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
+    """Stop words of each text's `language` (canonical code); null where it has no list."""
+    offsets, data = valid(texts)
+    codes = list(stop_words())
+    if isinstance(language, pa.ChunkedArray):
+        language = language.combine_chunks()
+    place = {code: k for k, code in enumerate(codes)}
+    own = np.array([place.get(code, -1) for code in language.to_pylist()], np.int64)
+    occurrences, distinct, tokens = (np.zeros(len(own), np.int64) for _ in range(3))
+    tables = (codes.index(ENDINGS), _lists(), word_breaks(), character_classes())
+    _count(offsets, data, own, *tables, occurrences, distinct, tokens)
+    return {
+        "native_stop_word_count": pa.array(distinct, mask=own < 0),
+        "native_stop_word_ratio": pa.array(occurrences / np.maximum(tokens, 1), mask=own < 0),
+    }
+
+
+FAMILY = Family(
+    "stop_words",
+    1,
+    measure,
+    (
+        Signal(
+            "native_stop_word_count", "words", 0.0, INF, None,
+            "different stop words of the document's own language (FineWeb-2); null where it has no list", pa.int64(),
+        ),
+        Signal(
+            "native_stop_word_ratio", "ratio", 0.0, INF, None,
+            "occurrences of those stop words / Unicode tokens", pa.float64(),
+        ),
+    ),
+    takes=("language",),
+)  # fmt: skip

@@ -1,0 +1,261 @@
+"""Words where no spaces stand between them: the word boundaries of Unicode (UAX #29, version 17, rules WB1 to WB16).
+
+A *token* is a segment between two boundaries that is not white space: a word, a number, a mark of punctuation, an
+emoji. A *word* is a token with a letter or a digit. In Chinese and Japanese every ideograph and every hiragana is
+a token, a run of katakana is one; in Thai, Lao, Khmer and Burmese, whose words only a dictionary can tell
+apart, a character with its marks is one. So there words are short and many, and bounds on them are not
+comparable with those on words that a tokenizer with a dictionary finds.
+
+Tokens are what published filters of many languages count (their tokenizers give punctuation marks as tokens);
+whitespace words, as in the papers on English, are in `words`.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from filters import Family
+from filters.columns import INF, count_signal, ratio, real_signal
+from filters.text import (
+    ALPHABETIC,
+    DIGIT,
+    PADDING,
+    WHITESPACE,
+    character_classes,
+    decode,
+    inlined,
+    kernel,
+    longest_document,
+    open_page,
+    valid,
+)  # fmt: skip
+
+CLASSES = (
+    "Other", "CR", "LF", "Newline", "Extend", "ZWJ", "Regional_Indicator", "Format", "Katakana", "Hebrew_Letter",
+    "ALetter", "Single_Quote", "Double_Quote", "MidNumLet", "MidLetter", "MidNum", "Numeric", "ExtendNumLet", "WSegSpace",
+)  # fmt: skip
+(
+    OTHER, CR, LF, NEWLINE, EXTEND, ZWJ, REGIONAL, FORMAT, KATAKANA, HEBREW, ALETTER, SINGLE_QUOTE, DOUBLE_QUOTE,
+    MID_NUM_LET, MID_LETTER, MID_NUM, NUMERIC, EXTEND_NUM_LET, WSEG_SPACE,
+) = range(len(CLASSES))  # fmt: skip
+PICTOGRAPHIC = np.uint8(32)  # set beside the class
+CLASS = np.uint8(31)
+
+# Sets of classes, a bit each.
+BREAKS = np.uint32(1 << CR | 1 << LF | 1 << NEWLINE)
+IGNORED = np.uint32(1 << EXTEND | 1 << FORMAT | 1 << ZWJ)
+LETTERS = np.uint32(1 << ALETTER | 1 << HEBREW)
+IN_WORDS = np.uint32(1 << MID_LETTER | 1 << MID_NUM_LET | 1 << SINGLE_QUOTE)
+IN_NUMBERS = np.uint32(1 << MID_NUM | 1 << MID_NUM_LET | 1 << SINGLE_QUOTE)
+JOINED = np.uint32(LETTERS | 1 << NUMERIC | 1 << KATAKANA | 1 << EXTEND_NUM_LET)
+
+
+@lru_cache(maxsize=1)
+def word_breaks() -> np.ndarray:
+    """uint8 [code points]: the place of the Word_Break class in `CLASSES`, and PICTOGRAPHIC."""
+    table = np.zeros(sys.maxunicode + 1, np.uint8)
+    kind = 0
+    for line in (Path(__file__).parent / "word_break.txt").read_text(encoding="utf-8").splitlines():
+        if line.startswith("["):
+            name = line[1:-1]
+            kind = int(PICTOGRAPHIC) if name == "Extended_Pictographic" else CLASSES.index(name)
+        elif not line.startswith("#"):
+            for span in line.split():
+                low, _, high = span.partition("-")
+                table[int(low, 16) : int(high or low, 16) + 1] |= np.uint8(kind)
+    table.flags.writeable = False
+    return table
+
+
+@inlined
+def _is(kind, kinds):
+    return (np.uint32(1) << np.uint32(kind)) & kinds != 0
+
+
+@kernel
+def _next(page, at, length, table):
+    """The class of the next character that is not ignored, OTHER at the end."""
+    while at < length:
+        code, width = decode(page, at)
+        kind = table[code] & CLASS
+        if not _is(kind, IGNORED):
+            return kind
+        at += width
+    return np.uint8(OTHER)
+
+
+@inlined
+def _joined(before, last, kind, page, after, length, table, regionals):
+    """No boundary between the characters of class `last` and `kind` (rules WB5 to WB16). `after`: the next byte."""
+    if _is(last, LETTERS):
+        if _is(kind, LETTERS) or kind == NUMERIC:
+            return True
+        if _is(kind, IN_WORDS) and _is(_next(page, after, length, table), LETTERS):
+            return True
+        if last == HEBREW:
+            if kind == SINGLE_QUOTE:
+                return True
+            if kind == DOUBLE_QUOTE and _next(page, after, length, table) == HEBREW:
+                return True
+    if _is(kind, LETTERS):
+        if _is(last, IN_WORDS) and _is(before, LETTERS):
+            return True
+        if last == DOUBLE_QUOTE and kind == HEBREW and before == HEBREW:
+            return True
+        if last == NUMERIC:
+            return True
+    if kind == NUMERIC and (last == NUMERIC or (_is(last, IN_NUMBERS) and before == NUMERIC)):
+        return True
+    if last == NUMERIC and _is(kind, IN_NUMBERS) and _next(page, after, length, table) == NUMERIC:
+        return True
+    if last == KATAKANA and kind == KATAKANA:
+        return True
+    if kind == EXTEND_NUM_LET:
+        return _is(last, JOINED)
+    if last == EXTEND_NUM_LET:
+        return _is(kind, JOINED)
+    return kind == REGIONAL and last == REGIONAL and regionals % 2 == 1
+
+
+WORD, LETTER, VISIBLE = np.uint8(1), np.uint8(2), np.uint8(4)  # what a token has
+
+
+@kernel
+def find_tokens(page, length, byte_edges, character_edges, flags, table, classes):
+    """Fill in the edges (begin, end) of every token, in bytes and in characters, and what it has.
+
+    Returns (tokens, characters of the text).
+    """
+    tokens = characters = 0
+    start = start_characters = at = 0
+    has = np.uint8(0)
+    before = last = raw = np.uint8(OTHER)
+    regionals = 0
+    while at < length:
+        byte = page[at]
+        if byte < 0x80:
+            code, width = np.int64(byte), 1
+        else:
+            code, width = decode(page, at)
+        entry = table[code]
+        kind = entry & CLASS
+        if at == 0 or (last == ALETTER) & (raw == ALETTER) & (kind == ALETTER):
+            joined = True
+        elif _is(raw, BREAKS) or _is(kind, BREAKS):
+            joined = False
+        elif (
+            raw == ZWJ
+            and entry & PICTOGRAPHIC
+            or _is(kind, IGNORED)
+            or raw == WSEG_SPACE
+            and kind == WSEG_SPACE
+        ):
+            joined = True
+        else:
+            joined = _joined(before, last, kind, page, at + width, length, table, regionals)
+        if not joined:
+            if has & VISIBLE:
+                byte_edges[2 * tokens], byte_edges[2 * tokens + 1] = start, at
+                character_edges[2 * tokens], character_edges[2 * tokens + 1] = start_characters, characters
+                flags[tokens] = has
+                tokens += 1
+            start, start_characters, has = at, characters, np.uint8(0)
+        what = classes[code]
+        if not what & WHITESPACE:
+            has |= VISIBLE
+        if what & (ALPHABETIC | DIGIT):
+            has |= WORD | LETTER if what & ALPHABETIC else WORD
+        if not _is(kind, IGNORED) or _is(raw, BREAKS) or at == 0:
+            regionals = (
+                regionals + 1 if kind == REGIONAL and (joined or last != REGIONAL) else (kind == REGIONAL)
+            )
+            before, last = last, kind
+        raw = kind
+        characters += 1
+        at += width
+    if has & VISIBLE:
+        byte_edges[2 * tokens], byte_edges[2 * tokens + 1] = start, length
+        character_edges[2 * tokens], character_edges[2 * tokens + 1] = start_characters, characters
+        flags[tokens] = has
+        tokens += 1
+    return tokens, characters
+
+
+TALLIES = ("tokens", "words", "word_characters", "alphabetic", "newlines", "hashes", "ellipses")
+TOKENS, WORDS, WORD_CHARACTERS, ALPHABETIC_TOKENS, NEWLINES, HASHES, ELLIPSES = range(len(TALLIES))
+
+
+@kernel
+def _add_marks(page, length, i, tallies):
+    dots = 0
+    for at in range(length):
+        byte = page[at]
+        tallies[NEWLINES, i] += byte == 0x0A
+        tallies[HASHES, i] += byte == 0x23
+        tallies[ELLIPSES, i] += byte == 0xE2 and page[at + 1] == 0x80 and page[at + 2] == 0xA6
+        dots = dots + 1 if byte == 0x2E else 0
+        if dots == 3:
+            tallies[ELLIPSES, i] += 1
+            dots = 0
+
+
+@kernel
+def _count(offsets, data, table, classes, tallies):
+    """Fill in int64 [tallies, documents]."""
+    longest = longest_document(offsets)
+    page = np.empty(longest + PADDING, np.uint8)
+    byte_edges, character_edges = np.empty(2 * longest + 2, np.int64), np.empty(2 * longest + 2, np.int64)
+    flags = np.empty(longest + 1, np.uint8)
+    for i in range(len(offsets) - 1):
+        length = open_page(page, data, offsets[i], offsets[i + 1])
+        tokens, _ = find_tokens(page, length, byte_edges, character_edges, flags, table, classes)
+        tallies[TOKENS, i] = tokens
+        for k in range(tokens):
+            if flags[k] & WORD:
+                tallies[WORDS, i] += 1
+                tallies[WORD_CHARACTERS, i] += character_edges[2 * k + 1] - character_edges[2 * k]
+            tallies[ALPHABETIC_TOKENS, i] += (flags[k] & LETTER) != 0
+        _add_marks(page, length, i, tallies)
+
+
+def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
+    """Signals over Unicode tokens of every text; all are 0 for an empty one."""
+    offsets, data = valid(texts)
+    tallies = np.zeros((len(TALLIES), len(offsets) - 1), np.int64)
+    _count(offsets, data, word_breaks(), character_classes(), tallies)
+    n = dict(zip(TALLIES, tallies, strict=True))
+    return {
+        "unicode_token_count": pa.array(n["tokens"]),
+        "unicode_word_count": pa.array(n["words"]),
+        "mean_unicode_word_length": ratio(n["word_characters"], n["words"]),
+        "alphabetic_unicode_token_ratio": ratio(n["alphabetic"], n["tokens"]),
+        "newline_unicode_token_ratio": ratio(n["newlines"], n["tokens"]),
+        "hash_unicode_token_ratio": ratio(n["hashes"], n["tokens"]),
+        "ellipsis_unicode_token_ratio": ratio(n["ellipses"], n["tokens"]),
+    }
+
+
+FAMILY = Family(
+    "unicode_words",
+    1,
+    measure,
+    (
+        count_signal("unicode_token_count", "tokens", "segments of UAX #29 that are not white space"),
+        count_signal("unicode_word_count", "words", "such segments with a letter or digit"),
+        real_signal("mean_unicode_word_length", "characters", INF, "characters of such a word, on average"),
+        real_signal(
+            "alphabetic_unicode_token_ratio",
+            "ratio",
+            1.0,
+            "Unicode tokens with a letter / tokens, punctuation marks too",
+        ),
+        real_signal("newline_unicode_token_ratio", "ratio", INF, "newlines / Unicode tokens"),
+        real_signal("hash_unicode_token_ratio", "ratio", INF, '"#" characters / Unicode tokens'),
+        real_signal("ellipsis_unicode_token_ratio", "ratio", INF, '"..." and "…" / Unicode tokens'),
+    ),
+)
