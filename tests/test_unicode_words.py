@@ -151,7 +151,31 @@ def test_stop_words_are_counted_as_the_plain_definition_counts_them():
 
 
 def test_every_language_of_the_profile_has_stop_words():
-    codes = ["en", "de", "fr", "es", "pt", "it", "nl", "sv", "nb", "nn", "no", "da", "pl", "ru", "uk", "tr", "ar", "hi", "zh", "ja", "ko", "vi", "th"]
+    codes = [
+        "en",
+        "de",
+        "fr",
+        "es",
+        "pt",
+        "it",
+        "nl",
+        "sv",
+        "nb",
+        "nn",
+        "no",
+        "da",
+        "pl",
+        "ru",
+        "uk",
+        "tr",
+        "ar",
+        "hi",
+        "zh",
+        "ja",
+        "ko",
+        "vi",
+        "th",
+    ]
     assert set(codes) <= set(stop_words.stop_words())
 
 
