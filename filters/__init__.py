@@ -53,6 +53,7 @@ INLINED = (
     "text.py",
     "shingles.py",
     "kneser_ney.py",
+    "ngrams.py",
     "unicode_words.py",
 )  # files whose compiled functions other files inline into their kernels
 

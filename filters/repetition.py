@@ -1,36 +1,34 @@
 """Repetition: lines, paragraphs and n-grams of words that a document says again.
 
-A repeat is an occurrence after the first, a copy any occurrence of what occurs more than once. All of it is
-exact, with no luck of hashes in it: whatever is looked up by a hash (a word, a line, a paragraph) is compared
-byte by byte with what it was taken for. The hashes are keyed anew in every process, which no result can show:
-so a text cannot be written whose words all collide, on which each look-up would pass by all others.
-
-N-grams are named level by level. Words get small numbers; an (n + 1)-gram is the pair of the n-grams at its
-place and at the next, looked up by that pair. Only what occurs at least twice goes on to the next level,
-since a longer n-gram cannot repeat where a shorter one in it does not: ordinary text dies out after three
-or four levels, and the worst text (one word forever) costs ten levels of one look-up a word, never more.
-
-An n-gram is n words, not their letters run together: "a b c" is not taken for "ab c".
+A repeat is an occurrence after the first, a copy any occurrence of what occurs more than once. How they are
+found exactly and in linear time: `filters/ngrams.py`.
 """
 
 from __future__ import annotations
-
-import secrets
 
 import numpy as np
 import pyarrow as pa
 
 from filters import Family
 from filters.columns import INF, count_signal, ratio, real_signal
+from filters.ngrams import (
+    KEY,
+    LONGEST_NGRAM,
+    REPEATED_NGRAMS,
+    TOP_NGRAMS,
+    gram_characters,
+    keep_repeated,
+    name_pairs,
+    name_spans,
+    slots_for,
+)
 from filters.text import (
     ONE_BIT,
     PADDING,
     character_classes,
     continuation_mask,
     count_bits,
-    eight_bytes,
     find_words,
-    inlined,
     kernel,
     longest_document,
     lowest_bit,
@@ -41,10 +39,6 @@ from filters.text import (
     valid,
 )
 from filters.unicode_words import find_tokens, word_breaks
-
-LONGEST_NGRAM = 10  # words
-TOP_NGRAMS = (2, 3, 4)  # for these the most common n-gram counts
-REPEATED_NGRAMS = (5, 6, 7, 8, 9, 10)  # for these every repeated one does
 
 TALLIES = (
     "characters",
@@ -91,126 +85,7 @@ NGRAMS = 16  # tallies[NGRAMS + n - 2]: top n-gram for n in 2..4, repeated n-gra
 MORE_NGRAMS = 25  # tallies[MORE_NGRAMS + n - 2]: of the same without spaces, and of all copies of n-grams
 ALL_NGRAMS = 34  # tallies[ALL_NGRAMS + n - 5]: of every n-gram
 
-_MIX = np.uint64(0x9E3779B97F4A7C15)
-_MIX_AGAIN = np.uint64(0xD6E8FEB86659FD93)
-_KEY = np.uint64(secrets.randbits(64))  # handed to the kernel: a global would be compiled into it, and kept
-
-# ---- Names: the same number for the same thing, in order of first appearance -----------------------------
-
-
-@inlined
-def _slots_for(things):
-    """Size of a hash table that stays at most half full: a power of two."""
-    slots = 16
-    while slots < 2 * things:
-        slots *= 2
-    return slots
-
-
-@inlined
-def _mixed(value):
-    value = (value ^ (value >> np.uint64(32))) * _MIX
-    return value ^ (value >> np.uint64(29))
-
-
-@inlined
-def _hash(page, start, end, hash_key):
-    """64 bits of the bytes page[start:end], eight at a time."""
-    value = np.uint64(end - start) * _MIX_AGAIN ^ hash_key
-    while end - start > 8:
-        value = _mixed(value ^ eight_bytes(page, start)) * _MIX_AGAIN
-        start += 8
-    return _mixed(value ^ (eight_bytes(page, start) & lowest_bits(8 * (end - start))))
-
-
-@inlined
-def _same_bytes(page, a, b, size):
-    while size > 8:
-        if eight_bytes(page, a) != eight_bytes(page, b):
-            return False
-        a, b, size = a + 8, b + 8, size - 8
-    return (eight_bytes(page, a) ^ eight_bytes(page, b)) & lowest_bits(8 * size) == 0
-
-
-@kernel
-def _name_spans(page, edges, spans, names, first, keys, slots, hash_key):
-    """names[i] of the bytes page[edges[2 * i]:edges[2 * i + 1]]; first[name] is the first i of a name.
-
-    Returns how many names there are. `keys` and `slots` (-1: empty) are the hash table.
-    """
-    size = _slots_for(spans)
-    slots[:size] = -1
-    last_slot = np.uint64(size - 1)
-    known = 0
-    for i in range(spans):
-        start, end = edges[2 * i], edges[2 * i + 1]
-        key = _hash(page, start, end, hash_key)
-        slot = key & last_slot
-        while True:
-            name = slots[slot]
-            if name < 0:
-                slots[slot], keys[slot], first[known] = known, key, i
-                names[i] = known
-                known += 1
-                break
-            if keys[slot] == key:
-                twin = edges[2 * first[name]]
-                same_size = edges[2 * first[name] + 1] - twin == end - start
-                if same_size and _same_bytes(page, twin, start, end - start):
-                    names[i] = name
-                    break
-            slot = (slot + ONE_BIT) & last_slot
-    return known
-
-
 # ---- N-grams --------------------------------------------------------------------------------------------
-
-
-@kernel
-def _name_pairs(places, names, repeats, pair_names, counts, keys, slots, hash_key):
-    """Name the (n + 1)-grams that begin where a repeated n-gram does, and count each.
-
-    `places` are the words at which the `repeats` repeated n-grams begin, in order, `names` what they are.
-    pair_names[k] is -1 where the next place has no repeated n-gram. Returns how many names there are.
-    """
-    size = _slots_for(repeats)
-    slots[:size] = -1
-    last_slot = np.uint64(size - 1)
-    known = 0
-    for k in range(repeats):
-        pair_names[k] = -1
-        if k + 1 == repeats or places[k + 1] != places[k] + 1:
-            continue
-        key = np.uint64(names[k]) << np.uint64(32) | np.uint64(names[k + 1])
-        slot = _mixed((key ^ hash_key) * _MIX_AGAIN) & last_slot
-        while slots[slot] >= 0 and keys[slot] != key:
-            slot = (slot + ONE_BIT) & last_slot
-        name = slots[slot]
-        if name < 0:
-            name = known
-            slots[slot], keys[slot], counts[name] = name, key, 0
-            known += 1
-        counts[name] += 1
-        pair_names[k] = name
-    return known
-
-
-@kernel
-def _keep_repeated(places, names, new_names, counts, repeats):
-    """Keep the places whose new name occurs at least twice, and those names. Returns how many are kept."""
-    kept = 0
-    for k in range(repeats):
-        name = new_names[k]
-        if name >= 0 and counts[name] >= 2:
-            places[kept], names[kept] = places[k], name
-            kept += 1
-    return kept
-
-
-@inlined
-def _gram_characters(words_before, place, n):
-    """Characters of the n words from a place on, without the spaces between them."""
-    return words_before[place + n] - words_before[place]
 
 
 @kernel
@@ -225,7 +100,7 @@ def _top_characters(places, names, counts, known, repeats, words_before, n):
         if names[k] == top:
             place = places[k]
             break
-    return _gram_characters(words_before, place, n), top_count
+    return gram_characters(words_before, place, n), top_count
 
 
 @kernel
@@ -237,7 +112,7 @@ def _repeated_characters(places, names, known, repeats, words_before, n, seen):
         if places[k] < free_from:
             continue
         if seen[names[k]]:
-            characters += _gram_characters(words_before, places[k], n)
+            characters += gram_characters(words_before, places[k], n)
             free_from = places[k] + n
         seen[names[k]] = 1
     return characters
@@ -248,7 +123,7 @@ def _copied_characters(places, repeats, words_before, n):
     """Characters of every occurrence of a repeated n-gram, the first one included, those that overlap twice."""
     characters = 0
     for k in range(repeats):
-        characters += _gram_characters(words_before, places[k], n)
+        characters += gram_characters(words_before, places[k], n)
     return characters
 
 
@@ -277,13 +152,13 @@ def _add_ngrams(
         run = run + 1 if i and names[i] == names[i - 1] else 1
         tally[LONGEST_WORD_RUN] = max(tally[LONGEST_WORD_RUN], run)
     entropy = _entropy(counts, known, words)
-    repeats = _keep_repeated(places, names, new_names, counts, words)
+    repeats = keep_repeated(places, names, new_names, counts, words)
     for n in range(2, LONGEST_NGRAM + 1):
         if words < n:
             break
         if repeats:
-            known = _name_pairs(places, names, repeats, new_names, counts, keys, slots, hash_key)
-            repeats = _keep_repeated(places, names, new_names, counts, repeats)
+            known = name_pairs(places, names, repeats, new_names, counts, keys, slots, hash_key)
+            repeats = keep_repeated(places, names, new_names, counts, repeats)
         if n <= 4:
             size, top = _top_characters(
                 places, names, counts, known if repeats else 0, repeats, words_before, n
@@ -436,7 +311,7 @@ def _count(offsets, data, classes, hash_key, tallies, entropies):
     words_before = np.empty(most + 1, np.int64)  # characters of the words before each word
     names, new_names, first, places, counts = np.empty((5, most), np.int32)
     seen = np.empty(most, np.uint8)
-    keys = np.empty(_slots_for(most), np.uint64)
+    keys = np.empty(slots_for(most), np.uint64)
     slots = np.empty(len(keys), np.int32)
     tally = np.empty(len(tallies), np.int64)
     for i in range(len(offsets) - 1):
@@ -447,18 +322,18 @@ def _count(offsets, data, classes, hash_key, tallies, entropies):
         words_before[0] = 0
         for k in range(words):
             words_before[k + 1] = words_before[k] + characters[2 * k + 1] - characters[2 * k]
-        tally[DISTINCT_WORDS] = _name_spans(page, edges, words, names, first, keys, slots, hash_key)
+        tally[DISTINCT_WORDS] = name_spans(page, edges, words, names, first, keys, slots, hash_key)
         tally[WORD_CHARACTERS] = words_before[words]
         known = tally[DISTINCT_WORDS]
         entropies[i] = _add_ngrams(
             words, places, names, new_names, counts, keys, slots, hash_key, seen, words_before, known, tally
         )
         lines, tally[NEWLINES] = _find_lines(page, length, edges, characters)
-        known = _name_spans(page, edges, lines, names, first, keys, slots, hash_key)
+        known = name_spans(page, edges, lines, names, first, keys, slots, hash_key)
         _add_copied_lines(length, tally[NEWLINES], characters, lines, known, names, counts, tally)
         _add_lines(page, length, edges, characters, lines, names, first, classes, tally)
         paragraphs = _find_paragraphs(page, length, edges, characters, lines, classes)
-        _name_spans(page, edges, paragraphs, names, first, keys, slots, hash_key)
+        name_spans(page, edges, paragraphs, names, first, keys, slots, hash_key)
         _add_paragraphs(paragraphs, characters, names, first, tally)
         tallies[:, i] = tally
 
@@ -474,7 +349,7 @@ def _count_tokens(offsets, data, table, classes, hash_key, tallies):
     words_before = np.empty(most + 1, np.int64)
     names, new_names, first, places, counts = np.empty((5, most), np.int32)
     seen = np.empty(most, np.uint8)
-    keys = np.empty(_slots_for(most), np.uint64)
+    keys = np.empty(slots_for(most), np.uint64)
     slots = np.empty(len(keys), np.int32)
     tally = np.empty(len(tallies), np.int64)
     for i in range(len(offsets) - 1):
@@ -484,7 +359,7 @@ def _count_tokens(offsets, data, table, classes, hash_key, tallies):
         words_before[0] = 0
         for k in range(words):
             words_before[k + 1] = words_before[k] + characters[2 * k + 1] - characters[2 * k]
-        known = _name_spans(page, edges, words, names, first, keys, slots, hash_key)
+        known = name_spans(page, edges, words, names, first, keys, slots, hash_key)
         _add_ngrams(
             words, places, names, new_names, counts, keys, slots, hash_key, seen, words_before, known, tally
         )
@@ -495,7 +370,7 @@ def measure_tokens(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
     """Repetition of n-grams of Unicode tokens in every text; all are 0.0 for an empty one."""
     offsets, data = valid(texts)
     tallies = np.zeros((len(TALLIES), len(offsets) - 1), np.int64)
-    _count_tokens(offsets, data, word_breaks(), character_classes(), _KEY, tallies)
+    _count_tokens(offsets, data, word_breaks(), character_classes(), KEY, tallies)
     n = dict(zip(TALLIES, tallies, strict=True))
     return {
         f"unicode_{name}": ratio(n[name.replace("_character_ratio", "_characters")], n["characters"])
@@ -508,7 +383,7 @@ def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
     offsets, data = valid(texts)
     tallies = np.zeros((len(TALLIES), len(offsets) - 1), np.int64)
     entropies = np.zeros(len(offsets) - 1)
-    _count(offsets, data, character_classes(), _KEY, tallies, entropies)
+    _count(offsets, data, character_classes(), KEY, tallies, entropies)
     n = dict(zip(TALLIES, tallies, strict=True))
     whole = n["characters"]
     columns = {

@@ -308,7 +308,7 @@ FAMILY = Family(
         count_signal("longest_word_length", "characters", "characters of the longest word"),
         real_signal("alphabetic_word_ratio", "ratio", 1.0, "words with a letter / words (Gopher)"),
         count_signal("stop_word_count", "words", f"how many of {', '.join(STOP_WORDS)} occur (Gopher)", 8.0),
-        count_signal("stop_word_occurrence_count", "words", "occurrences of those stop words (Dolma, DCLM)"),
+        count_signal("stop_word_occurrence_count", "words", "occurrences of those stop words (Dolma)"),
         real_signal("hash_word_ratio", "ratio", INF, '"#" characters / words (Gopher)'),
         real_signal("ellipsis_word_ratio", "ratio", INF, '"..." and "…" / words (Gopher)'),
         real_signal("symbol_word_ratio", "ratio", 1.0, 'words with a "#" or a "…" / words (Dolma)'),

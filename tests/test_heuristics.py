@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import filters
-from filters import FAMILIES, SIGNALS, repetition
+from filters import FAMILIES, SIGNALS, ngrams, repetition
 from filters.codes import canonical
 
 HEURISTICS = tuple(naive.HEURISTICS)
@@ -217,7 +217,7 @@ def test_a_megabyte_of_hostile_text_equals_its_definition(kind):
 
 def colliding_words(count: int, hash_key: int) -> list[str]:
     """Different words of 16 letters with one hash: any first half, and the second half that makes up for it."""
-    mix, again = int(repetition._MIX), int(repetition._MIX_AGAIN)
+    mix, again = int(ngrams._MIX), int(ngrams._MIX_AGAIN)
 
     def after(half: bytes) -> int:  # what the second half is mixed into
         value = (16 * again ^ hash_key ^ int.from_bytes(half, "little")) & (2**64 - 1)
@@ -236,11 +236,11 @@ def colliding_words(count: int, hash_key: int) -> list[str]:
 
 
 def test_words_of_the_same_hash_are_told_apart(monkeypatch):
-    monkeypatch.setattr(repetition, "_KEY", np.uint64(12345))
+    monkeypatch.setattr(repetition, "KEY", np.uint64(12345))
     words = colliding_words(20, hash_key=12345)
     hashes = {
         key: {
-            int(repetition._hash(np.frombuffer(word.encode() + bytes(64), np.uint8), 0, 16, np.uint64(key)))
+            int(ngrams._hash(np.frombuffer(word.encode() + bytes(64), np.uint8), 0, 16, np.uint64(key)))
             for word in words
         }
         for key in (12345, 54321)
@@ -257,7 +257,7 @@ sys.path.insert(0, {str(Path(__file__).parent)!r})
 import hostile
 from filters import repetition
 measured = repetition.measure(pa.array([*hostile.texts().values()], pa.large_string()))
-print(repetition._KEY, hashlib.sha256(repr([c.to_pylist() for c in measured.values()]).encode()).hexdigest())
+print(repetition.KEY, hashlib.sha256(repr([c.to_pylist() for c in measured.values()]).encode()).hexdigest())
 """
     (first_key, first), (second_key, second) = (run_python(code).split() for _ in range(2))
     assert first_key != second_key

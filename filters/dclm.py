@@ -1,0 +1,549 @@
+"""DCLM's rules where they differ from the papers they cite (Li et al. 2024, arXiv:2406.11794, appendix; RefinedWeb's).
+
+Read beside the code of its `dclm_baseline_refinedweb` pipeline. Its words are whitespace words, those that begin
+with a letter or digit where punctuation is ignored; its n-grams are of Unicode words (UAX #29), likewise without
+punctuation. Its lines are those of `split("\\n")`, stripped and without blank ones where they are counted and
+compared; a copy is any occurrence of what occurs more than once, and what stands alone is no copy of itself.
+
+Its line edits drop a line that is mostly capitals, all digits, a counter ("3 likes") or a word alone, and take
+"items in cart", a "Read more..." at the end and a "Sign-in" at the beginning out of short lines. They are spans,
+which a level may cut; DCLM drops a document that loses more than a twentieth of its words to them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from filters import Family
+from filters.columns import INF, count_signal, ratio, real_signal, span_signal, spans
+from filters.ngrams import (
+    KEY,
+    LONGEST_NGRAM,
+    REPEATED_NGRAMS,
+    TOP_NGRAMS,
+    gram_characters,
+    keep_repeated,
+    name_pairs,
+    name_spans,
+    slots_for,
+)
+from filters.text import (
+    ALPHABETIC,
+    DIGIT,
+    PADDING,
+    UPPERCASE,
+    WHITESPACE,
+    character_classes,
+    decode,
+    find_words,
+    inlined,
+    kernel,
+    last_character,
+    longest_document,
+    open_page,
+    strip,
+    valid,
+)
+from filters.unicode_words import find_tokens, word_breaks
+from filters.words import STOP_WORDS
+
+SHORT_LINE = 10  # words: in longer lines no phrase is taken out
+UPPERCASE_LINE = 0.5  # a line with a greater share of capitals goes
+COUNTED = [
+    "likes",
+    "shares",
+    "comments",
+    "retweets",
+    "reposts",
+    "quotes",
+    "bookmarks",
+    "upvotes",
+    "downvotes",
+    "downloads",
+    "views",
+    "followers",
+]
+PHRASES = ("items in cart", "read more", "sign-in")
+
+
+def _table(words: list[str] | tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """(uint8 [words, bytes of the longest], int64 [words]: the bytes of each)."""
+    longest = max(map(len, words))
+    return np.array([list(word.encode().ljust(longest, b"\0")) for word in words], np.uint8), np.array(
+        [len(word) for word in words]
+    )
+
+
+_STOP_WORDS, _COUNTED, _PHRASES = _table(STOP_WORDS), _table(COUNTED), _table(PHRASES)
+
+TALLIES = (
+    "words",
+    "bare_words",
+    "edited_words",
+    "stop_words",
+    "symbols",
+    "lines",
+    "bullets",
+    "ellipses",
+    "word_characters",
+    *(f"copied_{what}" for what in ("lines", "line_characters", "paragraphs", "paragraph_characters")),
+    "line_characters",
+    "paragraphs",
+    "paragraph_characters",
+    *(f"{n}grams" for n in range(2, LONGEST_NGRAM + 1)),
+    "edits",
+)
+(
+    WORDS, BARE_WORDS, EDITED_WORDS, STOP, SYMBOLS, LINES, BULLETS, ELLIPSES, WORD_CHARACTERS, COPIED_LINES,
+    COPIED_LINE_CHARACTERS, COPIED_PARAGRAPHS, COPIED_PARAGRAPH_CHARACTERS, LINE_CHARACTERS, PARAGRAPHS,
+    PARAGRAPH_CHARACTERS, NGRAMS,
+) = range(17)  # fmt: skip
+EDITS = NGRAMS + LONGEST_NGRAM - 1  # tallies[NGRAMS + n - 2] are those of n-grams
+
+
+@inlined
+def _lower(byte):
+    return byte | np.uint8(0x20) if 0x41 <= byte <= 0x5A else byte
+
+
+@inlined
+def _is_at(page, start, end, texts, sizes, k):
+    """Word k of a table begins at a byte, in upper or lower case, and ends before `end`."""
+    if start < 0 or start + sizes[k] > end:
+        return False
+    same = 0
+    while same < sizes[k] and _lower(page[start + same]) == texts[k, same]:
+        same += 1
+    return same == sizes[k]
+
+
+@inlined
+def _among(page, start, end, texts, sizes):
+    for k in range(len(sizes)):
+        if end - start != sizes[k]:
+            continue
+        if _is_at(page, start, end, texts, sizes, k):
+            return True
+    return False
+
+
+# ---- Words and symbols ----------------------------------------------------------------------------------
+
+
+@kernel
+def _add_words(page, length, edges, words, classes, stop_texts, stop_sizes, bare, tally):
+    """`bare[i]`: how many of the words before word i begin with a letter or digit."""
+    bare[0] = 0
+    for i in range(words):
+        code, _ = decode(page, edges[2 * i])
+        bare[i + 1] = bare[i] + ((classes[code] & (ALPHABETIC | DIGIT)) != 0)
+        if edges[2 * i + 1] - edges[2 * i] <= 4:
+            tally[STOP] += _among(page, edges[2 * i], edges[2 * i + 1], stop_texts, stop_sizes)
+    tally[WORDS], tally[BARE_WORDS] = words, bare[words]
+    dots = 0  # of "..." so far
+    spaced = 0  # of ". . ." so far
+    for at in range(length):
+        byte = page[at]
+        tally[SYMBOLS] += byte == 0x23 or (byte == 0xE2 and page[at + 1] == 0x80 and page[at + 2] == 0xA6)
+        if byte == 0x2E:
+            dots += 1
+            spaced = spaced + 1 if spaced % 2 == 0 else 1
+            if dots == 3:
+                tally[SYMBOLS] += 1
+                dots = 0
+            if spaced == 5:
+                tally[SYMBOLS] += 1
+                spaced = 0
+        else:
+            dots = 0
+            spaced = spaced + 1 if byte == 0x20 and spaced % 2 == 1 else 0
+
+
+# ---- Line edits -----------------------------------------------------------------------------------------
+
+
+@inlined
+def _skip_other(page, at, end, classes):
+    """The first byte from here that begins a letter, a digit or "_"."""
+    while at < end:
+        code, width = decode(page, at)
+        if code == 0x5F or classes[code] & (ALPHABETIC | DIGIT):
+            break
+        at += width
+    return at
+
+
+@kernel
+def _is_counter(page, start, end, classes, texts, sizes):
+    """A number such as 3, 1.2K or 4,000, white space, what is counted, and nothing else that is a word."""
+    at = _skip_other(page, start, end, classes)
+    if at == end:
+        return False
+    code, width = decode(page, at)
+    if not classes[code] & DIGIT:
+        return False
+    while at < end:
+        code, width = decode(page, at)
+        if not (classes[code] & DIGIT or code == 0x2C or code == 0x2E):
+            break
+        at += width
+    if at < end:
+        letter = _lower(page[at])
+        at += letter == 0x6B or letter == 0x6D or letter == 0x62
+    begin = at
+    while at < end:
+        code, width = decode(page, at)
+        if not classes[code] & WHITESPACE:
+            break
+        at += width
+    if at == begin:
+        return False
+    for k in range(len(sizes)):
+        if _is_at(page, at, end, texts, sizes, k):
+            return _skip_other(page, at + sizes[k], end, classes) == end
+    return False
+
+
+@kernel
+def _falls(page, start, end, words, classes, texts, sizes):
+    """The whole line, which is not empty, goes."""
+    if words < 2:
+        return True
+    characters = capitals = digits = 0
+    at = start
+    while at < end:
+        byte = page[at]
+        if byte < 0x80:
+            code, width = np.int64(byte), 1
+        else:
+            code, width = decode(page, at)
+        characters += 1
+        capitals += (classes[code] & UPPERCASE) != 0
+        digits += (classes[code] & DIGIT) != 0
+        at += width
+    if capitals > UPPERCASE_LINE * characters or digits == characters:
+        return True
+    return digits > 0 and _is_counter(page, start, end, classes, texts, sizes)
+
+
+@inlined
+def _without_space(line, floor, size, classes):
+    """The size of line[floor:size] without its last character if that is white space."""
+    if size == floor:
+        return size
+    last = last_character(line, floor, size)
+    code, _ = decode(line, last)
+    return last if classes[code] & WHITESPACE else size
+
+
+@kernel
+def _phrases(page, start, end, classes, texts, sizes, line, places, gone, edits, count):
+    """Note what to take out of a short line: every "items in cart"; a "read more" and three characters that then end
+    it; a "sign-in" that then begins it; and the white space beside them. Returns (spans then, nothing is left).
+
+    `line` and `places` are the bytes that stay so far and where they stand.
+    """
+    size = floor = 0
+    at = start
+    while at < end:
+        if _is_at(page, at, end, texts, sizes, 0):
+            size = floor = _without_space(line, floor, size, classes)
+            at += sizes[0]
+        else:
+            line[size], places[size] = page[at], at
+            size += 1
+            at += 1
+    tail = size
+    for _ in range(3):
+        tail = last_character(line, 0, tail) if tail > 0 else -1
+    if tail >= sizes[1] and _is_at(line, tail - sizes[1], size, texts, sizes, 1):
+        size = _without_space(line, 0, tail - sizes[1], classes)
+    head = 0
+    if _is_at(line, 0, size, texts, sizes, 2):
+        head = sizes[2]
+        if head < size:
+            code, width = decode(line, head)
+            head += width if classes[code] & WHITESPACE else 0
+    if size - head == end - start:
+        return count, False
+    gone[start:end] = 1
+    blank = True
+    for k in range(head, size):
+        gone[places[k]] = 0
+        if line[k] & 0xC0 != 0x80:
+            code, _ = decode(line, k)
+            blank = blank and classes[code] & WHITESPACE != 0
+    for at in range(start, end):
+        if gone[at] and (at == start or not gone[at - 1]):
+            edits[2 * count] = at
+            count += 1
+        if gone[at]:
+            edits[2 * count - 1] = at + 1
+    return count, blank
+
+
+@kernel
+def _edit(page, length, edges, words, bare, classes, counted, phrases, line, places, gone, edits, tally):
+    """Note the spans that the line edits take out of a document; returns how many there are."""
+    start = word = count = 0
+    while start < length:
+        end = start
+        while end < length and page[end] != 0x0A:
+            end += 1
+        first_word = word
+        while word < words and edges[2 * word] < end:
+            word += 1
+        if end > start:
+            first = count
+            goes = _falls(page, start, end, word - first_word, classes, counted[0], counted[1])
+            if not goes and word - first_word <= SHORT_LINE:
+                count, goes = _phrases(
+                    page, start, end, classes, phrases[0], phrases[1], line, places, gone, edits, count
+                )
+            if goes:
+                count = first + 1
+                edits[2 * first], edits[2 * first + 1] = start, min(end + 1, length)
+                tally[EDITED_WORDS] += bare[word] - bare[first_word]
+            else:
+                for k in range(first, count):
+                    for i in range(first_word, word):
+                        inside = edits[2 * k] <= edges[2 * i] < edits[2 * k + 1]
+                        tally[EDITED_WORDS] += inside and bare[i + 1] > bare[i]
+        start = end + 1
+    return count
+
+
+# ---- Repetition -----------------------------------------------------------------------------------------
+
+
+@inlined
+def _characters_in(page, start, end):
+    characters = 0
+    for at in range(start, end):
+        characters += (page[at] & 0xC0) != 0x80
+    return characters
+
+
+@kernel
+def _segments(page, length, newlines, classes, edges):
+    """Byte edges of the stretches between runs of exactly so many "\\n", stripped, without the blank ones."""
+    count = start = at = 0
+    while start <= length:
+        run = 0
+        while at < length and run < newlines:
+            run = run + 1 if page[at] == 0x0A else 0
+            at += 1
+        end = at - run if run == newlines else length
+        bare, bare_end = strip(page, start, end, classes)
+        if bare < bare_end:
+            edges[2 * count], edges[2 * count + 1] = bare, bare_end
+            count += 1
+        if run < newlines:
+            break
+        start = at
+    return count
+
+
+@kernel
+def _copied(page, edges, segments, names, counts, known):
+    """(copied segments, their characters, characters of all); one segment alone is no copy."""
+    counts[:known] = 0
+    for i in range(segments):
+        counts[names[i]] += 1
+    copies = characters = whole = 0
+    for i in range(segments):
+        size = _characters_in(page, edges[2 * i], edges[2 * i + 1])
+        whole += size
+        if counts[names[i]] > 1:
+            copies += 1
+            characters += size
+    return copies, characters, whole
+
+
+@kernel
+def _add_lines(page, edges, lines, tally):
+    for i in range(lines):
+        start, end = edges[2 * i], edges[2 * i + 1]
+        code, _ = decode(page, start)
+        tally[BULLETS] += code == 0x25CF or code == 0x2022 or code == 0x2A or code == 0x2D
+        size = end - start
+        dots = size >= 3 and page[end - 1] == 0x2E and page[end - 2] == 0x2E and page[end - 3] == 0x2E
+        spaced = (
+            size >= 5
+            and page[end - 1] == 0x2E
+            and page[end - 2] == 0x20
+            and page[end - 3] == 0x2E
+            and page[end - 4] == 0x20
+            and page[end - 5] == 0x2E
+        )
+        sign = size >= 3 and page[end - 1] == 0xA6 and page[end - 2] == 0x80 and page[end - 3] == 0xE2
+        tally[ELLIPSES] += dots or spaced or sign
+
+
+@kernel
+def _add_ngrams(words, places, names, new_names, counts, keys, slots, hash_key, words_before, known, tally):
+    """The top n-gram is the longest of the most common ones; of longer n-grams every word in a copy counts once."""
+    counts[:known] = 0
+    for i in range(words):
+        counts[names[i]] += 1
+        places[i], new_names[i] = i, names[i]
+    repeats = keep_repeated(places, names, new_names, counts, words)
+    for n in range(2, LONGEST_NGRAM + 1):
+        if repeats == 0:
+            return
+        known = name_pairs(places, names, repeats, new_names, counts, keys, slots, hash_key)
+        repeats = keep_repeated(places, names, new_names, counts, repeats)
+        if n <= 4:
+            most = 1
+            for name in range(known):
+                most = max(most, counts[name])
+            for k in range(repeats):
+                if counts[names[k]] == most:
+                    size = most * gram_characters(words_before, places[k], n)
+                    tally[NGRAMS + n - 2] = max(tally[NGRAMS + n - 2], size)
+            continue
+        covered = 0  # words up to here are counted
+        for k in range(repeats):
+            start, end = max(places[k], covered), places[k] + n
+            tally[NGRAMS + n - 2] += words_before[end] - words_before[start]
+            covered = end
+
+
+@kernel
+def _count(offsets, data, breaks, classes, hash_key, stop, counted, phrases, tallies):
+    """Fill in int64 [tallies, documents]; returns the edges of all documents' edits."""
+    longest = longest_document(offsets)
+    page, line = np.zeros(longest + PADDING, np.uint8), np.zeros(longest + PADDING, np.uint8)
+    edges, characters = np.empty(2 * longest + 2, np.int64), np.empty(2 * longest + 2, np.int64)
+    flags = np.empty(longest + 1, np.uint8)
+    most = longest + 1  # every character a token
+    words_before = np.empty(most + 1, np.int64)
+    names, new_names, first, places, counts = np.empty((5, most), np.int32)
+    keys = np.empty(slots_for(most), np.uint64)
+    slots = np.empty(len(keys), np.int32)
+    tally = np.empty(len(tallies), np.int64)
+    all_edits = np.empty(64, np.int64)
+    edits = 0
+    for i in range(len(offsets) - 1):
+        length = open_page(page, data, offsets[i], offsets[i + 1])
+        tally[:] = 0
+        words, _ = find_words(page, length, edges, characters)
+        _add_words(page, length, edges, words, classes, stop[0], stop[1], words_before, tally)
+        room = 2 * (edits + length // 2 + 2)  # a span is of two bytes or more
+        if room > len(all_edits):
+            grown = np.empty(2 * room, np.int64)
+            grown[: 2 * edits] = all_edits[: 2 * edits]
+            all_edits = grown
+        found = _edit(
+            page, length, edges, words, words_before, classes, counted, phrases, line, characters, flags,
+            all_edits[2 * edits :], tally,
+        )  # fmt: skip
+        edits += found
+        tally[EDITS] = found
+
+        tally[LINES] = _segments(page, length, 1, classes, edges)
+        _add_lines(page, edges, tally[LINES], tally)
+        known = name_spans(page, edges, tally[LINES], names, first, keys, slots, hash_key)
+        tally[COPIED_LINES], tally[COPIED_LINE_CHARACTERS], tally[LINE_CHARACTERS] = _copied(
+            page, edges, tally[LINES], names, counts, known
+        )
+        tally[PARAGRAPHS] = _segments(page, length, 2, classes, edges)
+        known = name_spans(page, edges, tally[PARAGRAPHS], names, first, keys, slots, hash_key)
+        tally[COPIED_PARAGRAPHS], tally[COPIED_PARAGRAPH_CHARACTERS], tally[PARAGRAPH_CHARACTERS] = _copied(
+            page, edges, tally[PARAGRAPHS], names, counts, known
+        )
+
+        tokens, _ = find_tokens(page, length, edges, characters, flags, breaks, classes)
+        words = 0
+        words_before[0] = 0
+        for k in range(tokens):
+            code, _ = decode(page, edges[2 * k])
+            if classes[code] & (ALPHABETIC | DIGIT):
+                edges[2 * words], edges[2 * words + 1] = edges[2 * k], edges[2 * k + 1]
+                size = characters[2 * k + 1] - characters[2 * k]
+                words += 1
+                words_before[words] = words_before[words - 1] + size
+        tally[WORD_CHARACTERS] = words_before[words]
+        known = name_spans(page, edges, words, names, first, keys, slots, hash_key)
+        _add_ngrams(
+            words, places, names, new_names, counts, keys, slots, hash_key, words_before, known, tally
+        )
+        tallies[:, i] = tally
+    return all_edits[: 2 * edits]
+
+
+def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
+    """DCLM's own signals of every text; all are 0, and no spans, for an empty one."""
+    offsets, data = valid(texts)
+    tallies = np.zeros((len(TALLIES), len(offsets) - 1), np.int64)
+    edits = _count(
+        offsets, data, word_breaks(), character_classes(), KEY, _STOP_WORDS, _COUNTED, _PHRASES, tallies
+    )
+    n = dict(zip(TALLIES, tallies, strict=True))
+    columns = {
+        "dclm_word_count": pa.array(n["bare_words"]),
+        "dclm_stop_word_count": pa.array(n["stop_words"]),
+        "dclm_symbol_word_ratio": ratio(n["symbols"], n["words"]),
+        "dclm_bullet_line_ratio": ratio(n["bullets"], n["lines"]),
+        "dclm_ellipsis_line_ratio": ratio(n["ellipses"], n["lines"]),
+    }
+    for what in ("line", "paragraph"):
+        columns[f"dclm_copied_{what}_ratio"] = ratio(n[f"copied_{what}s"], n[f"{what}s"])
+        columns[f"dclm_copied_{what}_character_ratio"] = ratio(
+            n[f"copied_{what}_characters"], n[f"{what}_characters"]
+        )
+    for name, k in _NGRAM_SIGNALS.items():
+        columns[name] = ratio(n[f"{k}grams"], n["word_characters"])
+    columns["dclm_edited_word_ratio"] = ratio(n["edited_words"], n["bare_words"])
+    firsts = np.concatenate([[0], np.cumsum(n["edits"])])
+    columns["dclm_edit_spans"] = spans(firsts, edits[::2], edits[1::2])
+    return columns
+
+
+_NGRAM_SIGNALS = {f"dclm_top_{n}gram_character_ratio": n for n in TOP_NGRAMS} | {
+    f"dclm_copied_{n}gram_character_ratio": n for n in REPEATED_NGRAMS
+}
+
+
+def _ratio(name: str, says: str, high: float = 1.0):
+    return real_signal(name, "ratio", high, f"{says} (DCLM)")
+
+
+FAMILY = Family(
+    "dclm",
+    1,
+    measure,
+    (
+        count_signal("dclm_word_count", "words", "words that begin with a letter or digit (DCLM)"),
+        count_signal(
+            "dclm_stop_word_count",
+            "words",
+            f"occurrences of {', '.join(STOP_WORDS)}, in upper or lower case (DCLM)",
+        ),
+        _ratio("dclm_symbol_word_ratio", '"#", "...", ". . ." and "…" / words', INF),
+        _ratio("dclm_bullet_line_ratio", 'lines that begin with "●", "•", "*" or "-" / lines, none blank'),
+        _ratio("dclm_ellipsis_line_ratio", 'lines that end in "...", ". . ." or "…" / lines, none blank'),
+        _ratio("dclm_copied_line_ratio", "stripped lines that occur more than once / lines, none blank"),
+        _ratio("dclm_copied_line_character_ratio", "characters of such lines / those of all such lines"),
+        _ratio("dclm_copied_paragraph_ratio", "the same of paragraphs, split at every two newlines"),
+        _ratio("dclm_copied_paragraph_character_ratio", "characters of such paragraphs / those of all"),
+        *(
+            _ratio(
+                name,
+                f"characters of the longest of the most common {n} Unicode words in a row, 0 where none occurs "
+                "twice / characters of the words"
+                if n in TOP_NGRAMS
+                else f"characters of the Unicode words within {n} in a row that occur more than once / "
+                "characters of the words",
+                INF if n in TOP_NGRAMS else 1.0,
+            )
+            for name, n in _NGRAM_SIGNALS.items()
+        ),
+        _ratio("dclm_edited_word_ratio", "words that its line edits take out / words, as dclm_word_count"),
+        span_signal(
+            "dclm_edit_spans",
+            "lines of capitals, digits, a counter or one word, and phrases of shops and teasers (DCLM)",
+        ),
+    ),
+)
