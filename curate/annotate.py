@@ -15,9 +15,9 @@ import pyarrow as pa
 
 from curate import own
 from curate.engine import Engine, map_parts
-from curate.families import family_of, in_order, signals_of, taken_from
+from curate.families import FILES, family_of, in_order, signals_of, taken_from
 from curate.progress import Progress
-from curate.store import Part, Store, digest_of
+from curate.store import Part, Store, digest_of, file_digest
 
 STAGE = "signals"
 
@@ -82,12 +82,11 @@ def _definitions(families: dict[str, dict]) -> tuple[dict[str, dict], dict[str, 
     models = {}
     for name in in_order(families):
         parameters = dict(families[name])
-        if "model" in parameters:
-            models[name] = {
-                "model": Path(parameters["model"]).name,
-                "sha256": _model_digest(parameters["model"]),
-            }
-            parameters["model"] = models[name]["sha256"]
+        digests = {file: _digest_of_file(file, parameters[file]) for file in FILES if file in parameters}
+        if digests:
+            models[name] = {file: Path(parameters[file]).name for file in digests}
+            models[name]["sha256"] = next(iter(digests.values())) if len(digests) == 1 else digest_of(digests)
+        parameters |= digests
         if name.startswith(own.PREFIX):
             folder = parameters.pop("folder")
             parameters["sha256"] = own.load(parameters["function"], folder)[1]
@@ -134,7 +133,7 @@ def _part_of(store: Store, family: str, key: str) -> Part:
     return store.parts(f"{STAGE}/{family}", receipt)[0]
 
 
-def _model_digest(model: str) -> str:
-    from filters.language import find_model, model_digest
+def _digest_of_file(parameter: str, path: str) -> str:
+    from filters.language import find_model
 
-    return model_digest(find_model(model))
+    return file_digest(find_model(path) if parameter == "model" else path)

@@ -9,11 +9,17 @@ import pyarrow as pa
 from curate import own
 from filters import Family, Signal
 
+WORD_LIST = "word_list."  # of the names of families that look for a list of words
+FILES = ("model", "domains", "words", "list")  # parameters that are the path of a file
+
 
 def family_of(name: str, parameters: dict) -> Family:
     """A family by its name in `Manifest.families`, with the parameters it has there."""
+    from filters import word_lists
     from filters.registry import FAMILIES
 
+    if name.startswith(WORD_LIST):
+        return word_lists.family(name)
     if not name.startswith(own.PREFIX):
         return FAMILIES[name]
     signal = name.removeprefix(own.PREFIX)

@@ -158,8 +158,7 @@ class _Reader(Tables):
         sources, evaluations = self.sources("source"), self.sources("evaluation")
         if not sources:
             raise self.fail("", "no source; add a [[source]] with name, format and path")
-        named = [tuple(source.name for source in some) for some in (sources, evaluations)]
-        self.measured = Measured(self.path, self.tree, *named)
+        self.measured = Measured(self.path, self.tree, sources, evaluations)
         levels: list[Level] = []
         for table in self.tables("level"):
             levels.append(self.level(table, levels))

@@ -18,6 +18,7 @@ from curate.profiles import Rule, parse_bound
 from curate.tables import Tables
 
 if TYPE_CHECKING:
+    from curate.manifest import Source
     from filters import Signal
 
 DUPLICATE = "duplicate"  # resolved by a level among the documents it is built on, not measured in one pass
@@ -25,6 +26,7 @@ DUPLICATE_SIGNALS = (DUPLICATE, "duplicate_cluster_size", "near_duplicate_simila
 HEURISTICS = ("words", "lines", "repetition")
 LANGUAGE_MODEL = "lid.176"
 OF_LANGUAGE = ("language", "line_languages")  # families that ask a language model
+URL_LISTS = "url_lists"
 FINGERPRINTS = "fingerprints"  # measured where near duplicates are looked for
 SAMPLE_BYTES = 20_000_000  # of text that a model is made of, where nothing else is said
 
@@ -59,22 +61,28 @@ class Measured(Tables):
     `families` maps a family to the parameters of its `measure`, `recipes` a family to what its model is made of.
     """
 
-    def __init__(self, path: Path, tree: dict, sources: tuple[str, ...], evaluations: tuple[str, ...]):
+    def __init__(self, path: Path, tree: dict, sources: tuple[Source, ...], evaluations: tuple[Source, ...]):
         super().__init__(path, tree)
-        self.sources, self.evaluations = sources, evaluations
+        self.sources, self.evaluations = [source.name for source in sources], evaluations
+        self.columns = {column for source in sources for column in source.columns}
         self.families: dict[str, dict] = {}
         self.recipes: dict[str, dict] = {}
         where, table = "[signals]", self.table("signals")
         plain = self._plain_families()
-        self.known(where, table, ("heuristics", *OF_LANGUAGE, *RECIPES, "near_duplicates", "own", *plain))
+        special = ("heuristics", *OF_LANGUAGE, *RECIPES, "near_duplicates", "own", "word_lists", URL_LISTS)
+        self.known(where, table, (*special, *plain))
         self.refused = {name for name, value in table.items() if value is False}
         if self.typed(where, table, "heuristics", bool, True):
             self.families |= {name: {} for name in HEURISTICS}
-        self.families |= {name: {} for name in plain if self.typed(where, table, name, bool, False)}
+        for name in plain:
+            if self.typed(where, table, name, bool, False):
+                self._carries(where, name)
+                self.families[name] = {}
         for name in OF_LANGUAGE:
             if table.get(name):
                 self.families[name] = self._language(name, table[name])
         self._own(table)
+        self._lists(table)
         self.near = self._near_duplicates(table.get("near_duplicates", False))
         if self.near:
             self.families[FINGERPRINTS] = {k: self.near[k] for k in ("permutations", "ngram", "seed")}
@@ -86,7 +94,7 @@ class Measured(Tables):
         """Shipped families that need no parameters and are no heuristics: true in [signals] measures them."""
         from filters.registry import FAMILIES
 
-        special = {*HEURISTICS, *OF_LANGUAGE, *RECIPES, FINGERPRINTS}
+        special = {*HEURISTICS, *OF_LANGUAGE, *RECIPES, FINGERPRINTS, URL_LISTS}
         return [name for name in FAMILIES if name not in special]
 
     # ------------------------------------------------------------------------------------- families with parameters
@@ -104,7 +112,7 @@ class Measured(Tables):
     def _file(self, where: str, model: Any) -> str:
         """A path beside the manifest where there is such a file, else the name as it is."""
         if not isinstance(model, str):
-            raise self.fail(where, f"model = {model!r} is not a string")
+            raise self.fail(where, f"{model!r} is no path of a file")
         beside = self.path.parent / model
         return str(beside) if beside.exists() else model
 
@@ -134,6 +142,54 @@ class Measured(Tables):
             except ValueError as error:
                 raise self.fail(where, str(error)) from None
             self.families[own.PREFIX + name] = defaults | given | {"folder": folder}
+
+    def _lists(self, table: dict) -> None:
+        """url_lists = { domains = FILE, words = FILE } and [signals.word_lists] NAME = FILE."""
+        from curate.families import WORD_LIST
+        from filters.registry import FAMILY_OF
+
+        where = f"[signals] {URL_LISTS}"
+        given = self.typed("[signals]", table, URL_LISTS, dict, {})
+        self.known(where, given, ("domains", "words"))
+        if URL_LISTS in table:
+            if not given:
+                raise self.fail(where, 'names no list; write { domains = "FILE" }')
+            self._carries(where, URL_LISTS)
+            self.families[URL_LISTS] = {key: self._list(where, key, given[key]) for key in given}
+        where = "[signals.word_lists]"
+        for name, path in self.typed("[signals]", table, "word_lists", dict, {}).items():
+            if not name.isidentifier() or f"{name}_count" in FAMILY_OF:
+                raise self.fail(where, f"{name}: a shipped signal's name or no identifier; choose another")
+            self.families[WORD_LIST + name] = {"list": self._list(where, name, path)}
+
+    def _list(self, where: str, key: str, given: Any) -> str:
+        """The path of a list, which exists, has entries, and each of them a letter or digit."""
+        from filters.urls import read_list
+
+        path = self._file(where, given)
+        try:
+            entries = read_list(path).to_pylist()
+        except (OSError, UnicodeDecodeError) as error:
+            raise self.fail(where, f"{key} = {path}: {error}") from None
+        if not entries:
+            raise self.fail(where, f"{key} = {path}: the list is empty; write an entry a line")
+        for entry in entries:
+            if not any(map(str.isalnum, entry)):
+                raise self.fail(
+                    where, f'{key} = {path}: the entry "{entry}" has no letter or digit; remove it'
+                )
+        return path
+
+    def _carries(self, where: str, family: str) -> None:
+        """A field that the family reads beside the text is carried by some source."""
+        from filters.registry import FAMILIES, FAMILY_OF
+
+        for taken in FAMILIES[family].takes:
+            if taken not in FAMILY_OF and taken not in self.columns:
+                raise self.fail(
+                    where,
+                    f'{family} reads the field {taken}; add columns = ["{taken}"] to the sources that have it',
+                )
 
     def _near_duplicates(self, given: Any) -> dict | None:
         where = "[signals] near_duplicates"
@@ -286,9 +342,10 @@ class Measured(Tables):
                 raise self.fail(where, f"{name} is not measured; add {option} = true to [signals]")
             if family == "contamination" and self.evaluations:
                 self._modelled(family, True)
-            elif family in (*RECIPES, FINGERPRINTS):
+            elif family in (*RECIPES, FINGERPRINTS, URL_LISTS):
                 raise self.fail(where, f"{name} is not measured; add {family} = {{ ... }} to [signals]")
             else:
+                self._carries(where, family)
                 self.families[family] = {"model": LANGUAGE_MODEL} if family in OF_LANGUAGE else {}
             for taken in FAMILIES[family].takes:
                 if taken in FAMILY_OF:
