@@ -214,14 +214,32 @@ def signals(store, workers, engine) -> tuple[Any, str]:
 
     Example: curate signals
     """
+    from curate.families import shipped_signals
     from curate.summary import signals_text
-    from filters.registry import FAMILY_OF, SIGNALS
 
     rows = [
-        {"name": s.name, "family": FAMILY_OF[s.name], "unit": s.unit, "says": s.says}
-        for s in SIGNALS.values()
+        {"name": s.name, "family": family, "unit": s.unit, "says": s.says}
+        for family, s in shipped_signals().values()
     ]
     return rows, signals_text(rows)
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@step
+def score(run: Path, files: tuple[Path, ...], store, workers, engine) -> tuple[Any, str]:
+    """The loss of text files under a trained model. For the documents of a manifest: [signals] loss.
+
+    RUN is the directory of a finished run, as `curate train` and `curate run` name it.
+
+    Example: curate score runs/first README.md
+    """
+    from curate.loss import score_files
+    from curate.summary import score_text
+
+    rows = score_files(run, list(files))
+    return rows, score_text(rows)
 
 
 if __name__ == "__main__":

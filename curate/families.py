@@ -6,22 +6,33 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
-from curate import own
+from curate import loss, own
 from filters import Family, Signal
 
 WORD_LIST = "word_list."  # of the names of families that look for a list of words
-FILES = ("model", "domains", "words", "list")  # parameters that are the path of a file
+FILES = ("model", "domains", "words", "list", "run")  # parameters that are the path of a file
+
+
+def shipped() -> dict[str, Family]:
+    """Every family that a manifest can ask for by its name."""
+    from filters.registry import FAMILIES
+
+    return {**FAMILIES, loss.FAMILY.name: loss.FAMILY}
+
+
+def shipped_signals() -> dict[str, tuple[str, Signal]]:
+    """Signal -> (its family, itself)."""
+    return {signal.name: (name, signal) for name, family in shipped().items() for signal in family.signals}
 
 
 def family_of(name: str, parameters: dict) -> Family:
     """A family by its name in `Manifest.families`, with the parameters it has there."""
     from filters import word_lists
-    from filters.registry import FAMILIES
 
     if name.startswith(WORD_LIST):
         return word_lists.family(name)
     if not name.startswith(own.PREFIX):
-        return FAMILIES[name]
+        return shipped()[name]
     signal = name.removeprefix(own.PREFIX)
     labels = parameters.get("labels", False)
     low, high = (None, None) if labels else (parameters["low"], parameters["high"])

@@ -27,6 +27,7 @@ HEURISTICS = ("words", "lines", "repetition")
 LANGUAGE_MODEL = "lid.176"
 OF_LANGUAGE = ("language", "line_languages")  # families that ask a language model
 URL_LISTS = "url_lists"
+LOSS = "loss"
 FINGERPRINTS = "fingerprints"  # measured where near duplicates are looked for
 SAMPLE_BYTES = 20_000_000  # of text that a model is made of, where nothing else is said
 
@@ -69,7 +70,16 @@ class Measured(Tables):
         self.recipes: dict[str, dict] = {}
         where, table = "[signals]", self.table("signals")
         plain = self._plain_families()
-        special = ("heuristics", *OF_LANGUAGE, *RECIPES, "near_duplicates", "own", "word_lists", URL_LISTS)
+        special = (
+            "heuristics",
+            *OF_LANGUAGE,
+            *RECIPES,
+            "near_duplicates",
+            "own",
+            "word_lists",
+            URL_LISTS,
+            LOSS,
+        )
         self.known(where, table, (*special, *plain))
         self.refused = {name for name, value in table.items() if value is False}
         if self.typed(where, table, "heuristics", bool, True):
@@ -83,6 +93,8 @@ class Measured(Tables):
                 self.families[name] = self._language(name, table[name])
         self._own(table)
         self._lists(table)
+        if table.get(LOSS):
+            self.families[LOSS] = {"run": self._run(table[LOSS])}
         self.near = self._near_duplicates(table.get("near_duplicates", False))
         if self.near:
             self.families[FINGERPRINTS] = {k: self.near[k] for k in ("permutations", "ngram", "seed")}
@@ -92,10 +104,10 @@ class Measured(Tables):
 
     def _plain_families(self) -> list[str]:
         """Shipped families that need no parameters and are no heuristics: true in [signals] measures them."""
-        from filters.registry import FAMILIES
+        from curate.families import shipped
 
-        special = {*HEURISTICS, *OF_LANGUAGE, *RECIPES, FINGERPRINTS, URL_LISTS}
-        return [name for name in FAMILIES if name not in special]
+        special = {*HEURISTICS, *OF_LANGUAGE, *RECIPES, FINGERPRINTS, URL_LISTS, LOSS}
+        return [name for name in shipped() if name not in special]
 
     # ------------------------------------------------------------------------------------- families with parameters
 
@@ -119,13 +131,13 @@ class Measured(Tables):
     def _own(self, table: dict) -> None:
         """[signals.own.NAME]: signals measured by the user's functions."""
         from curate import own
-        from filters.registry import FAMILY_OF
+        from curate.families import shipped_signals
 
         for name, given in (self.typed("[signals]", table, "own", dict, {}) or {}).items():
             where = f"[signals.own.{name}]"
             if not isinstance(given, dict):
                 raise self.fail(where, 'write a table with function = "module:function"')
-            if name in FAMILY_OF or name in DUPLICATE_SIGNALS or not name.isidentifier():
+            if name in shipped_signals() or name in DUPLICATE_SIGNALS or not name.isidentifier():
                 raise self.fail(where, "the name is a shipped signal's or no identifier; choose another")
             defaults: dict[str, Any] = {
                 "version": 1, "low": -math.inf, "high": math.inf, "unit": "number", "labels": False,
@@ -145,8 +157,7 @@ class Measured(Tables):
 
     def _lists(self, table: dict) -> None:
         """url_lists = { domains = FILE, words = FILE } and [signals.word_lists] NAME = FILE."""
-        from curate.families import WORD_LIST
-        from filters.registry import FAMILY_OF
+        from curate.families import WORD_LIST, shipped_signals
 
         where = f"[signals] {URL_LISTS}"
         given = self.typed("[signals]", table, URL_LISTS, dict, {})
@@ -158,7 +169,7 @@ class Measured(Tables):
             self.families[URL_LISTS] = {key: self._list(where, key, given[key]) for key in given}
         where = "[signals.word_lists]"
         for name, path in self.typed("[signals]", table, "word_lists", dict, {}).items():
-            if not name.isidentifier() or f"{name}_count" in FAMILY_OF:
+            if not name.isidentifier() or f"{name}_count" in shipped_signals():
                 raise self.fail(where, f"{name}: a shipped signal's name or no identifier; choose another")
             self.families[WORD_LIST + name] = {"list": self._list(where, name, path)}
 
@@ -180,12 +191,26 @@ class Measured(Tables):
                 )
         return path
 
+    def _run(self, given: Any) -> str:
+        """The directory of a finished run."""
+        from curate.loss import check_run
+
+        where = f"[signals] {LOSS}"
+        if not isinstance(given, dict) or set(given) != {"run"}:
+            raise self.fail(where, f'{LOSS} = {given!r}: write {{ run = "DIRECTORY" }}')
+        run = self._file(where, given["run"])
+        try:
+            check_run(run)
+        except ValueError as error:
+            raise self.fail(where, str(error)) from None
+        return run
+
     def _carries(self, where: str, family: str) -> None:
         """A field that the family reads beside the text is carried by some source."""
-        from filters.registry import FAMILIES, FAMILY_OF
+        from curate.families import shipped, shipped_signals
 
-        for taken in FAMILIES[family].takes:
-            if taken not in FAMILY_OF and taken not in self.columns:
+        for taken in shipped()[family].takes:
+            if taken not in shipped_signals() and taken not in self.columns:
                 raise self.fail(
                     where,
                     f'{family} reads the field {taken}; add columns = ["{taken}"] to the sources that have it',
@@ -278,9 +303,9 @@ class Measured(Tables):
 
     def _made(self) -> set[str]:
         """Signals that need a model to be made first."""
-        from filters.registry import FAMILY_OF
+        from curate.families import shipped_signals
 
-        return {signal for signal, family in FAMILY_OF.items() if family in self.recipes}
+        return {signal for signal, (family, _) in shipped_signals().items() if family in self.recipes}
 
     def _choose_something(self, where: str, samples: dict) -> None:
         first, *others = samples
@@ -327,13 +352,12 @@ class Measured(Tables):
 
     def signal(self, where: str, what: str, name: str) -> Signal:
         """The signal; its family, and those it takes signals of, are measured from now on if they can be."""
-        from curate.families import family_of, signals_of
-        from filters.registry import FAMILIES, FAMILY_OF
+        from curate.families import family_of, shipped, shipped_signals, signals_of
 
-        owner = signals_of(self.families)
-        family = owner.get(name) or FAMILY_OF.get(name)
+        owner, all_signals = signals_of(self.families), shipped_signals()
+        family = owner.get(name) or all_signals.get(name, (None,))[0]
         if family is None:
-            close = did_you_mean(name, [*owner, *FAMILY_OF, *DUPLICATE_SIGNALS])
+            close = did_you_mean(name, [*owner, *all_signals, *DUPLICATE_SIGNALS])
             hint = close if "did you mean" in close else "; `curate signals` lists them all"
             raise self.fail(where, f"{what}there is no signal {name}{hint}")
         if family not in self.families:
@@ -342,13 +366,13 @@ class Measured(Tables):
                 raise self.fail(where, f"{name} is not measured; add {option} = true to [signals]")
             if family == "contamination" and self.evaluations:
                 self._modelled(family, True)
-            elif family in (*RECIPES, FINGERPRINTS, URL_LISTS):
+            elif family in (*RECIPES, FINGERPRINTS, URL_LISTS, LOSS):
                 raise self.fail(where, f"{name} is not measured; add {family} = {{ ... }} to [signals]")
             else:
                 self._carries(where, family)
                 self.families[family] = {"model": LANGUAGE_MODEL} if family in OF_LANGUAGE else {}
-            for taken in FAMILIES[family].takes:
-                if taken in FAMILY_OF:
+            for taken in shipped()[family].takes:
+                if taken in all_signals:
                     self.signal(where, what, taken)
         return next(s for s in family_of(family, self.families[family]).signals if s.name == name)
 

@@ -130,3 +130,15 @@ def _number(value: Any) -> str:
 
 def signals_text(signals: list[dict]) -> str:
     return table([list(s.values()) for s in signals], ["signal", "family", "unit", "definition"])
+
+
+def score_text(rows: list[dict]) -> str:
+    lines = [
+        [
+            r["file"],
+            *("" if r[k] is None else f"{r[k]:.4f}" for k in ("loss", "loss_bits_per_byte")),
+            f"{r['model_token_count']:,}",
+        ]
+        for r in rows
+    ]
+    return table(lines, ["file", "nats per token", "bits per byte", "tokens"])

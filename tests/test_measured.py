@@ -256,3 +256,113 @@ def test_a_family_that_is_refused_is_not_measured_on_demand(tmp_path):
 def test_a_language_that_the_model_never_answers_is_said_with_what_it_says_instead(tmp_path):
     with pytest.raises(ManifestError, match=r'lid.176 never answers "nb"; it says "no"'):
         load_manifest(write_manifest(tmp_path, MANIFEST.replace('language = ["en"]', 'language = ["nb"]', 1)))
+
+
+RUN_TEXTS = [f"Return the {n} small words of text number {n}, which say little.\n" * 3 for n in range(60)]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A tiny trained model."""
+    from train.run import train_cell
+    from train.tokens import Packed, encode, train_tokenizer
+
+    folder = tmp_path_factory.mktemp("run")
+    train_tokenizer(RUN_TEXTS, 290, folder / "tokenizer.json")
+    ids, offsets = encode(folder / "tokenizer.json", RUN_TEXTS)
+    sizes = [len(text.encode()) for text in RUN_TEXTS]
+    Packed.write(folder / "data", ids, offsets, sizes, tokenizer=folder / "tokenizer.json")
+    small = {"model": {"depth": 1, "width": 32}, "batch": 4, "context": 32, "sizes": [1280], "seed": 0}
+    train_cell({"packed": str(folder / "data"), "level": "raw", "holdouts": {}, **small}, folder / "runs")
+    return folder / "runs" / "1280"
+
+
+def test_the_loss_under_a_trained_model_is_a_signal(tmp_path, run):
+    from train.run import load_run, losses_of
+
+    text = MANIFEST.replace("language = true", f'language = true\nloss = {{ run = "{run}" }}', 1)
+    path = write_manifest(tmp_path, text.replace("word_count = [8, inf]", "loss = [0, 1000]", 1))
+    a = annotated(path, tmp_path)
+    loss = a.values.column("loss").to_numpy()
+    for row in (0, int(loss.argmin()), int(loss.argmax())):
+        document = a.pool.parts[int(a.pool.part[row])].table(["text"])["text"][int(a.pool.row[row])].as_py()
+        nats, tokens = losses_of([document], *load_run(run), run)
+        assert loss[row] == pytest.approx(nats[0] / tokens[0], rel=1e-5)
+    assert a.signals.models["loss"]["run"] == "1280"
+
+
+def test_a_text_file_is_scored_by_itself(tmp_path, run):
+    from curate.loss import score_files
+    from train.run import loss_of
+
+    (tmp_path / "seen.txt").write_text(RUN_TEXTS[0][:60])
+    (tmp_path / "noise.txt").write_text("zq jx 77 %%" * 5)
+    (tmp_path / "empty.txt").write_text("")
+    seen, noise, empty = score_files(run, [tmp_path / f"{n}.txt" for n in ("seen", "noise", "empty")])
+    assert seen["loss"] == pytest.approx(loss_of(RUN_TEXTS[0][:60], run)["nats_per_token"], rel=1e-5)
+    assert seen["loss"] < noise["loss"]
+    assert empty["loss"] is None
+    with pytest.raises(CurateError, match=r"no finished run \(run.json is missing\)"):
+        score_files(tmp_path, [tmp_path / "seen.txt"])
+
+
+LISTS = """
+[signals]
+language = true
+near_duplicates = { similarity = 0.8 }
+url_lists = { domains = "domains.txt" }
+own_url = true
+word_lists = { coroutines = "words.txt" }
+"""
+
+
+def with_lists(folder):
+    (folder / "domains.txt").write_text("bad.test\n")
+    (folder / "words.txt").write_text("coroutine\nevent loop\n")
+    (folder / "pages.jsonl").write_text(
+        "".join(
+            json.dumps({"text": f"The page number {n} about a coroutine.", "url": f"https://{host}/{n}"})
+            + "\n"
+            for n, host in enumerate(["good.test", "www.bad.test"])
+        )
+    )
+    signals = MANIFEST[MANIFEST.index("[signals]") : MANIFEST.index("[[level]]")]
+    source = '[[source]]\nname = "pages"\nformat = "jsonl"\npath = "pages.jsonl"\ncolumns = ["url"]\n\n'
+    text = MANIFEST.replace(signals, LISTS, 1).replace("[parts]", source + "[parts]", 1)
+    return text.replace(
+        "word_count = [8, inf]", "url_blocked_domain_count = [0, 0], coroutines_count = [1, inf]", 1
+    )
+
+
+def test_the_users_lists_are_signals_and_a_changed_list_is_measured_again(tmp_path):
+    path = write_manifest(tmp_path, with_lists(tmp_path))
+    a = annotated(path, tmp_path)
+    pages = a.pool.source == a.pool.sources.index("pages")
+    assert a.judged["long"].kept[pages].sum() == 1
+    assert a.judged["long"].kept.sum() > 1
+    assert set(a.values.column("own_url_path_depth").to_pylist()) == {None, 1}
+    assert a.signals.models["url_lists"]["domains"] == "domains.txt"
+    (tmp_path / "domains.txt").write_text("good.test\nbad.test\n")
+    assert annotated(path, tmp_path).judged["long"].kept[pages].sum() == 0
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "said"),
+    [
+        ('columns = ["url"]', "", r'reads the field url; add columns = \["url"\]'),
+        ('domains = "domains.txt"', 'domains = "domain.txt"', "No such file"),
+        ('domains = "domains.txt"', 'domain = "domains.txt"', 'did you mean "domains"'),
+        ('"words.txt"', '"empty.txt"', "the list is empty"),
+        ('"words.txt"', '"marks.txt"', "no letter or digit"),
+        ("coroutines =", "word =", "word: a shipped signal's name"),
+        ("own_url = true", 'loss = { run = "." }', r"no finished run \(run.json is missing\)"),
+        ("own_url = true", "loss = true", 'run = "DIRECTORY"'),
+    ],
+)
+def test_a_mistake_about_a_list_or_a_run_is_one_error(tmp_path, right, wrong, said):
+    (tmp_path / "empty.txt").write_text("# nothing\n")
+    (tmp_path / "marks.txt").write_text("word\n--\n")
+    text = with_lists(tmp_path)
+    assert right in text
+    with pytest.raises(ManifestError, match=said):
+        load_manifest(write_manifest(tmp_path, text.replace(right, wrong, 1)))

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from train.evaluate import BATCH, Scores, evaluate
+from train.evaluate import BATCH, Scores, evaluate, score_documents
 from train.model import ModelConfig, Transformer
 from train.tokens import Packed
 
@@ -82,3 +82,23 @@ def test_an_empty_holdout_is_refused(model, tmp_path):
     packed = Packed.write(tmp_path / "p", np.zeros(0, np.uint16), [0], [], vocabulary=40, end=0)
     with pytest.raises(ValueError, match="holds no text"):
         evaluate(model, packed)
+
+
+@pytest.mark.parametrize(
+    "sizes", [[1], [CONTEXT], [CONTEXT + 1], [1, 3 * CONTEXT + 2, 5, CONTEXT, 2] * 9, []]
+)
+def test_documents_read_one_by_one_see_only_themselves(model, sizes):
+    rng = np.random.default_rng(len(sizes))
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    tokens = rng.integers(1, 40, offsets[-1]).astype(np.uint16)
+    nats = score_documents(model, tokens, offsets, end=0)
+    expected = []
+    for begin, stop in zip(offsets[:-1], offsets[1:], strict=True):
+        stream = [0, *tokens[begin:stop].tolist()]
+        total = 0.0
+        for position in range(len(stream) - 1):
+            start = position - position % CONTEXT
+            before = torch.tensor([stream[start : position + 1]])
+            total -= F.log_softmax(model.logits(before)[0, -1].double(), -1)[stream[position + 1]].item()
+        expected.append(total)
+    assert nats == pytest.approx(expected, rel=1e-5)

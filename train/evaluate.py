@@ -96,3 +96,36 @@ def _windows(tokens: int, context: int) -> list[tuple[int, int, int]]:
     if tokens % context:
         batches.append((whole * context, 1, tokens % context))
     return batches
+
+
+@torch.no_grad()
+def score_documents(
+    model: Transformer, tokens: np.ndarray, documents: np.ndarray, end: int, precision: str = "float32"
+) -> np.ndarray:
+    """Nats of each document read by itself, float64 [n]: no token sees another document.
+
+    A document longer than the context is cut into windows; the first token of each sees the one before it.
+    Windows of like length go through the model together, the shorter ones filled up behind their end.
+    """
+    device, context = model.embedding.device, model.config.context
+    nats = np.zeros(len(documents) - 1)
+    sizes = np.diff(documents)
+    counts = -(-sizes // context)
+    owner = np.repeat(np.arange(len(sizes)), counts)
+    starts = documents[owner] + context * (
+        np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+    )
+    lengths = np.minimum(context, documents[owner + 1] - starts)
+    before = np.where(starts == documents[owner], end, tokens[np.maximum(starts - 1, 0)].astype(np.int64))
+    ordered = np.argsort(-lengths, kind="stable")
+    for rows in (ordered[first : first + BATCH] for first in range(0, len(ordered), BATCH)):
+        width = int(lengths[rows].max())
+        places = np.minimum(starts[rows, None] + np.arange(width), len(tokens) - 1)
+        inside = np.arange(width) < lengths[rows, None]
+        targets_BT = torch.from_numpy(np.where(inside, tokens[places].astype(np.int64), end)).to(device)
+        first_B1 = torch.from_numpy(before[rows, None]).to(device)
+        with autocast(device, precision):
+            losses_BT = model.token_losses(torch.cat((first_B1, targets_BT[:, :-1]), 1), targets_BT)
+        window_nats = np.where(inside, losses_BT.cpu().double().numpy(), 0.0).sum(1)
+        nats += np.bincount(owner[rows], window_nats, len(nats))
+    return nats

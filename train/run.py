@@ -26,12 +26,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import safetensors.torch
 import torch
 
 from train.bpe import encode
 from train.cell import Cell, Ladder
-from train.evaluate import Scores, check_holdout, evaluate, score
+from train.evaluate import Scores, check_holdout, evaluate, score, score_documents
 from train.files import digest_of_file, read_json, write_array, write_json, write_whole
 from train.machine import choose_device, peak_memory_bytes, prepare_process
 from train.model import ModelConfig, Transformer
@@ -268,11 +270,23 @@ def loss_of(text: str | Packed, directory: str | Path, device: str = "auto") -> 
         return evaluate(model, text).summary()
     if not text:
         raise ValueError("an empty text has no loss")
+    ids, offsets = encode(_tokenizer(directory), [text])
+    return Scores(score(model, ids, offsets, run["end"]), len(ids), len(text.encode())).summary()
+
+
+def losses_of(
+    texts: pa.LargeStringArray | list[str], model: Transformer, run: dict[str, Any], directory: str | Path
+) -> tuple[np.ndarray, np.ndarray]:
+    """(nats float64 [n], tokens int64 [n]) of texts read one by one, their end tokens included."""
+    ids, offsets = encode(_tokenizer(directory), texts)
+    return score_documents(model, ids, offsets, run["end"], run["cell"]["precision"]), np.diff(offsets)
+
+
+def _tokenizer(directory: str | Path) -> Path:
     tokenizer = Path(directory) / "tokenizer.json"
     if not tokenizer.exists():
         raise FileNotFoundError(f"{tokenizer}: the run has no tokenizer; score packed tokens instead")
-    ids, offsets = encode(tokenizer, [text])
-    return Scores(score(model, ids, offsets, run["end"]), len(ids), len(text.encode())).summary()
+    return tokenizer
 
 
 def main(arguments: list[str] | None = None) -> int:
