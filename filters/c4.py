@@ -10,17 +10,17 @@ drop a line, so those lines are spans, each with its line break, that a level ma
 least five sentences: here a sentence ends in a run of . ? ! (and closing quotes or brackets) before whitespace
 or the end of its line, and a kept line has at least one.
 
-FineWeb uses the rules without the one on endings: that is the second family.
+FineWeb uses the rules without the one on endings: the signals `c4_any_ending_...`, from the same pass.
 """
 
 from __future__ import annotations
 
-from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from filters import Family
+from filters import Family, Signal
 from filters.columns import count_signal, span_signal, spans
 from filters.text import (
     ONE_BIT,
@@ -28,15 +28,18 @@ from filters.text import (
     WHITESPACE,
     break_bytes,
     character_classes,
+    count_bits,
     decode,
     in_ranges,
     inlined,
     kernel,
+    leading_zeros,
     line_break_mask,
     longest_document,
     lowest_bit,
     lowest_bits,
     open_page,
+    space_mask,
     strip,
     valid,
     wide_break_mask,
@@ -46,22 +49,37 @@ LONGEST_WORD = 1000  # characters
 FEWEST_WORDS = 3  # a line
 REASONS = ("long_word", "unterminated", "short", "lorem_ipsum", "javascript", "curly_bracket", "policy")
 LONG_WORD, UNTERMINATED, SHORT, LOREM_IPSUM, JAVASCRIPT, CURLY_BRACKET, POLICY = range(len(REASONS))
-KEPT, SENTENCES, DROPPED, CITATIONS = range(len(REASONS), len(REASONS) + 4)
-TALLIES = len(REASONS) + 4
+NO_REASON = len(REASONS)
+KEPT, SENTENCES, DROPPED, CITATIONS = range(NO_REASON, NO_REASON + 4)
+TALLIES = NO_REASON + 4  # of the rules with the one on endings, then as many of those without it
 
-# Each phrase under a byte that is rare in text, and where in it that byte stands.
+
+class Phrases(NamedTuple):
+    """Each phrase with where in it the pair of letters stands that `_hits` looks for."""
+
+    texts: np.ndarray  # uint8 [phrases, 16]
+    sizes: np.ndarray
+    kinds: np.ndarray  # the reason it gives
+    at: np.ndarray
+
+
 _PHRASES = (
-    ("lorem ipsum", LOREM_IPSUM, 7), ("javascript", JAVASCRIPT, 2), ("privacy policy", POLICY, 3),
+    ("lorem ipsum", LOREM_IPSUM, 7), ("javascript", JAVASCRIPT, 0), ("privacy policy", POLICY, 5),
     ("cookie policy", POLICY, 3), ("uses cookies", POLICY, 8), ("use of cookies", POLICY, 10),
-    ("use cookies", POLICY, 7), ("terms of use", POLICY, 7),
+    ("use cookies", POLICY, 7), ("terms of use", POLICY, 3),
 )  # fmt: skip
-_TEXTS = np.array([list(phrase.ljust(16, "\0").encode()) for phrase, _, _ in _PHRASES], np.uint8)
-_SIZES = np.array([len(phrase) for phrase, _, _ in _PHRASES])
-_KINDS = np.array([kind for _, kind, _ in _PHRASES])
-_AT = np.array([at for _, _, at in _PHRASES])
-_TRIGGERS = np.array([ord(phrase[at]) for phrase, _, at in _PHRASES], np.uint8)
+PHRASES = Phrases(
+    np.array([list(phrase.ljust(16, "\0").encode()) for phrase, _, _ in _PHRASES], np.uint8),
+    np.array([len(phrase) for phrase, _, _ in _PHRASES]),
+    np.array([kind for _, kind, _ in _PHRASES]),
+    np.array([at for _, _, at in _PHRASES]),
+)
 
-trigger_mask = in_ranges(*((ord(c), ord(c)) for c in "pPvVkKfF{"))
+c_mask, i_mask, k_mask, m_mask, p_mask, s_mask, y_mask, j_mask, a_mask, e_mask = (
+    in_ranges((ord(letter), ord(letter)), (ord(letter.upper()), ord(letter.upper())))
+    for letter in "cikmpsyjae"
+)
+curly_mask = in_ranges((0x7B, 0x7B))
 bracket_mask = in_ranges((0x5B, 0x5B))
 stop_mask = in_ranges((0x21, 0x21), (0x2E, 0x2E), (0x3F, 0x3F))
 
@@ -91,31 +109,64 @@ def _citation_bytes(page, at, end):
     return 0
 
 
-@kernel
-def _first_phrase(page, start, end, texts, sizes, kinds, offsets, triggers):
-    """The first reason, in the order of the rules, that a phrase in a line gives; POLICY + 1 where none does."""
-    found = POLICY + 1
-    for block in range(start, end, 64):
-        marks = trigger_mask(page, block) & lowest_bits(end - block)
-        while marks:
-            at = block + lowest_bit(marks)
-            marks &= marks - ONE_BIT
-            byte = _lower(page[at])
-            if byte == 0x7B:
-                found = min(found, CURLY_BRACKET)
-                continue
-            for k in range(len(sizes)):
-                begin = at - offsets[k]
-                if triggers[k] != byte or begin < start or begin + sizes[k] > end:
-                    continue
-                same = True
-                for i in range(sizes[k]):
-                    if _lower(page[begin + i]) != texts[k, i]:
-                        same = False
-                        break
-                if same:
-                    found = min(found, kinds[k])
+@inlined
+def _hits(page, block):
+    """uint64: where among 64 bytes a "{" stands, or one of the letters ps, ja, cy, kie, ms that the phrases have."""
+    s_next = s_mask(page, block + 1)
+    return (
+        curly_mask(page, block)
+        | (p_mask(page, block) | m_mask(page, block)) & s_next
+        | j_mask(page, block) & a_mask(page, block + 1)
+        | c_mask(page, block) & y_mask(page, block + 1)
+        | k_mask(page, block) & i_mask(page, block + 1) & e_mask(page, block + 2)
+    )
+
+
+@inlined
+def _reason_at(page, at, start, end, phrases):
+    """The first reason, in the order of the rules, of a phrase or "{" that stands on this byte of a line; NO_REASON
+    where none does."""
+    if page[at] == 0x7B:
+        return CURLY_BRACKET
+    found = NO_REASON
+    for k in range(len(phrases.sizes)):
+        begin = at - phrases.at[k]
+        size = phrases.sizes[k]
+        if begin < start or begin + size > end:
+            continue
+        same = 0
+        while same < size and _lower(page[begin + same]) == phrases.texts[k, same]:
+            same += 1
+        if same == size:
+            found = min(found, phrases.kinds[k])
     return found
+
+
+@kernel
+def _reason_of(page, start, end, phrases):
+    """The first reason, in the order of the rules, that a phrase in a line gives; NO_REASON where none does."""
+    found = NO_REASON
+    for block in range(start, end, 64):
+        hits = _hits(page, block) & lowest_bits(end - block)
+        while hits:
+            at = block + lowest_bit(hits)
+            hits &= hits - ONE_BIT
+            found = min(found, _reason_at(page, at, start, end, phrases))
+    return found
+
+
+@inlined
+def _has_long_gap(page, start, end):
+    """Somewhere more than LONGEST_WORD bytes stand without a space of ASCII: only there can a word be so long."""
+    space = start - 1
+    for block in range(start, end, 64):
+        spaces = space_mask(page, block) & lowest_bits(end - block)
+        if spaces == 0:
+            continue
+        if block + lowest_bit(spaces) - space > LONGEST_WORD:
+            return True
+        space = block + 63 - leading_zeros(spaces)
+    return end - space > LONGEST_WORD
 
 
 @kernel
@@ -123,7 +174,7 @@ def _words(page, start, end, classes):
     """(number of words, at most FEWEST_WORDS of them; True where one is too long)."""
     words, size = 0, 0
     at = start
-    could_be_long = end - start > LONGEST_WORD
+    could_be_long = end - start > LONGEST_WORD and _has_long_gap(page, start, end)
     while at < end:
         code, width = decode(page, at)
         if classes[code] & WHITESPACE:
@@ -206,46 +257,38 @@ def _has_bracket(page, start, end):
 
 
 @kernel
-def _judge(
-    page,
-    start,
-    end,
-    length,
-    words,
-    long_word,
-    any_ending,
-    classes,
-    texts,
-    sizes,
-    kinds,
-    offsets,
-    triggers,
-    tally,
-):
-    """Count a line without citations, page[start:end], under the rule it fails; returns that rule."""
+def _judge(page, start, end, words, long_word, classes, phrases, tally):
+    """Count a line without citations, page[start:end], under the rule it fails, with and without the rule on endings;
+    returns both reasons."""
     if long_word:
         reason = LONG_WORD
-    elif not any_ending and _is_unterminated(page, start, end):
-        reason = UNTERMINATED
     elif words < FEWEST_WORDS:
         reason = SHORT
     else:
-        reason = _first_phrase(page, start, end, texts, sizes, kinds, offsets, triggers)
-    if reason > POLICY:
-        tally[KEPT] += 1
-        tally[SENTENCES] += _sentences(page, start, end, classes)
-    else:
-        tally[reason] += 1
-    return reason
+        reason = _reason_of(page, start, end, phrases)
+    strict = reason
+    if not long_word and _is_unterminated(page, start, end):
+        strict = UNTERMINATED
+    tally[strict if strict < NO_REASON else KEPT] += 1
+    tally[TALLIES + (reason if reason < NO_REASON else KEPT)] += 1
+    if reason == NO_REASON:
+        sentences = _sentences(page, start, end, classes)
+        tally[TALLIES + SENTENCES] += sentences
+        tally[SENTENCES] += sentences if strict == NO_REASON else 0
+    return strict, reason
+
+
+@inlined
+def _is_dropped(reason):
+    """C4 drops the line; where it has "lorem ipsum" or "{", the whole document."""
+    return reason < NO_REASON and reason != LOREM_IPSUM and reason != CURLY_BRACKET
 
 
 @kernel
-def _measure(
-    page, length, line, any_ending, classes, texts, sizes, kinds, offsets, triggers, tally, dropped, citations
-):
-    """Fill in the tallies of one document, the lines that go and the citations in those that stay."""
-    start = 0
-    block = 0
+def _measure(page, length, line, classes, phrases, tally, dropped, citations, all_dropped, all_citations):
+    """Fill in the tallies of one document, the lines that go and the citations in those that stay, each twice: with
+    the rule on endings, and (`all_...`) without."""
+    start = block = 0
     marks = (line_break_mask(page, 0) | wide_break_mask(page, 0)) & lowest_bits(length)
     while start < length:
         end = next_start = length
@@ -253,9 +296,8 @@ def _measure(
             if marks == 0:
                 block += 64
                 if block < length:
-                    marks = (line_break_mask(page, block) | wide_break_mask(page, block)) & lowest_bits(
-                        length - block
-                    )
+                    marks = line_break_mask(page, block) | wide_break_mask(page, block)
+                    marks &= lowest_bits(length - block)
                 continue
             at = block + lowest_bit(marks)
             marks &= marks - ONE_BIT
@@ -265,103 +307,97 @@ def _measure(
                 break
         bare, bare_end = strip(page, start, end, classes)
         words, long_word = _words(page, bare, bare_end, classes)
-        base = 2 * tally[CITATIONS]
+        base = 2 * tally[TALLIES + CITATIONS]
         found = 0
         if _has_bracket(page, bare, bare_end):
-            size, found = _without_citations(page, bare, bare_end, line, citations, base)
-            reason = _judge(
-                line,
-                0,
-                size,
-                size,
-                words,
-                long_word,
-                any_ending,
-                classes,
-                texts,
-                sizes,
-                kinds,
-                offsets,
-                triggers,
-                tally,
-            )
+            size, found = _without_citations(page, bare, bare_end, line, all_citations, base)
+            strict, reason = _judge(line, 0, size, words, long_word, classes, phrases, tally)
         else:
-            reason = _judge(
-                page,
-                bare,
-                bare_end,
-                length,
-                words,
-                long_word,
-                any_ending,
-                classes,
-                texts,
-                sizes,
-                kinds,
-                offsets,
-                triggers,
-                tally,
-            )
-        if reason <= POLICY and reason != LOREM_IPSUM and reason != CURLY_BRACKET:
+            strict, reason = _judge(page, bare, bare_end, words, long_word, classes, phrases, tally)
+        if _is_dropped(strict):
             dropped[2 * tally[DROPPED]], dropped[2 * tally[DROPPED] + 1] = start, next_start
             tally[DROPPED] += 1
         else:
+            for k in range(2 * found):
+                citations[2 * tally[CITATIONS] + k] = all_citations[base + k]
             tally[CITATIONS] += found
+        if _is_dropped(reason):
+            at = 2 * tally[TALLIES + DROPPED]
+            all_dropped[at], all_dropped[at + 1] = start, next_start
+            tally[TALLIES + DROPPED] += 1
+        else:
+            tally[TALLIES + CITATIONS] += found
         start = next_start
 
 
+@inlined
+def _with_room(edges, used, more):
+    """An array with room for so many more entries behind the used ones, which it holds."""
+    if used + more <= len(edges):
+        return edges
+    grown = np.empty(max(2 * len(edges), used + more), np.int64)
+    grown[:used] = edges[:used]
+    return grown
+
+
 @kernel
-def _count(data_offsets, data, any_ending, classes, texts, sizes, kinds, offsets, triggers, tallies):
-    """Fill in int64 [tallies, documents]; returns (edges of dropped lines, edges of citations), all documents'."""
+def _count(data_offsets, data, classes, phrases, tallies):
+    """Fill in int64 [2 * TALLIES, documents]; returns the edges of all documents' (dropped lines, citations), with
+    the rule on endings and then without."""
     longest = longest_document(data_offsets)
-    page = np.empty(longest + PADDING, np.uint8)
-    line = np.empty(longest + PADDING, np.uint8)
+    page, line = np.empty(longest + PADDING, np.uint8), np.empty(longest + PADDING, np.uint8)
     tally = np.empty(len(tallies), np.int64)
+    dropped, citations = np.empty(64, np.int64), np.empty(64, np.int64)
     all_dropped, all_citations = np.empty(64, np.int64), np.empty(64, np.int64)
-    lines = cited = 0
+    lines = cited = all_lines = all_cited = 0
     for i in range(len(data_offsets) - 1):
         length = open_page(page, data, data_offsets[i], data_offsets[i + 1])
         breaks = brackets = 1
         for block in range(0, length, 64):
             text = lowest_bits(length - block)
-            marks = (line_break_mask(page, block) | wide_break_mask(page, block)) & text
-            while marks:
-                marks &= marks - ONE_BIT
-                breaks += 1
-            marks = bracket_mask(page, block) & text
-            while marks:
-                marks &= marks - ONE_BIT
-                brackets += 1
-        if 2 * (lines + breaks) > len(all_dropped):
-            grown = np.empty(max(2 * len(all_dropped), 2 * (lines + breaks)), np.int64)
-            grown[: 2 * lines] = all_dropped[: 2 * lines]
-            all_dropped = grown
-        if 2 * (cited + brackets) > len(all_citations):
-            grown = np.empty(max(2 * len(all_citations), 2 * (cited + brackets)), np.int64)
-            grown[: 2 * cited] = all_citations[: 2 * cited]
-            all_citations = grown
+            breaks += count_bits((line_break_mask(page, block) | wide_break_mask(page, block)) & text)
+            brackets += count_bits(bracket_mask(page, block) & text)
+        dropped, all_dropped = (
+            _with_room(dropped, 2 * lines, 2 * breaks),
+            _with_room(all_dropped, 2 * all_lines, 2 * breaks),
+        )
+        citations = _with_room(citations, 2 * cited, 2 * brackets)
+        all_citations = _with_room(all_citations, 2 * all_cited, 2 * brackets)
         tally[:] = 0
         _measure(
-            page, length, line, any_ending, classes, texts, sizes, kinds, offsets, triggers, tally,
-            all_dropped[2 * lines :], all_citations[2 * cited :],
+            page, length, line, classes, phrases, tally, dropped[2 * lines :], citations[2 * cited :],
+            all_dropped[2 * all_lines :], all_citations[2 * all_cited :],
         )  # fmt: skip
-        lines += tally[DROPPED]
-        cited += tally[CITATIONS]
+        lines, cited = lines + tally[DROPPED], cited + tally[CITATIONS]
+        all_lines, all_cited = all_lines + tally[TALLIES + DROPPED], all_cited + tally[TALLIES + CITATIONS]
         tallies[:, i] = tally
-    return all_dropped[: 2 * lines], all_citations[: 2 * cited]
+    return (
+        dropped[: 2 * lines],
+        citations[: 2 * cited],
+        all_dropped[: 2 * all_lines],
+        all_citations[: 2 * all_cited],
+    )
 
 
-def measure(texts: pa.Array | pa.ChunkedArray, *, any_ending: bool) -> dict[str, pa.Array]:
-    """C4's line signals of every text, with or without the rule on endings; 0 and no spans for an empty one."""
+def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
+    """C4's line signals of every text, with and without the rule on endings; 0 and no spans for an empty one."""
     offsets, data = valid(texts)
-    tallies = np.zeros((TALLIES, len(offsets) - 1), np.int64)
-    phrases = (_TEXTS, _SIZES, _KINDS, _AT, _TRIGGERS)
-    dropped, citations = _count(offsets, data, any_ending, character_classes(), *phrases, tallies)
-    prefix = _prefix(any_ending)
+    tallies = np.zeros((2 * TALLIES, len(offsets) - 1), np.int64)
+    dropped, citations, all_dropped, all_citations = _count(
+        offsets, data, character_classes(), PHRASES, tallies
+    )
+    return _columns("c4", tallies[:TALLIES], dropped, citations) | _columns(
+        "c4_any_ending", tallies[TALLIES:], all_dropped, all_citations
+    )
+
+
+def _columns(
+    prefix: str, tallies: np.ndarray, dropped: np.ndarray, citations: np.ndarray
+) -> dict[str, pa.Array]:
     columns = {
         f"{prefix}_{reason}_line_count": pa.array(tallies[number])
         for number, reason in enumerate(REASONS)
-        if not (any_ending and number == UNTERMINATED)
+        if not (prefix == "c4_any_ending" and number == UNTERMINATED)
     }
     for name, number in (("kept_line_count", KEPT), ("sentence_count", SENTENCES)):
         columns[f"{prefix}_{name}"] = pa.array(tallies[number])
@@ -369,10 +405,6 @@ def measure(texts: pa.Array | pa.ChunkedArray, *, any_ending: bool) -> dict[str,
         firsts = np.concatenate([[0], np.cumsum(tallies[number])])
         columns[f"{prefix}_{name}_spans"] = spans(firsts, edges[::2], edges[1::2])
     return columns
-
-
-def _prefix(any_ending: bool) -> str:
-    return "c4_any_ending" if any_ending else "c4"
 
 
 _SAYS = {
@@ -386,8 +418,7 @@ _SAYS = {
 }
 
 
-def _family(any_ending: bool) -> Family:
-    prefix = _prefix(any_ending)
+def _signals(prefix: str, any_ending: bool) -> list[Signal]:
     rest = ", no matter how lines end" if any_ending else ""
     signals = [
         count_signal(
@@ -407,8 +438,7 @@ def _family(any_ending: bool) -> Family:
             "[12], [edit] and [citation needed] in the lines that C4 does not drop",
         ),
     ]
-    return Family(prefix, 1, partial(measure, any_ending=any_ending), tuple(signals))
+    return signals
 
 
-FAMILY = _family(any_ending=False)
-ANY_ENDING = _family(any_ending=True)
+FAMILY = Family("c4", 2, measure, (*_signals("c4", False), *_signals("c4_any_ending", True)))

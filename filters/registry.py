@@ -36,7 +36,6 @@ _FAMILIES = (
     repetition.UNICODE,
     stop_words.FAMILY,
     c4.FAMILY,
-    c4.ANY_ENDING,
     dclm.FAMILY,
     characters.FAMILY,
     markup.FAMILY,

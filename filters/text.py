@@ -156,6 +156,16 @@ def lowest_bit(typing_context: Any, mask: Any) -> Any:
     return types.int64(types.uint64), generate
 
 
+@intrinsic
+def leading_zeros(typing_context: Any, mask: Any) -> Any:
+    """int64: how many bits above the highest bit set; 64 where none is."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.ctlz(arguments[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.int64(types.uint64), generate
+
+
 NO_BITS, ONE_BIT, ALL_BITS = np.uint64(0), np.uint64(1), np.uint64(2**64 - 1)
 
 space_mask = in_ranges((0x09, 0x0D), (0x1C, 0x20))

@@ -28,9 +28,11 @@ from filters.text import (
     WHITESPACE,
     character_classes,
     decode,
+    in_ranges,
     inlined,
     kernel,
     longest_document,
+    lowest_bit,
     open_page,
     valid,
 )  # fmt: skip
@@ -45,6 +47,8 @@ CLASSES = (
 ) = range(len(CLASSES))  # fmt: skip
 PICTOGRAPHIC = np.uint8(32)  # set beside the class
 CLASS = np.uint8(31)
+
+letter_mask = in_ranges((0x41, 0x5A), (0x61, 0x7A))
 
 # Sets of classes, a bit each.
 BREAKS = np.uint32(1 << CR | 1 << LF | 1 << NEWLINE)
@@ -122,6 +126,42 @@ def _joined(before, last, kind, page, after, length, table, regionals):
     return kind == REGIONAL and last == REGIONAL and regionals % 2 == 1
 
 
+BOUNDARY, JOINED_PAIR, LOOK = np.uint8(0), np.uint8(1), np.uint8(2)
+
+
+def _pairs() -> np.ndarray:
+    """uint8 [32 * 32]: what is between two characters of these classes; LOOK where more than the two decides."""
+    table = np.full((32, 32), BOUNDARY)
+
+    def members(kinds: np.uint32) -> list[int]:
+        return [kind for kind in range(len(CLASSES)) if kinds >> np.uint32(kind) & 1]
+
+    letters, ignored, breaks, joined = map(members, (LETTERS, IGNORED, BREAKS, JOINED))
+    words, numbers = members(IN_WORDS), members(IN_NUMBERS)
+    for left, right, what in (
+        ([*letters, NUMERIC], [*letters, NUMERIC], JOINED_PAIR),
+        ([KATAKANA], [KATAKANA], JOINED_PAIR),
+        ([WSEG_SPACE], [WSEG_SPACE], JOINED_PAIR),
+        (joined, [EXTEND_NUM_LET], JOINED_PAIR),
+        ([EXTEND_NUM_LET], joined, JOINED_PAIR),
+        (letters, words, LOOK),
+        (words, letters, LOOK),
+        ([HEBREW], [DOUBLE_QUOTE], LOOK),
+        ([DOUBLE_QUOTE], [HEBREW], LOOK),
+        ([NUMERIC], numbers, LOOK),
+        (numbers, [NUMERIC], LOOK),
+        ([REGIONAL], [REGIONAL], LOOK),
+        (range(32), ignored, JOINED_PAIR),
+        (ignored, range(32), LOOK),
+        (range(32), breaks, BOUNDARY),
+        (breaks, range(32), BOUNDARY),
+    ):
+        table[np.ix_(left, right)] = what
+    return table.ravel()
+
+
+PAIRS = _pairs()
+
 WORD, LETTER, VISIBLE = np.uint8(1), np.uint8(2), np.uint8(4)  # what a token has
 
 
@@ -138,14 +178,34 @@ def find_tokens(page, length, byte_edges, character_edges, flags, table, classes
     regionals = 0
     while at < length:
         byte = page[at]
+        if (last == ALETTER) & (raw == ALETTER):
+            # Most of most texts: letters of ASCII, and words of them with one space between. No rule has a say there.
+            letters = letter_mask(page, at)
+            run = lowest_bit(~letters)
+            if run:
+                at += run
+                characters += run
+                before = np.uint8(ALETTER)
+                continue
+            if byte == 0x20 and letters & np.uint64(2):
+                byte_edges[2 * tokens], byte_edges[2 * tokens + 1] = start, at
+                character_edges[2 * tokens], character_edges[2 * tokens + 1] = start_characters, characters
+                flags[tokens] = has
+                tokens += 1
+                start, start_characters, has = at + 1, characters + 1, VISIBLE | WORD | LETTER
+                before = np.uint8(WSEG_SPACE)
+                at += 2
+                characters += 2
+                continue
         if byte < 0x80:
             code, width = np.int64(byte), 1
         else:
             code, width = decode(page, at)
         entry = table[code]
         kind = entry & CLASS
-        if at == 0 or (last == ALETTER) & (raw == ALETTER) & (kind == ALETTER):
-            joined = True
+        pair = PAIRS[last * 32 + kind] if raw == last else LOOK
+        if pair != LOOK or at == 0:
+            joined = pair == JOINED_PAIR or at == 0
         elif _is(raw, BREAKS) or _is(kind, BREAKS):
             joined = False
         elif (
