@@ -8,6 +8,7 @@ model measures one family again.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,6 +64,7 @@ def annotate(store: Store, families: dict[str, dict], documents: list[Part], eng
         missing = tuple(n for n in ordered if store.receipt(f"{STAGE}/{n}", mine[n]) is None)
         if missing:
             todo.append(Task(store, part, missing, families, mine))
+    _compile([name for name in ordered if any(name in task.missing for task in todo)], families)
     with Progress("annotate", sum(t.documents.bytes for t in todo), "B") as progress:
         map_parts(engine, annotate_part, todo, done=progress.add)
     parts = {
@@ -73,6 +75,23 @@ def annotate(store: Store, families: dict[str, dict], documents: list[Part], eng
         for name, identity in definitions.items()
     }
     return Signals(parts, versions, models, signals_of(families))
+
+
+def _compile(names: list[str], families: dict[str, dict]) -> None:
+    """Let kernels that this machine has never compiled be compiled by one thread, and say so: it takes seconds each.
+
+    Only where the folder of compiled kernels is empty; one that lacks a few is filled as they are called.
+    """
+    folder = Path(os.environ.get("NUMBA_CACHE_DIR", ""))
+    if not names or not folder.is_dir() or next(folder.rglob("*.nbi"), None):
+        return
+    one = pa.array(["One text.\nAnd a line."], pa.large_string())
+    with Progress("compile", len(names), "families, once on this machine") as progress:
+        for name in names:
+            if not name.startswith(own.PREFIX):
+                family = family_of(name, families[name])
+                family.measure(one, **{t: pa.nulls(1, pa.string()) for t in family.takes}, **families[name])
+            progress.add(1)
 
 
 def _definitions(families: dict[str, dict]) -> tuple[dict[str, dict], dict[str, dict]]:
