@@ -15,29 +15,57 @@ from filters import Family, Signal
 from filters.arrow import from_utf8
 from filters.columns import count_signal
 from filters.language import measure as identify
-from filters.text import valid
+from filters.text import (
+    ONE_BIT,
+    PADDING,
+    kernel,
+    longest_document,
+    lowest_bit,
+    lowest_bits,
+    newline_mask,
+    open_page,
+    valid,
+)
 
 SHORTEST_LINE = 40  # bytes
 LEAST_SHARE = 0.1  # of the bytes of such lines: what makes a language one of the document's
 
 
-def _lines(offsets: np.ndarray, data: np.ndarray) -> tuple[pa.Array, np.ndarray]:
-    """(the lines long enough as a text column, the document of each)."""
-    data = data[offsets[0] : offsets[-1]]
-    starts_of = offsets - offsets[0]
-    breaks = np.flatnonzero(data == 0x0A)
-    starts = np.unique(np.concatenate([starts_of[:-1], breaks + 1]))
-    ends = np.minimum(
-        np.append(starts[1:], len(data)), np.append(breaks, len(data))[np.searchsorted(breaks, starts)]
-    )
-    long = ends - starts >= SHORTEST_LINE
-    starts, ends = starts[long], ends[long]
-    kept = np.zeros(len(data) + 1, np.int8)
-    kept[starts] += 1
-    kept[ends] -= 1
-    line_offsets = np.concatenate([[0], np.cumsum(ends - starts)]).astype(np.int64)
-    texts = from_utf8(line_offsets, data[np.cumsum(kept[:-1]).astype(bool)])
-    return texts, np.searchsorted(starts_of, starts, side="right") - 1
+@kernel
+def _find(offsets, data, starts, document, text):
+    """Copy every line that is long enough to `text`, one behind the other; returns (lines, bytes).
+
+    `starts[i]` is where line i begins in `text`, `document[i]` whose it is.
+    """
+    page = np.empty(longest_document(offsets) + PADDING, np.uint8)
+    lines = size = 0
+    for i in range(len(offsets) - 1):
+        length = open_page(page, data, offsets[i], offsets[i + 1])
+        start = 0
+        for block in range(0, length + 1, 64):  # one more: the end of the text ends a line
+            newlines = newline_mask(page, block) & lowest_bits(length - block)
+            if block + 64 > length:
+                newlines |= ONE_BIT << np.uint64(length - block)
+            while newlines:
+                at = block + lowest_bit(newlines)
+                newlines &= newlines - ONE_BIT
+                if at - start >= SHORTEST_LINE:
+                    starts[lines], document[lines] = size, i
+                    text[size : size + at - start] = page[start:at]
+                    lines += 1
+                    size += at - start
+                start = at + 1
+    starts[lines] = size
+    return lines, size
+
+
+def _lines(offsets: np.ndarray, data: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(offsets of the lines long enough, their bytes, the document of each)."""
+    whole = int(offsets[-1] - offsets[0])
+    starts = np.empty(whole // SHORTEST_LINE + 2, np.int64)
+    document, text = np.empty(len(starts), np.int64), np.empty(whole, np.uint8)
+    lines, size = _find(offsets, data, starts, document, text)
+    return starts[: lines + 1], text[:size], document[:lines]
 
 
 def measure(
@@ -46,11 +74,11 @@ def measure(
     """Languages of the lines of every text. Where no line is long enough there is none, and a share of 1.0."""
     offsets, data = valid(texts)
     documents = len(offsets) - 1
-    lines, document = _lines(offsets, data)
-    codes = identify(lines, model)["language"].dictionary_encode()
+    starts, text, document = _lines(offsets, data)
+    codes = identify(from_utf8(starts, text), model)["language"].dictionary_encode()
     known = codes.is_valid().to_numpy(zero_copy_only=False)
     names = codes.dictionary.to_pylist()
-    size = np.diff(np.frombuffer(lines.buffers()[1], np.int64)[: len(lines) + 1])[known]
+    size = np.diff(starts)[known]
     language = codes.indices.drop_null().to_numpy()
     pairs, at = np.unique(document[known] * max(1, len(names)) + language, return_inverse=True)
     held = np.bincount(at, weights=size, minlength=len(pairs))  # bytes of a document in a language

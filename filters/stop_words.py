@@ -33,6 +33,7 @@ class Lists(NamedTuple):
     slots: np.ndarray  # uint64 [a power of two]: hash of a word, 0 where free
     entry: np.ndarray  # int64: the number of the word in that slot
     member: np.ndarray  # bool [words, languages]
+    begins: np.ndarray  # bool [languages, 65536]: some word begins with these two bytes, the first one lowest
     longest: int  # bytes of the longest word
 
 
@@ -68,7 +69,12 @@ def _lists() -> Lists:
             slot = (slot + 1) & (size - 1)
         slots[slot], entry[slot] = key, number
     member = np.array([[word in own for own in stop_words().values()] for word in words])
-    return Lists(slots, entry, member, max(len(word.encode()) for word in words))
+    begins = np.zeros((len(stop_words()), 256, 256), bool)  # by language, second byte, first byte
+    for language, own in enumerate(stop_words().values()):
+        for word in map(str.encode, own):
+            begins[language, word[1] if len(word) > 1 else slice(None), word[0]] = True
+    longest = max(len(word.encode()) for word in words)
+    return Lists(slots, entry, member, begins.reshape(len(begins), -1), longest)
 
 
 @inlined
@@ -130,6 +136,8 @@ def _count(offsets, data, language, endings, lists, table, classes, occurrences,
             begin = at = edges[2 * k]
             if own == endings:
                 _endings(page, begin, edges[2 * k + 1], own, lists, i, occurrences, distinct, seen)
+                continue
+            if not lists.begins[own, np.int64(page[begin]) | np.int64(page[begin + 1]) << 8]:
                 continue
             key = FNV_OFFSET
             for last in range(k, min(tokens, k + MOST_TOKENS)):
