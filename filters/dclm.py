@@ -31,22 +31,29 @@ from filters.ngrams import (
 from filters.text import (
     ALPHABETIC,
     DIGIT,
+    ONE_BIT,
     PADDING,
     UPPERCASE,
     WHITESPACE,
     character_classes,
+    continuation_mask,
+    count_bits,
     decode,
     find_words,
     inlined,
     kernel,
     last_character,
     longest_document,
+    lowest_bit,
+    lowest_bits,
+    newline_mask,
+    non_ascii_mask,
     open_page,
     strip,
     valid,
 )
 from filters.unicode_words import find_tokens, word_breaks
-from filters.words import STOP_WORDS
+from filters.words import STOP_WORDS, digit_mask, uppercase_mask
 
 SHORT_LINE = 10  # words: in longer lines no phrase is taken out
 UPPERCASE_LINE = 0.5  # a line with a greater share of capitals goes
@@ -211,17 +218,17 @@ def _falls(page, start, end, words, classes, texts, sizes):
     if words < 2:
         return True
     characters = capitals = digits = 0
-    at = start
-    while at < end:
-        byte = page[at]
-        if byte < 0x80:
-            code, width = np.int64(byte), 1
-        else:
-            code, width = decode(page, at)
-        characters += 1
-        capitals += (classes[code] & UPPERCASE) != 0
-        digits += (classes[code] & DIGIT) != 0
-        at += width
+    for block in range(start, end, 64):
+        text = lowest_bits(end - block)
+        characters += count_bits(~continuation_mask(page, block) & text)
+        capitals += count_bits(uppercase_mask(page, block) & text)
+        digits += count_bits(digit_mask(page, block) & text)
+        others = non_ascii_mask(page, block) & ~continuation_mask(page, block) & text
+        while others:
+            code, _ = decode(page, block + lowest_bit(others))
+            others &= others - ONE_BIT
+            capitals += (classes[code] & UPPERCASE) != 0
+            digits += (classes[code] & DIGIT) != 0
     if capitals > UPPERCASE_LINE * characters or digits == characters:
         return True
     return digits > 0 and _is_counter(page, start, end, classes, texts, sizes)
@@ -283,14 +290,23 @@ def _phrases(page, start, end, classes, texts, sizes, line, places, gone, edits,
     return count, blank
 
 
+@inlined
+def _line_end(page, start, length):
+    """Where the next "\n" stands, or the end of the text."""
+    while start < length:
+        newlines = newline_mask(page, start)
+        if newlines:
+            return min(length, start + lowest_bit(newlines))
+        start += 64
+    return length
+
+
 @kernel
 def _edit(page, length, edges, words, bare, classes, counted, phrases, line, places, gone, edits, tally):
     """Note the spans that the line edits take out of a document; returns how many there are."""
     start = word = count = 0
     while start < length:
-        end = start
-        while end < length and page[end] != 0x0A:
-            end += 1
+        end = _line_end(page, start, length)
         first_word = word
         while word < words and edges[2 * word] < end:
             word += 1
@@ -320,28 +336,31 @@ def _edit(page, length, edges, words, bare, classes, counted, phrases, line, pla
 @inlined
 def _characters_in(page, start, end):
     characters = 0
-    for at in range(start, end):
-        characters += (page[at] & 0xC0) != 0x80
+    for block in range(start, end, 64):
+        characters += count_bits(~continuation_mask(page, block) & lowest_bits(end - block))
     return characters
 
 
 @kernel
 def _segments(page, length, newlines, classes, edges):
     """Byte edges of the stretches between runs of exactly so many "\\n", stripped, without the blank ones."""
-    count = start = at = 0
+    count = start = 0
     while start <= length:
-        run = 0
-        while at < length and run < newlines:
-            run = run + 1 if page[at] == 0x0A else 0
-            at += 1
-        end = at - run if run == newlines else length
-        bare, bare_end = strip(page, start, end, classes)
+        at = _line_end(page, start, length)
+        while at < length:
+            run = 1
+            while run < newlines and at + run < length and page[at + run] == 0x0A:
+                run += 1
+            if run == newlines:
+                break
+            at = _line_end(page, at + 1, length)
+        bare, bare_end = strip(page, start, at, classes)
         if bare < bare_end:
             edges[2 * count], edges[2 * count + 1] = bare, bare_end
             count += 1
-        if run < newlines:
+        if at >= length:
             break
-        start = at
+        start = at + newlines
     return count
 
 
