@@ -12,7 +12,7 @@ import numpy as np
 
 from curate.annotate import Signals, annotate
 from curate.corpus import Corpus, build_corpora, cut
-from curate.documents import SourceDocuments, read_sources
+from curate.documents import SourceDocuments, read_sample, read_sources
 from curate.duplicates import find_duplicates
 from curate.edits import edited
 from curate.engine import Engine
@@ -53,7 +53,18 @@ class Built:
 
 def annotate_all(store: Store, manifest: Manifest, engine: Engine) -> Annotated:
     """Sources to documents, signals and verdicts."""
-    sources = read_sources(store, manifest.sources, manifest.part_bytes, engine)
+    return _annotated(
+        store, manifest, engine, read_sources(store, manifest.sources, manifest.part_bytes, engine)
+    )
+
+
+def annotate_sample(store: Store, manifest: Manifest, engine: Engine, documents: int) -> Annotated:
+    """The same on about so many documents of each source."""
+    sources = [read_sample(store, source, manifest.part_bytes, documents) for source in manifest.sources]
+    return _annotated(store, manifest, engine, sources)
+
+
+def _annotated(store: Store, manifest: Manifest, engine: Engine, sources: list[SourceDocuments]) -> Annotated:
     pool = open_pool(sources)
     signals = _signals(store, manifest, pool, engine)
     near = manifest.near_duplicates

@@ -86,9 +86,11 @@ def run(manifest: Path, store, workers, engine) -> tuple[Any, str]:
 
 @main.command()
 @manifest_argument
+@click.option("--sample", type=click.IntRange(0), default=300, show_default=True,
+              help="Documents of each source to try the levels on; 0: none.")  # fmt: skip
 @step
-def plan(manifest: Path, store, workers, engine) -> tuple[Any, str]:
-    """Check a manifest and say what it would take: files, disk, minutes.
+def plan(manifest: Path, sample: int, store, workers, engine) -> tuple[Any, str]:
+    """Check a manifest and say what it would take: files, disk, minutes, rules that will not do.
 
     Example: curate plan manifests/quickstart.toml
     """
@@ -96,7 +98,7 @@ def plan(manifest: Path, store, workers, engine) -> tuple[Any, str]:
     from curate.plan import plan as make_plan
     from curate.summary import plan_text
 
-    planned = make_plan(store, load_manifest(manifest), workers)
+    planned = make_plan(store, load_manifest(manifest), workers, sample)
     if planned.problems:
         raise CurateError("\nerror: ".join(planned.problems))
     return planned.as_json(), plan_text(planned)
@@ -208,20 +210,20 @@ def explain(manifest: Path, document: str, store, workers, engine) -> tuple[Any,
 
 
 @main.command()
+@click.option(
+    "--markdown", is_flag=True, help="Print the page of all signals, with ranges and values of nothing."
+)
 @step
-def signals(store, workers, engine) -> tuple[Any, str]:
+def signals(markdown: bool, store, workers, engine) -> tuple[Any, str]:
     """All signals that a level may bound: unit, range, definition.
 
     Example: curate signals
     """
-    from curate.families import shipped_signals
-    from curate.summary import signals_text
+    from curate.families import described
+    from curate.summary import signals_markdown, signals_text
 
-    rows = [
-        {"name": s.name, "family": family, "unit": s.unit, "says": s.says}
-        for family, s in shipped_signals().values()
-    ]
-    return rows, signals_text(rows)
+    rows = described()
+    return rows, signals_markdown(rows).rstrip() if markdown else signals_text(rows)
 
 
 @main.command()

@@ -12,7 +12,7 @@ columns. Since ids are hashes, their order is a fixed random order: sizes and sa
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -30,6 +30,7 @@ from curate.store import Part, Store, digest_of
 
 VERSION = 1  # of what readers make of the same bytes: raise it when that changes
 STAGE = "documents"
+SAMPLE_FILES = 50  # of a source at most
 FILES_A_TASK = 500  # small files cost by their number, not by their bytes
 
 
@@ -86,6 +87,20 @@ def open_source(store: Store, source: Source, part_bytes: int, engine: Engine) -
     plan = _plan(store, source, part_bytes)
     _read(store, plan.tasks, engine)
     return _account(store, plan)
+
+
+def read_sample(store: Store, source: Source, part_bytes: int, documents: int) -> SourceDocuments:
+    """About so many documents of a source, the first of files from all over it. Reads no more than those."""
+    inputs = list_inputs(source)
+    chosen = inputs[:: -(-len(inputs) // SAMPLE_FILES)]
+    few = replace(source, limit=-(-documents // len(chosen)))
+    tasks = [
+        Task(store, few, (item,), part_bytes, digest_of([STAGE, "sample", few.definition(), item.name]))
+        for item in chosen
+    ]
+    for task in tasks:
+        read_task(task)
+    return _account(store, SourcePlan(few, chosen, [item.name for item in chosen], tasks))
 
 
 @dataclass(frozen=True)

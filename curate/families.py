@@ -25,6 +25,28 @@ def shipped_signals() -> dict[str, tuple[str, Signal]]:
     return {signal.name: (name, signal) for name, family in shipped().items() for signal in family.signals}
 
 
+def described() -> list[dict]:
+    """Every shipped signal for a reader: its family, with version and what it takes; unit, range, empty value, definition."""
+    return [
+        {
+            "name": signal.name,
+            "family": name,
+            "version": family.version,
+            "takes": list(family.takes),
+            "unit": signal.unit,
+            "range": "" if signal.low is None else f"{signal.low:g} to {signal.high:g}".replace("inf", "∞"),
+            "empty": "none"
+            if signal.empty == []
+            else "null"
+            if signal.empty is None
+            else f"{signal.empty:g}",
+            "says": signal.says,
+        }
+        for name, family in shipped().items()
+        for signal in family.signals
+    ]
+
+
 def family_of(name: str, parameters: dict) -> Family:
     """A family by its name in `Manifest.families`, with the parameters it has there."""
     from filters import word_lists

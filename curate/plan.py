@@ -13,6 +13,7 @@ from curate.documents import plan_tasks
 from curate.engine import cores
 from curate.errors import CurateError
 from curate.inputs import digests, list_inputs
+from curate.lint import Lint, lint
 from curate.manifest import Manifest
 from curate.store import Store
 from train.grid import expand, work_tokens
@@ -53,13 +54,17 @@ class Plan:
     disk_bytes: float
     minutes: float
     problems: list[str] = field(default_factory=list)
+    lint: Lint = field(default_factory=Lint)
 
     def as_json(self) -> dict:
         return asdict(self)
 
 
-def plan(store: Store, manifest: Manifest, workers: int | None = None) -> Plan:
-    """Looks at the inputs, reads none of them whole but to hash what it has not seen before."""
+def plan(store: Store, manifest: Manifest, workers: int | None = None, sample: int = 0) -> Plan:
+    """Looks at the inputs, reads none of them whole but to hash what it has not seen before.
+
+    The levels are tried on about `sample` documents of each source.
+    """
     workers = workers or cores()
     sources = [_source(store, manifest, source) for source in manifest.sources]
     settings = expand({k: v for k, v in manifest.grid.items() if k != "levels"})
@@ -72,6 +77,7 @@ def plan(store: Store, manifest: Manifest, workers: int | None = None) -> Plan:
     )
     seconds += 4 * wanted / TOKENIZE_BYTES_A_SECOND
     seconds += sum(_train_seconds(manifest, setting) for setting in settings) * len(levels)
+    problems = [s.problem for s in sources if s.problem]
     return Plan(
         name=manifest.name,
         sources=sources,
@@ -85,7 +91,8 @@ def plan(store: Store, manifest: Manifest, workers: int | None = None) -> Plan:
         training_tokens=tokens,
         disk_bytes=1.7 * sum(s.bytes for s in sources) + 12 * wanted,
         minutes=seconds / workers / 60,
-        problems=[s.problem for s in sources if s.problem],
+        problems=problems,
+        lint=lint(manifest, 0 if problems else sample),
     )
 
 

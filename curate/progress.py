@@ -10,10 +10,11 @@ from curate.quantities import short_bytes, short_count, short_time
 _quiet = False
 
 
-def quiet(value: bool) -> None:
-    """Say nothing (`--json`: standard output and error belong to a program)."""
+def quiet(value: bool) -> bool:
+    """Say nothing (`--json`: standard output and error belong to a program). Returns what it was before."""
     global _quiet
-    _quiet = value
+    before, _quiet = _quiet, value
+    return before
 
 
 def say(text: str) -> None:

@@ -222,15 +222,24 @@ def ledger(judged: Judged, pool: Pool) -> dict:
 
 def warnings(levels: list[dict], rows: int) -> list[str]:
     """Rules that never fire, and rules that drop nearly all that reaches them."""
+    never = [
+        f'level "{level["name"]}": {rule["rule"]} never fires'
+        for level in levels
+        for rule in level["rules"]
+        if rule["alone"] == 0
+    ]
+    return never + nearly_all(levels, rows)
+
+
+def nearly_all(levels: list[dict], rows: int) -> list[str]:
+    """Rules that drop nearly all that reaches them."""
     found = []
     documents = {level["name"]: level["documents"] for level in levels}
     for level in levels:
         reach = documents[level["on"]] if level["on"] else rows
         for rule in level["rules"]:
-            where = f'level "{level["name"]}": {rule["rule"]}'
-            if rule["alone"] == 0:
-                found.append(f"{where} never fires")
-            elif reach and rule["dropped"] > NEARLY_ALL * reach:
+            if reach and rule["dropped"] > NEARLY_ALL * reach:
+                where = f'level "{level["name"]}": {rule["rule"]}'
                 found.append(f"{where} drops {rule['dropped']:,} of the {reach:,} documents that reach it")
             reach -= rule["dropped"]
     return found

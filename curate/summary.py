@@ -37,12 +37,17 @@ def plan_text(plan: Plan) -> str:
         ],
         ["source", "format", "files", "size", "read already"],
     )
+    tried = plan.lint.kept
     levels = table(
-        [[level["name"], level["on"] or "", len(level["rules"])] for level in plan.levels],
-        ["level", "on", "rules"],
+        [
+            [v["name"], v["on"] or "", len(v["rules"]), *([f"{tried[v['name']]:,}"] if tried else [])]
+            for v in plan.levels
+        ],
+        ["level", "on", "rules", *([f"keeps of {plan.lint.documents:,} tried"] if tried else [])],
     )
+    found = "".join(f"warning: {line}\n" for line in plan.lint.found)
     return (
-        f"{plan.name}: the manifest is sound\n\n{sources}\n\n{levels}\n\n"
+        f"{plan.name}: the manifest is sound\n\n{sources}\n\n{levels}\n\n{found}"
         f"{plan.corpora} corpora, {plan.cells} cells giving {plan.runs} runs, "
         f"{short_count(plan.training_tokens)} tokens to train\n"
         f"at most {short_bytes(plan.disk_bytes)} of disk and, by rough rates, {short_time(plan.minutes * 60)}"
@@ -129,7 +134,34 @@ def _number(value: Any) -> str:
 
 
 def signals_text(signals: list[dict]) -> str:
-    return table([list(s.values()) for s in signals], ["signal", "family", "unit", "definition"])
+    columns = ("name", "family", "unit", "says")
+    return table([[s[c] for c in columns] for s in signals], ["signal", "family", "unit", "definition"])
+
+
+def signals_markdown(signals: list[dict]) -> str:
+    """A page: a table for each family, signals in its order."""
+    families = dict.fromkeys(s["family"] for s in signals)
+    return SIGNALS_PAGE + "".join(_family_markdown(name, signals) for name in families)
+
+
+SIGNALS_PAGE = """# Signals
+
+Everything that a level may bound, cut or mask. Made by `curate signals --markdown`, from the code that measures it.
+*Range* is what the signal can be, *empty* its value for a document without text; where that is null, no bound keeps
+the document. Spans are cut or masked, their number is a signal beside them. Each definition has a plain-Python twin in
+`tests/naive*.py`, which the kernel must equal on random, hostile and real text.
+"""
+
+
+def _family_markdown(family: str, signals: list[dict]) -> str:
+    rows = [s for s in signals if s["family"] == family]
+    takes = ", ".join(rows[0]["takes"])
+    head = f"\n## {family}, version {rows[0]['version']}\n\n" + (f"Takes {takes}.\n\n" if takes else "")
+    lines = [
+        f"| `{s['name']}` | {s['unit']} | {s['range']} | {s['empty']} | {s['says'].replace('|', '&#124;')} |\n"
+        for s in rows
+    ]
+    return head + "| signal | unit | range | empty | definition |\n|---|---|---|---|---|\n" + "".join(lines)
 
 
 def score_text(rows: list[dict]) -> str:

@@ -71,8 +71,8 @@ def _lists() -> Lists:
     member = np.array([[word in own for own in stop_words().values()] for word in words])
     begins = np.zeros((len(stop_words()), 256, 256), bool)  # by language, second byte, first byte
     for language, own in enumerate(stop_words().values()):
-        for word in map(str.encode, own):
-            begins[language, word[1] if len(word) > 1 else slice(None), word[0]] = True
+        for raw in [word.encode() for word in own]:
+            begins[language, raw[1] if len(raw) > 1 else slice(None), raw[0]] = True
     longest = max(len(word.encode()) for word in words)
     return Lists(slots, entry, member, begins.reshape(len(begins), -1), longest)
 

@@ -157,3 +157,11 @@ def test_one_corpus_can_be_trained_by_itself(small):
 def test_signals_lists_what_a_level_may_bound():
     names = [row["name"] for row in json.loads(curate("signals", "--json").stdout)]
     assert {"word_count", "language", "repeated_line_ratio"} <= set(names)
+
+
+def test_the_page_of_signals_is_the_one_that_the_code_prints():
+    done = curate("signals", "--markdown")
+    page = README.parent / "filters" / "SIGNALS.md"
+    assert page.read_text(encoding="utf-8") == done.output, (
+        "run: curate signals --markdown > filters/SIGNALS.md"
+    )

@@ -1,0 +1,75 @@
+"""Rules that cannot do what they were written for: found in the manifest alone, and on a few documents of each source."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from curate import progress
+from curate.engine import open_engine
+from curate.errors import CurateError
+from curate.manifest import Manifest
+from curate.profiles import Rule
+from curate.store import Store
+
+
+@dataclass
+class Lint:
+    """What was found; `documents` were read, and `kept` of them by each level (none where it could not be tried)."""
+
+    found: list[str] = field(default_factory=list)
+    documents: int = 0
+    kept: dict[str, int] = field(default_factory=dict)
+
+
+def lint(manifest: Manifest, documents: int) -> Lint:
+    """Look at every rule, and try the levels on about so many documents of each source (0: on none)."""
+    found = [
+        f'level "{level.name}": {rule.name} = {rule.bound.text()} can never fire, {rule.signal} lies within'
+        for level in manifest.levels
+        for rule in level.rules
+        if not _published(manifest, rule) and _never_fires(manifest, rule)
+    ]
+    if not documents:
+        return Lint(found)
+    was_quiet = progress.quiet(True)
+    try:
+        return _tried(manifest, documents, found)
+    except CurateError as error:
+        return Lint([*found, f"tried on {documents:,} documents a source: {error}"])
+    finally:
+        progress.quiet(was_quiet)
+
+
+def _published(manifest: Manifest, rule: Rule) -> bool:
+    """Published profiles guard against empty documents, which readers here refuse already."""
+    return rule.name.rpartition(".")[0] in manifest.profiles
+
+
+def _never_fires(manifest: Manifest, rule: Rule) -> bool:
+    from curate.families import family_of, signals_of
+
+    owner = signals_of(manifest.families).get(rule.signal)
+    if owner is None or rule.bound.labels or rule.bound.top or rule.bound.by_language:
+        return False
+    signals = {s.name: s for s in family_of(owner, manifest.families[owner]).signals}
+    signal = signals[rule.signal]
+    if signal.low is None or signal.high is None or signal.empty is None:
+        return False  # labels, and what is null somewhere: a null keeps no document
+    return rule.bound.low <= signal.low and rule.bound.high >= signal.high and math.isfinite(signal.low)
+
+
+def _tried(manifest: Manifest, documents: int, found: list[str]) -> Lint:
+    from curate.build import annotate_sample
+    from curate.selection import funnel, nearly_all
+
+    with tempfile.TemporaryDirectory() as folder:
+        a = annotate_sample(Store(Path(folder)), manifest, open_engine("local", 1), documents)
+        levels = [funnel(judged, a.pool, a.values) for judged in a.judged.values()]
+        kept = {level["name"]: level["documents"] for level in levels}
+        told = [
+            f"tried on {len(a.pool):,} documents: {warning}" for warning in nearly_all(levels, len(a.pool))
+        ]
+        return Lint([*found, *told], len(a.pool), kept)

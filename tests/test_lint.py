@@ -1,0 +1,62 @@
+"""`curate plan` says which rules will not do what they were written for, before anything long runs."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+from conftest import MANIFEST, write_manifest
+
+from curate.cli import main
+from curate.lint import lint
+from curate.manifest import load_manifest
+
+
+def linted(folder, right: str, wrong: str, documents: int = 40):
+    assert right in MANIFEST
+    return lint(load_manifest(write_manifest(folder, MANIFEST.replace(right, wrong, 1))), documents)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("word_count = [0, inf]", r"long.word_count = \[0, inf\] can never fire"),
+        ("alphabetic_word_ratio = [0, 1]", r"long.alphabetic_word_ratio = \[0, 1\] can never fire"),
+        ("word_count = [8, inf]", None),
+        ("language_score = [0, 1]", None),  # null where there is no word, and a null keeps nothing
+    ],
+)
+def test_a_bound_as_wide_as_its_signal_is_said_without_reading(tmp_path, wrong, said):
+    import re
+
+    found = linted(tmp_path, "word_count = [8, inf]", wrong, 0)
+    assert found.documents == 0
+    assert bool(found.found) == bool(said)
+    assert not said or re.search(said, found.found[0])
+
+
+def test_levels_are_tried_on_documents_of_every_source(tmp_path):
+    found = linted(tmp_path, "word_count = [8, inf]", "word_count = [8, inf]")
+    assert found.found == []
+    assert 40 < found.documents < 200
+    assert found.kept["raw"] == found.documents > found.kept["long"] >= found.kept["unique"] > 0
+
+
+def test_a_rule_that_drops_nearly_all_or_all_is_said(tmp_path):
+    (told,) = linted(tmp_path, "word_count = [8, inf]", "word_count = [150, inf]").found
+    assert "long.word_count drops" in told
+    (told,) = linted(tmp_path, "word_count = [8, inf]", "word_count = [99999, inf]").found
+    assert "keeps nothing" in told
+
+
+def test_plan_prints_what_was_found_and_leaves_no_store(tmp_path):
+    path = write_manifest(tmp_path, MANIFEST.replace("word_count = [8, inf]", "word_count = [0, inf]", 1))
+    done = CliRunner().invoke(main, ["plan", str(path), "--store", str(tmp_path / "s"), "--sample", "20"])
+    assert done.exit_code == 0, done.output
+    assert 'warning: level "long": long.word_count = [0, inf] can never fire' in done.output
+    assert "tried" in done.output
+    done = CliRunner().invoke(
+        main, ["plan", str(path), "--store", str(tmp_path / "s"), "--sample", "0", "--json"]
+    )
+    assert len(json.loads(done.stdout)["lint"]["found"]) == 1
