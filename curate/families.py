@@ -26,7 +26,7 @@ def shipped_signals() -> dict[str, tuple[str, Signal]]:
 
 
 def described() -> list[dict]:
-    """Every shipped signal for a reader: its family, with version and what it takes; unit, range, empty value, definition."""
+    """Every shipped signal for a reader: family, version, what it takes, unit, range, empty value, definition."""
     return [
         {
             "name": signal.name,
