@@ -1,0 +1,120 @@
+"""What the README shows works: its manifest and its function, over small stand-ins for the data they name."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from pathlib import Path
+
+from conftest import MANIFEST
+
+from curate.build import annotate_all
+from curate.engine import open_engine
+from curate.families import shipped, shipped_signals
+from curate.manifest import load_manifest
+from curate.store import Store
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+WORDS = [
+    "the",
+    "of",
+    "and",
+    "to",
+    "that",
+    "with",
+    "have",
+    "be",
+    "house",
+    "river",
+    "winter",
+    "garden",
+    "letter",
+    "morning",
+    "silence",
+    "window",
+    "mother",
+    "road",
+    "evening",
+    "light",
+    "stone",
+    "bread",
+    "story",
+    "friend",
+    "water",
+    "night",
+    "summer",
+    "voice",
+    "village",
+    "winter",
+    "table",
+    "horse",
+    "forest",
+    "captain",
+    "island",
+    "memory",
+]
+SOURCES = """
+[[source]]
+name = "books"
+format = "jsonl"
+path = "books.jsonl"
+
+[[source]]
+name = "crawl"
+format = "jsonl"
+path = "crawl.jsonl"
+columns = ["url"]
+"""
+
+
+def prose(seed: int) -> str:
+    draw = random.Random(seed)
+    sentences = [" ".join(draw.choices(WORDS, k=draw.randint(6, 14))).capitalize() + "." for _ in range(24)]
+    return "\n".join(" ".join(sentences[k : k + 4]) for k in range(0, 24, 4))
+
+
+def block(language: str, having: str) -> str:
+    (found,) = [text for text in re.findall(rf"```{language}\n(.*?)```", README, re.S) if having in text]
+    return found
+
+
+def test_the_manifest_of_the_signals_and_the_function_beside_it_work(tmp_path):
+    assert block("python", "share_of_capitals").startswith("# shouting.py\n")
+    (tmp_path / "shouting.py").write_text(block("python", "share_of_capitals"))
+    (tmp_path / "blocked.txt").write_text("bad.test\n")
+    (tmp_path / "slurs.txt").write_text("coroutine\n")
+    (tmp_path / "exam.jsonl").write_text(
+        json.dumps({"text": "Return the name of the thing that was asked for. " * 3})
+    )
+    pages = [
+        {
+            "text": f"Click here for page {n}. It costs {n} dollars; write to a{n}@example.org. Buy now. "
+            * 4,
+            "url": f"http://{h}.test",
+        }
+        for n, h in enumerate(["good", "bad"] * 60)
+    ]
+    books = [{"text": prose(seed)} for seed in range(150)]
+    (tmp_path / "books.jsonl").write_text("".join(json.dumps(book) + "\n" for book in books))
+    (tmp_path / "crawl.jsonl").write_text("".join(json.dumps(page) + "\n" for page in pages))
+    rest = MANIFEST[MANIFEST.index("[sizes]") :]
+    rest = rest.replace("[holdout]", "[tokenizer]\nvocabulary = 400\n[holdout]").replace(
+        '"unique"', '"clean"'
+    )
+    signals = block("toml", "quality_score").replace("20 MB", "50 kB")
+    text = SOURCES + signals + rest[: rest.index("[grid]")]
+    (tmp_path / "readme.toml").write_text(text)
+    a = annotate_all(
+        Store(tmp_path / "store"), load_manifest(tmp_path / "readme.toml"), open_engine("local", 2)
+    )
+    kept = a.judged["clean"].kept
+    assert kept.any()
+    blocked = a.values.column("url_blocked_domain_count").to_numpy()
+    assert blocked.sum() == 60
+    assert not kept[blocked > 0].any()
+    assert a.signals.models["quality"]["auc"] > 0.9
+
+
+def test_the_numbers_of_signals_and_families_are_those_of_the_code():
+    assert f"{len(shipped_signals())} signals, in {len(shipped())} families" in README
