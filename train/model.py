@@ -172,11 +172,17 @@ class Transformer(nn.Module):
 
     @torch.no_grad()
     def initialise(self) -> None:
-        """Logits near 0, so the first loss is ln(V); what a block adds is small and shrinks with depth."""
+        """Logits near 0, so the first loss is ln(V); what a block adds is small and shrinks with depth.
+
+        Embeddings begin large beside what the first steps of the optimizer add to them; where they score as well, the
+        last gain makes up for it.
+        """
         config = self.config
-        nn.init.normal_(self.embedding, std=0.02)
+        nn.init.normal_(self.embedding, std=0.1)
         if self.head is not None:
             nn.init.normal_(self.head, std=0.02)
+        else:
+            nn.init.constant_(self.gain, 0.25)
         for block in self.layers():
             for weight in (block.attention.project.weight, block.mlp.expand.weight):
                 nn.init.normal_(weight, std=config.width**-0.5)

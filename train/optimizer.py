@@ -26,8 +26,8 @@ class OptimizerConfig:
     name: str = "muon"
     rate: float | None = None  # peak rate; None: by the rule of `default_rate`
     beta1: float = 0.9
-    beta2: float = 0.95
-    momentum: float = 0.95  # of Muon
+    beta2: float | None = None  # None: 0.95, and 0.99 beside Muon, where rare tokens' embeddings are its main load
+    momentum: float = 0.9  # of Muon
     weight_decay: float = 0.1
     warmup_steps: int = 20
     clip: float = 1.0  # largest norm of all gradients together
@@ -41,7 +41,7 @@ class OptimizerConfig:
             ("momentum", 0, 1),
             ("weight_decay", 0, 100),
         ):
-            if not low <= getattr(self, name) < high:
+            if getattr(self, name) is not None and not low <= getattr(self, name) < high:
                 raise ValueError(f"optimizer.{name} = {getattr(self, name)!r}: must lie in [{low}, {high})")
         if self.rate is not None and not 0 < self.rate < 10:
             raise ValueError(f"optimizer.rate = {self.rate!r}: must be above 0 and below 10")
@@ -52,6 +52,10 @@ class OptimizerConfig:
     def of(cls, knobs: Mapping) -> OptimizerConfig:
         check_knobs("optimizer", knobs, knob_names(cls))
         return cls(**knobs)
+
+    def betas(self) -> tuple[float, float]:
+        default = 0.99 if self.name == "muon" else 0.95
+        return self.beta1, default if self.beta2 is None else self.beta2
 
     def peak_rate(self, width: int) -> float:
         return self.rate if self.rate is not None else default_rate(self.name, width)
@@ -75,7 +79,7 @@ def make_optimizers(model: Transformer, config: OptimizerConfig) -> list[torch.o
         {"params": gains, "weight_decay": 0.0, "peak_rate": rate},
     ]
     # The fused kernel walks each parameter once instead of once an operation.
-    adamw = torch.optim.AdamW(groups, lr=rate, betas=(config.beta1, config.beta2), eps=1e-10, fused=True)
+    adamw = torch.optim.AdamW(groups, lr=rate, betas=config.betas(), eps=1e-10, fused=True)
     if config.name == "adamw":
         return [adamw]
     muon_groups = [{"params": group, "pieces": n, "peak_rate": rate} for n, group in pieces.items()]
