@@ -26,7 +26,9 @@ class OptimizerConfig:
     name: str = "muon"
     rate: float | None = None  # peak rate; None: by the rule of `default_rate`
     beta1: float = 0.9
-    beta2: float | None = None  # None: 0.95, and 0.99 beside Muon, where rare tokens' embeddings are its main load
+    beta2: float | None = (
+        None  # None: 0.95, and 0.99 beside Muon, where rare tokens' embeddings are its main load
+    )
     momentum: float = 0.9  # of Muon
     weight_decay: float = 0.1
     warmup_steps: int = 20
