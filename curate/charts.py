@@ -12,6 +12,7 @@ import html
 import io
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 import matplotlib
@@ -100,6 +101,55 @@ def exchange_rates(rates: list[dict], of: str, label: str) -> str:
         axes.tick_params(length=0)
         axes.set_xlabel(f"tokens of {of} that one token is worth")
         return _svg(figure, label)
+
+
+def histogram(told: dict, label: str) -> str:
+    """Bars of documents by a signal, those outside of the bounds in another colour, and a line at each bound."""
+    edges, counts = told["edges"], told["counts"]
+    low, high = (
+        math.inf * sign if limit is None else limit
+        for limit, sign in zip(told["keeps"], (-1, 1), strict=True)
+    )
+    width, height, base = 480, 96, 76
+    scale = math.log1p if told["logarithmic"] else float
+
+    def x(value: float) -> float:
+        first, last = scale(edges[0]), scale(edges[-1])
+        return width * (min(max(scale(value), first), last) - first) / (last - first)
+
+    top = math.sqrt(max(counts))  # the square root shows small bars beside large ones
+    bars = []
+    for left, right, count in zip(edges[:-1], edges[1:], counts, strict=True):
+        if count:
+            tall = max(1.0, (base - 12) * math.sqrt(count) / top)
+            colour = "var(--level-1)" if low <= (left + right) / 2 <= high else "var(--level-2)"
+            bars.append(
+                f'<rect x="{x(left):.1f}" y="{base - tall:.1f}" width="{max(1.0, x(right) - x(left) - 1):.1f}" '
+                f'height="{tall:.1f}" fill="{colour}"><title>{left:.4g} to {right:.4g}: {count:,}</title></rect>'
+            )
+    lines = [
+        f'<line x1="{x(at):.1f}" x2="{x(at):.1f}" y1="0" y2="{base}" stroke="var(--ink)" stroke-dasharray="3 2"/>'
+        for at in told["bounds"]
+    ]
+    anchors = {edges[0]: "start", edges[-1]: "end"}
+    marks = [
+        f'<text x="{x(at):.1f}" y="{base + 15}" text-anchor="{anchors.get(at, "middle")}">{at:.4g}</text>'
+        for at in _apart([*told["bounds"], edges[0], edges[-1]], x)
+    ]
+    ground = f'<line x1="0" x2="{width}" y1="{base}" y2="{base}" stroke="var(--rule)"/>'
+    return (
+        f'<svg class="histogram" viewBox="0 0 {width} {height}" role="img" aria-label="{html.escape(label)}" '
+        f'font-size="11" fill="var(--ink)">{"".join(bars)}{ground}{"".join(lines)}{"".join(marks)}</svg>'
+    )
+
+
+def _apart(values: list[float], x: Callable[[float], float]) -> list[float]:
+    """The values whose labels stand clear of those before them."""
+    chosen: list[float] = []
+    for value in values:
+        if all(abs(x(value) - x(other)) > 48 for other in chosen):
+            chosen.append(value)
+    return chosen
 
 
 def _rate_ticks(left: float, right: float) -> list[float]:

@@ -1,4 +1,5 @@
-"""Documents to read: what each rule dropped, just outside its bound and far from it, and what was kept."""
+"""Documents to read, by which bounds are judged: just outside of each and far from it, and just inside; and how the
+signal is spread over all that the rule was asked about."""
 
 from __future__ import annotations
 
@@ -8,9 +9,10 @@ import numpy as np
 
 from curate.build import Built
 from curate.duplicates import gather
+from curate.histograms import histogram
 from curate.measured import DUPLICATE
 from curate.profiles import Rule
-from curate.selection import Judged
+from curate.selection import KEPT, Judged
 
 EXCERPT = 700  # characters of a document that are shown
 OF_EACH = 2
@@ -24,29 +26,42 @@ def examples(built: Built) -> tuple[dict[str, Any], list[dict]]:
         own = len(judged.rules) - len(judged.level.rules)
         shown: dict[str, Any] = {}
         for number in range(own, len(judged.rules)):
-            shown[judged.rules[number][1].name] = {"dropped": _dropped(built, judged, number)}
+            shown[judged.rules[number][1].name] = _rule(built, judged, number)
         kept = a.pool.order[judged.kept[a.pool.order]][: 2 * OF_EACH]
         shown["kept"] = [_shown(built, int(row), {}) for row in kept]
         levels[name] = shown
     return levels, _near_duplicates(built)
 
 
-def _dropped(built: Built, judged: Judged, number: int) -> list[dict]:
+def _rule(built: Built, judged: Judged, number: int) -> dict:
+    """Documents around the bound of one of the level's own rules, and the histogram of its signal."""
     a = built.annotated
     rule = judged.rules[number][1]
     rows = a.pool.order[(judged.verdict == number)[a.pool.order]]
-    if not len(rows) or rule.signal == DUPLICATE or rule.bound.labels is not None:
-        return [_shown(built, int(r), _value(built, rule, int(r))) for r in rows[: 2 * OF_EACH]]
-    bound = judged.bounds[number - (len(judged.rules) - len(judged.level.rules))]
-    column = a.values.of(rule).to_numpy().astype(float)[rows]
-    outside = np.where(column < bound.low, bound.low - column, column - bound.high)
-    near = np.argsort(outside, kind="stable")[:OF_EACH]  # of equally near ones the first in the order of ids
-    rest = np.setdiff1d(np.arange(len(rows)), near)[:OF_EACH]
-    return [
-        _shown(built, int(rows[i]), _value(built, rule, int(rows[i]))) | {"just": just}
-        for group, just in ((near, "outside"), (rest, "far"))
-        for i in group
-    ]
+    if rule.signal == DUPLICATE or rule.bound.labels is not None or rule.bound.by_language:
+        return {"dropped": [_shown(built, int(r), _value(built, rule, int(r))) for r in rows[: 2 * OF_EACH]]}
+    own = len(judged.rules) - len(judged.level.rules)
+    bound = judged.bounds[number - own]
+    column = a.values.of(rule).to_numpy(zero_copy_only=False).astype(float)
+    distance = np.fmax(
+        bound.low - column, column - bound.high
+    )  # above 0 outside; NaN where there is no value
+    near = rows[
+        np.argsort(distance[rows], kind="stable")[:OF_EACH]
+    ]  # of equally near ones the first in order of ids
+    rest = rows[~np.isin(rows, near)][:OF_EACH]
+    kept = a.pool.order[(judged.kept & np.isfinite(distance))[a.pool.order]]
+    inside = kept[np.argsort(-distance[kept], kind="stable")[:OF_EACH]]
+    asked = (judged.verdict == KEPT) | (judged.verdict >= own)
+    told = {
+        just: [_shown(built, int(r), _value(built, rule, int(r))) | {"just": just} for r in group]
+        for group, just in ((near, "outside"), (rest, "far"), (inside, "inside"))
+    }
+    return {
+        "dropped": told["outside"] + told["far"],
+        "inside": told["inside"] if len(rows) else [],
+        "histogram": histogram(column[asked], bound),
+    }
 
 
 def _value(built: Built, rule: Rule, row: int) -> dict:

@@ -359,6 +359,7 @@ def _page(facts: dict, figures: dict[str, str]) -> str:
         "count": short_count, "size": short_bytes, "time": short_time,
         "rate": rate_text, "gap": difference_text, "bound": bound_text,
         "together": keep_together,
+        "histogram": lambda told, label: Markup(charts.histogram(told, label)),
     }  # fmt: skip
     drawn = {name: Markup(charts.inside_page(svg, name)) for name, svg in figures.items()}
     pairs = [
