@@ -1,4 +1,4 @@
-"""MB of text per CPU-second of each heuristic family, beside its plain-Python definition.
+"""MB of text per CPU-second of each family that needs nothing but the text, some beside their plain-Python definition.
 
     CURATE_DATA=FOLDER python tests/bench/bench_heuristics.py
 
@@ -26,6 +26,14 @@ import naive  # noqa: E402  after the choice of the kernels' folder
 
 from filters import FAMILIES  # noqa: E402
 
+OTHERS = (
+    "contamination",
+    "language",
+    "line_languages",
+    "quality",
+    "perplexity",
+    "fingerprints",
+)  # with models, or benches
 NAIVE_SAMPLE = 40  # every so many documents: plain Python would take minutes on all
 
 
@@ -51,23 +59,27 @@ def main() -> None:
     sample = texts.to_pylist()[::NAIVE_SAMPLE]
     whole, part = megabytes(texts), sum(len(text.encode()) for text in sample) / 1e6
     print(f"{len(texts):,} documents, {whole:.0f} MB; plain Python on {part:.1f} MB of it\n")
-    print(f"{'family':<12}{'signals':>8}{'first call':>12}{'kernel':>12}{'plain':>8}{'ratio':>7}")
-    print(f"{'':<12}{'':>8}{'CPU-s':>12}{'MB/CPU-s':>12}{'':>8}{'':>7}")
+    print(f"{'family':<20}{'signals':>8}{'first call':>12}{'kernel':>12}{'plain':>8}{'ratio':>7}")
+    print(f"{'':<20}{'':>8}{'CPU-s':>12}{'MB/CPU-s':>12}{'':>8}{'':>7}")
     totals = [0, 0.0, 0.0, 0.0]
-    for name, define in naive.HEURISTICS.items():
-        family = FAMILIES[name]
+    alone = [name for name, family in FAMILIES.items() if not family.takes and name not in OTHERS]
+    for name in alone:
+        family, define = FAMILIES[name], naive.HEURISTICS.get(name)
         first = cpu_seconds(lambda family=family: family.measure(texts[:1]), 1)
         kernel = cpu_seconds(lambda family=family: family.measure(texts), 3) / whole
-        plain = cpu_seconds(lambda define=define: [define(text) for text in sample], 1) / part
+        plain = (
+            cpu_seconds(lambda define=define: [define(text) for text in sample], 1) / part if define else 0.0
+        )
         row = [len(family.signals), first, kernel, plain]
         totals = [total + value for total, value in zip(totals, row, strict=True)]
         print_row(name, *row)
-    print_row("together", *totals)
+    print_row("together", *totals[:3], 0.0)
 
 
 def print_row(name: str, signals: float, first: float, kernel: float, plain: float) -> None:
     """`kernel` and `plain` are CPU-seconds a megabyte."""
-    print(f"{name:<12}{signals:>8}{first:>12.1f}{1 / kernel:>12.0f}{1 / plain:>8.1f}{plain / kernel:>7.0f}")
+    beside = f"{1 / plain:>8.1f}{plain / kernel:>7.0f}" if plain else ""
+    print(f"{name:<20}{signals:>8}{first:>12.1f}{1 / kernel:>12.0f}{beside}")
 
 
 if __name__ == "__main__":
