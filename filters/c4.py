@@ -330,7 +330,7 @@ def _measure(page, length, line, classes, phrases, tally, dropped, citations, al
         start = next_start
 
 
-@inlined
+@kernel
 def _with_room(edges, used, more):
     """An array with room for so many more entries behind the used ones, which it holds."""
     if used + more <= len(edges):

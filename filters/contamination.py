@@ -22,14 +22,14 @@ import numpy as np
 import pyarrow as pa
 
 from filters import Family
-from filters.arrow import utf8
 from filters.columns import label_signal, ratio, real_signal, span_signal, spans
-from filters.shingles import ALONE, _decode, _longest, inlined, kernel, mix, word_characters, word_hashes
+from filters.shingles import character_tables, highest_power, mix, room_for, units_of
+from filters.shingles import WORD_FACTOR as FACTOR
+from filters.text import inlined, kernel, valid
 
 NGRAM = 13
 SHORTEST = 8  # words of the shortest item that is looked for
 ITEMS_OF_A_GRAM = 16  # an n-gram that more items share counts for the first of them only
-FACTOR = np.uint64(0x9E3779B97F4A7C15)
 FILTER_BITS = 16  # of the filter for each n-gram: most n-grams of a clean document end there
 NONE = np.int64(-1)
 
@@ -56,23 +56,15 @@ class Index:
 
 
 @kernel
-def _words_of_all(offsets, data, table, words, ends):
-    scratch = np.empty(_longest(offsets) + 1, np.uint64)
+def _words_of_all(offsets, data, tables, words, ends):
+    room = room_for(offsets)
     filled = 0
     for i in range(len(offsets) - 1):
-        n = word_hashes(data, offsets[i], offsets[i + 1], table, scratch)
-        words[filled : filled + n] = scratch[:n]
+        n = units_of(data, offsets[i], offsets[i + 1], tables, 0, room)
+        words[filled : filled + n] = room[2][:n]
         filled += n
         ends[i + 1] = filled
     return filled
-
-
-@inlined
-def _highest(width):
-    highest = np.uint64(1)
-    for _ in range(width - 1):
-        highest = np.uint64(highest * FACTOR)
-    return highest
 
 
 @kernel
@@ -80,7 +72,7 @@ def _roll(words, start, end, width, keys):
     """The key of every run of `width` words in words[start:end]; returns their number."""
     if end - start < width:
         return 0
-    highest, rolling = _highest(width), np.uint64(0)
+    highest, rolling = highest_power(width), np.uint64(0)
     for i in range(start, start + width):
         rolling = np.uint64(rolling * FACTOR + words[i])
     keys[0] = mix(np.uint64(rolling + np.uint64(width)))
@@ -126,10 +118,10 @@ def build_index(texts: pa.Array | pa.ChunkedArray, names: pa.Array, ngram: int =
     """The index of these items; `names[i]` is what item i is called in evidence. Raises ValueError for ngram < 2."""
     if ngram < 2:
         raise ValueError(f"ngram = {ngram}: single words are found everywhere; 13 is usual")
-    offsets, data = utf8(texts)
+    offsets, data = valid(texts)
     words = np.empty(max(1, int(offsets[-1] - offsets[0])), np.uint64)
     ends = np.zeros(len(offsets), np.int64)
-    words = words[: _words_of_all(offsets, data, word_characters(), words, ends)].copy()
+    words = words[: _words_of_all(offsets, data, character_tables(), words, ends)].copy()
     grams = [np.empty(len(words), np.uint64), *(np.empty(len(words), np.int64) for _ in range(3))]
     filled = _grams_of_items(words, ends, ngram, min(SHORTEST, ngram), *grams)
     keys, first, width, item = (array[:filled] for array in grams)
@@ -264,16 +256,16 @@ def _runs(covered, n):
 
 @kernel
 def _measure(
-    offsets, data, characters, index, found_words, found_covered, found_item, found_grams, found_spans
+    offsets, data, tables, index, found_words, found_covered, found_item, found_grams, found_spans
 ):
     index_words, widths, keys, first, width, post, item_of, grams_of, table, bits = index
-    room = _longest(offsets) // 2 + 2  # a word takes two bytes: its own, and one that ends it
-    words, scratch = np.empty(room, np.uint64), np.empty(room, np.uint64)
-    covered = np.empty(room, np.bool_)
+    room = room_for(offsets)
+    words = room[2]
+    scratch, covered = np.empty(len(words), np.uint64), np.empty(len(words), np.bool_)
     seen, hits = np.full(len(keys), NONE), np.empty(len(keys), np.int64)
     count = np.zeros(len(grams_of), np.int64)
     for i in range(len(offsets) - 1):
-        n = word_hashes(data, offsets[i], offsets[i + 1], characters, words)
+        n = units_of(data, offsets[i], offsets[i + 1], tables, 0, room)
         found = _match(
             words, n, widths, scratch, index_words, keys, first, width, table, bits, i, seen, hits, covered
         )
@@ -284,43 +276,21 @@ def _measure(
 
 
 @kernel
-def _places(data, start, end, characters, starts, ends):
-    """Where each word begins and ends, in bytes from the document's beginning; words as `word_hashes` finds them."""
-    words, inside, at = 0, False, start
-    while at < end:
-        code, size = _decode(data, at, end)
-        kind = characters[code]
-        alone = kind & ALONE
-        if inside and (alone or not kind):
-            words += 1
-            inside = False
-        if kind:
-            if not inside:
-                starts[words] = at - start
-            ends[words] = at - start + size
-            inside = not alone
-            words += not inside
-        at += size
-    return words + inside
-
-
-@kernel
-def _fill_spans(offsets, data, characters, index, span_offsets, starts, ends):
+def _fill_spans(offsets, data, tables, index, span_offsets, starts, ends):
     """The runs of covered words of the documents that have any, as byte spans: they are matched once more."""
     index_words, widths, keys, first, width, _, _, _, table, bits = index
-    room = _longest(offsets) // 2 + 2
-    words, scratch = np.empty(room, np.uint64), np.empty(room, np.uint64)
-    covered, seen, hits = np.empty(room, np.bool_), np.full(len(keys), NONE), np.empty(len(keys), np.int64)
-    begin, stop = np.empty(room, np.int64), np.empty(room, np.int64)
+    room = room_for(offsets)
+    _, _, words, begin, stop = room
+    scratch, covered = np.empty(len(words), np.uint64), np.empty(len(words), np.bool_)
+    seen, hits = np.full(len(keys), NONE), np.empty(len(keys), np.int64)
     for i in range(len(offsets) - 1):
         filled = span_offsets[i]
         if filled == span_offsets[i + 1]:
             continue
-        n = word_hashes(data, offsets[i], offsets[i + 1], characters, words)
+        n = units_of(data, offsets[i], offsets[i + 1], tables, 0, room)
         _match(
             words, n, widths, scratch, index_words, keys, first, width, table, bits, i, seen, hits, covered
         )
-        _places(data, offsets[i], offsets[i + 1], characters, begin, stop)
         for k in range(n):
             if covered[k]:
                 if k == 0 or not covered[k - 1]:
@@ -332,16 +302,16 @@ def _fill_spans(offsets, data, characters, index, span_offsets, starts, ends):
 def measure(texts: pa.Array | pa.ChunkedArray, model: str | os.PathLike[str] | Index) -> dict[str, pa.Array]:
     """Columns of the family's signals; `model` is an index or its file. A missing text counts as an empty one."""
     index = model if isinstance(model, Index) else _opened(str(model), Path(model).stat().st_mtime_ns)
-    offsets, data = utf8(texts)
+    offsets, data = valid(texts)
     n = len(offsets) - 1
     words, covered, grams, runs = (np.zeros(n, np.int64) for _ in range(4))
     item = np.full(n, NONE)
     arrays = tuple(getattr(index, name) for name in ARRAYS)
-    _measure(offsets, data, word_characters(), arrays, words, covered, item, grams, runs)
+    _measure(offsets, data, character_tables(), arrays, words, covered, item, grams, runs)
     span_offsets = np.concatenate([[0], np.cumsum(runs)]).astype(np.int64)
     starts, ends = np.empty(span_offsets[-1], np.int64), np.empty(span_offsets[-1], np.int64)
     if len(starts):
-        _fill_spans(offsets, data, word_characters(), arrays, span_offsets, starts, ends)
+        _fill_spans(offsets, data, character_tables(), arrays, span_offsets, starts, ends)
     all_grams = np.where(item >= 0, index.grams_of[item] if len(index.grams_of) else 0, 0)
     return {
         "contamination_spans": spans(span_offsets, starts, ends),
@@ -353,7 +323,7 @@ def measure(texts: pa.Array | pa.ChunkedArray, model: str | os.PathLike[str] | I
 
 FAMILY = Family(
     "contamination",
-    1,
+    2,
     measure,
     (
         span_signal(

@@ -28,14 +28,16 @@ import xxhash
 
 from filters import Family, Signal
 from filters.arrow import text_column, utf8
-from filters.minhash import band_keys, bands_and_rows, recall, signatures
-from filters.shingles import jaccard, kernel, pair_jaccard, shingle_sets
+from filters.minhash import Scheme, band_keys, bands_and_rows, recall, scheme_of, signatures
+from filters.shingles import fill_table, jaccard, jaccard_with_table, shingle_sets, table_for
+from filters.text import kernel
 
 __all__ = [
-    "FAMILY", "band_keys", "bands_and_rows", "candidate_components", "content_hashes", "jaccard", "leaders",
-    "near_duplicates", "recall", "signatures", "similar_to",
+    "FAMILY", "Scheme", "band_keys", "bands_and_rows", "candidate_components", "content_hashes", "jaccard",
+    "leaders", "near_duplicates", "recall", "scheme_of", "signatures", "similar_to",
 ]  # fmt: skip
 
+STANDARD = Scheme()
 HOPELESS = 4.0  # standard errors below the target at which an estimate rules a pair out unseen
 
 
@@ -127,10 +129,12 @@ def _cluster(buckets, used, signatures, sets, values, marks, target, least_equal
     newest = np.full(used, -1, np.int64)
     older = np.full((n, bands), -1, np.int64)
     seen = np.full(n, -1, np.int64)  # seen[j] == i: row i has met row j in an earlier band
+    table = table_for(sets)
     for i in range(n):
         best, best_similarity = -1, 0.0
         size = sets[i + 1] - sets[i]
         known = -1  # counted when the first candidate is met
+        tabled = False
         for band in range(bands if i >= given else 0):
             j = newest[buckets[i, band]]
             while j >= 0:
@@ -144,7 +148,10 @@ def _cluster(buckets, used, signatures, sets, values, marks, target, least_equal
                         most_shared >= target * (size + other - most_shared)
                         and _agreement(signatures, i, j) >= least_equal
                     ):
-                        s = pair_jaccard(sets, values, i, j)
+                        if not tabled:
+                            fill_table(sets, values, i, table, i)
+                            tabled = True
+                        s = jaccard_with_table(sets, values, i, j, table, i)
                         if s >= target and (s > best_similarity or (s == best_similarity and j < best)):
                             best, best_similarity = j, s
                 j = older[j, band]
@@ -157,14 +164,15 @@ def _cluster(buckets, used, signatures, sets, values, marks, target, least_equal
                 newest[buckets[i, band]] = i
 
 
-def _run(texts, signatures, keys, target: float, ngram: int, given: int) -> tuple[np.ndarray, np.ndarray]:
+def _run(texts, signatures, keys, scheme: Scheme, given: int) -> tuple[np.ndarray, np.ndarray]:
+    target = scheme.similarity
     if not 0 < target <= 1:
         raise ValueError(f"similarity = {target} is no Jaccard similarity: choose one in (0, 1], usually 0.8")
     if not len(texts) == len(signatures) == len(keys):
         raise ValueError(
             f"{len(texts)} texts, {len(signatures)} signatures, {len(keys)} rows of keys: all must be of the same rows"
         )
-    sets, values = shingle_sets(texts, ngram)
+    sets, values = shingle_sets(texts, scheme.ngram, scheme.unit)
     error = math.sqrt(target * (1 - target) / signatures.shape[1])
     least_equal = math.floor((target - HOPELESS * error) * signatures.shape[1])
     leader, similarity = np.empty(len(keys), np.int64), np.empty(len(keys), np.float32)
@@ -177,13 +185,13 @@ def _run(texts, signatures, keys, target: float, ngram: int, given: int) -> tupl
 
 
 def leaders(
-    texts: pa.Array, signatures: np.ndarray, keys: np.ndarray, similarity: float, ngram: int = 5
+    texts: pa.Array, signatures: np.ndarray, keys: np.ndarray, scheme: Scheme = STANDARD
 ) -> tuple[np.ndarray, np.ndarray]:
     """(int64 [n] the row that stands for each row, itself where it stays; float32 [n] their exact similarity).
 
     Rows are in order of preference, best first.
     """
-    leader, found = _run(texts, signatures, keys, similarity, ngram, given=0)
+    leader, found = _run(texts, signatures, keys, scheme, given=0)
     stays = leader < 0
     return np.where(stays, np.arange(len(leader)), leader), np.where(stays, np.float32(1), found)
 
@@ -195,8 +203,7 @@ def similar_to(
     texts: pa.Array,
     signatures: np.ndarray,
     keys: np.ndarray,
-    similarity: float,
-    ngram: int = 5,
+    scheme: Scheme = STANDARD,
 ) -> tuple[np.ndarray, np.ndarray]:
     """For each text the most similar query (int64 [n], -1 where none reaches the target) and their similarity.
 
@@ -207,20 +214,14 @@ def similar_to(
         together,
         np.concatenate([query_signatures, signatures]),
         np.concatenate([query_keys, keys]),
-        similarity,
-        ngram,
+        scheme,
         given=len(query_keys),
     )
     return leader[len(query_keys) :], found[len(query_keys) :]
 
 
 def near_duplicates(
-    texts: pa.Array | pa.ChunkedArray,
-    order: np.ndarray | None = None,
-    similarity: float = 0.8,
-    permutations: int = 112,
-    ngram: int = 5,
-    seed: int = 1,
+    texts: pa.Array | pa.ChunkedArray, scheme: Scheme = STANDARD, order: np.ndarray | None = None
 ) -> pa.Table:
     """`duplicate_of` (row, null where the document stays) and `similarity` of every text; `order` best first."""
     texts = text_column(texts)
@@ -229,34 +230,29 @@ def near_duplicates(
         raise ValueError(
             f"order must name each of the {len(texts)} rows once, best first (as np.argsort gives)"
         )
-    ordered = texts.take(pa.array(order))
-    signed = signatures(ordered, permutations, ngram, seed)
-    keys = band_keys(signed, *bands_and_rows(similarity, permutations))
+    signed = signatures(texts, **scheme.signing)[order]
+    keys = band_keys(signed, *scheme.cut)
     component = candidate_components(keys)
     several = np.flatnonzero(np.bincount(component, minlength=len(component))[component] > 1)
     of, how = np.arange(len(texts)), np.ones(len(texts), np.float32)
-    leader, found = leaders(
-        ordered.take(pa.array(several)), signed[several], keys[several], similarity, ngram
-    )
+    leader, found = leaders(texts.take(pa.array(order[several])), signed[several], keys[several], scheme)
     of[order[several]], how[order[several]] = order[several[leader]], found
     stays = of == np.arange(len(texts))
     return pa.table({"duplicate_of": pa.array(of, mask=stays), "similarity": pa.array(how, mask=stays)})
 
 
-def measure(
-    texts: pa.Array | pa.ChunkedArray, permutations: int = 112, ngram: int = 5, seed: int = 1
-) -> dict[str, pa.Array]:
-    """What finding duplicates needs of every text: its hash and its MinHash signature."""
-    flat = pa.array(signatures(texts, permutations, ngram, seed).reshape(-1))
+def measure(texts: pa.Array | pa.ChunkedArray, **signing) -> dict[str, pa.Array]:
+    """What finding duplicates needs of every text: its hash and its MinHash signature (`Scheme.signing`)."""
+    signed = signatures(texts, **signing)
     return {
         "text_hash": content_hashes(texts),
-        "signature": pa.FixedSizeListArray.from_arrays(flat, permutations),
+        "signature": pa.FixedSizeListArray.from_arrays(pa.array(signed.reshape(-1)), signed.shape[1]),
     }
 
 
 FAMILY = Family(
     "fingerprints",
-    1,
+    2,
     measure,
     (
         Signal("text_hash", "hash", None, None, None, "xxh3_128 of the text's bytes", pa.binary(16)),

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from filters.shingles import inlined, kernel, mix
+from filters.shingles import mix
+from filters.text import inlined, kernel
 
 BEGIN, END = np.uint64(1), np.uint64(2)  # no hash of a symbol is likely to be so small
 FACTOR = np.uint64(0x9E3779B97F4A7C15)

@@ -33,12 +33,10 @@ from filters.shingles import (
     FNV_OFFSET,
     FNV_PRIME,
     _decode,
-    _longest,
-    inlined,
-    kernel,
     mix,
     word_characters,
 )
+from filters.text import inlined, kernel, longest_document
 
 ORDER = 3
 HELD_OUT = 20  # one document of so many
@@ -103,7 +101,7 @@ def symbols_of_line(data, at, end, characters, symbols):
 
 @kernel
 def _sequences(offsets, data, characters, symbols, begins):
-    line = np.empty(_longest(offsets) + 2, np.uint64)
+    line = np.empty(longest_document(offsets) + 2, np.uint64)
     filled = 0
     for i in range(len(offsets) - 1):
         at = offsets[i]
@@ -119,7 +117,7 @@ def _sequences(offsets, data, characters, symbols, begins):
 @kernel
 def _most_symbols(offsets, data, characters):
     """Symbols of all lines, without storing them."""
-    line = np.empty(_longest(offsets) + 2, np.uint64)
+    line = np.empty(longest_document(offsets) + 2, np.uint64)
     total = 0
     for i in range(len(offsets) - 1):
         at = offsets[i]
@@ -210,7 +208,7 @@ def _score(
     offsets, data, characters, table, order, unknown, line_of, logp, predictions, unseen, starts, ends
 ):
     """Lines of all documents, one after the other: their sum of log p, predictions, unknown symbols and place."""
-    longest = _longest(offsets)
+    longest = longest_document(offsets)
     symbols, weights = np.empty(longest + 2, np.uint64), np.zeros(2 * order)
     line = 0
     for i in range(len(offsets) - 1):

@@ -1,9 +1,15 @@
-"""Shingles: the set of word n-grams of a document, for comparing documents by what they share.
+"""Shingles: the set of n-grams of a document, for comparing documents by what they share.
 
 Words are what `re.findall(r"\\w+", text)` finds (letters, digits, `_`), lower-cased character by character.
 In scripts written without spaces (Han, kana, Thai, Lao, Khmer, Myanmar) every such character is a word of
-its own, so that a 5-gram is five characters there. A shingle is the 64-bit hash of n consecutive words. A
-document of fewer than n words has one shingle, all its words; one without words has one, its raw bytes. So
+its own, so that a 5-gram is five characters there. A shingle is the 64-bit hash of n consecutive *units*:
+
+- `words`: those words;
+- `characters`: lower-cased characters, where a run of white space is one space;
+- `templates`: words, but a run of words with a digit inside is one placeholder, and so is a run of words
+  that begin with a capital. Documents that differ in numbers, dates and names only have the same shingles.
+
+A document of fewer than n units has one shingle, all of them; one without units has one, its raw bytes. So
 every document has at least one shingle, and nothing short is ever skipped.
 
 Two different n-grams share a hash with probability 2^-64; sets are called equal when their hashes are.
@@ -14,14 +20,29 @@ from __future__ import annotations
 import sys
 from functools import lru_cache
 
-import numba
 import numpy as np
 import pyarrow as pa
 
-from filters.arrow import utf8
+from filters.text import (
+    DIGIT,
+    PADDING,
+    UPPERCASE,
+    WHITESPACE,
+    character_classes,
+    decode,
+    eight_bytes,
+    in_ranges,
+    inlined,
+    kernel,
+    longest_document,
+    lowest_bit,
+    lowest_bits,
+    open_page,
+    valid,
+)
 
-kernel = numba.njit(cache=True, nogil=True, error_model="numpy")
-inlined = numba.njit(forceinline=True, nogil=True, error_model="numpy")
+UNITS = ("words", "characters", "templates")
+WORDS, CHARACTERS, TEMPLATES = range(3)
 
 ALONE = np.uint32(1 << 31)  # set in the table where a character is a word of its own
 NO_SPACES = (
@@ -32,23 +53,41 @@ NO_SPACES = (
 
 FNV_OFFSET, FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
 WORD_FACTOR = np.uint64(0x9E3779B97F4A7C15)
+EIGHT_HIGH_BITS, EIGHT_CASE_BITS = np.uint64(0x8080808080808080), np.uint64(0x2020202020202020)
+UNDERSCORE, FOLDED_UNDERSCORE = np.uint8(0x5F), np.uint8(0x7F)  # what the case bit makes of it
+NUMBER, NAME = np.uint64(0x6E756D626572), np.uint64(0x6E616D65)  # placeholders in templates
+
+word_mask = in_ranges((0x30, 0x39), (0x41, 0x5A), (0x5F, 0x5F), (0x61, 0x7A), (0x80, 0xFF))
+
+
+@lru_cache(maxsize=1)
+def lower_characters() -> np.ndarray:
+    """uint32 [code points]: the lower-case code point of each character (the first, where there are several)."""
+    codes = np.arange(sys.maxunicode + 1, dtype=np.uint32)
+    table = np.char.lower(codes.view("<U1")).astype("<U1").view(np.uint32).copy()
+    table[0] = 0
+    table.flags.writeable = False
+    return table
 
 
 @lru_cache(maxsize=1)
 def word_characters() -> np.ndarray:
     """uint32 [code points]: 0 for what belongs to no word, else the lower-case code point (with ALONE where it
     is a word by itself)."""
-    codes = np.arange(sys.maxunicode + 1, dtype=np.uint32)
-    characters = codes.view("<U1")
-    lower = np.char.lower(characters)
-    folded = lower.astype("<U1").view(np.uint32).copy()
-    table = np.where(np.char.isalnum(characters), folded, np.uint32(0))
+    characters = np.arange(sys.maxunicode + 1, dtype=np.uint32).view("<U1")
+    table = np.where(np.char.isalnum(characters), lower_characters(), np.uint32(0))
     table[ord("_")] = ord("_")
     for low, high in NO_SPACES:
         span = table[low : high + 1]
         span[span > 0] |= ALONE
     table.flags.writeable = False
     return table
+
+
+@lru_cache(maxsize=1)
+def character_tables() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What the kernels need to know of characters: (word_characters, lower_characters, character_classes)."""
+    return word_characters(), lower_characters(), character_classes()
 
 
 @inlined
@@ -77,86 +116,285 @@ def _decode(data, at, end):
     return np.uint32(0xFFFD), 1
 
 
+@inlined
+def encode(code, out, at):
+    """Write a character as UTF-8 to out[at:]; returns how many bytes it took."""
+    if code < 0x80:
+        out[at] = code
+        return 1
+    if code < 0x800:
+        out[at] = 0xC0 | code >> 6
+        out[at + 1] = 0x80 | code & 0x3F
+        return 2
+    if code < 0x10000:
+        out[at] = 0xE0 | code >> 12
+        out[at + 1] = 0x80 | code >> 6 & 0x3F
+        out[at + 2] = 0x80 | code & 0x3F
+        return 3
+    out[at] = 0xF0 | code >> 18
+    out[at + 1] = 0x80 | code >> 12 & 0x3F
+    out[at + 2] = 0x80 | code >> 6 & 0x3F
+    out[at + 3] = 0x80 | code & 0x3F
+    return 4
+
+
+# ---- Words ----------------------------------------------------------------------------------------------
+
+
+@inlined
+def _hash_bytes(page, begin, end, fold):
+    """(hash of page[begin:end] with the bits of `fold` set in every eight bytes, those bytes' high bits)"""
+    h = np.uint64(end - begin) * WORD_FACTOR
+    high = np.uint64(0)
+    for at in range(begin, end, 8):
+        inside = lowest_bits(8 * (end - at))
+        eight = (eight_bytes(page, at) | fold) & inside
+        high |= eight
+        h = np.uint64((h ^ eight) * np.uint64(0x94D049BB133111EB))
+        h ^= h >> np.uint64(32)
+    h = np.uint64(h * np.uint64(0xBF58476D1CE4E5B9))
+    return h ^ (h >> np.uint64(29)), high & EIGHT_HIGH_BITS
+
+
 @kernel
-def word_hashes(data, start, end, table, hashes):
-    """Fill in the hash of every word of data[start:end]; returns how many there are."""
-    words = 0
-    h = FNV_OFFSET
-    inside = False
-    at = start
+def _folded_hash(page, begin, end, table, lower):
+    """The hash of a word that is ASCII in lower case only (a Kelvin sign is a k): as if it had been written so."""
+    size, at = 0, begin
     while at < end:
-        byte = data[at]
-        if byte < 0x80:
-            code, width = np.uint32(byte), 1
-        else:
-            code, width = _decode(data, at, end)
+        code, width = decode(page, at)
+        lower[size] = FOLDED_UNDERSCORE if code == UNDERSCORE else table[code]
+        size += 1
         at += width
-        kind = table[code]
+    lower[size : size + 8] = 0
+    h, _ = _hash_bytes(lower, 0, size, np.uint64(0))
+    return h
+
+
+@inlined
+def _wide_hash(page, begin, end, h, wide, table, lower):
+    """The hash of a word between characters that were looked up one by one; `wide`: all its code points, or-ed."""
+    if wide >= 0x80:
+        return mix(h)
+    h, high = _hash_bytes(page, begin, end, EIGHT_CASE_BITS)
+    return _folded_hash(page, begin, end, table, lower) if high else h
+
+
+@inlined
+def _wide_words(page, begin, end, table, lower, words, hashes, starts, ends):
+    """Words of page[begin:end], character by character; returns their number."""
+    h, wide = FNV_OFFSET, np.uint32(0)
+    start = -1
+    at = begin
+    while at < end:
+        code, width = decode(page, at)
+        kind = table[np.uint64(code)]
         if kind == 0 or kind & ALONE:
-            if inside:
-                hashes[words] = mix(h)
+            if start >= 0:
+                hashes[words] = _wide_hash(page, start, at, h, wide, table, lower)
+                starts[words], ends[words] = start, at
                 words += 1
-                h = FNV_OFFSET
-                inside = False
+                h, wide, start = FNV_OFFSET, np.uint32(0), -1
             if kind:
-                hashes[words] = mix(np.uint64(FNV_OFFSET ^ np.uint64(kind)) * FNV_PRIME)
+                hashes[words] = mix(np.uint64(kind) * FNV_PRIME)
+                starts[words], ends[words] = at, at + width
                 words += 1
         else:
             h = np.uint64(h ^ np.uint64(kind)) * FNV_PRIME
-            inside = True
-    if inside:
-        hashes[words] = mix(h)
+            wide |= kind
+            if start < 0:
+                start = at
+        at += width
+    if start >= 0:
+        hashes[words] = _wide_hash(page, start, end, h, wide, table, lower)
+        starts[words], ends[words] = start, end
         words += 1
     return words
 
 
 @kernel
-def shingles_of(data, start, end, table, ngram, hashes, shingles):
-    """Fill in the shingles of data[start:end] in the order of the text, repeats included; returns their number."""
-    words = word_hashes(data, start, end, table, hashes)
-    if words == 0:
-        h = FNV_OFFSET
-        for at in range(start, end):
-            h = np.uint64(h ^ np.uint64(data[at])) * FNV_PRIME
-        shingles[0] = mix(np.uint64(h + WORD_FACTOR))
-        return 1
-    width = min(ngram, words)
-    # A polynomial over the window's words: the oldest leaves with the highest power, the newest comes in.
+def words_of(page, length, table, lower, hashes, starts, ends):
+    """Fill in the hash of every word of a page and the bytes [start, end) where it stands; returns their number.
+
+    A run of ASCII is hashed eight bytes at a time, its case folded by a bit; a run with anything else in it
+    goes through the table, to the same hashes.
+    """
+    words = 0
+    begin = -1
+    carry = np.uint64(0)
+    for block in range(0, length, 64):
+        inside = word_mask(page, block) & lowest_bits(length - block)
+        changes = inside ^ (inside << np.uint64(1) | carry)
+        carry = inside >> np.uint64(63)
+        while changes or (block + 64 >= length and begin >= 0):
+            at = block + lowest_bit(changes) if changes else length  # a run up to the very end of the page
+            changes &= changes - np.uint64(1) if changes else changes
+            if begin < 0:
+                begin = at
+                continue
+            h, wide = _hash_bytes(page, begin, at, EIGHT_CASE_BITS)
+            if wide:
+                words = _wide_words(page, begin, at, table, lower, words, hashes, starts, ends)
+            else:
+                hashes[words], starts[words], ends[words] = h, begin, at
+                words += 1
+            begin = -1
+    return words
+
+
+@kernel
+def _templates_of(page, words, classes, hashes, starts, ends):
+    """Put placeholders where words hold a digit or begin with a capital; returns how many units are left."""
+    units = 0
+    for i in range(words):
+        h = hashes[i]
+        code, _ = decode(page, starts[i])
+        if classes[code] & UPPERCASE:
+            h = NAME
+        at = starts[i]
+        while at < ends[i]:
+            code, width = decode(page, at)
+            if classes[code] & DIGIT:
+                h = NUMBER
+                break
+            at += width
+        if units and h == hashes[units - 1] and (h == NUMBER or h == NAME):
+            ends[units - 1] = ends[i]
+            continue
+        hashes[units], starts[units], ends[units] = h, starts[i], ends[i]
+        units += 1
+    return units
+
+
+@kernel
+def _characters_of(page, length, lower, classes, hashes, starts, ends):
+    """Characters as units, a run of white space as one space."""
+    units, at, space = 0, 0, False
+    while at < length:
+        code, width = decode(page, at)
+        if classes[code] & WHITESPACE:
+            if space:
+                ends[units - 1] = at + width
+                at += width
+                continue
+            code = np.uint32(0x20)
+            space = True
+        else:
+            space = False
+        hashes[units] = mix(np.uint64(lower[code]) * WORD_FACTOR)
+        starts[units], ends[units] = at, at + width
+        units += 1
+        at += width
+    return units
+
+
+@kernel
+def room_for(offsets):
+    """Buffers for the units of any of these documents: (page, lower, hashes, starts, ends)."""
+    n = longest_document(offsets)
+    return (
+        np.empty(n + PADDING, np.uint8),
+        np.empty(2 * n + PADDING, np.uint8),
+        np.empty(n + 1, np.uint64),
+        np.empty(n + 1, np.int32),
+        np.empty(n + 1, np.int32),
+    )
+
+
+@kernel
+def units_of(data, start, end, tables, unit, room):
+    """Fill `room` with the units of data[start:end]; returns how many there are."""
+    word_table, lower_table, classes = tables
+    page, lower, hashes, starts, ends = room
+    length = open_page(page, data, start, end)
+    if unit == CHARACTERS:
+        return _characters_of(page, length, lower_table, classes, hashes, starts, ends)
+    units = words_of(page, length, word_table, lower, hashes, starts, ends)
+    if unit == TEMPLATES:
+        units = _templates_of(page, units, classes, hashes, starts, ends)
+    return units
+
+
+# ---- Shingles -------------------------------------------------------------------------------------------
+
+
+@inlined
+def highest_power(width):
+    """What the oldest of `width` units was multiplied with when it leaves a rolling hash."""
     highest = np.uint64(1)
     for _ in range(width - 1):
         highest = np.uint64(highest * WORD_FACTOR)
+    return highest
+
+
+@kernel
+def shingles_of(data, start, end, tables, unit, ngram, room, shingles):
+    """Fill in the shingles of data[start:end] in the order of the text, repeats included; returns their number."""
+    units = units_of(data, start, end, tables, unit, room)
+    hashes = room[2]
+    if units == 0:
+        h, _ = _hash_bytes(room[0], 0, end - start, np.uint64(0))
+        shingles[0] = mix(np.uint64(h + WORD_FACTOR))
+        return 1
+    width = min(ngram, units)
+    # A polynomial over the window's units: the oldest leaves with the highest power, the newest comes in.
+    highest = highest_power(width)
     rolling = np.uint64(0)
     for i in range(width):
         rolling = np.uint64(rolling * WORD_FACTOR + hashes[i])
     shingles[0] = mix(rolling)
-    for i in range(width, words):
+    for i in range(width, units):
         rolling = np.uint64((rolling - hashes[i - width] * highest) * WORD_FACTOR + hashes[i])
         shingles[i - width + 1] = mix(rolling)
-    return words - width + 1
+    return units - width + 1
+
+
+@inlined
+def _slots_for(n):
+    """The size of a table of slots for n keys, less one: a power of two, at least half of it free."""
+    size = 16
+    while size < 2 * n:
+        size *= 2
+    return np.uint64(size - 1)
+
+
+@inlined
+def _insert(key, last, keys, stamps, stamp):
+    """Put a key into a table whose slots in use bear `stamp`; False where it was in already."""
+    slot = key & last
+    while stamps[slot] == stamp:
+        if keys[slot] == key:
+            return False
+        slot = (slot + np.uint64(1)) & last
+    keys[slot], stamps[slot] = key, stamp
+    return True
+
+
+@inlined
+def _has(key, last, keys, stamps, stamp):
+    slot = key & last
+    while stamps[slot] == stamp:
+        if keys[slot] == key:
+            return True
+        slot = (slot + np.uint64(1)) & last
+    return False
 
 
 @kernel
-def _longest(offsets):
-    longest = 0
-    for i in range(len(offsets) - 1):
-        longest = max(longest, offsets[i + 1] - offsets[i])
-    return longest
-
-
-@kernel
-def _sets(offsets, data, table, ngram, set_offsets, values):
-    hashes = np.empty(_longest(offsets) + 1, np.uint64)
-    shingles = np.empty(_longest(offsets) + 1, np.uint64)
+def _sets(offsets, data, tables, unit, ngram, set_offsets, values):
+    room = room_for(offsets)
+    most = len(room[2])
+    shingles = np.empty(most, np.uint64)
+    slots = _slots_for(most) + np.uint64(1)
+    keys, stamps = np.empty(slots, np.uint64), np.full(slots, -1, np.int64)
     filled = 0
     for i in range(len(offsets) - 1):
-        n = shingles_of(data, offsets[i], offsets[i + 1], table, ngram, hashes, shingles)
-        ordered = np.sort(shingles[:n])
+        n = shingles_of(data, offsets[i], offsets[i + 1], tables, unit, ngram, room, shingles)
+        last = _slots_for(n)
         for k in range(n):
-            if k == 0 or ordered[k] != ordered[k - 1]:
-                values[filled] = ordered[k]
+            if _insert(shingles[k], last, keys, stamps, i):
+                values[filled] = shingles[k]
                 filled += 1
         set_offsets[i + 1] = filled
-    return filled
 
 
 @kernel
@@ -175,43 +413,66 @@ def _most_shingles(offsets, data):
     return total
 
 
-def shingle_sets(texts: pa.Array | pa.ChunkedArray, ngram: int = 5) -> tuple[np.ndarray, np.ndarray]:
-    """(offsets int64 [n + 1], shingles uint64): document i's set, sorted, is `shingles[offsets[i]:offsets[i + 1]]`."""
-    offsets, data = utf8(texts)
+def shingle_sets(
+    texts: pa.Array | pa.ChunkedArray, ngram: int = 5, unit: str = "words"
+) -> tuple[np.ndarray, np.ndarray]:
+    """(offsets int64 [n + 1], shingles uint64): document i's set is `shingles[offsets[i]:offsets[i + 1]]`.
+
+    Each shingle is there once, where it first stands in the text.
+    """
+    offsets, data = valid(texts)
     set_offsets = np.zeros(len(offsets), np.int64)
-    values = np.empty(_most_shingles(offsets, data), np.uint64)
-    filled = _sets(offsets, data, word_characters(), ngram, set_offsets, values)
-    return set_offsets, values[:filled]
+    number = UNITS.index(unit)
+    most = int(offsets[-1] - offsets[0]) + len(offsets) if number == CHARACTERS else _most_shingles(offsets, data)
+    values = np.empty(most, np.uint64)
+    _sets(offsets, data, character_tables(), number, ngram, set_offsets, values)
+    return set_offsets, values[: set_offsets[-1]]
 
 
 @kernel
-def overlap(values, a, a_end, b, b_end):
-    """Size of the intersection of two sorted sets."""
+def table_for(set_offsets):
+    """(keys, stamps) of a table that holds the largest of these sets."""
+    slots = _slots_for(longest_document(set_offsets)) + np.uint64(1)
+    return np.empty(slots, np.uint64), np.full(slots, -1, np.int64)
+
+
+@kernel
+def fill_table(set_offsets, values, i, table, stamp):
+    """Make the table hold set i and nothing else, under a stamp that was never used with it."""
+    keys, stamps = table
+    last = _slots_for(set_offsets[i + 1] - set_offsets[i])
+    for k in range(set_offsets[i], set_offsets[i + 1]):
+        _insert(values[k], last, keys, stamps, stamp)
+
+
+@kernel
+def jaccard_with_table(set_offsets, values, i, j, table, stamp):
+    """Jaccard similarity of sets i and j; the table holds set i under this stamp."""
+    keys, stamps = table
+    size = set_offsets[i + 1] - set_offsets[i]
+    last = _slots_for(size)
     shared = 0
-    while a < a_end and b < b_end:
-        left, right = values[a], values[b]
-        shared += left == right
-        a += left <= right
-        b += right <= left
-    return shared
-
-
-@kernel
-def pair_jaccard(set_offsets, values, i, j):
-    a, a_end, b, b_end = set_offsets[i], set_offsets[i + 1], set_offsets[j], set_offsets[j + 1]
-    shared = overlap(values, a, a_end, b, b_end)
-    return shared / (a_end - a + b_end - b - shared)
+    for k in range(set_offsets[j], set_offsets[j + 1]):
+        shared += _has(values[k], last, keys, stamps, stamp)
+    return shared / (size + set_offsets[j + 1] - set_offsets[j] - shared)
 
 
 @kernel
 def _jaccard_of_pairs(set_offsets, values, left, right, out):
+    table = table_for(set_offsets)
+    filled = 0
     for k in range(len(out)):
-        out[k] = pair_jaccard(set_offsets, values, left[k], right[k])
+        if k == 0 or left[k] != left[k - 1]:
+            fill_table(set_offsets, values, left[k], table, k)
+            filled = k
+        out[k] = jaccard_with_table(set_offsets, values, left[k], right[k], table, filled)
 
 
-def jaccard(texts: pa.Array, left: np.ndarray, right: np.ndarray, ngram: int = 5) -> np.ndarray:
+def jaccard(
+    texts: pa.Array, left: np.ndarray, right: np.ndarray, ngram: int = 5, unit: str = "words"
+) -> np.ndarray:
     """float64 [pairs]: exact Jaccard similarity of the shingle sets of rows `left[k]` and `right[k]`."""
-    set_offsets, values = shingle_sets(texts, ngram)
+    set_offsets, values = shingle_sets(texts, ngram, unit)
     out = np.empty(len(left))
     _jaccard_of_pairs(set_offsets, values, np.asarray(left, np.int64), np.asarray(right, np.int64), out)
     return out

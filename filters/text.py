@@ -29,7 +29,7 @@ from numba.core import types
 from filters.arrow import text_column, utf8
 
 kernel = numba.njit(cache=True, nogil=True, error_model="numpy")
-inlined = numba.njit(forceinline=True, nogil=True, error_model="numpy")
+inlined = numba.njit(forceinline=True, nogil=True, error_model="numpy", _nrt=False)
 
 intrinsic: Any = extending.intrinsic  # numba's type for it wants the compiler's argument from callers too
 
@@ -184,7 +184,7 @@ def lowest_bits(count):
     return (ONE_BIT << np.uint64(max(count, 0))) - ONE_BIT
 
 
-@inlined
+@kernel
 def open_page(page, data, start, end):
     """Copy one document to the page and return its length in bytes."""
     length = end - start
