@@ -36,6 +36,7 @@ from filters.text import (
     leading_zeros,
     line_break_mask,
     longest_document,
+    loop,
     lowest_bit,
     lowest_bits,
     open_page,
@@ -142,7 +143,7 @@ def _reason_at(page, at, start, end, phrases):
     return found
 
 
-@kernel
+@loop
 def _reason_of(page, start, end, phrases):
     """The first reason, in the order of the rules, that a phrase in a line gives; NO_REASON where none does."""
     found = NO_REASON
@@ -169,7 +170,7 @@ def _has_long_gap(page, start, end):
     return end - space > LONGEST_WORD
 
 
-@kernel
+@loop
 def _words(page, start, end, classes):
     """(number of words, at most FEWEST_WORDS of them; True where one is too long)."""
     words, size = 0, 0
@@ -204,7 +205,7 @@ def _closes(byte):
     return byte == 0x22 or byte == 0x27 or byte == 0x29 or byte == 0x5D
 
 
-@kernel
+@loop
 def _sentences(page, start, end, classes):
     """Runs of . ? ! and the quotes and brackets behind them that whitespace or the end of the line follows."""
     found = 0
@@ -256,7 +257,7 @@ def _has_bracket(page, start, end):
     return found
 
 
-@kernel
+@loop
 def _judge(page, start, end, words, long_word, classes, phrases, tally):
     """Count a line without citations, page[start:end], under the rule it fails, with and without the rule on endings;
     returns both reasons."""
@@ -284,7 +285,7 @@ def _is_dropped(reason):
     return reason < NO_REASON and reason != LOREM_IPSUM and reason != CURLY_BRACKET
 
 
-@kernel
+@loop
 def _measure(page, length, line, classes, phrases, tally, dropped, citations, all_dropped, all_citations):
     """Fill in the tallies of one document, the lines that go and the citations in those that stay, each twice: with
     the rule on endings, and (`all_...`) without."""

@@ -23,9 +23,9 @@ import pyarrow as pa
 
 from filters import Family
 from filters.columns import label_signal, ratio, real_signal, span_signal, spans
-from filters.shingles import character_tables, highest_power, mix, room_for, units_of
 from filters.shingles import WORD_FACTOR as FACTOR
-from filters.text import inlined, kernel, valid
+from filters.shingles import character_tables, highest_power, mix, room_for, units_of
+from filters.text import inlined, kernel, loop, valid
 
 NGRAM = 13
 SHORTEST = 8  # words of the shortest item that is looked for
@@ -67,7 +67,7 @@ def _words_of_all(offsets, data, tables, words, ends):
     return filled
 
 
-@kernel
+@loop
 def _roll(words, start, end, width, keys):
     """The key of every run of `width` words in words[start:end]; returns their number."""
     if end - start < width:
@@ -97,7 +97,7 @@ def _grams_of_items(words, ends, ngram, shortest, keys, first, width, item):
     return filled
 
 
-@kernel
+@loop
 def _insert(keys, table, bits):
     last = np.uint64(len(table) - 1)
     all_bits = np.uint64(len(bits) * 64 - 1)
@@ -227,7 +227,7 @@ def _match(
     return found
 
 
-@kernel
+@loop
 def _best_item(hits, found, post, item_of, grams_of, count):
     """(the item of which most grams matched, how many of them); of equals the one with fewest grams, then the first."""
     for k in range(found):
@@ -244,7 +244,7 @@ def _best_item(hits, found, post, item_of, grams_of, count):
     return best, most
 
 
-@kernel
+@loop
 def _runs(covered, n):
     """(words covered, runs of them)"""
     inside, runs = 0, 0
@@ -255,9 +255,7 @@ def _runs(covered, n):
 
 
 @kernel
-def _measure(
-    offsets, data, tables, index, found_words, found_covered, found_item, found_grams, found_spans
-):
+def _measure(offsets, data, tables, index, found_words, found_covered, found_item, found_grams, found_spans):
     index_words, widths, keys, first, width, post, item_of, grams_of, table, bits = index
     room = room_for(offsets)
     words = room[2]

@@ -44,6 +44,7 @@ from filters.text import (
     kernel,
     last_character,
     longest_document,
+    loop,
     lowest_bit,
     lowest_bits,
     newline_mask,
@@ -138,7 +139,7 @@ def _among(page, start, end, texts, sizes):
 # ---- Words and symbols ----------------------------------------------------------------------------------
 
 
-@kernel
+@loop
 def _add_words(page, length, edges, words, classes, stop_texts, stop_sizes, bare, tally):
     """`bare[i]`: how many of the words before word i begin with a letter or digit."""
     bare[0] = 0
@@ -181,7 +182,7 @@ def _skip_other(page, at, end, classes):
     return at
 
 
-@kernel
+@loop
 def _is_counter(page, start, end, classes, texts, sizes):
     """A number such as 3, 1.2K or 4,000, white space, what is counted, and nothing else that is a word."""
     at = _skip_other(page, start, end, classes)
@@ -212,7 +213,7 @@ def _is_counter(page, start, end, classes, texts, sizes):
     return False
 
 
-@kernel
+@loop
 def _falls(page, start, end, words, classes, texts, sizes):
     """The whole line, which is not empty, goes."""
     if words < 2:
@@ -301,7 +302,7 @@ def _line_end(page, start, length):
     return length
 
 
-@kernel
+@loop
 def _edit(page, length, edges, words, bare, classes, counted, phrases, line, places, gone, edits, tally):
     """Note the spans that the line edits take out of a document; returns how many there are."""
     start = word = count = 0
@@ -341,7 +342,7 @@ def _characters_in(page, start, end):
     return characters
 
 
-@kernel
+@loop
 def _segments(page, length, newlines, classes, edges):
     """Byte edges of the stretches between runs of exactly so many "\\n", stripped, without the blank ones."""
     count = start = 0
@@ -380,7 +381,7 @@ def _copied(page, edges, segments, names, counts, known):
     return copies, characters, whole
 
 
-@kernel
+@loop
 def _add_lines(page, edges, lines, tally):
     for i in range(lines):
         start, end = edges[2 * i], edges[2 * i + 1]

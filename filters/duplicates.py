@@ -30,7 +30,7 @@ from filters import Family, Signal
 from filters.arrow import text_column, utf8
 from filters.minhash import Scheme, band_keys, bands_and_rows, recall, scheme_of, signatures
 from filters.shingles import fill_table, jaccard, jaccard_with_table, shingle_sets, table_for
-from filters.text import kernel
+from filters.text import kernel, loop
 
 __all__ = [
     "FAMILY", "Scheme", "band_keys", "bands_and_rows", "candidate_components", "content_hashes", "jaccard",
@@ -50,7 +50,7 @@ def content_hashes(texts: pa.Array | pa.ChunkedArray) -> pa.FixedSizeBinaryArray
     return pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(edges) - 1, [None, pa.py_buffer(hashes)])
 
 
-@kernel
+@loop
 def _root(parent, i):
     while parent[i] != i:
         parent[i] = parent[parent[i]]
@@ -58,7 +58,7 @@ def _root(parent, i):
     return i
 
 
-@kernel
+@loop
 def _join(parent, order, keys):
     """Join neighbours with the same key in sorted order; the smaller row becomes the root."""
     for k in range(1, len(order)):
@@ -67,7 +67,7 @@ def _join(parent, order, keys):
             parent[max(a, b)] = min(a, b)
 
 
-@kernel
+@loop
 def _label(parent):
     for i in range(len(parent)):
         parent[i] = _root(parent, i)
@@ -93,7 +93,7 @@ def _buckets(keys: np.ndarray) -> tuple[np.ndarray, int]:
     return names, used
 
 
-@kernel
+@loop
 def _agreement(signatures, i, j):
     equal = 0
     for p in range(signatures.shape[1]):
@@ -101,7 +101,7 @@ def _agreement(signatures, i, j):
     return equal
 
 
-@kernel
+@loop
 def _mark(shingles, marks):
     """Note the shingles of a document that stays. Two shingles may meet in one mark: then both count as known."""
     last = np.uint64(len(marks) - 1)
@@ -109,7 +109,7 @@ def _mark(shingles, marks):
         marks[shingle & last] = True
 
 
-@kernel
+@loop
 def _known(shingles, marks):
     """How many shingles a document can share with any that stays, at most."""
     last = np.uint64(len(marks) - 1)

@@ -14,9 +14,10 @@ import pyarrow as pa
 from filters.arrow import from_utf8, utf8
 
 kernel = numba.njit(cache=True, nogil=True, error_model="numpy")
+loop = numba.njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 
 
-@kernel
+@loop
 def _measure(offsets, firsts, starts, ends, which, mask_sizes, sizes):
     """Fill in the bytes of each document after its edits."""
     for i in range(len(offsets) - 1):

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from filters.shingles import mix
-from filters.text import inlined, kernel
+from filters.text import inlined, loop
 
 BEGIN, END = np.uint64(1), np.uint64(2)  # no hash of a symbol is likely to be so small
 FACTOR = np.uint64(0x9E3779B97F4A7C15)
@@ -36,7 +36,7 @@ class Estimate:
     grams: tuple[int, ...]  # kept n-grams by order
 
 
-@kernel
+@loop
 def gram_keys(symbols, begins, order, keys):
     """Fill keys[n - 1, i] with the key of the n-gram that ends at symbol i, 0 where it would begin before its line.
 
@@ -165,7 +165,7 @@ def table_of(entries: np.ndarray) -> np.ndarray:
     return table
 
 
-@kernel
+@loop
 def _fill(entries, table):
     last = np.uint64(len(table) - 1)
     for i in range(len(entries)):

@@ -26,6 +26,7 @@ from filters.text import (
     last_character,
     line_break_mask,
     longest_document,
+    loop,
     lowest_bit,
     lowest_bits,
     newline_mask,
@@ -57,7 +58,7 @@ TALLIES = (
 ) = range(len(TALLIES))  # fmt: skip
 
 
-@kernel
+@loop
 def _add_line(page, start, end, classes, tally):
     """A line of `str.splitlines()`: "•" or "-" begins it, "..." or "…" ends it, after stripping."""
     tally[LINES] += 1
@@ -71,7 +72,7 @@ def _add_line(page, start, end, classes, tally):
     tally[ELLIPSIS] += last == 0x2026 or dots
 
 
-@kernel
+@loop
 def _add_split_lines(page, length, classes, tally):
     start = 0
     for block in range(0, length, 64):
@@ -88,7 +89,7 @@ def _add_split_lines(page, length, classes, tally):
         _add_line(page, start, length, classes, tally)
 
 
-@kernel
+@loop
 def _add_text_line(page, start, end, characters, classes, tally):
     """A line between two "\\n", with whitespace left as it is. Blank ones count only among split lines."""
     tally[SPLIT_LINES] += 1
@@ -110,7 +111,7 @@ def _add_text_line(page, start, end, characters, classes, tally):
     tally[TERMINAL_LINES] += (classes[last] & TERMINAL) != 0
 
 
-@kernel
+@loop
 def _add_text_lines(page, length, classes, tally):
     start = 0  # of this line: its byte, and how many characters come before it
     start_characters = characters = 0

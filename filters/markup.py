@@ -36,6 +36,7 @@ from filters.text import (
     inlined,
     kernel,
     longest_document,
+    loop,
     lowest_bit,
     lowest_bits,
     newline_mask,
@@ -123,7 +124,7 @@ def _matches(page, start, end, text, size):
     return same == size
 
 
-@kernel
+@loop
 def _is_boilerplate(page, start, end, texts, sizes, froms):
     for at in range(start, end):
         first = _lower(page[at])
@@ -148,7 +149,7 @@ def _digits(page, start, form):
     return True
 
 
-@kernel
+@loop
 def _is_log(page, start, end):
     at = start + (page[start] == 0x5B)
     if end - at >= 16 and _digits(page, at, b"0000-00-00") and _digits(page, at + 11, b"00:00"):
@@ -167,7 +168,7 @@ def _is_log(page, start, end):
     return at == end or not (_is_digit(page[at]) or page[at] == 0x2E)
 
 
-@kernel
+@loop
 def _is_code(page, start, end, texts, sizes):
     last = page[end - 1]
     before = page[end - 2] if end - start >= 2 else np.uint8(0)
@@ -190,7 +191,7 @@ def _is_code(page, start, end, texts, sizes):
     return spaces == 0
 
 
-@kernel
+@loop
 def _judge(page, start, end, classes, phrases, froms, beginnings, tally):
     """Count a stripped line, which is not blank, under its kinds; returns whether it is boilerplate."""
     tally[LINES] += 1
@@ -222,7 +223,7 @@ def _judge(page, start, end, classes, phrases, froms, beginnings, tally):
     return boilerplate
 
 
-@kernel
+@loop
 def _add_lines(page, length, classes, phrases, froms, beginnings, tally, edges):
     """Count lines of each kind; note the edges of the boilerplate ones, each with its newline."""
     start = found = 0
@@ -269,7 +270,7 @@ def _is_entity(page, at, length):
     return _is_letter(page[begin])
 
 
-@kernel
+@loop
 def _add_marks(page, length, tally):
     done = 0
     for block in range(0, length, 64):
@@ -300,7 +301,7 @@ def _encoded_kind(byte):
     return 4 if byte == 0x2B or byte == 0x2D or byte == 0x2F or byte == 0x3D or byte == 0x5F else 0
 
 
-@kernel
+@loop
 def _encoded_bytes(page, length):
     """Bytes in encoded runs. A run of so many bytes has one at every so many: only there is looked closely."""
     total = 0

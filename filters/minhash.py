@@ -31,7 +31,7 @@ from filters.shingles import (
     shingles_of,
     units_of,
 )
-from filters.text import decode, valid
+from filters.text import decode, loop, valid
 
 SKETCHES = ("fast", "datasketch", "datasketch-legacy")
 RECALL = 0.985  # of pairs at the target: what bands and rows are chosen for
@@ -39,7 +39,6 @@ EMPTY = np.uint32(0xFFFFFFFF)
 LATER = np.uint32(1 << 31)  # in a place that a round after the first has filled
 LATER_BITS = np.uint32(19)  # of the hash that are kept there; above them the round
 MOST_PLACES = 2048  # so that the number of any round fits
-ROUND = np.uint64(0xD1342543DE82EF95)  # the golden ratio's step is taken: it is a factor of the shingles
 MERSENNE_PRIME = np.uint64((1 << 61) - 1)
 
 
@@ -86,10 +85,14 @@ def scheme_of(given: dict) -> Scheme:
         kind = type(getattr(Scheme, key, None))
         if kind is str and not isinstance(value, str):
             raise ValueError(f"{key} = {value!r} is not a word in quotes")
-        if kind is not str and (isinstance(value, bool) or not isinstance(value, int | float if kind is float else int)):
+        if kind is not str and (
+            isinstance(value, bool) or not isinstance(value, int | float if kind is float else int)
+        ):
             raise ValueError(f"{key} = {value!r} is not a {'' if kind is float else 'whole '}number")
     if ("bands" in asked) != ("rows" in asked):
-        raise ValueError("bands and rows are given both or neither; without them they follow from the similarity")
+        raise ValueError(
+            "bands and rows are given both or neither; without them they follow from the similarity"
+        )
     if "bands" in asked:
         if not 1 <= asked["bands"] <= 1000 or not 1 <= asked["rows"] <= 100:
             raise ValueError("bands lie in 1..1000 and rows in 1..100")
@@ -124,31 +127,31 @@ def _place(h, places):
     return np.int64((h >> np.uint64(32)) * np.uint64(places) >> np.uint64(32))
 
 
-@kernel
+@loop
 def _sketch(shingles, n, seed, signature):
+    """A round multiplies every shingle, which is random already, with an odd number of its own: the upper half of
+    the product chooses the place, the lower half is the value. No branch: which value is smaller is a coin toss."""
     places = len(signature)
-    signature[:] = EMPTY
+    for place in range(places):
+        signature[place] = EMPTY
+    number = np.uint64(0)
     empty = places
-    for k in range(n):
-        h = mix(shingles[k] ^ seed)
-        place = _place(h, places)
-        value = np.uint32(h) >> np.uint32(1)
-        if value < signature[place]:
-            empty -= signature[place] == EMPTY
-            signature[place] = value
-    # Rounds 1 .. places - 1 choose a place by another hash; a round after those fills one place for certain.
-    number = np.uint64(1)
     while empty:
-        head = LATER | np.uint32(np.uint32(number) << LATER_BITS)
-        salt = seed + number * ROUND
+        factor = mix(seed + number) | np.uint64(1)
+        head, keep = np.uint32(0), np.uint32(1)
+        if number:
+            head = np.uint32(LATER | np.uint32(np.uint32(number) << LATER_BITS))
+            keep = np.uint32(32) - LATER_BITS
+        # Rounds up to the number of places choose a place by the hash; one after those fills one for certain.
         fixed = np.int64(number) - places
         for k in range(n):
-            h = mix(shingles[k] ^ salt)
+            h = np.uint64(shingles[k] * factor)
             place = _place(h, places) if fixed < 0 else fixed
-            value = head | np.uint32(np.uint32(h) >> (np.uint32(32) - LATER_BITS))
-            if value < signature[place]:
-                empty -= signature[place] == EMPTY
-                signature[place] = value
+            value = np.uint32(head | np.uint32(np.uint32(h) >> keep))
+            signature[place] = value if value < signature[place] else signature[place]
+        empty = 0
+        for place in range(places):
+            empty += signature[place] == EMPTY
         number += np.uint64(1)
 
 
@@ -164,7 +167,7 @@ def _signatures(offsets, data, tables, unit, ngram, seed, signatures):
 # ---- datasketch -----------------------------------------------------------------------------------------
 
 
-@kernel
+@loop
 def _joined(page, starts, ends, first, width, table, out):
     """The words [first, first + width) in lower case, joined by a space; returns the bytes."""
     size = 0
@@ -188,7 +191,7 @@ def _fmix(h):
     return np.uint32(h ^ (h >> np.uint32(16)))
 
 
-@kernel
+@loop
 def _permute(a, b, h, signature):
     """Every intermediate is a uint32, or the compiler widens it and vectorises nothing."""
     for p in range(len(signature)):
@@ -196,7 +199,7 @@ def _permute(a, b, h, signature):
         signature[p] = value if value < signature[p] else signature[p]
 
 
-@kernel
+@loop
 def _permute_legacy(a, b, h, signature):
     """a * h + b wraps at 2^64 before the remainder is taken: what the versions below 2 computed."""
     for p in range(len(signature)):
@@ -281,7 +284,7 @@ def bands_and_rows(similarity: float, permutations: int) -> tuple[int, int]:
     )
 
 
-@kernel
+@loop
 def _band_keys(signatures, bands, rows, keys):
     for i in range(len(signatures)):
         for band in range(bands):

@@ -18,7 +18,7 @@ import secrets
 
 import numpy as np
 
-from filters.text import ONE_BIT, eight_bytes, inlined, kernel, lowest_bits
+from filters.text import ONE_BIT, eight_bytes, inlined, kernel, loop, lowest_bits
 
 LONGEST_NGRAM = 10  # words
 TOP_NGRAMS = (2, 3, 4)  # for these the most common n-gram counts
@@ -126,7 +126,7 @@ def name_pairs(places, names, repeats, pair_names, counts, keys, slots, hash_key
     return known
 
 
-@kernel
+@loop
 def keep_repeated(places, names, new_names, counts, repeats):
     """Keep the places whose new name occurs at least twice, and those names. Returns how many are kept."""
     kept = 0

@@ -36,7 +36,7 @@ from filters.shingles import (
     mix,
     word_characters,
 )
-from filters.text import inlined, kernel, longest_document
+from filters.text import inlined, kernel, longest_document, loop
 
 ORDER = 3
 HELD_OUT = 20  # one document of so many
@@ -63,7 +63,7 @@ def _hash_of(kind):
     return mix(np.uint64(FNV_OFFSET ^ np.uint64(kind)) * FNV_PRIME)
 
 
-@kernel
+@loop
 def symbols_of_line(data, at, end, characters, symbols):
     """Fill in BEGIN, the symbols of the line that begins at byte `at`, and END; returns (how many, byte after it)."""
     n, inside, h = 1, False, FNV_OFFSET
@@ -231,7 +231,7 @@ def _score(
     return line
 
 
-@kernel
+@loop
 def _most_lines(offsets, data):
     total = 0
     for i in range(len(offsets) - 1):

@@ -38,6 +38,7 @@ from filters.text import (
     inlined,
     kernel,
     longest_document,
+    loop,
     lowest_bit,
     lowest_bits,
     open_page,
@@ -118,7 +119,7 @@ def _alone(page, start, end, length):
 # ------------------------------------------------------------------------------- what stands at a place, if anything
 
 
-@kernel
+@loop
 def _email(page, at, length):
     """(start, end) of the address around the `@` at `at`, or (0, 0)."""
     start = at
@@ -166,7 +167,7 @@ def _is_public(a, b, c):
     )
 
 
-@kernel
+@loop
 def _ipv4(page, start, length):
     """End of the public address that begins at `start`, or 0."""
     if _is(page, start - 1, ALPHANUMERIC | DOT | UNDERSCORE):
@@ -192,7 +193,7 @@ def _ipv4(page, start, length):
     return at if _is_public(a, b, c) and not longer else 0
 
 
-@kernel
+@loop
 def _ipv6(page, start, length):
     """End of the address in 2000::/3 that begins at `start`, or 0."""
     if _is(page, start - 1, ALPHANUMERIC) or (start > 0 and page[start - 1] == 0x3A):
@@ -226,7 +227,7 @@ def _ipv6(page, start, length):
     return end if valid_so_far and whole and 0x2000 <= first <= 0x3FFF and not documentation else 0
 
 
-@kernel
+@loop
 def _international(page, start, length):
     """End of the phone number whose `+` is at `start`, or 0."""
     if _is(page, start - 1, ALPHANUMERIC) or not _is(page, start + 1, DIGIT) or page[start + 1] == 0x30:
@@ -270,7 +271,7 @@ def _three(page, at, length):
     )
 
 
-@kernel
+@loop
 def _north_american(page, start, length):
     """(start, end) of ddd-ddd-dddd, ddd.ddd.dddd or (ddd) ddd-dddd whose first digit is at `start`, or (0, 0)."""
     if not _three(page, start, length) or start + 4 > length:
@@ -318,7 +319,7 @@ def _begins_as_a_card(prefix6, size):
     )
 
 
-@kernel
+@loop
 def _card(page, start, length):
     """End of the card number that begins at `start`, or 0."""
     at, size, prefix6, mark, even, odd = start, 0, 0, np.uint8(0), 0, 0
@@ -349,7 +350,7 @@ def _card(page, start, length):
     return at if not near and not after else 0
 
 
-@kernel
+@loop
 def _iban(page, start, length):
     """End of the IBAN whose country's code is at `start`, or 0."""
     wanted = LENGTHS[(page[start] - 65) * 26 + page[start + 1] - 65]
@@ -400,7 +401,7 @@ _EY = _bytes("eyJ")
 TOKEN = ALPHANUMERIC | UNDERSCORE | HYPHEN
 
 
-@kernel
+@loop
 def _key(page, start, begin, length, count, kinds):
     """End of a key from `start` that has exactly `count` bytes of these kinds from `begin` on, or 0."""
     if _is(page, start - 1, TOKEN):
@@ -409,7 +410,7 @@ def _key(page, start, begin, length, count, kinds):
     return end if end - begin == count else 0
 
 
-@kernel
+@loop
 def _long_key(page, start, begin, length, count, kinds):
     """As `_key`, of at least `count` bytes."""
     if _is(page, start - 1, TOKEN):
@@ -418,7 +419,7 @@ def _long_key(page, start, begin, length, count, kinds):
     return end if end - begin >= count else 0
 
 
-@kernel
+@loop
 def _key_with_A(page, at, length):
     if _equals(page, at + 1, length, _IZA):
         return _key(page, at, at + 4, length, 35, TOKEN)
@@ -427,7 +428,7 @@ def _key_with_A(page, at, length):
     return 0
 
 
-@kernel
+@loop
 def _key_with_underscore(page, at, length):
     """(start, end) of a key whose first `_` is at `at`, or (0, 0)."""
     if at >= 3 and page[at - 3] == 0x67 and page[at - 2] == 0x68:  # gh?_
@@ -444,7 +445,7 @@ def _key_with_underscore(page, at, length):
     return 0, 0
 
 
-@kernel
+@loop
 def _private_key(page, at, length):
     """End of a PEM block whose first line begins at `at`: `-----BEGIN RSA PRIVATE KEY-----`, with up to four words."""
     begin = at + len(_BEGIN)
@@ -468,7 +469,7 @@ def _private_key(page, at, length):
     return k + 5 if _equals(page, k, length, _DASHES) else 0
 
 
-@kernel
+@loop
 def _key_with_hyphen(page, at, length):
     """(start, end) of a key whose first `-` is at `at`, or (0, 0)."""
     if _equals(page, at, length, _BEGIN):
@@ -484,7 +485,7 @@ def _key_with_hyphen(page, at, length):
     return 0, 0
 
 
-@kernel
+@loop
 def _web_token(page, start, length):
     """End of a JSON web token: three runs of base64url with dots between, the first two of which begin `eyJ`."""
     if _is(page, start - 1, TOKEN | DOT):
@@ -516,7 +517,7 @@ def _note(found, counts, kind, start, end):
         counts[kind] = n + 1
 
 
-@kernel
+@loop
 def _numbers(page, length, found, counts):
     """Everything that begins with a digit or a `+`."""
     carry = NO_BITS
@@ -540,7 +541,7 @@ def _numbers(page, length, found, counts):
                 _note(found, counts, CARD_NUMBER, at, _card(page, at, length))
 
 
-@kernel
+@loop
 def _others(page, length, found, counts):
     """Everything that has another sign to look for."""
     for block in range(

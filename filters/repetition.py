@@ -31,6 +31,7 @@ from filters.text import (
     find_words,
     kernel,
     longest_document,
+    loop,
     lowest_bit,
     lowest_bits,
     newline_mask,
@@ -88,7 +89,7 @@ ALL_NGRAMS = 34  # tallies[ALL_NGRAMS + n - 5]: of every n-gram
 # ---- N-grams --------------------------------------------------------------------------------------------
 
 
-@kernel
+@loop
 def _top_characters(places, names, counts, known, repeats, words_before, n):
     """(characters of the most common n-gram without spaces, its occurrences); of equals the first seen."""
     top, top_count = -1, 1
@@ -118,7 +119,7 @@ def _repeated_characters(places, names, known, repeats, words_before, n, seen):
     return characters
 
 
-@kernel
+@loop
 def _copied_characters(places, repeats, words_before, n):
     """Characters of every occurrence of a repeated n-gram, the first one included, those that overlap twice."""
     characters = 0
@@ -127,7 +128,7 @@ def _copied_characters(places, repeats, words_before, n):
     return characters
 
 
-@kernel
+@loop
 def _all_characters(words, words_before, n):
     """Characters of every n-gram: a sum of words_before[i + n] - words_before[i], of which most cancel out."""
     characters = 0
@@ -173,7 +174,7 @@ def _add_ngrams(
     return entropy
 
 
-@kernel
+@loop
 def _entropy(counts, known, words):
     """Shannon's entropy of the distribution of words, in bits: log2(words) - sum of count * log2(count) / words."""
     if words == 0:
@@ -188,7 +189,7 @@ def _entropy(counts, known, words):
 # ---- Lines and paragraphs -------------------------------------------------------------------------------
 
 
-@kernel
+@loop
 def _find_lines(page, length, edges, characters):
     """Byte edges (begin, end) of the stretches without "\\n" that are not empty, and characters of each.
 
@@ -218,7 +219,7 @@ def _find_lines(page, length, edges, characters):
     return lines, newlines
 
 
-@kernel
+@loop
 def _add_lines(page, length, edges, characters, lines, names, first, classes, tally):
     """Gopher's lines are split at runs of "\\n", so an empty one comes first or last where a run does.
 
@@ -253,7 +254,7 @@ def _add_copied_lines(length, newlines, characters, lines, known, names, counts,
             tally[COPIED_LINE_CHARACTERS] += characters[i]
 
 
-@kernel
+@loop
 def _find_paragraphs(page, length, edges, characters, lines, classes):
     """Turn the edges of lines into those of paragraphs of the stripped text, in place. Returns how many.
 
@@ -280,7 +281,7 @@ def _find_paragraphs(page, length, edges, characters, lines, classes):
     return paragraphs
 
 
-@kernel
+@loop
 def _count_characters(page, start, end):
     characters = 0
     for at in range(start, end):
@@ -288,7 +289,7 @@ def _count_characters(page, start, end):
     return characters
 
 
-@kernel
+@loop
 def _add_paragraphs(paragraphs, characters, names, first, tally):
     tally[PARAGRAPHS] = paragraphs
     for i in range(paragraphs):

@@ -28,7 +28,12 @@ def sha1_head(text, size, w):
     for block in range(blocks):
         for t in range(16):
             at = block * 64 + 4 * t
-            w[t] = np.uint32(text[at]) << 24 | np.uint32(text[at + 1]) << 16 | np.uint32(text[at + 2]) << 8 | text[at + 3]
+            w[t] = (
+                np.uint32(text[at]) << 24
+                | np.uint32(text[at + 1]) << 16
+                | np.uint32(text[at + 2]) << 8
+                | text[at + 3]
+            )
         for t in range(16, 80):
             w[t] = _rotate(w[t - 3] ^ w[t - 8] ^ w[t - 14] ^ w[t - 16], 1)
         a, b, c, d, e = h0, h1, h2, h3, h4
@@ -45,5 +50,7 @@ def sha1_head(text, size, w):
             e, d, c, b, a = d, c, _rotate(b, 30), a, total
         h0, h1, h2 = np.uint32(h0 + a), np.uint32(h1 + b), np.uint32(h2 + c)
         h3, h4 = np.uint32(h3 + d), np.uint32(h4 + e)
-    swapped = (h0 & np.uint32(0xFF)) << 24 | (h0 >> 8 & np.uint32(0xFF)) << 16 | (h0 >> 16 & np.uint32(0xFF)) << 8
+    swapped = (
+        (h0 & np.uint32(0xFF)) << 24 | (h0 >> 8 & np.uint32(0xFF)) << 16 | (h0 >> 16 & np.uint32(0xFF)) << 8
+    )
     return np.uint32(swapped | h0 >> 24)

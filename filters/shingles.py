@@ -35,6 +35,7 @@ from filters.text import (
     inlined,
     kernel,
     longest_document,
+    loop,
     lowest_bit,
     lowest_bits,
     open_page,
@@ -211,7 +212,7 @@ def _wide_words(page, begin, end, table, lower, words, hashes, starts, ends):
     return words
 
 
-@kernel
+@loop
 def words_of(page, length, table, lower, hashes, starts, ends):
     """Fill in the hash of every word of a page and the bytes [start, end) where it stands; returns their number.
 
@@ -241,7 +242,7 @@ def words_of(page, length, table, lower, hashes, starts, ends):
     return words
 
 
-@kernel
+@loop
 def _templates_of(page, words, classes, hashes, starts, ends):
     """Put placeholders where words hold a digit or begin with a capital; returns how many units are left."""
     units = 0
@@ -257,7 +258,7 @@ def _templates_of(page, words, classes, hashes, starts, ends):
                 h = NUMBER
                 break
             at += width
-        if units and h == hashes[units - 1] and (h == NUMBER or h == NAME):
+        if units and h == hashes[units - 1] and h in (NUMBER, NAME):
             ends[units - 1] = ends[i]
             continue
         hashes[units], starts[units], ends[units] = h, starts[i], ends[i]
@@ -265,7 +266,7 @@ def _templates_of(page, words, classes, hashes, starts, ends):
     return units
 
 
-@kernel
+@loop
 def _characters_of(page, length, lower, classes, hashes, starts, ends):
     """Characters as units, a run of white space as one space."""
     units, at, space = 0, 0, False
@@ -300,7 +301,7 @@ def room_for(offsets):
     )
 
 
-@kernel
+@loop
 def units_of(data, start, end, tables, unit, room):
     """Fill `room` with the units of data[start:end]; returns how many there are."""
     word_table, lower_table, classes = tables
@@ -326,7 +327,7 @@ def highest_power(width):
     return highest
 
 
-@kernel
+@loop
 def shingles_of(data, start, end, tables, unit, ngram, room, shingles):
     """Fill in the shingles of data[start:end] in the order of the text, repeats included; returns their number."""
     units = units_of(data, start, end, tables, unit, room)
@@ -349,7 +350,7 @@ def shingles_of(data, start, end, tables, unit, ngram, room, shingles):
 
 
 @inlined
-def _slots_for(n):
+def slots_for(n):
     """The size of a table of slots for n keys, less one: a power of two, at least half of it free."""
     size = 16
     while size < 2 * n:
@@ -358,7 +359,7 @@ def _slots_for(n):
 
 
 @inlined
-def _insert(key, last, keys, stamps, stamp):
+def insert(key, last, keys, stamps, stamp):
     """Put a key into a table whose slots in use bear `stamp`; False where it was in already."""
     slot = key & last
     while stamps[slot] == stamp:
@@ -384,20 +385,20 @@ def _sets(offsets, data, tables, unit, ngram, set_offsets, values):
     room = room_for(offsets)
     most = len(room[2])
     shingles = np.empty(most, np.uint64)
-    slots = _slots_for(most) + np.uint64(1)
+    slots = slots_for(most) + np.uint64(1)
     keys, stamps = np.empty(slots, np.uint64), np.full(slots, -1, np.int64)
     filled = 0
     for i in range(len(offsets) - 1):
         n = shingles_of(data, offsets[i], offsets[i + 1], tables, unit, ngram, room, shingles)
-        last = _slots_for(n)
+        last = slots_for(n)
         for k in range(n):
-            if _insert(shingles[k], last, keys, stamps, i):
+            if insert(shingles[k], last, keys, stamps, i):
                 values[filled] = shingles[k]
                 filled += 1
         set_offsets[i + 1] = filled
 
 
-@kernel
+@loop
 def _most_shingles(offsets, data):
     """An upper bound of all shingles together: a word begins at a word character after another character."""
     total = 0
@@ -423,7 +424,11 @@ def shingle_sets(
     offsets, data = valid(texts)
     set_offsets = np.zeros(len(offsets), np.int64)
     number = UNITS.index(unit)
-    most = int(offsets[-1] - offsets[0]) + len(offsets) if number == CHARACTERS else _most_shingles(offsets, data)
+    most = (
+        int(offsets[-1] - offsets[0]) + len(offsets)
+        if number == CHARACTERS
+        else _most_shingles(offsets, data)
+    )
     values = np.empty(most, np.uint64)
     _sets(offsets, data, character_tables(), number, ngram, set_offsets, values)
     return set_offsets, values[: set_offsets[-1]]
@@ -432,32 +437,32 @@ def shingle_sets(
 @kernel
 def table_for(set_offsets):
     """(keys, stamps) of a table that holds the largest of these sets."""
-    slots = _slots_for(longest_document(set_offsets)) + np.uint64(1)
+    slots = slots_for(longest_document(set_offsets)) + np.uint64(1)
     return np.empty(slots, np.uint64), np.full(slots, -1, np.int64)
 
 
-@kernel
+@loop
 def fill_table(set_offsets, values, i, table, stamp):
     """Make the table hold set i and nothing else, under a stamp that was never used with it."""
     keys, stamps = table
-    last = _slots_for(set_offsets[i + 1] - set_offsets[i])
+    last = slots_for(set_offsets[i + 1] - set_offsets[i])
     for k in range(set_offsets[i], set_offsets[i + 1]):
-        _insert(values[k], last, keys, stamps, stamp)
+        insert(values[k], last, keys, stamps, stamp)
 
 
-@kernel
+@loop
 def jaccard_with_table(set_offsets, values, i, j, table, stamp):
     """Jaccard similarity of sets i and j; the table holds set i under this stamp."""
     keys, stamps = table
     size = set_offsets[i + 1] - set_offsets[i]
-    last = _slots_for(size)
+    last = slots_for(size)
     shared = 0
     for k in range(set_offsets[j], set_offsets[j + 1]):
         shared += _has(values[k], last, keys, stamps, stamp)
     return shared / (size + set_offsets[j + 1] - set_offsets[j] - shared)
 
 
-@kernel
+@loop
 def _jaccard_of_pairs(set_offsets, values, left, right, out):
     table = table_for(set_offsets)
     filled = 0

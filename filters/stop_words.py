@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from filters import Family, Signal
 from filters.columns import INF
-from filters.text import PADDING, character_classes, inlined, kernel, longest_document, open_page, valid
+from filters.text import PADDING, character_classes, inlined, kernel, longest_document, loop, open_page, valid
 from filters.unicode_words import find_tokens, word_breaks
 
 MOST_TOKENS = 6  # of one stop word
@@ -104,7 +104,7 @@ def _note(word, document, occurrences, distinct, seen):
         seen[word] = document
 
 
-@kernel
+@loop
 def _endings(page, begin, end, own, lists, document, occurrences, distinct, seen):
     """The last character of a token, and the last two."""
     at = end

@@ -28,7 +28,10 @@ from numba.core import types
 
 from filters.arrow import text_column, utf8
 
+# A kernel may allocate. A loop allocates nothing and calls nothing that does, so it is compiled without reference
+# counting: counting the arrays that small functions pass on costs more, in atomic instructions, than they do.
 kernel = numba.njit(cache=True, nogil=True, error_model="numpy")
+loop = numba.njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 inlined = numba.njit(forceinline=True, nogil=True, error_model="numpy", _nrt=False)
 
 intrinsic: Any = extending.intrinsic  # numba's type for it wants the compiler's argument from callers too
@@ -184,16 +187,17 @@ def lowest_bits(count):
     return (ONE_BIT << np.uint64(max(count, 0))) - ONE_BIT
 
 
-@kernel
+@inlined
 def open_page(page, data, start, end):
     """Copy one document to the page and return its length in bytes."""
-    length = end - start
-    page[:length] = data[start:end]
-    page[length : length + PADDING] = 0
-    return length
+    for at in range(end - start):
+        page[at] = data[start + at]
+    for at in range(end - start, end - start + PADDING):
+        page[at] = 0
+    return end - start
 
 
-@kernel
+@loop
 def longest_document(offsets):
     """Length in bytes of the longest document: what a page must hold."""
     longest = 0

@@ -32,6 +32,7 @@ from filters.text import (
     inlined,
     kernel,
     longest_document,
+    loop,
     lowest_bit,
     open_page,
     valid,
@@ -81,7 +82,7 @@ def _is(kind, kinds):
     return (np.uint32(1) << np.uint32(kind)) & kinds != 0
 
 
-@kernel
+@loop
 def _next(page, at, length, table):
     """The class of the next character that is not ignored, OTHER at the end."""
     while at < length:
@@ -165,7 +166,7 @@ PAIRS = _pairs()
 WORD, LETTER, VISIBLE = np.uint8(1), np.uint8(2), np.uint8(4)  # what a token has
 
 
-@kernel
+@loop
 def find_tokens(page, length, byte_edges, character_edges, flags, table, classes):
     """Fill in the edges (begin, end) of every token, in bytes and in characters, and what it has.
 
@@ -250,7 +251,7 @@ TALLIES = ("tokens", "words", "word_characters", "alphabetic", "newlines", "hash
 TOKENS, WORDS, WORD_CHARACTERS, ALPHABETIC_TOKENS, NEWLINES, HASHES, ELLIPSES = range(len(TALLIES))
 
 
-@kernel
+@loop
 def _add_marks(page, length, i, tallies):
     dots = 0
     for at in range(length):

@@ -30,6 +30,7 @@ from filters.text import (
     inlined,
     kernel,
     longest_document,
+    loop,
     lowest_bit,
     lowest_bits,
     open_page,
@@ -98,7 +99,7 @@ def _begin(page, mark, floor):
     return -1, 0
 
 
-@kernel
+@loop
 def _find(page, length, classes, edges):
     """Byte edges of every address; returns (addresses, their characters, characters of the text)."""
     found = floor = characters = 0

@@ -31,6 +31,7 @@ from filters.text import (
     inlined,
     kernel,
     longest_document,
+    loop,
     lowest_bit,
     lowest_bits,
     newline_mask,
@@ -124,7 +125,7 @@ def _add_others(page, block, text, classes, tally):
         tally[ELLIPSES] += code == 0x2026  # "…"
 
 
-@kernel
+@loop
 def _add_characters(page, length, classes, tally):
     dots = 0  # dots just before, less the three of every ellipsis counted: "....." is one "..."
     last_dot = -1
@@ -143,7 +144,7 @@ def _add_characters(page, length, classes, tally):
                 dots = 0
 
 
-@kernel
+@loop
 def _add_symbol_words(page, length, byte_edges, words, tally):
     """Words that hold a "#" or a "…"."""
     word, counted = 0, -1

@@ -17,11 +17,57 @@ def words(text: str) -> list[str]:
     return ["".join(c.lower()[0] for c in word) for word in found]
 
 
-def shingles(text: str, ngram: int = 5) -> set:
-    w = words(text)
+def units(text: str, unit: str) -> list:
+    if unit == "characters":
+        return [c.lower()[0] for c in re.sub(r"\s+", " ", text)]
+    if unit == "words":
+        return words(text)
+    found: list = []
+    for match in WORD.finditer(text):
+        written = match.group()
+        if not re.fullmatch(r"\w+", written):
+            continue
+        word: object = words(written)[0]
+        if any(c.isdecimal() for c in written):
+            word = ("number",)
+        elif written[0].isupper():
+            word = ("name",)
+        if not (isinstance(word, tuple) and found and found[-1] == word):
+            found.append(word)
+    return found
+
+
+def shingles(text: str, ngram: int = 5, unit: str = "words") -> set:
+    w = units(text, unit)
     if not w:
         return {text.encode()}
     return {tuple(w[i : i + ngram]) for i in range(max(1, len(w) - ngram + 1))}
+
+
+BITS = 2**64 - 1
+
+
+def mix(h: int) -> int:
+    h = (h ^ h >> 30) * 0xBF58476D1CE4E5B9 & BITS
+    h = (h ^ h >> 27) * 0x94D049BB133111EB & BITS
+    return h ^ h >> 31
+
+
+def sketch(hashes: list[int], places: int, seed: int) -> list[int]:
+    """Fast Similarity Sketching of 64-bit hashes, as rounds that each send every hash to one place."""
+    signature: list = [None] * places
+    number = 0
+    while None in signature:
+        factor = mix(seed * 0x9FB21C651E98DF25 + number & BITS) | 1
+        for shingle in hashes:
+            h = shingle * factor & BITS
+            place = (h >> 32) * places >> 32 if number < places else number - places
+            low = h & 0xFFFFFFFF
+            value = low >> 1 if number == 0 else 1 << 31 | number << 19 | low >> 13
+            if signature[place] is None or value < signature[place]:
+                signature[place] = value
+        number += 1
+    return signature
 
 
 def jaccard(a: set, b: set) -> float:
