@@ -13,7 +13,6 @@ import numpy as np
 from curate.annotate import Signals, annotate
 from curate.corpus import Corpus, build_corpora, cut
 from curate.documents import SourceDocuments, read_sample, read_sources
-from curate.duplicates import find_duplicates
 from curate.edits import edited
 from curate.engine import Engine
 from curate.holdout import Holdouts, hold_out
@@ -21,6 +20,7 @@ from curate.lock import write_lock
 from curate.manifest import Manifest
 from curate.models import make_models
 from curate.pool import Pool, open_pool
+from curate.pooled import measure_pool, preferring
 from curate.progress import say
 from curate.quantities import short_count
 from curate.selection import Judged, Values, funnel, judge, ledger, warnings
@@ -67,9 +67,10 @@ def annotate_sample(store: Store, manifest: Manifest, engine: Engine, documents:
 def _annotated(store: Store, manifest: Manifest, engine: Engine, sources: list[SourceDocuments]) -> Annotated:
     pool = open_pool(sources)
     signals = _signals(store, manifest, pool, engine)
-    near = manifest.near_duplicates
-    duplicates = find_duplicates(store, pool, signals, near, engine) if near else None
-    values = Values(pool, signals, duplicates)
+    if manifest.prefer:
+        pool = preferring(pool, signals, manifest.prefer)
+    measure_pool(store, manifest.pooled, pool, signals, engine)
+    values = Values(pool, signals)
     return Annotated(manifest, store, engine, sources, pool, signals, values, judge(manifest, pool, values))
 
 
@@ -80,7 +81,7 @@ def _signals(store: Store, manifest: Manifest, pool: Pool, engine: Engine) -> Si
     if not manifest.recipes:
         return signals
     texts = read_sources(store, manifest.evaluations, manifest.part_bytes, engine)
-    models, facts = make_models(store, manifest, pool, Values(pool, signals, None), texts)
+    models, facts = make_models(store, manifest, pool, Values(pool, signals), texts)
     signals = annotate(store, families | models, pool.parts, engine)
     for name, learned in facts.items():
         signals.models[name] |= learned
@@ -90,7 +91,7 @@ def _signals(store: Store, manifest: Manifest, pool: Pool, engine: Engine) -> Si
 def build(store: Store, manifest: Manifest, engine: Engine) -> Built:
     """Sources to corpora; writes the lock beside the manifest."""
     a = annotate_all(store, manifest, engine)
-    holdouts = hold_out(store, manifest, a.pool, a.judged, a.values.clusters(), a.signals)
+    holdouts = hold_out(store, manifest, a.pool, a.judged, a.values.clusters(), a.signals, engine)
     usable = {name: judged.kept & ~holdouts.held for name, judged in a.judged.items()}
     tokens = _tokens(a, usable, holdouts)
     cuts = {name: cut(a.pool, tokens[name], mask, manifest.sizes) for name, mask in usable.items()}
@@ -134,7 +135,8 @@ def _facts(
         "models": a.signals.models,
         "signals": a.signals.versions,
         "profiles": manifest.profiles,
-        "near_duplicates": manifest.near_duplicates,
+        "pool": manifest.pooled,
+        "prefer": list(manifest.prefer),
         "levels": levels,
         "ledger": {name: _ledger(judged, a) for name, judged in a.judged.items()},
         "holdouts": {name: _holdout(a.pool, holdouts, tokens[name], name) for name in holdouts.rows},

@@ -31,17 +31,34 @@ def main() -> None:
     """
 
 
+def _bytes(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+    from curate.quantities import parse_count
+
+    try:
+        return None if value is None else parse_count(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 def step(function: Any) -> Any:
     """Shared options (`--store --workers --engine --json`) and one place where errors become exit codes."""
 
     @click.option("--store", "store", default=".curate", envvar="CURATE_STORE", show_default=True,
                   type=click.Path(file_okay=False, path_type=Path), help="Folder of all results.")  # fmt: skip
     @click.option("--workers", type=click.IntRange(1), help="Threads or processes; default: every core.")
+    @click.option("--memory", callback=_bytes, metavar="SIZE",
+                  help='What finding duplicates may take, such as "8 GB"; default: half of the machine\'s.')  # fmt: skip
     @click.option("--engine", default="local", show_default=True, help="local, or ray for many machines.")
     @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
     @functools.wraps(function)
     def run(
-        *arguments: Any, store: Path, workers: int | None, engine: str, as_json: bool, **options: Any
+        *arguments: Any,
+        store: Path,
+        workers: int | None,
+        memory: int | None,
+        engine: str,
+        as_json: bool,
+        **options: Any,
     ) -> None:
         progress.quiet(as_json)
         try:
@@ -52,7 +69,7 @@ def step(function: Any) -> Any:
                 *arguments,
                 store=Store(store),
                 workers=workers,
-                engine=lambda: open_engine(engine, workers),
+                engine=lambda: open_engine(engine, workers, memory),
                 **options,
             )
         except CurateError as error:

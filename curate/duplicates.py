@@ -1,12 +1,15 @@
 """The global step: which documents of the whole pool are duplicates of which.
 
-Exact duplicates share the 128-bit hash of their text. Of each distinct text the candidates (documents
-that share a band of their MinHash signatures with another) fall into connected components; components
-do not touch each other, so they are clustered in independent batches, on any number of workers, with
-the same answer. Within one, a document joins the most similar document that stays (`filters.duplicates`).
+Exact duplicates share the 128-bit hash of their text. Of each distinct text the candidates (documents that share
+a band of their signatures with another) fall into connected components; components do not touch each other, so
+they are clustered in independent batches, on any number of workers, with the same answer. Within one, a document
+joins the most similar document that stays (`filters.duplicates`), in the pool's order of preference.
 
-The order in which documents are preferred is: the longest first, ties by id. The outcome is one table
-beside each part of documents; `duplicate_cluster` is the id of the document that stands for the cluster.
+What is held in memory of all documents: their hashes, and one column of band keys, cut by prefix where the budget
+asks for it (`filters.grouping`). Signatures and texts are read of candidates only, a batch at a time.
+
+The outcome is one table beside each part of documents; `duplicate_cluster_index` is the row in the pool of the
+document that stands for the cluster.
 """
 
 from __future__ import annotations
@@ -24,9 +27,11 @@ from curate.pool import Pool
 from curate.progress import Progress
 from curate.store import Part, Store, digest_of
 
-VERSION = 1
+VERSION = 2
 STAGE = "duplicates"
+BANDS = "bands"
 BATCH_BYTES = 64_000_000  # of text held at once by one worker
+BYTES_A_HASH = 64  # what sorting the hashes of one cut needs for each
 
 
 @dataclass(frozen=True)
@@ -34,101 +39,177 @@ class Batch:
     """Whole candidate components: rows of the pool in order of preference, and where their data lies."""
 
     documents: list[Part]
-    fingerprints: list[Part]
+    signatures: list[Part]
     part: np.ndarray
     row: np.ndarray
-    parameters: dict
+    near: dict
 
 
-def find_duplicates(store: Store, pool: Pool, signals: Signals, near: dict, engine: Engine) -> list[Part]:
+def find_duplicates(
+    store: Store, pool: Pool, signals: Signals, parameters: dict, engine: Engine
+) -> list[Part]:
     """A table of duplicate signals for each part of the pool: computed once for a pool and its parameters."""
-    fingerprints = signals.families["fingerprints"]
-    key = digest_of([STAGE, VERSION, near, pool.digest, [p.digest for p in fingerprints]])
+    near = parameters["near"]
+    made_of = [signals.versions[name] for name in ("text_hash", *(["signatures"] if near else []))]
+    key = digest_of([STAGE, VERSION, parameters, pool.digest, pool.rank_digest, made_of])
     receipt = store.receipt(STAGE, key)
     if receipt is None:
-        first = _first_of_equal_texts(pool, signals)
-        leader, similarity = _cluster(pool, signals, first, near, engine)
+        first = _first_of_equal_texts(pool, signals, engine.memory)
+        leader = np.arange(len(pool), dtype=np.int64)
+        similarity, template = np.ones(len(pool), np.float32), np.zeros(len(pool), bool)
+        if near:
+            _cluster(store, pool, signals, first, near, engine, leader, similarity, template)
         written = [
             store.write_part(STAGE, f"{key}-{i:05d}.arrow", table)
-            for i, table in enumerate(_tables(pool, first, leader, similarity))
+            for i, table in enumerate(_tables(pool, first, leader, similarity, template))
         ]
         receipt = store.finish(STAGE, key, written)
     return store.parts(STAGE, receipt)
 
 
-def _first_of_equal_texts(pool: Pool, signals: Signals) -> np.ndarray:
+def _first_of_equal_texts(pool: Pool, signals: Signals, memory: int) -> np.ndarray:
     """For each document the preferred document with the very same text (itself where it is that one)."""
-    hashes = signals.column("fingerprints", "text_hash").combine_chunks()
+    hashes = signals.column("text_hash", "text_hash").combine_chunks()
     words = np.frombuffer(hashes.buffers()[1], np.uint64).reshape(-1, 2)
-    order = np.lexsort((pool.rank, words[:, 1], words[:, 0]))
-    sorted_words = words[order]
-    begins = np.ones(len(order), bool)
-    begins[1:] = (sorted_words[1:] != sorted_words[:-1]).any(axis=1)
-    first = np.empty(len(order), np.int64)
-    first[order] = order[begins][np.cumsum(begins) - 1]
+    first = np.arange(len(pool), dtype=np.int64)
+    bits = max(0, (len(pool) * BYTES_A_HASH // memory).bit_length())
+    for cut in range(1 << bits):
+        rows = np.flatnonzero(words[:, 1] >> np.uint64(64 - bits) == cut) if bits else np.arange(len(pool))
+        order = rows[np.lexsort((pool.rank[rows], words[rows, 1], words[rows, 0]))]
+        sorted_words = words[order]
+        begins = np.ones(len(order), bool)
+        begins[1:] = (sorted_words[1:] != sorted_words[:-1]).any(axis=1)
+        first[order] = order[begins][np.cumsum(begins) - 1]
     return first
 
 
-def _cluster(pool, signals, first, near, engine) -> tuple[np.ndarray, np.ndarray]:
-    """For each distinct text the document it joins (itself where it stays) and their Jaccard similarity."""
-    leader = np.arange(len(pool), dtype=np.int64)
-    similarity = np.ones(len(pool), np.float32)
-    distinct = np.flatnonzero(first == leader)
-    distinct = distinct[np.argsort(pool.rank[distinct])]
-    batches = list(_batches(pool, signals, distinct, near))
+# ---- Candidates: documents that share a band --------------------------------------------------------------
+
+
+def band_parts(store: Store, signals: Signals, near: dict, engine: Engine) -> list[Part]:
+    """A table of band keys (a column a band) beside each part of signatures."""
+    from filters.duplicates import Scheme
+
+    cut = Scheme(**near).cut
+    todo = [(store, part, cut, digest_of([BANDS, VERSION, part.digest, cut]))
+            for part in signals.families["signatures"]]  # fmt: skip
+    return map_parts(engine, _write_bands, todo)
+
+
+def _write_bands(task: tuple[Store, Part, tuple[int, int], str]) -> Part:
+    from filters.duplicates import band_keys
+
+    store, part, cut, key = task
+
+    def make() -> tuple[pa.Table, dict]:
+        keys = band_keys(_flat(part.table(["signature"])["signature"]), *cut)
+        return pa.table({f"band{b}": np.ascontiguousarray(keys[:, b]) for b in range(cut[0])}), {}
+
+    return store.table(BANDS, key, make)[0]
+
+
+def _flat(signatures: pa.ChunkedArray | pa.Array) -> np.ndarray:
+    """uint32 [n, permutations]"""
+    column = signatures.combine_chunks() if isinstance(signatures, pa.ChunkedArray) else signatures
+    return column.flatten().to_numpy().reshape(len(column), -1)
+
+
+def _column(parts: list[Part], band: int) -> Iterator[np.ndarray]:
+    for part in parts:
+        yield part.table([f"band{band}"])[f"band{band}"].to_numpy()
+
+
+def _pairs(task: tuple[list[Part], np.ndarray, int, int, int]) -> np.ndarray:
+    """Pairs of rows, each the first of its text, that share a key of one cut of a band."""
+    from filters.grouping import cut_of, pairs_of
+
+    parts, first, band, cut, cuts = task
+    keys, rows = cut_of(_column(parts, band), cut, cuts)
+    distinct = first[rows] == rows
+    return pairs_of(keys[distinct], rows[distinct])
+
+
+def _components(store, pool, signals, first, near, engine) -> np.ndarray:
+    """int64 [documents]: the connected component of "shares a band" that each distinct text is in."""
+    from filters.grouping import components, cuts_of
+
+    parts = band_parts(store, signals, near, engine)
+    bands = len(parts[0].table().column_names) if parts else 0
+    cuts = cuts_of(len(pool), engine.memory // (2 * engine.workers))
+    todo = [(parts, first, band, cut, cuts) for band in range(bands) for cut in range(cuts)]
+    return components(len(pool), map_parts(engine, _pairs, todo))
+
+
+def sharing_a_band(
+    store: Store, signals: Signals, near: dict, wanted: np.ndarray, engine: Engine
+) -> np.ndarray:
+    """Rows of the pool that share a band with one of the wanted rows."""
+    parts = band_parts(store, signals, near, engine)
+    shares = np.zeros(sum(part.rows for part in parts), bool)
+    for band in range(len(parts[0].table().column_names)):
+        column = np.concatenate(list(_column(parts, band)))
+        shares |= np.isin(column, column[wanted])
+    return np.flatnonzero(shares)
+
+
+def signatures_at(signals: Signals, part: np.ndarray, row: np.ndarray) -> np.ndarray:
+    """uint32 [rows, permutations]"""
+    return _flat(gather(signals.families["signatures"], part, row, "signature"))
+
+
+# ---- Clusters ---------------------------------------------------------------------------------------------
+
+
+def _cluster(store, pool, signals, first, near, engine, leader, similarity, template) -> None:
+    """Fill in, for each distinct text, the document it joins (itself where it stays), their Jaccard similarity, and
+    whether numbers, dates and names are all they differ in."""
+    component = _components(store, pool, signals, first, near, engine)
+    batches = list(_batches(pool, signals, component, near))
     with Progress("duplicates", sum(len(rows) for rows, _ in batches), "documents") as progress:
         answers = map_parts(
             engine, cluster_batch, [batch for _, batch in batches], done=lambda a: progress.add(len(a[0]))
         )
-    for (rows, _), (joined, found) in zip(batches, answers, strict=True):
-        leader[rows] = rows[joined]
-        similarity[rows] = found
-    return leader, similarity
+    for (rows, _), (joined, found, same) in zip(batches, answers, strict=True):
+        leader[rows], similarity[rows], template[rows] = rows[joined], found, same
 
 
 def _batches(
-    pool: Pool, signals: Signals, distinct: np.ndarray, near: dict
+    pool: Pool, signals: Signals, component: np.ndarray, near: dict
 ) -> Iterator[tuple[np.ndarray, Batch]]:
-    from filters.duplicates import band_keys, bands_and_rows, candidate_components
-
-    bands, rows_a_band = bands_and_rows(near["similarity"], near["permutations"])
-    keys = band_keys(_signatures(signals, near)[distinct], bands, rows_a_band)
-    component = candidate_components(keys)
     size = np.bincount(component, minlength=len(component))
     several = np.flatnonzero(size[component] > 1)
-    several = several[np.argsort(component[several], kind="stable")]  # rows stay in order of preference
+    several = several[np.lexsort((pool.rank[several], component[several]))]
     ends = np.flatnonzero(np.diff(component[several], append=-1)) + 1
-    total = np.cumsum(pool.bytes[distinct[several]])
+    total = np.cumsum(pool.bytes[several])
     begin = 0
     while begin < len(several):
         limit = (total[begin - 1] if begin else 0) + BATCH_BYTES
         end = ends[
             max(np.searchsorted(ends, begin, "right"), np.searchsorted(total[ends - 1], limit, "right") - 1)
         ]
-        rows = np.sort(several[begin:end])
-        rows = distinct[rows]
-        yield (
-            rows,
-            Batch(pool.parts, signals.families["fingerprints"], pool.part[rows], pool.row[rows], dict(near)),
-        )
+        rows = several[begin:end]
+        rows = rows[np.argsort(pool.rank[rows])]
+        yield rows, Batch(pool.parts, signals.families["signatures"], pool.part[rows], pool.row[rows], near)
         begin = end
 
 
-def _signatures(signals: Signals, near: dict) -> np.ndarray:
-    column = signals.column("fingerprints", "signature").combine_chunks()
-    return column.flatten().to_numpy().reshape(-1, near["permutations"])
+def cluster_batch(batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(index into the batch of the document that each joins, their similarity, whether they are one template).
 
+    Pure: reads parts, writes nothing.
+    """
+    from filters.duplicates import Scheme, band_keys, leaders
+    from filters.exact import content_hashes
 
-def cluster_batch(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
-    """(index into the batch of the document that each joins, their similarity). Pure: reads parts, writes nothing."""
-    from filters.duplicates import band_keys, bands_and_rows, leaders
-
-    near = batch.parameters
+    scheme = Scheme(**batch.near)
     texts = gather(batch.documents, batch.part, batch.row, "text")
-    column = gather(batch.fingerprints, batch.part, batch.row, "signature")
-    signatures = column.flatten().to_numpy().reshape(-1, near["permutations"])
-    keys = band_keys(signatures, *bands_and_rows(near["similarity"], near["permutations"]))
-    return leaders(texts, signatures, keys, near["similarity"], near["ngram"])
+    signatures = _flat(gather(batch.signatures, batch.part, batch.row, "signature"))
+    joined, similarity = leaders(texts, signatures, band_keys(signatures, *scheme.cut), scheme)
+    moved = np.flatnonzero(joined != np.arange(len(joined)))
+    template = np.zeros(len(joined), bool)
+    of, own = (content_hashes(texts.take(pa.array(rows)), "templates") for rows in (joined[moved], moved))
+    template[moved] = pc.equal(of, own).to_numpy(zero_copy_only=False)
+    return joined, similarity, template
 
 
 def gather(parts: list[Part], part: np.ndarray, row: np.ndarray, column: str) -> pa.Array:
@@ -145,11 +226,12 @@ def gather(parts: list[Part], part: np.ndarray, row: np.ndarray, column: str) ->
     return pa.concat_arrays(pieces).take(pa.array(back))
 
 
-def _tables(pool: Pool, first: np.ndarray, leader: np.ndarray, similarity: np.ndarray) -> Iterator[pa.Table]:
+def _tables(pool: Pool, first, leader, similarity, template) -> Iterator[pa.Table]:
     stands = leader[first]
     size = np.bincount(stands, minlength=len(pool))[stands]
     here = np.arange(len(pool))
     exact, near = first != here, stands != first
+    kind = np.select([near & template[first], near, exact], ["template", "near", "exact"], "")
 
     def ids(of: np.ndarray, where: np.ndarray) -> pa.Array:
         return pc.if_else(pa.array(where), pool.ids.take(pa.array(of)), pa.scalar(None, pa.string()))
@@ -158,6 +240,7 @@ def _tables(pool: Pool, first: np.ndarray, leader: np.ndarray, similarity: np.nd
         "exact_duplicate_of": ids(first, exact),
         "near_duplicate_of": ids(stands, near),
         "near_duplicate_similarity": pa.array(similarity[first], mask=~near),
+        "duplicate_kind": pa.array(kind, pa.string(), mask=kind == ""),
         "duplicate_cluster": pool.ids.take(pa.array(stands)),
         "duplicate_cluster_index": pa.array(stands),
         "duplicate_cluster_size": pa.array(size),

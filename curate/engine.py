@@ -36,6 +36,7 @@ def cores() -> int:
 
 class Engine(Protocol):
     workers: int
+    memory: int  # bytes that a global step may take
 
     def unordered(self, function: Callable, items: list, *, processes: bool) -> Iterator[tuple[int, Any]]:
         """(index of the item, result) as results come; the first exception is raised as it is."""
@@ -59,19 +60,25 @@ def map_parts(
     return results
 
 
-def open_engine(name: str, workers: int | None = None) -> Engine:
+def half_the_memory() -> int:
+    """Bytes: half of what this machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def open_engine(name: str, workers: int | None = None, memory: int | None = None) -> Engine:
+    memory = memory or half_the_memory()
     if name == "local":
-        return Local(workers or cores())
+        return Local(workers or cores(), memory)
     if name == "ray":
-        return Ray(workers)
+        return Ray(workers, memory)
     raise ManifestError(f'--engine {name}: no such engine; use "local" or "ray"')
 
 
 class Local:
     """This machine: threads for kernels, spawned processes for Python code and training."""
 
-    def __init__(self, workers: int):
-        self.workers = workers
+    def __init__(self, workers: int, memory: int):
+        self.workers, self.memory = workers, memory
 
     def unordered(self, function, items, *, processes):
         if self.workers == 1 or (len(items) == 1 and not processes):
@@ -116,7 +123,7 @@ def _end_with(parent: int) -> None:
 class Ray:
     """Ray tasks on the cluster that `RAY_ADDRESS` names, or on a local one started here."""
 
-    def __init__(self, workers: int | None):
+    def __init__(self, workers: int | None, memory: int):
         try:
             import ray
         except ImportError:
@@ -126,6 +133,7 @@ class Ray:
             alone = not os.environ.get("RAY_ADDRESS")
             local: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False} if alone else {}
             ray.init(log_to_driver=False, logging_level=logging.ERROR, **local)
+        self.memory = memory
         self.workers = workers or int(ray.cluster_resources().get("CPU", 1))
 
     def unordered(self, function, items, *, processes):

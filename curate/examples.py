@@ -82,7 +82,7 @@ def _shown(built: Built, row: int, signals: dict) -> dict:
 def _near_duplicates(built: Built) -> list[dict]:
     """Pairs from the least similar that were still joined to the most, among documents of readable length."""
     a = built.annotated
-    if a.values.duplicates is None:
+    if not a.values.has_duplicates:
         return []
     similarity = a.values.column("near_duplicate_similarity").to_numpy()
     readable = (a.pool.bytes > 300) & (a.pool.bytes < 3000)

@@ -14,7 +14,7 @@ from curate.profiles import Bound
 from curate.selection import KEPT, best_of_clusters, inside
 
 DUPLICATE_COLUMNS = (
-    "exact_duplicate_of", "near_duplicate_of", "near_duplicate_similarity", "duplicate_cluster",
+    "exact_duplicate_of", "near_duplicate_of", "near_duplicate_similarity", "duplicate_kind", "duplicate_cluster",
     "duplicate_cluster_size",
 )  # fmt: skip
 
@@ -67,7 +67,7 @@ def _document(a: Annotated, row: int) -> dict:
 
 
 def _duplicates(a: Annotated, row: int) -> dict:
-    if a.values.duplicates is None:
+    if not a.values.has_duplicates:
         return {}
     return {name: a.values.column(name)[row].as_py() for name in DUPLICATE_COLUMNS}
 

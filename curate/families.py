@@ -17,7 +17,14 @@ def shipped() -> dict[str, Family]:
     """Every family that a manifest can ask for by its name."""
     from filters.registry import FAMILIES
 
-    return {**FAMILIES, loss.FAMILY.name: loss.FAMILY}
+    return {**FAMILIES, loss.FAMILY.name: loss.FAMILY, **of_the_pool()}
+
+
+def of_the_pool() -> dict[str, Family]:
+    """Families that are measured over all documents together, after every other."""
+    from filters.registry import OF_THE_POOL
+
+    return OF_THE_POOL
 
 
 def shipped_signals() -> dict[str, tuple[str, Signal]]:

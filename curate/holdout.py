@@ -18,9 +18,11 @@ import numpy as np
 import pyarrow as pa
 
 from curate.annotate import Signals
-from curate.duplicates import _signatures, gather
+from curate.duplicates import gather, sharing_a_band, signatures_at
+from curate.engine import Engine
 from curate.errors import CurateError
 from curate.manifest import Manifest
+from curate.measured import DUPLICATES
 from curate.pool import Pool
 from curate.selection import Judged
 from curate.store import Store, digest_of
@@ -46,6 +48,7 @@ def hold_out(
     judged: dict[str, Judged],
     cluster: np.ndarray,
     signals: Signals,
+    engine: Engine,
 ) -> Holdouts:
     """Raises CurateError where a level is too small to hold anything out."""
     rows, counts = {}, {}
@@ -60,11 +63,11 @@ def hold_out(
             )
     held = np.isin(cluster, np.unique(np.concatenate([cluster[r] for r in rows.values()])))
     similar = np.zeros(len(pool), bool)
-    near = manifest.near_duplicates
+    near = manifest.pooled.get(DUPLICATES, {}).get("near")
     if near:
         every = np.unique(np.concatenate(list(rows.values())))
         key = digest_of([STAGE, VERSION, near, pool.digest, every.tolist()])
-        part, _ = store.table(STAGE, key, lambda: (_similar(pool, signals, near, every), {}))
+        part, _ = store.table(STAGE, key, lambda: (_similar(store, pool, signals, near, every, engine), {}))
         similar[part.table()["row"].to_numpy()] = True
         similar &= ~held
     return Holdouts(rows, counts, held | similar, int(similar.sum()))
@@ -84,31 +87,20 @@ def _by_id(pool: Pool, chosen: np.ndarray) -> np.ndarray:
     return pool.order[chosen[pool.order]]
 
 
-def _similar(pool: Pool, signals: Signals, near: dict, held: np.ndarray) -> pa.Table:
+def _similar(
+    store: Store, pool: Pool, signals: Signals, near: dict, held: np.ndarray, engine: Engine
+) -> pa.Table:
     """Rows of the pool that are at least `similarity` similar (exact Jaccard) to some held-out one, and to which."""
-    from filters.duplicates import band_keys, bands_and_rows, similar_to
+    from filters.duplicates import Scheme, band_keys, similar_to
 
-    signatures = _signatures(signals, near)
-    keys = band_keys(signatures, *bands_and_rows(near["similarity"], near["permutations"]))
-    candidates = np.flatnonzero(_shares_a_band(keys, keys[held]))
-    texts = gather(pool.parts, pool.part[candidates], pool.row[candidates], "text")
-    queries = gather(pool.parts, pool.part[held], pool.row[held], "text")
-    query, similarity = similar_to(
-        queries,
-        signatures[held],
-        keys[held],
-        texts,
-        signatures[candidates],
-        keys[candidates],
-        near["similarity"],
-        near["ngram"],
-    )
+    scheme = Scheme(**near)
+    candidates = sharing_a_band(store, signals, near, held, engine)
+
+    def side(rows: np.ndarray) -> tuple[pa.Array, np.ndarray, np.ndarray]:
+        place = pool.part[rows], pool.row[rows]
+        signed = signatures_at(signals, *place)
+        return gather(pool.parts, *place, "text"), signed, band_keys(signed, *scheme.cut)
+
+    query, similarity = similar_to(*side(held), *side(candidates), scheme)
     hit = query >= 0
     return pa.table({"row": candidates[hit], "holdout": held[query[hit]], "similarity": similarity[hit]})
-
-
-def _shares_a_band(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    shares = np.zeros(len(keys), bool)
-    for band in range(keys.shape[1]):
-        shares |= np.isin(keys[:, band], wanted[:, band])
-    return shares

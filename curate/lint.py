@@ -51,10 +51,10 @@ def _published(manifest: Manifest, rule: Rule) -> bool:
 def _never_fires(manifest: Manifest, rule: Rule) -> bool:
     from curate.families import family_of, signals_of
 
-    owner = signals_of(manifest.families).get(rule.signal)
+    owner = signals_of(manifest.families | manifest.pooled).get(rule.signal)
     if owner is None or rule.bound.labels or rule.bound.top or rule.bound.by_language:
         return False
-    signals = {s.name: s for s in family_of(owner, manifest.families[owner]).signals}
+    signals = {s.name: s for s in family_of(owner, (manifest.families | manifest.pooled)[owner]).signals}
     signal = signals[rule.signal]
     if signal.low is None or signal.high is None or signal.empty is None:
         return False  # labels, and what is null somewhere: a null keeps no document

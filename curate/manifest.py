@@ -87,7 +87,8 @@ class Manifest:
     families: dict[str, dict]  # family of signals -> its parameters
     recipes: dict[str, dict]  # family -> what its model is made of
     evaluations: tuple[Source, ...]  # texts that no document should contain
-    near_duplicates: dict | None
+    pooled: dict[str, dict]  # family that is measured over the whole pool -> its parameters
+    prefer: tuple[str, ...]  # which of several duplicates stays
     levels: tuple[Level, ...]
     sizes: tuple[int, ...]
     holdout: Holdout
@@ -173,7 +174,8 @@ class _Reader(Tables):
             families=self.measured.families,
             recipes=self.measured.recipes,
             evaluations=evaluations,
-            near_duplicates=self.measured.near,
+            pooled=self.measured.pooled,
+            prefer=self.measured.prefer,
             levels=tuple(levels),
             sizes=self.sizes(self.table("sizes")),
             holdout=self.holdout(self.table("holdout"), levels),

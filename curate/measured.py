@@ -9,7 +9,7 @@ documents by any other signal.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from curate.tables import Tables
 if TYPE_CHECKING:
     from curate.manifest import Source
     from filters import Signal
+    from filters.minhash import Scheme
 
 DUPLICATE = "duplicate"  # resolved by a level among the documents it is built on, not measured in one pass
 DUPLICATE_SIGNALS = (DUPLICATE, "duplicate_cluster_size", "near_duplicate_similarity")
@@ -28,7 +29,9 @@ LANGUAGE_MODEL = "lid.176"
 OF_LANGUAGE = ("language", "line_languages")  # families that ask a language model
 URL_LISTS = "url_lists"
 LOSS = "loss"
-FINGERPRINTS = "fingerprints"  # measured where near duplicates are looked for
+DUPLICATES = "duplicates"
+FINGERPRINTS = ("text_hash", "signatures")  # measured where duplicates are looked for
+PREFERENCES = ("longest", "shortest", "source")
 SAMPLE_BYTES = 20_000_000  # of text that a model is made of, where nothing else is said
 
 
@@ -69,12 +72,17 @@ class Measured(Tables):
         self.families: dict[str, dict] = {}
         self.recipes: dict[str, dict] = {}
         where, table = "[signals]", self.table("signals")
+        from curate.families import of_the_pool
+
         plain = self._plain_families()
         special = (
             "heuristics",
             *OF_LANGUAGE,
             *RECIPES,
             "near_duplicates",
+            "exact_duplicates",
+            "prefer",
+            *(name for name in of_the_pool() if name != DUPLICATES),
             "own",
             "word_lists",
             URL_LISTS,
@@ -95,18 +103,17 @@ class Measured(Tables):
         self._lists(table)
         if table.get(LOSS):
             self.families[LOSS] = {"run": self._run(table[LOSS])}
-        self.near = self._near_duplicates(table.get("near_duplicates", False))
-        if self.near:
-            self.families[FINGERPRINTS] = {k: self.near[k] for k in ("permutations", "ngram", "seed")}
+        self.pooled = self._pooled(table)
         for name in RECIPES:
             if table.get(name):
                 self._modelled(name, table[name])
+        self.prefer = self._prefer(table)
 
     def _plain_families(self) -> list[str]:
         """Shipped families that need no parameters and are no heuristics: true in [signals] measures them."""
-        from curate.families import shipped
+        from curate.families import of_the_pool, shipped
 
-        special = {*HEURISTICS, *OF_LANGUAGE, *RECIPES, FINGERPRINTS, URL_LISTS, LOSS}
+        special = {*HEURISTICS, *OF_LANGUAGE, *RECIPES, *FINGERPRINTS, *of_the_pool(), URL_LISTS, LOSS}
         return [name for name in shipped() if name not in special]
 
     # ------------------------------------------------------------------------------------- families with parameters
@@ -216,25 +223,90 @@ class Measured(Tables):
                     f'{family} reads the field {taken}; add columns = ["{taken}"] to the sources that have it',
                 )
 
-    def _near_duplicates(self, given: Any) -> dict | None:
-        where = "[signals] near_duplicates"
-        if not given:
+    def _pooled(self, table: dict) -> dict[str, dict]:
+        """near_duplicates, exact_duplicates, repeated_spans, repeated_lines, repeated_paragraphs."""
+        from filters.repeats import KINDS
+
+        pooled: dict[str, dict] = {}
+        near, exact = self._near_duplicates(table), self._exact_duplicates(table)
+        if near or exact:
+            normalise = exact or "bytes"
+            pooled[DUPLICATES] = {"near": asdict(near) if near else None, "normalise": normalise}
+            self.families["text_hash"] = {"normalise": normalise}
+            if near:
+                self.families["signatures"] = near.signing
+        for kind in KINDS:
+            words = self._repeated(table, kind)
+            if words:
+                pooled[f"repeated_{kind}"] = {"words": words}
+        return pooled
+
+    def _near_duplicates(self, table: dict) -> Scheme | None:
+        from filters.minhash import Scheme, scheme_of
+
+        where, given = "[signals] near_duplicates", table.get("near_duplicates", False)
+        if given is False:
             return None
         given = {} if given is True else given
         if not isinstance(given, dict):
             raise self.fail(where, "write true or { similarity = 0.8 }")
-        defaults = {"similarity": 0.8, "permutations": 112, "ngram": 5, "seed": 1}
-        self.known(where, given, defaults)
-        near = defaults | given
-        for key, value in near.items():
-            whole = key != "similarity"
-            if not isinstance(value, int if whole else int | float) or isinstance(value, bool):
-                raise self.fail(where, f"{key} = {value!r} is not a {'whole ' if whole else ''}number")
-        if not 0.3 <= near["similarity"] < 1:
-            raise self.fail(where, f"similarity = {near['similarity']} is not in [0.3, 1); 0.8 is usual")
-        if not 16 <= near["permutations"] <= 1024 or not 1 <= near["ngram"] <= 100 or near["seed"] < 0:
-            raise self.fail(where, "permutations lie in 16..1024, ngram in 1..100, seed is not negative")
-        return near
+        self.known(where, given, ("preset", *(f.name for f in fields(Scheme))))
+        try:
+            return scheme_of(given)
+        except ValueError as error:
+            raise self.fail(where, str(error)) from None
+
+    def _exact_duplicates(self, table: dict) -> str | None:
+        """How texts are normalised before they are compared."""
+        from filters.exact import NORMALISATIONS
+
+        where, given = "[signals] exact_duplicates", table.get("exact_duplicates", False)
+        if given is False:
+            return None
+        given = {} if given is True else given
+        if not isinstance(given, dict):
+            raise self.fail(where, 'write true or { normalise = "words" }')
+        self.known(where, given, ("normalise",))
+        normalise = self.typed(where, given, "normalise", str, "bytes")
+        if normalise not in NORMALISATIONS:
+            hint = did_you_mean(normalise, NORMALISATIONS)
+            raise self.fail(
+                where, f'normalise = "{normalise}": choose one of {", ".join(NORMALISATIONS)}{hint}'
+            )
+        return normalise
+
+    def _repeated(self, table: dict, kind: str) -> int | None:
+        """The least number of words of a repeat."""
+        from filters.repeats import WORDS
+
+        where, given = f"[signals] repeated_{kind}", table.get(f"repeated_{kind}", False)
+        if given is False:
+            return None
+        given = {} if given is True else given
+        if not isinstance(given, dict):
+            raise self.fail(where, f"write true or {{ words = {WORDS[kind]} }}")
+        self.known(where, given, ("words",))
+        words = self.typed(where, given, "words", int, WORDS[kind])
+        if not 1 <= words <= 10_000:
+            raise self.fail(where, f"words = {words} is not in 1..10000; {WORDS[kind]} is usual")
+        return words
+
+    def _prefer(self, table: dict) -> tuple[str, ...]:
+        """Which of several duplicates stays: by the first entry in which they differ."""
+        where = "[signals] prefer"
+        given = self.strings("[signals]", table, "prefer")
+        for entry in given:
+            way, _, name = entry.rpartition(" ")
+            if not way and name in PREFERENCES:
+                continue
+            if way not in ("high", "low"):
+                raise self.fail(
+                    where, f'"{entry}": write "high SIGNAL", "low SIGNAL", or one of {", ".join(PREFERENCES)}'
+                )
+            signal = self.signal(where, "", name)
+            if signal.low is None or name in DUPLICATE_SIGNALS:
+                raise self.fail(where, f'"{entry}": {name} is no number that documents have by themselves')
+        return given
 
     # ------------------------------------------------------------------------------------- families with a model
 
@@ -330,7 +402,7 @@ class Measured(Tables):
         A published profile may name languages that this language model never answers, a user should not.
         """
         if rule.signal in DUPLICATE_SIGNALS:
-            if not self.near:
+            if DUPLICATES not in self.pooled:
                 raise self.fail(
                     where, f"{rule.signal} is not measured; add near_duplicates = true to [signals]"
                 )
@@ -352,29 +424,36 @@ class Measured(Tables):
 
     def signal(self, where: str, what: str, name: str) -> Signal:
         """The signal; its family, and those it takes signals of, are measured from now on if they can be."""
-        from curate.families import family_of, shipped, shipped_signals, signals_of
+        from curate.families import family_of, of_the_pool, shipped, shipped_signals, signals_of
+        from filters.repeats import WORDS
 
-        owner, all_signals = signals_of(self.families), shipped_signals()
+        owner, all_signals = signals_of(self.families | self.pooled), shipped_signals()
         family = owner.get(name) or all_signals.get(name, (None,))[0]
         if family is None:
             close = did_you_mean(name, [*owner, *all_signals, *DUPLICATE_SIGNALS])
             hint = close if "did you mean" in close else "; `curate signals` lists them all"
             raise self.fail(where, f"{what}there is no signal {name}{hint}")
-        if family not in self.families:
+        if family not in self.families and family not in self.pooled:
             option = "heuristics" if family in HEURISTICS else family
             if option in self.refused:
                 raise self.fail(where, f"{name} is not measured; add {option} = true to [signals]")
             if family == "contamination" and self.evaluations:
                 self._modelled(family, True)
-            elif family in (*RECIPES, FINGERPRINTS, URL_LISTS, LOSS):
+            elif family == DUPLICATES:
+                raise self.fail(where, f"{name} is not measured; add near_duplicates = true to [signals]")
+            elif family in (*RECIPES, *FINGERPRINTS, URL_LISTS, LOSS):
                 raise self.fail(where, f"{name} is not measured; add {family} = {{ ... }} to [signals]")
+            elif family in of_the_pool():
+                kind = family.removeprefix("repeated_")
+                self.pooled[family] = {"words": WORDS[kind]}
             else:
                 self._carries(where, family)
                 self.families[family] = {"model": LANGUAGE_MODEL} if family in OF_LANGUAGE else {}
             for taken in shipped()[family].takes:
                 if taken in all_signals:
                     self.signal(where, what, taken)
-        return next(s for s in family_of(family, self.families[family]).signals if s.name == name)
+        parameters = (self.families | self.pooled)[family]
+        return next(s for s in family_of(family, parameters).signals if s.name == name)
 
     def _check_bound(self, where: str, rule: Rule, signal: Signal) -> None:
         bound = rule.bound

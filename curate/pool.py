@@ -1,13 +1,15 @@
 """The pool: every document of every source, as a few arrays that selection works on (no text).
 
 Pool order is the order of the parts and of the rows in them. `rank` is the order of preference among
-duplicates: the longest text first, ties by id.
+duplicates: the longest text first, ties by id, where the manifest says nothing else (`preferring`).
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -34,6 +36,18 @@ class Pool:
     def digest(self) -> str:
         """Of all documents, in pool order."""
         return digest_of([part.digest for part in self.parts])
+
+    @cached_property
+    def rank_digest(self) -> str:
+        """Of the order of preference."""
+        return hashlib.sha256(self.rank.data).hexdigest()
+
+    def preferring(self, columns: list[np.ndarray]) -> Pool:
+        """The same documents, preferred by the first of these columns in which they differ (the lower value; NaN
+        last), and where they differ in none, as before."""
+        rank = np.empty_like(self.rank)
+        rank[np.lexsort((self.rank, *columns[::-1]))] = np.arange(len(self))
+        return replace(self, rank=rank)
 
     def __len__(self) -> int:
         return len(self.bytes)

@@ -25,10 +25,9 @@ from curate.annotate import Signals
 from curate.edits import edited
 from curate.errors import CurateError
 from curate.manifest import Level, Manifest
-from curate.measured import DUPLICATE
+from curate.measured import DUPLICATE, DUPLICATES
 from curate.pool import Pool
 from curate.profiles import Bound, Edit, Rule
-from curate.store import Part
 
 KEPT = -1
 NEARLY_ALL = 0.95  # a rule that drops more than this share of what reaches it is worth a warning
@@ -51,16 +50,12 @@ class Judged:
 class Values:
     """Signals by name for the whole pool, loaded when first asked for."""
 
-    def __init__(self, pool: Pool, signals: Signals, duplicates: list[Part] | None):
-        self.pool, self.signals, self.duplicates, self.family_of = pool, signals, duplicates, signals.owner
+    def __init__(self, pool: Pool, signals: Signals):
+        self.pool, self.signals = pool, signals
         self.edited: dict[tuple[Edit, ...], pa.ChunkedArray] = {}
 
     def column(self, name: str) -> pa.ChunkedArray:
-        if name in self.family_of:
-            return self.signals.column(self.family_of[name], name)
-        assert self.duplicates is not None, "the manifest was checked: duplicates are measured"
-        parts = [part.table([name])[name] for part in self.duplicates]
-        return pa.chunked_array([chunk for part in parts for chunk in part.chunks], parts[0].type)
+        return self.signals.column(self.signals.owner[name], name)
 
     def of(self, rule: Rule) -> pa.ChunkedArray:
         """The signal that a rule bounds."""
@@ -73,13 +68,17 @@ class Values:
 
     def names(self) -> list[str]:
         """Signals that were measured and say something to a reader."""
-        return [s for s, f in self.family_of.items() if f != "fingerprints"]
+        return [s for s, f in self.signals.owner.items() if f not in ("text_hash", "signatures", DUPLICATES)]
 
     def clusters(self) -> np.ndarray:
         """int64 [documents]: the pool row that stands for each document's duplicate cluster."""
-        if self.duplicates is None:
+        if not self.has_duplicates:
             return np.arange(len(self.pool), dtype=np.int64)
-        return self.column("duplicate_cluster_index").to_numpy()
+        return self.signals.column(DUPLICATES, "duplicate_cluster_index").to_numpy()
+
+    @property
+    def has_duplicates(self) -> bool:
+        return DUPLICATES in self.signals.families
 
 
 def judge(manifest: Manifest, pool: Pool, values: Values) -> dict[str, Judged]:

@@ -155,6 +155,13 @@ class Store:
         write_json(self.receipt_path(stage, key), receipt)
         return receipt
 
+    def remove(self, stage: str, key: str) -> None:
+        """Forget an artefact: its receipt first, so that nothing half-removed is taken for whole."""
+        receipt = self.receipt(stage, key) or {"parts": []}
+        self.receipt_path(stage, key).unlink(missing_ok=True)
+        for part in self.parts(stage, receipt):
+            Path(part.path).unlink(missing_ok=True)
+
     def parts(self, stage: str, receipt: dict) -> list[Part]:
         folder = self.folder(stage)
         return [Part(str(folder / p["name"]), p["rows"], p["bytes"], p["digest"]) for p in receipt["parts"]]

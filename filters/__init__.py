@@ -52,6 +52,7 @@ class Family:
 INLINED = (
     "text.py",
     "shingles.py",
+    "sha1.py",
     "kneser_ney.py",
     "ngrams.py",
     "unicode_words.py",

@@ -230,7 +230,7 @@ def _sentences(page, start, end, classes):
     return max(1, found)
 
 
-@kernel
+@loop
 def _without_citations(page, start, end, line, citations, base):
     """Copy a line without its citations to `line`, note where they are; returns (its length, citations)."""
     size = found = 0

@@ -245,7 +245,7 @@ def _without_space(line, floor, size, classes):
     return last if classes[code] & WHITESPACE else size
 
 
-@kernel
+@loop
 def _phrases(page, start, end, classes, texts, sizes, line, places, gone, edits, count):
     """Note what to take out of a short line: every "items in cart"; a "read more" and three characters that then end
     it; a "sign-in" that then begins it; and the white space beside them. Returns (spans then, nothing is left).

@@ -1,6 +1,6 @@
 """Duplicates: which document is the same as, or nearly the same as, which other one.
 
-*Exact*: the same bytes, by a 128-bit xxh3 hash.
+*Exact*: the same text, by a 128-bit hash (`exact`).
 
 *Near*, by leader clustering: documents are met in a stated order, best first. A document is a duplicate of
 the most similar earlier document *that stays*, among those that share a band with it and whose exact
@@ -24,16 +24,18 @@ import math
 
 import numpy as np
 import pyarrow as pa
-import xxhash
 
 from filters import Family, Signal
-from filters.arrow import text_column, utf8
+from filters.arrow import text_column
+from filters.columns import count_signal, label_signal
+from filters.exact import content_hashes
+from filters.grouping import components, pairs_of
 from filters.minhash import Scheme, band_keys, bands_and_rows, recall, scheme_of, signatures
 from filters.shingles import fill_table, jaccard, jaccard_with_table, shingle_sets, table_for
 from filters.text import kernel, loop
 
 __all__ = [
-    "FAMILY", "Scheme", "band_keys", "bands_and_rows", "candidate_components", "content_hashes", "jaccard",
+    "DUPLICATES", "SIGNATURES", "Scheme", "band_keys", "bands_and_rows", "candidate_components", "content_hashes", "jaccard",
     "leaders", "near_duplicates", "recall", "scheme_of", "signatures", "similar_to",
 ]  # fmt: skip
 
@@ -41,46 +43,12 @@ STANDARD = Scheme()
 HOPELESS = 4.0  # standard errors below the target at which an estimate rules a pair out unseen
 
 
-def content_hashes(texts: pa.Array | pa.ChunkedArray) -> pa.FixedSizeBinaryArray:
-    """fixed_size_binary(16) [n]: xxh3_128 of the text's bytes."""
-    offsets, data = utf8(texts)
-    view, edges = memoryview(data.data), offsets.tolist()
-    digest = xxhash.xxh3_128_digest
-    hashes = b"".join([digest(view[a:b]) for a, b in zip(edges, edges[1:], strict=False)])
-    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(edges) - 1, [None, pa.py_buffer(hashes)])
-
-
-@loop
-def _root(parent, i):
-    while parent[i] != i:
-        parent[i] = parent[parent[i]]
-        i = parent[i]
-    return i
-
-
-@loop
-def _join(parent, order, keys):
-    """Join neighbours with the same key in sorted order; the smaller row becomes the root."""
-    for k in range(1, len(order)):
-        if keys[order[k]] == keys[order[k - 1]]:
-            a, b = _root(parent, order[k]), _root(parent, order[k - 1])
-            parent[max(a, b)] = min(a, b)
-
-
-@loop
-def _label(parent):
-    for i in range(len(parent)):
-        parent[i] = _root(parent, i)
-
-
 def candidate_components(keys: np.ndarray) -> np.ndarray:
     """int64 [n]: connected components of "shares a band", each named after its first row."""
-    parent = np.arange(len(keys), dtype=np.int64)
-    for band in range(keys.shape[1]):
-        column = np.ascontiguousarray(keys[:, band])
-        _join(parent, np.argsort(column, kind="stable"), column)
-    _label(parent)
-    return parent
+    rows = np.arange(len(keys))
+    return components(
+        len(keys), (pairs_of(np.ascontiguousarray(keys[:, b]), rows) for b in range(keys.shape[1]))
+    )
 
 
 def _buckets(keys: np.ndarray) -> tuple[np.ndarray, int]:
@@ -242,22 +210,46 @@ def near_duplicates(
 
 
 def measure(texts: pa.Array | pa.ChunkedArray, **signing) -> dict[str, pa.Array]:
-    """What finding duplicates needs of every text: its hash and its MinHash signature (`Scheme.signing`)."""
+    """The signature of every text, by which near duplicates are found; `signing` as in `Scheme.signing`."""
     signed = signatures(texts, **signing)
     return {
-        "text_hash": content_hashes(texts),
         "signature": pa.FixedSizeListArray.from_arrays(pa.array(signed.reshape(-1)), signed.shape[1]),
     }
 
 
-FAMILY = Family(
-    "fingerprints",
-    2,
+SIGNATURES = Family(
+    "signatures",
+    1,
     measure,
     (
-        Signal("text_hash", "hash", None, None, None, "xxh3_128 of the text's bytes", pa.binary(16)),
         Signal(
-            "signature", "hashes", None, None, None, "MinHash signature (Broder 1997)", pa.list_(pa.uint32())
+            "signature", "hashes", None, None, None, "sketch of the text's shingles (Broder 1997)",
+            pa.list_(pa.uint32()),
         ),
     ),
-)
+)  # fmt: skip
+
+
+def _of_the_pool(texts: pa.Array, **parameters: object) -> dict[str, pa.Array]:
+    raise AssertionError("duplicates are found in a whole pool, see leaders")
+
+
+DUPLICATES = Family(
+    "duplicates",
+    1,
+    _of_the_pool,
+    (
+        label_signal("exact_duplicate_of", "the id of the preferred document with the same text"),
+        label_signal("near_duplicate_of", "the id of the document that stands for this one"),
+        Signal(
+            "near_duplicate_similarity", "ratio", 0.0, 1.0, None,
+            "exact Jaccard similarity of the shingles of both; null where the document stands for itself",
+        ),
+        label_signal(
+            "duplicate_kind",
+            "exact, template (only numbers, dates and names differ) or near; null where it stands for itself",
+        ),
+        label_signal("duplicate_cluster", "the id of the document that stands for the cluster, maybe this one"),
+        count_signal("duplicate_cluster_size", "documents", "how many documents the same one stands for, it included"),
+    ),
+)  # fmt: skip

@@ -7,14 +7,11 @@ joined stretch gets the edit of the span that began it. So nothing that any sign
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import pyarrow as pa
 
 from filters.arrow import from_utf8, utf8
-
-kernel = numba.njit(cache=True, nogil=True, error_model="numpy")
-loop = numba.njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+from filters.text import kernel, loop
 
 
 @loop

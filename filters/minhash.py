@@ -67,7 +67,7 @@ class Scheme:
         return (self.bands, self.rows) if self.bands else bands_and_rows(self.similarity, self.permutations)
 
 
-PRESETS = {
+PRESETS: dict[str, dict] = {
     "datatrove": {"ngram": 5, "bands": 14, "rows": 8},
     "dclm": {"ngram": 13},
     "nemo": {"ngram": 24, "unit": "characters", "bands": 20, "rows": 13},
@@ -132,8 +132,8 @@ def _sketch(shingles, n, seed, signature):
     """A round multiplies every shingle, which is random already, with an odd number of its own: the upper half of
     the product chooses the place, the lower half is the value. No branch: which value is smaller is a coin toss."""
     places = len(signature)
-    for place in range(places):
-        signature[place] = EMPTY
+    for p in range(places):
+        signature[p] = EMPTY
     number = np.uint64(0)
     empty = places
     while empty:
@@ -150,8 +150,8 @@ def _sketch(shingles, n, seed, signature):
             value = np.uint32(head | np.uint32(np.uint32(h) >> keep))
             signature[place] = value if value < signature[place] else signature[place]
         empty = 0
-        for place in range(places):
-            empty += signature[place] == EMPTY
+        for p in range(places):
+            empty += signature[p] == EMPTY
         number += np.uint64(1)
 
 

@@ -14,6 +14,7 @@ from filters import (
     contamination,
     dclm,
     duplicates,
+    exact,
     language,
     line_languages,
     lines,
@@ -21,6 +22,7 @@ from filters import (
     perplexity,
     private,
     quality,
+    repeats,
     repetition,
     stop_words,
     unicode_words,
@@ -49,8 +51,10 @@ _FAMILIES = (
     quality.FAMILY,
     perplexity.FAMILY,
     private.FAMILY,
-    duplicates.FAMILY,
+    exact.FAMILY,
+    duplicates.SIGNATURES,
 )
+_OF_THE_POOL = (duplicates.DUPLICATES, *repeats.REPEATS)  # measured over all documents together
 
 
 def _by_name(families: tuple[Family, ...]) -> tuple[dict[str, Family], dict[str, Signal]]:
@@ -63,4 +67,5 @@ def _by_name(families: tuple[Family, ...]) -> tuple[dict[str, Family], dict[str,
 
 
 FAMILIES, SIGNALS = _by_name(_FAMILIES)
+OF_THE_POOL, _ = _by_name(_OF_THE_POOL)
 FAMILY_OF = {signal.name: family.name for family in _FAMILIES for signal in family.signals}

@@ -221,7 +221,9 @@ def _fill(found, orders, keys, first, bits):
 def index_of(found: np.ndarray, first: np.ndarray) -> Index:
     """The table of what `repeated` gave, of all splits together."""
     slots = 1 << max(6, (2 * len(found)).bit_length())
-    index = Index(np.zeros(slots, np.uint64), np.empty(slots, np.uint32), np.zeros(slots * 8 // 64, np.uint64))
+    index = Index(
+        np.zeros(slots, np.uint64), np.empty(slots, np.uint32), np.zeros(slots * 8 // 64, np.uint64)
+    )
     _fill(found, first, index.keys, index.first, index.bits)
     return index
 
@@ -247,12 +249,18 @@ def _find(offsets, data, tables, kind, words, order, table_keys, first, bits, be
     room = room_for(offsets)
     starts, ends = room[3], room[4]
     most = len(room[2])
-    keys, piece_begins, piece_stops = np.empty(most, np.uint64), np.empty(most, np.int32), np.empty(most, np.int32)
+    keys, piece_begins, piece_stops = (
+        np.empty(most, np.uint64),
+        np.empty(most, np.int32),
+        np.empty(most, np.int32),
+    )
     slots = slots_for(most) + np.uint64(1)
     seen, stamps = np.empty(slots, np.uint64), np.full(slots, -1, np.int64)
     filled = 0
     for i in range(len(offsets) - 1):
-        n = _keys_of(data, offsets[i], offsets[i + 1], tables, kind, words, room, keys, piece_begins, piece_stops)
+        n = _keys_of(
+            data, offsets[i], offsets[i + 1], tables, kind, words, room, keys, piece_begins, piece_stops
+        )
         last = slots_for(n)
         mine = np.int64(order[i])
         for k in range(n):

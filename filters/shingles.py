@@ -157,7 +157,7 @@ def _hash_bytes(page, begin, end, fold):
     return h ^ (h >> np.uint64(29)), high & EIGHT_HIGH_BITS
 
 
-@kernel
+@loop
 def _folded_hash(page, begin, end, table, lower):
     """The hash of a word that is ASCII in lower case only (a Kelvin sign is a k): as if it had been written so."""
     size, at = 0, begin
@@ -462,7 +462,7 @@ def jaccard_with_table(set_offsets, values, i, j, table, stamp):
     return shared / (size + set_offsets[j + 1] - set_offsets[j] - shared)
 
 
-@loop
+@kernel
 def _jaccard_of_pairs(set_offsets, values, left, right, out):
     table = table_for(set_offsets)
     filled = 0

@@ -31,8 +31,9 @@ from filters.arrow import text_column, utf8
 # A kernel may allocate. A loop allocates nothing and calls nothing that does, so it is compiled without reference
 # counting: counting the arrays that small functions pass on costs more, in atomic instructions, than they do.
 kernel = numba.njit(cache=True, nogil=True, error_model="numpy")
-loop = numba.njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-inlined = numba.njit(forceinline=True, nogil=True, error_model="numpy", _nrt=False)
+_UNCOUNTED: Any = {"nogil": True, "error_model": "numpy", "_nrt": False}
+loop = numba.njit(cache=True, **_UNCOUNTED)
+inlined = numba.njit(forceinline=True, **_UNCOUNTED)
 
 intrinsic: Any = extending.intrinsic  # numba's type for it wants the compiler's argument from callers too
 

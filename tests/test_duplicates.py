@@ -17,7 +17,6 @@ from filters.duplicates import (
     band_keys,
     bands_and_rows,
     candidate_components,
-    content_hashes,
     jaccard,
     leaders,
     near_duplicates,
@@ -25,6 +24,7 @@ from filters.duplicates import (
     signatures,
     similar_to,
 )
+from filters.exact import content_hashes
 from filters.shingles import UNITS, shingle_sets
 
 
@@ -161,7 +161,9 @@ def test_stubs_among_copies_of_themselves_equal_brute_force():
     random.Random(2).shuffle(texts)
     everyone = np.zeros((len(texts), 1), np.uint64)
     for target in (0.7, 0.8, 1.0):
-        leader, similarity = leaders(column(texts), signatures(column(texts)), everyone, Scheme(similarity=target))
+        leader, similarity = leaders(
+            column(texts), signatures(column(texts)), everyone, Scheme(similarity=target)
+        )
         expected = naive.leaders(texts, target)
         assert leader.tolist() == [j for j, _ in expected]
         np.testing.assert_allclose(similarity, [s for _, s in expected], rtol=1e-6)
@@ -180,7 +182,12 @@ def test_a_sketch_equals_its_definition_whatever_the_number_of_shingles_and_plac
 def test_signatures_for_datasketch_are_the_librarys_own(sketch):
     from datasketch import MinHash
 
-    texts = [*variants(4)[:20], *(t for t in hostile.texts() if len(t) < 3000), "İstanbul K_9 µ", "don’t Straße"]
+    texts = [
+        *variants(4)[:20],
+        *(t for t in hostile.texts() if len(t) < 3000),
+        "İstanbul K_9 µ",
+        "don’t Straße",
+    ]
     for ngram, seed in ((5, 1), (3, 42)):
         ours = signatures(column(texts), 64, ngram, sketch=sketch, seed=seed)
         for text, signature in zip(texts, ours, strict=True):
@@ -202,7 +209,9 @@ def test_shingles_of_every_unit_equal_the_naive_definition_on_hostile_text(unit)
 
 
 def test_templates_differ_in_numbers_dates_and_names_only():
-    texts = column(["On 3 May Ada paid 12 euro to Bob Smith for it", "On 14 June Eve paid 7 euro to Kim for it"])
+    texts = column(
+        ["On 3 May Ada paid 12 euro to Bob Smith for it", "On 14 June Eve paid 7 euro to Kim for it"]
+    )
     assert jaccard(texts, [0], [1], 3, "templates")[0] == 1
     assert jaccard(texts, [0], [1], 3)[0] < 0.1
 

@@ -25,10 +25,15 @@ def spans_of(found: dict, kind: str) -> list[list[tuple[int, int]]]:
 def pool(seed: int) -> list[str]:
     """Texts made of shared sentences, in lines and paragraphs, some inside of one text twice."""
     chance = random.Random(seed)
-    sentences = [" ".join(chance.choices("ab cd ef gh é 你".split(), k=chance.randrange(2, 9))) for _ in range(12)]
+    sentences = [
+        " ".join(chance.choices(["ab", "cd", "ef", "gh", "é", "你"], k=chance.randrange(2, 9)))
+        for _ in range(12)
+    ]
     texts = []
     for _ in range(40):
-        parts = [chance.choice([*sentences, f"{chance.random()} own words"]) for _ in range(chance.randrange(9))]
+        parts = [
+            chance.choice([*sentences, f"{chance.random()} own words"]) for _ in range(chance.randrange(9))
+        ]
         texts.append("".join(p + chance.choice([". ", "\n", "\n\n", "\n \t\n", "!\n--\n"]) for p in parts))
     return texts
 
@@ -41,7 +46,9 @@ def test_repeats_equal_the_naive_definition(kind, least):
         order = random.Random(seed).sample(range(len(texts)), len(texts))
         found = repeats(column(texts), kind, least, np.array(order))
         assert spans_of(found, kind) == naive.repeats(texts, kind, least, order)
-        for text, spans, share in zip(texts, spans_of(found, kind), found[NAMES[kind][1]].to_pylist(), strict=True):
+        for text, spans, share in zip(
+            texts, spans_of(found, kind), found[NAMES[kind][1]].to_pylist(), strict=True
+        ):
             assert share * len(text.encode()) == pytest.approx(sum(end - start for start, end in spans))
 
 

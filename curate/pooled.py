@@ -1,0 +1,48 @@
+"""Signals of the whole pool: what no document can be asked alone, measured after every other signal."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow.compute as pc
+
+from curate.annotate import Signals
+from curate.duplicates import find_duplicates
+from curate.engine import Engine
+from curate.families import of_the_pool
+from curate.measured import DUPLICATES
+from curate.pool import Pool
+from curate.repeats import find_repeats
+from curate.store import Store, digest_of
+
+
+def measure_pool(store: Store, pooled: dict[str, dict], pool: Pool, signals: Signals, engine: Engine) -> None:
+    """Add these families (name -> parameters) to the signals, a table beside each part of documents."""
+    for name, parameters in pooled.items():
+        if name == DUPLICATES:
+            parts = find_duplicates(store, pool, signals, parameters, engine)
+        else:
+            parts = find_repeats(store, pool, name, parameters["words"], engine)
+        family = of_the_pool()[name]
+        signals.families[name] = parts
+        signals.owner |= {signal.name: name for signal in family.signals}
+        signals.versions[name] = {
+            "version": family.version,
+            "parameters": parameters,
+            "digest": digest_of([part.digest for part in parts]),
+        }
+
+
+def preferring(pool: Pool, signals: Signals, prefer: tuple[str, ...]) -> Pool:
+    """The pool with the order of preference that a manifest asks for, see `Measured.prefer`."""
+    columns = []
+    for entry in prefer:
+        way, _, name = entry.rpartition(" ")
+        if name == "source":
+            column = pool.source.astype(float)
+        elif name in ("longest", "shortest"):
+            column = pool.bytes * (-1.0 if name == "longest" else 1.0)
+        else:
+            values = signals.column(signals.owner[name], name)
+            column = pc.cast(values, "float64").to_numpy() * (-1.0 if way == "high" else 1.0)
+        columns.append(np.nan_to_num(column, nan=np.inf))
+    return pool.preferring(columns)
