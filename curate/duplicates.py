@@ -231,7 +231,7 @@ def _tables(pool: Pool, first, leader, similarity, template) -> Iterator[pa.Tabl
     size = np.bincount(stands, minlength=len(pool))[stands]
     here = np.arange(len(pool))
     exact, near = first != here, stands != first
-    kind = np.select([near & template[first], near, exact], ["template", "near", "exact"], "")
+    kind = np.select([exact, near & template[first], near], ["exact", "template", "near"], "")
 
     def ids(of: np.ndarray, where: np.ndarray) -> pa.Array:
         return pc.if_else(pa.array(where), pool.ids.take(pa.array(of)), pa.scalar(None, pa.string()))
