@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 
 from filters import Family
 from filters.columns import ratio, real_signal, span_signal, spans
@@ -38,6 +39,7 @@ KINDS = ("spans", "lines", "paragraphs")
 SPANS, LINES, PARAGRAPHS = range(3)
 WORDS = {"spans": 50, "lines": 5, "paragraphs": 5}  # of a window, of the shortest line and paragraph
 NEWLINE, SPACE = 0x0A, 0x20
+SPLIT = 1 << 16  # occurrences
 FREE = np.uint64(0)  # marks an empty slot, so no key is 0
 
 
@@ -114,7 +116,8 @@ def _keys_of(data, start, end, tables, kind, words, room, keys, begins, stops):
 
 
 @kernel
-def _occurrences(offsets, data, tables, kind, words, keys, rows):
+def _occurrences(offsets, data, tables, kind, words, keys, ends):
+    """Fill in the keys of all documents, one behind the other, and where each document's end."""
     room = room_for(offsets)
     most = len(room[2])
     own, begins, stops = np.empty(most, np.uint64), np.empty(most, np.int32), np.empty(most, np.int32)
@@ -122,13 +125,13 @@ def _occurrences(offsets, data, tables, kind, words, keys, rows):
     for i in range(len(offsets) - 1):
         n = _keys_of(data, offsets[i], offsets[i + 1], tables, kind, words, room, own, begins, stops)
         for k in range(n):
-            keys[filled], rows[filled] = own[k], i
+            keys[filled] = own[k]
             filled += 1
-    return filled
+        ends[i + 1] = filled
 
 
 @kernel
-def _split(keys, rows, order, bits, bounds, split_keys, split_orders):
+def _split(keys, ends, order, bits, bounds, split_keys, split_orders):
     """Bring the occurrences whose keys share their upper `bits` bits together."""
     shift = np.uint64(64 - bits)
     at = np.zeros(len(bounds), np.int64)
@@ -137,10 +140,16 @@ def _split(keys, rows, order, bits, bounds, split_keys, split_orders):
     for k in range(1, len(at)):
         at[k] += at[k - 1]
     bounds[:] = at
-    for i in range(len(keys)):
-        part = keys[i] >> shift
-        split_keys[at[part]], split_orders[at[part]] = keys[i], order[rows[i]]
-        at[part] += 1
+    for i in range(len(order)):
+        for k in range(ends[i], ends[i + 1]):
+            part = keys[k] >> shift
+            split_keys[at[part]], split_orders[at[part]] = keys[k], order[i]
+            at[part] += 1
+
+
+def bits_for(size: int) -> int:
+    """How many bits of the hash split the occurrences of so many bytes of text: a split should fit in a core's cache."""
+    return min(12, max(6, (size // (5 * SPLIT)).bit_length()))
 
 
 @dataclass(frozen=True)
@@ -158,11 +167,12 @@ def occurrences(
     """Of every window, line or paragraph of these texts; `order[i]`: the place of text i among all of the pool."""
     offsets, data = valid(texts)
     most = (int(offsets[-1] - offsets[0]) + 1) // 2 + len(offsets)  # a word takes two bytes
-    keys, rows = np.empty(most, np.uint64), np.empty(most, np.uint32)
-    n = _occurrences(offsets, data, character_tables(), KINDS.index(kind), words, keys, rows)
+    keys, ends = np.empty(most, np.uint64), np.zeros(len(offsets), np.int64)
+    _occurrences(offsets, data, character_tables(), KINDS.index(kind), words, keys, ends)
+    n = ends[-1]
     bounds = np.empty(2**bits + 1, np.int64)
     split_keys, split_orders = np.empty(n, np.uint64), np.empty(n, np.uint32)
-    _split(keys[:n], rows[:n], np.asarray(order, np.uint32), bits, bounds, split_keys, split_orders)
+    _split(keys[:n], ends, np.asarray(order, np.uint32), bits, bounds, split_keys, split_orders)
     return Occurrences(split_keys, split_orders, bounds)
 
 
@@ -304,7 +314,8 @@ def repeats(
 ) -> dict[str, pa.Array]:
     """All three steps on one column. `order[i]` is the place of text i; without it the texts' own order."""
     order = np.arange(len(texts)) if order is None else order
-    found = occurrences(texts, order, kind, words, 8)
+    bits = bits_for(int(pa.compute.sum(pa.compute.binary_length(texts)).as_py() or 0))
+    found = occurrences(texts, order, kind, words, bits)
     pieces = [
         repeated(found.keys[a:b], found.orders[a:b])
         for a, b in zip(found.bounds, found.bounds[1:], strict=False)

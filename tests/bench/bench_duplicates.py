@@ -1,35 +1,45 @@
-"""Near duplicates: speed beside datasketch, recall and precision beside an exact search of all pairs.
+"""Duplicates and repeats: speed beside limits and datasketch, growth, and accuracy beside an exact search of all pairs.
 
-Speed is MB of text per CPU-second, of signatures alone and from Parquet to clusters. The truth is every pair
-with an exact Jaccard similarity >= 0.8, found without MinHash: two such sets share at least one of the rarest
-shingles of each (prefix filtering; Bayardo, Ma & Srikant 2007), so comparing those that do misses none.
+Speed is MB of text per CPU-second in one process, Parquet read by one thread. The large input is the mix several times
+over, each time with its letters exchanged, so that the copies have nothing in common. The truth of near duplicates
+is every pair with an exact Jaccard similarity >= 0.8, found without MinHash: two such sets share at least one of the
+rarest shingles of each (prefix filtering; Bayardo, Ma & Srikant 2007), so comparing those that do misses none.
 
-CURATE_DATA=folder python tests/bench/bench_duplicates.py
+CURATE_DATA=folder python tests/bench/bench_duplicates.py [--keys MILLIONS]
 """
 
 from __future__ import annotations
 
 import os
 import re
+import resource
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import xxhash
 
-from filters.duplicates import band_keys, bands_and_rows, jaccard, near_duplicates, signatures
+from filters.arrow import from_utf8, utf8
+from filters.duplicates import Scheme, band_keys, jaccard, near_duplicates, signatures
+from filters.exact import content_hashes
+from filters.grouping import components, pairs_of
+from filters.repeats import KINDS, WORDS, find, index_of, occurrences, repeated, repeats
 from filters.shingles import shingle_sets
 
 TARGET = 0.8
+COPIES = 4  # 570 MB
 
 
 def datasketch_signatures(texts: pa.Array) -> None:
     from datasketch import MinHash
 
-    base = MinHash(num_perm=112, seed=1)
+    base = MinHash(num_perm=128, seed=1)
     for text in texts.to_pylist():
         words = re.findall(r"\w+", text.lower())
         sketch = base.copy()
@@ -38,10 +48,29 @@ def datasketch_signatures(texts: pa.Array) -> None:
         )
 
 
-def rate(function, texts: pa.Array) -> float:
+def megabytes(texts: pa.Array) -> float:
+    return pc.sum(pc.binary_length(texts)).as_py() / 1e6
+
+
+def seconds(function: Callable[[], object]) -> float:
     begin = time.process_time()
-    function(texts)
-    return pc.sum(pc.binary_length(texts)).as_py() / 1e6 / (time.process_time() - begin)
+    function()
+    return time.process_time() - begin
+
+
+def read(path: Path) -> pa.LargeStringArray:
+    table = pq.read_table(path, columns=["text"], use_threads=False)
+    return table["text"].cast(pa.large_string()).combine_chunks()
+
+
+def exchanged(texts: pa.Array, seed: int) -> pa.LargeStringArray:
+    """The texts with every ASCII letter put for another."""
+    letters = np.random.default_rng(seed).permutation(26)
+    table = np.arange(256, dtype=np.uint8)
+    for first in (65, 97):
+        table[first : first + 26] = first + letters
+    offsets, data = utf8(texts)
+    return from_utf8(offsets.copy(), table[data])
 
 
 def pairs_within(groups: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -56,8 +85,8 @@ def pairs_within(groups: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return pairs[pairs[:, 0] < pairs[:, 1]]
 
 
-def true_pairs(texts: pa.Array) -> np.ndarray:
-    """int64 [k, 2]: all pairs of rows at least TARGET similar."""
+def true_pairs(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """(int64 [k, 2] all pairs of rows at least TARGET similar, their similarities)"""
     offsets, shingles = shingle_sets(texts)
     sizes = np.diff(offsets)
     _, names, holders = np.unique(shingles, return_inverse=True, return_counts=True)
@@ -69,50 +98,174 @@ def true_pairs(texts: pa.Array) -> np.ndarray:
     pairs = pairs_within(names[rarest_first][chosen], rows[chosen])
     small, large = np.sort(sizes[pairs], axis=1).T
     pairs = pairs[small >= TARGET * large - 1e-9]
-    return pairs[jaccard(texts, pairs[:, 0], pairs[:, 1]) >= TARGET - 1e-9]
+    similarity = jaccard(texts, pairs[:, 0], pairs[:, 1])
+    true = similarity >= TARGET - 1e-9
+    return pairs[true], similarity[true]
 
 
 def accuracy(texts: pa.Array, kinds: np.ndarray) -> None:
-    true = true_pairs(texts)
-    keys = band_keys(signatures(texts), *bands_and_rows(TARGET, 112))
-    candidates = pairs_within(keys.reshape(-1), np.repeat(np.arange(len(keys)), keys.shape[1]))
-    found = (keys[true[:, 0]] == keys[true[:, 1]]).any(axis=1)
-    of = near_duplicates(texts, similarity=TARGET)["duplicate_of"].to_numpy(zero_copy_only=False)
+    """Recall of pairs by similarity, and whether every removed document is as similar as said."""
+    from datasketch import MinHashLSH
+
+    true, similarity = true_pairs(texts)
+    found = {}
+    for name, scheme in {
+        "128 places, 18 x 7 (default)": Scheme(),
+        "112 places, 14 x 8 (datatrove's)": Scheme(permutations=112, bands=14, rows=8),
+        "datasketch's signatures, 18 x 7": Scheme(sketch="datasketch"),
+    }.items():
+        keys = band_keys(signatures(texts, **scheme.signing), *scheme.cut)
+        found[name] = (keys[true[:, 0]] == keys[true[:, 1]]).any(axis=1)
+        if name.endswith("(default)"):
+            candidates = pairs_within(keys.reshape(-1), np.repeat(np.arange(len(keys)), keys.shape[1]))
+    lsh = MinHashLSH(threshold=TARGET, num_perm=128)
+    found[f"datasketch's own choice, {lsh.b} x {lsh.r}"] = (
+        lambda keys: (keys[true[:, 0]] == keys[true[:, 1]]).any(axis=1)
+    )(band_keys(signatures(texts, sketch="datasketch"), lsh.b, lsh.r))
+    edges = np.array([0.8, 0.82, 0.85, 0.9, 0.95, 1.0, 1.01])
+    where = np.searchsorted(edges, similarity + 1e-9, "right") - 1
+    labels = [f"{a:.2f}-{b:.2f}" for a, b in zip(edges[:-2], edges[1:-1], strict=True)] + ["1"]
+    print(
+        f"\n{'recall of pairs with similarity':<36}"
+        + "".join(f"{label:>11}" for label in labels)
+        + f"{'all':>9}"
+    )
+    print(
+        f"{'pairs':<36}"
+        + "".join(f"{(where == k).sum():>11}" for k in range(len(labels)))
+        + f"{len(true):>9}"
+    )
+    for name, hit in found.items():
+        print(f"{name:<36}" + "".join(f"{hit[where == k].mean():>11.4f}" for k in range(len(labels)))
+              + f"{hit.mean():>9.4f}")  # fmt: skip
+    of = near_duplicates(texts)["duplicate_of"].to_numpy(zero_copy_only=False)
     stays = np.isnan(of)
     removed = np.stack([of[~stays].astype(np.int64), np.flatnonzero(~stays)], axis=1)
-    supported = len({*map(tuple, removed.tolist())} & {*map(tuple, true.tolist())})
+    supported = (jaccard(texts, removed[:, 0], removed[:, 1]) >= TARGET - 1e-9).sum()
     print(
-        f"\n{'pairs at ' + str(TARGET) + ' or more':<24}{'pairs':>8}{'recall of bands':>18}{'both stay':>12}"
+        f"candidate pairs {len(candidates)}; removed documents {len(removed)}, of them truly similar {supported}"
     )
-    both = stays[true].all(axis=1)
-    for kind in [*np.unique(kinds[true[:, 0]]), "all"]:
-        here = (kinds[true[:, 0]] == kind) | (kind == "all")
-        print(f"{kind:<24}{here.sum():>8}{found[here].mean():>18.4f}{both[here].sum():>12}")
-    print(f"candidate pairs {len(candidates)}, of them true {found.sum() / len(candidates):.3f}")
-    print(f"removed documents {len(removed)}, of them truly similar to the one that stays {supported}")
+    print(f"true pairs both of which stay {stays[true].all(axis=1).sum()}")
+    in_true = np.zeros(len(texts), bool)
+    in_true[true.reshape(-1)] = True
+    for kind in np.unique(kinds):
+        here = kinds == kind
+        print(
+            f"  {kind:<12} documents {here.sum():>6}  removed {(~stays & here).sum():>5}  in a true pair {(in_true & here).sum():>5}"
+        )
+
+
+def repeats_in_parts(parts: list[pa.Array], bits: int) -> None:
+    """As the stage does it: part by part, split by split, part by part."""
+    begins = np.cumsum([0, *map(len, parts)])
+    orders = [np.arange(a, b) for a, b in zip(begins, begins[1:], strict=False)]
+    found = [occurrences(p, o, "spans", 50, bits) for p, o in zip(parts, orders, strict=True)]
+    pairs = []
+    for s in range(1 << bits):
+        rows = [slice(f.bounds[s], f.bounds[s + 1]) for f in found]
+        keys = np.concatenate([f.keys[r] for f, r in zip(found, rows, strict=True)])
+        pairs.append(repeated(keys, np.concatenate([f.orders[r] for f, r in zip(found, rows, strict=True)])))
+    index = index_of(*map(np.concatenate, zip(*pairs, strict=True)))
+    for part, order in zip(parts, orders, strict=True):
+        find(part, order, "spans", 50, index)
+
+
+def growth(texts: pa.Array) -> None:
+    """CPU seconds for 1, 2, 4 and 8 times the documents, and the exponent."""
+    print(f"\n{'documents':>10}{'MB':>8}{'near, s':>10}{'spans, s':>10}")
+    times = []
+    for times_over in (1, 2, 4, 8):
+        parts = [exchanged(texts, seed) for seed in range(times_over)]
+        some = pa.concat_arrays(parts)
+        near = min(seconds(lambda some=some: near_duplicates(some)) for _ in range(3))
+        spans = min(seconds(lambda parts=parts: repeats_in_parts(parts, 8)) for _ in range(3))
+        times.append((len(some), near, spans))
+        print(f"{len(some):>10}{megabytes(some):>8.0f}{near:>10.2f}{spans:>10.2f}")
+    n, near, spans = np.log(np.array(times)).T
+    print(
+        f"exponent of time over documents: near {np.polyfit(n, near, 1)[0]:.3f}, spans {np.polyfit(n, spans, 1)[0]:.3f}"
+    )
+
+
+def grouping(millions: int) -> None:
+    """Synthetic keys, one band after the other as the stage does it: a tenth of the documents has a copy."""
+    n, bands, cuts = millions * 1_000_000, 18, 16
+    begin, wall = time.process_time(), time.monotonic()
+
+    def pairs():
+        for band in range(bands):
+            chance = np.random.default_rng(band)
+            keys = chance.integers(0, 2**64, n, np.uint64)
+            keys[-n // 10 :] = keys[: n // 10]
+            order = keys >> np.uint64(60)
+            for cut in range(cuts):
+                rows = np.flatnonzero(order == cut)
+                yield pairs_of(keys[rows], rows)
+                del rows
+
+    found = components(n, pairs())
+    assert (found[-n // 10 :] == np.arange(n // 10)).all()
+    print(f"\n{millions} million documents, {bands} bands: {time.process_time() - begin:.0f} CPU-s, "
+          f"{time.monotonic() - wall:.0f} s, peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB "
+          "(drawing the keys included)")  # fmt: skip
 
 
 def main() -> int:
+    if "--keys" in sys.argv:
+        grouping(int(sys.argv[sys.argv.index("--keys") + 1]))
+        return 0
     folder = os.environ.get("CURATE_DATA")
     if not folder:
         print("CURATE_DATA does not name a folder of real text; nothing measured")
         return 0
-    path = Path(folder) / "web_mix.parquet"
-
-    def read() -> pa.Array:
-        return pq.read_table(path, columns=["text"])["text"].cast(pa.large_string()).combine_chunks()
-
-    texts = read()
+    mix = Path(folder) / "web_mix.parquet"
+    texts = read(mix)
     near_duplicates(texts.slice(0, 50))  # compiled
-    rows = [
-        ("signatures, 112 permutations", rate(signatures, texts)),
-        ("Parquet to clusters, verified", rate(lambda _: near_duplicates(read()), texts)),
-        ("datasketch signatures, 1,000 documents", rate(datasketch_signatures, texts.slice(0, 1000))),
+    for kind in KINDS:
+        repeats(texts.slice(0, 50), kind, WORDS[kind])
+    signatures(texts.slice(0, 9), sketch="datasketch")
+    with tempfile.TemporaryDirectory() as temporary:
+        large = Path(temporary) / "large.parquet"
+        whole = pa.concat_arrays([exchanged(texts, seed) for seed in range(COPIES)])
+        pq.write_table(pa.table({"text": whole}), large)
+        size = megabytes(whole)
+        rows = [
+            ("reading Parquet", size / seconds(lambda: read(large))),
+            ("Parquet to clusters, verified", size / seconds(lambda: near_duplicates(read(large)))),
+        ]
+        whole = read(large)
+        rows += [
+            ("signatures", size / seconds(lambda: signatures(whole))),
+            ("exact: hashes of texts", size / seconds(lambda: content_hashes(whole))),
+            (
+                "xxh3_128 of all bytes at once",
+                size / seconds(lambda: xxhash.xxh3_128_digest(utf8(whole)[1].data)),
+            ),
+        ]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    rows += [
+        (f"repeated {kind}", megabytes(texts) / seconds(lambda k=kind: repeats(texts, k, WORDS[k])))
+        for kind in KINDS
+    ]
+    some = texts.slice(0, 1000)
+    rows += [
+        (
+            "signatures for datasketch",
+            megabytes(texts) / seconds(lambda: signatures(texts, sketch="datasketch")),
+        ),
+        (
+            "datasketch itself, 1,000 documents",
+            megabytes(some) / seconds(lambda: datasketch_signatures(some)),
+        ),
     ]
     print(f"{'MB of text per CPU-second':<42}{'rate':>8}")
     for name, value in rows:
         print(f"{name:<42}{value:>8.1f}")
-    accuracy(texts, np.array(pq.read_table(path, columns=["kind"])["kind"].to_pylist()))
+    print(
+        f"peak of memory beyond what came before: {(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3:.0f} MB"
+    )
+    growth(texts.slice(0, 6000))
+    accuracy(texts, np.array(pq.read_table(mix, columns=["kind"])["kind"].to_pylist()))
     return 0
 
 
