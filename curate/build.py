@@ -20,7 +20,7 @@ from curate.lock import write_lock
 from curate.manifest import Manifest
 from curate.models import make_models
 from curate.pool import Pool, open_pool
-from curate.pooled import measure_pool, preferring
+from curate.pooled import as_told, measure_pool, preferring
 from curate.progress import say
 from curate.quantities import short_count
 from curate.selection import Judged, Values, funnel, judge, ledger, warnings
@@ -135,7 +135,7 @@ def _facts(
         "models": a.signals.models,
         "signals": a.signals.versions,
         "profiles": manifest.profiles,
-        "pool": manifest.pooled,
+        "pool": {name: as_told(parameters) for name, parameters in manifest.pooled.items()},
         "prefer": list(manifest.prefer),
         "levels": levels,
         "ledger": {name: _ledger(judged, a) for name, judged in a.judged.items()},

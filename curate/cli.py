@@ -138,6 +138,31 @@ def build(manifest: Path, store, workers, engine) -> tuple[Any, str]:
 
 
 @main.command()
+@manifest_argument
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--level", help="Whose documents are added; default: the manifest's last.")
+@step
+def index(manifest: Path, folder: Path, level: str | None, store, workers, engine) -> tuple[Any, str]:
+    """Remember a level's documents in an index, so that later builds can drop what resembles them.
+
+    Example: curate index manifests/quickstart.toml seen
+    """
+    from curate.build import annotate_all
+    from curate.errors import did_you_mean
+    from curate.index import add
+    from curate.manifest import load_manifest
+
+    loaded = load_manifest(manifest)
+    names = [one.name for one in loaded.levels]
+    if level is not None and level not in names:
+        raise CurateError(f"--level {level}: no such level{did_you_mean(level, names)}")
+    found, added = add(annotate_all(store, loaded, engine()), folder, level or names[-1])
+    answer = {"index": str(folder), "added": added, "documents": found.documents}
+    text = f"{added:,} documents added" if added else "these documents are in the index already"
+    return answer, f"{text}; {folder} holds {found.documents:,}"
+
+
+@main.command()
 @click.argument("manifest", type=click.Path(path_type=Path), required=False)
 @click.option(
     "--corpus", type=click.Path(exists=True, file_okay=False, path_type=Path), help="One corpus directory."

@@ -30,6 +30,7 @@ OF_LANGUAGE = ("language", "line_languages")  # families that ask a language mod
 URL_LISTS = "url_lists"
 LOSS = "loss"
 DUPLICATES = "duplicates"
+INDEX = "index"
 FINGERPRINTS = ("text_hash", "signatures")  # measured where duplicates are looked for
 PREFERENCES = ("longest", "shortest", "source")
 SAMPLE_BYTES = 20_000_000  # of text that a model is made of, where nothing else is said
@@ -82,7 +83,8 @@ class Measured(Tables):
             "near_duplicates",
             "exact_duplicates",
             "prefer",
-            *(name for name in of_the_pool() if name != DUPLICATES),
+            INDEX,
+            *(name for name in of_the_pool() if name not in (DUPLICATES, INDEX)),
             "own",
             "word_lists",
             URL_LISTS,
@@ -239,6 +241,14 @@ class Measured(Tables):
             words = self._repeated(table, kind)
             if words:
                 pooled[f"repeated_{kind}"] = {"words": words}
+        folders = self.strings("[signals]", table, INDEX)
+        if folders:
+            if not near:
+                raise self.fail("[signals] index", "documents are compared as near_duplicates says; add it")
+            for folder in folders:
+                if not (self.path.parent / folder / "index.json").is_file():
+                    raise self.fail("[signals] index", f"{folder}: no index; `curate index` makes one")
+            pooled[INDEX] = {INDEX: [str(self.path.parent / folder) for folder in folders]}
         return pooled
 
     def _near_duplicates(self, table: dict) -> Scheme | None:
@@ -439,6 +449,8 @@ class Measured(Tables):
                 raise self.fail(where, f"{name} is not measured; add {option} = true to [signals]")
             if family == "contamination" and self.evaluations:
                 self._modelled(family, True)
+            elif family == INDEX:
+                raise self.fail(where, f'{name} is not measured; add index = "DIRECTORY" to [signals]')
             elif family == DUPLICATES:
                 raise self.fail(where, f"{name} is not measured; add near_duplicates = true to [signals]")
             elif family in (*RECIPES, *FINGERPRINTS, URL_LISTS, LOSS):

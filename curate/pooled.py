@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow.compute as pc
 
@@ -9,7 +11,8 @@ from curate.annotate import Signals
 from curate.duplicates import find_duplicates
 from curate.engine import Engine
 from curate.families import of_the_pool
-from curate.measured import DUPLICATES
+from curate.index import find_indexed, open_index
+from curate.measured import DUPLICATES, INDEX
 from curate.pool import Pool
 from curate.repeats import find_repeats
 from curate.store import Store, digest_of
@@ -20,6 +23,8 @@ def measure_pool(store: Store, pooled: dict[str, dict], pool: Pool, signals: Sig
     for name, parameters in pooled.items():
         if name == DUPLICATES:
             parts = find_duplicates(store, pool, signals, parameters, engine)
+        elif name == INDEX:
+            parts = find_indexed(store, pool, signals, parameters, pooled[DUPLICATES], engine)
         else:
             parts = find_repeats(store, pool, name, parameters["words"], engine)
         family = of_the_pool()[name]
@@ -27,9 +32,21 @@ def measure_pool(store: Store, pooled: dict[str, dict], pool: Pool, signals: Sig
         signals.owner |= {signal.name: name for signal in family.signals}
         signals.versions[name] = {
             "version": family.version,
-            "parameters": parameters,
+            "parameters": as_told(parameters),
             "digest": digest_of([part.digest for part in parts]),
         }
+
+
+def as_told(parameters: dict) -> dict:
+    """Parameters as the lock says them: of an index its name and what it holds, not its place on this machine."""
+    if "index" not in parameters:
+        return parameters
+    indexes = [open_index(Path(folder)) for folder in parameters["index"]]
+    return {
+        "index": [
+            {"name": i.folder.name, "documents": i.documents, "sha256": digest_of(i.record)} for i in indexes
+        ]
+    }
 
 
 def preferring(pool: Pool, signals: Signals, prefer: tuple[str, ...]) -> Pool:

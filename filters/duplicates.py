@@ -27,7 +27,7 @@ import pyarrow as pa
 
 from filters import Family, Signal
 from filters.arrow import text_column
-from filters.columns import count_signal, label_signal
+from filters.columns import count_signal, label_signal, real_signal
 from filters.exact import content_hashes
 from filters.grouping import components, pairs_of
 from filters.minhash import Scheme, band_keys, bands_and_rows, recall, scheme_of, signatures
@@ -35,8 +35,8 @@ from filters.shingles import fill_table, jaccard, jaccard_with_table, shingle_se
 from filters.text import kernel, loop
 
 __all__ = [
-    "DUPLICATES", "SIGNATURES", "Scheme", "band_keys", "bands_and_rows", "candidate_components", "content_hashes", "jaccard",
-    "leaders", "near_duplicates", "recall", "scheme_of", "signatures", "similar_to",
+    "DUPLICATES", "INDEXED", "SIGNATURES", "Scheme", "band_keys", "bands_and_rows", "candidate_components",
+    "content_hashes", "jaccard", "leaders", "near_duplicates", "recall", "scheme_of", "signatures", "similar_to",
 ]  # fmt: skip
 
 STANDARD = Scheme()
@@ -233,6 +233,19 @@ SIGNATURES = Family(
 def _of_the_pool(texts: pa.Array, **parameters: object) -> dict[str, pa.Array]:
     raise AssertionError("duplicates are found in a whole pool, see leaders")
 
+
+INDEXED = Family(
+    "index",
+    1,
+    _of_the_pool,
+    (
+        label_signal("index_match", "the id of the most similar document of an index; null where none is"),
+        real_signal(
+            "index_similarity", "ratio", 1.0,
+            "their similarity, estimated from signatures, 1 for the same text; 0 where none reaches the target",
+        ),
+    ),
+)  # fmt: skip
 
 DUPLICATES = Family(
     "duplicates",

@@ -54,7 +54,11 @@ _FAMILIES = (
     exact.FAMILY,
     duplicates.SIGNATURES,
 )
-_OF_THE_POOL = (duplicates.DUPLICATES, *repeats.REPEATS)  # measured over all documents together
+_OF_THE_POOL = (
+    duplicates.DUPLICATES,
+    duplicates.INDEXED,
+    *repeats.REPEATS,
+)  # measured over all documents together
 
 
 def _by_name(families: tuple[Family, ...]) -> tuple[dict[str, Family], dict[str, Signal]]:

@@ -1,0 +1,163 @@
+"""Indexes: they grow, old entries keep their meaning, and a later build knows what was there before."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from curate.build import annotate_all, build
+from curate.cli import main
+from curate.engine import open_engine
+from curate.errors import CurateError, ManifestError
+from curate.index import add, open_index
+from curate.manifest import load_manifest
+from curate.store import Store
+
+MANIFEST = """
+[[source]]
+name = "pages"
+format = "jsonl"
+path = "pages.jsonl"
+
+[parts]
+bytes = "4 kB"
+
+[signals]
+near_duplicates = { similarity = 0.7, permutations = 256 }
+INDEX
+
+[[level]]
+name = "raw"
+
+[[level]]
+name = "new"
+on = "raw"
+keep = { RULE }
+
+[sizes]
+tokens = "1k"
+
+[holdout]
+tokens = "3k"
+
+[tokenizer]
+vocabulary = 258
+"""
+
+
+def texts(seed: int, count: int = 60) -> list[str]:
+    chance = random.Random(seed)
+    return [" ".join(f"w{chance.randrange(900)}" for _ in range(60)) for _ in range(count)]
+
+
+def write(folder: Path, rows: list[str], index: str = "", rule: str = "") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "pages.jsonl").write_text("\n".join(json.dumps({"text": row}) for row in rows) + "\n")
+    path = folder / "m.toml"
+    path.write_text(MANIFEST.replace("INDEX", index).replace("RULE", rule))
+    return path
+
+
+def annotated(folder: Path, rows: list[str], index: str = "", rule: str = "", workers: int = 1):
+    return annotate_all(
+        Store(folder / "store"),
+        load_manifest(write(folder, rows, index, rule)),
+        open_engine("local", workers),
+    )
+
+
+@pytest.fixture
+def seen(tmp_path) -> Path:
+    add(annotated(tmp_path / "first", texts(1)), tmp_path / "seen", "raw")
+    return tmp_path / "seen"
+
+
+def test_what_was_there_before_is_known_by_its_id(tmp_path, seen):
+    first = annotated(tmp_path / "first", texts(1))
+    old = dict(zip(texts(1), [None] * 60, strict=True))
+    for part in first.pool.parts:
+        table = part.table(["id", "text"])
+        old |= dict(zip(table["text"].to_pylist(), table["id"].to_pylist(), strict=True))
+    nearly = [text + " and a few words" for text in texts(1)[:20]]
+    rows = [*texts(2), *texts(1)[20:40], *nearly]
+    for workers in (1, 3):
+        a = annotated(
+            tmp_path / f"second{workers}", rows, 'index = "../seen"', "index_similarity = [0, 0]", workers
+        )
+        found = {
+            text: (match, similarity)
+            for text, match, similarity in zip(
+                [t for p in a.pool.parts for t in p.table(["text"])["text"].to_pylist()],
+                a.values.column("index_match").to_pylist(),
+                a.values.column("index_similarity").to_pylist(),
+                strict=True,
+            )
+        }
+        assert all(found[text] == (None, 0.0) for text in texts(2))
+        assert all(found[text] == (old[text], 1.0) for text in texts(1)[20:40])
+        for text in nearly:
+            match, similarity = found[text]
+            assert match == old[text.removesuffix(" and a few words")]
+            assert 0.8 < similarity < 1
+        assert a.judged["new"].kept.sum() == 60
+
+
+def test_an_index_grows_and_old_entries_stay_as_they_are(tmp_path, seen):
+    before = (seen / "segment-00000.arrow").read_bytes()
+    index, added = add(annotated(tmp_path / "second", texts(2)), seen, "raw")
+    assert (added, index.documents) == (60, 120)
+    assert (seen / "segment-00000.arrow").read_bytes() == before
+    assert add(annotated(tmp_path / "second", texts(2)), seen, "raw")[1] == 0
+    a = annotated(
+        tmp_path / "third",
+        [*texts(1)[:5], *texts(2)[:5], *texts(3)],
+        'index = "../seen"',
+        "index_similarity = [0, 0]",
+    )
+    assert a.judged["new"].kept.sum() == 60
+
+
+def test_a_build_says_of_its_index_what_it_held_and_not_where_it_lies(tmp_path, seen):
+    path = write(
+        tmp_path / "second", [*texts(1), *texts(4, 200)], 'index = "../seen"', "index_similarity = [0, 0]"
+    )
+    lock = build(Store(tmp_path / "store"), load_manifest(path), open_engine("local", 2)).lock
+    (said,) = lock["pool"]["index"]["index"]
+    assert (said["name"], said["documents"]) == ("seen", 60)
+    assert str(tmp_path) not in json.dumps(lock)
+    assert lock["ledger"]["new"]["pages"]["dropped"] == {"new.index_similarity": 60}
+
+
+def test_another_comparison_is_refused_by_name(tmp_path, seen):
+    path = write(tmp_path / "second", texts(2), 'index = "../seen"')
+    path.write_text(path.read_text().replace("permutations = 256", "permutations = 256, ngram = 3"))
+    with pytest.raises(
+        CurateError, match="compares documents in another way: signing: .*'ngram': 5.*'ngram': 3"
+    ):
+        annotate_all(Store(tmp_path / "store"), load_manifest(path), open_engine("local", 1))
+
+
+def test_a_missing_index_or_segment_is_named_with_the_fix(tmp_path, seen):
+    with pytest.raises(ManifestError, match=r"nowhere: no index; `curate index` makes one"):
+        load_manifest(write(tmp_path / "second", texts(2), 'index = "nowhere"'))
+    with pytest.raises(ManifestError, match=r'add index = "DIRECTORY" to \[signals\]'):
+        load_manifest(write(tmp_path / "second", texts(2), "", "index_similarity = [0, 0]"))
+    (seen / "segment-00000.arrow").unlink()
+    with pytest.raises(CurateError, match=r"segment-00000.arrow is missing; put it back"):
+        open_index(seen)
+
+
+def test_the_command_adds_once(tmp_path):
+    path = write(tmp_path / "first", texts(1))
+    common = ["--store", str(tmp_path / "store"), "--workers", "1"]
+    for said in ("60 documents added", "these documents are in the index already"):
+        done = CliRunner().invoke(main, ["index", str(path), str(tmp_path / "seen"), *common])
+        assert done.exit_code == 0, done.output
+        assert said in done.output
+    done = CliRunner().invoke(main, ["index", str(path), str(tmp_path / "seen"), "--level", "nev", *common])
+    assert done.exit_code == 1
+    assert 'did you mean "new"' in done.output
