@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from curate.alarms import alarms, duplicates_summary
 from curate.annotate import Signals, annotate
 from curate.corpus import Corpus, build_corpora, cut
 from curate.documents import SourceDocuments, read_sample, read_sources
@@ -128,6 +129,7 @@ def _facts(
 ) -> dict:
     levels = [funnel(judged, a.pool, a.values) for judged in a.judged.values()]
     manifest = a.manifest
+    duplicates = duplicates_summary(a.pool, a.values)
     return {
         "name": manifest.name,
         "manifest": {"path": manifest.path.name, "sha256": manifest.digest, "text": manifest.text},
@@ -147,7 +149,8 @@ def _facts(
             "sha256": next(iter(tokens.values())).sha256,
         },
         "corpora": [corpus.as_json() for corpus in corpora],
-        "warnings": told + warnings(levels, len(a.pool)),
+        **({"duplicates": duplicates} if duplicates else {}),
+        "warnings": told + warnings(levels, len(a.pool)) + alarms(duplicates),
     }
 
 

@@ -80,23 +80,33 @@ def _shown(built: Built, row: int, signals: dict) -> dict:
 
 
 def _near_duplicates(built: Built) -> list[dict]:
-    """Pairs from the least similar that were still joined to the most, among documents of readable length."""
+    """Pairs from the least similar that were still joined to the most, and some of the largest clusters, among
+    documents of readable length."""
     a = built.annotated
     if not a.values.has_duplicates:
         return []
     similarity = a.values.column("near_duplicate_similarity").to_numpy()
+    kind = a.values.column("duplicate_kind").to_numpy(zero_copy_only=False)
+    cluster = a.values.clusters()
+    size = np.bincount(cluster, minlength=len(cluster))[cluster]
     readable = (a.pool.bytes > 300) & (a.pool.bytes < 3000)
     rows = np.flatnonzero(~np.isnan(similarity) & (similarity < 1) & readable)
     if not len(rows):
         return []
-    rows = rows[np.argsort(similarity[rows], kind="stable")]
-    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), 4)).astype(int)]
-    of = a.values.clusters()[rows]
+    spread = rows[np.argsort(similarity[rows], kind="stable")]
+    spread = spread[np.linspace(0, len(spread) - 1, min(len(spread), 4)).astype(int)]
+    crowded = rows[np.lexsort((similarity[rows], -size[rows]))]
+    _, first = np.unique(cluster[crowded], return_index=True)  # the least similar of each cluster
+    crowded = crowded[np.sort(first)][:OF_EACH]
+    templates = rows[kind[rows] == "template"][:OF_EACH]
+    rows = np.array(list(dict.fromkeys([*spread, *crowded, *templates])))
+    of = cluster[rows]
     texts = [gather(a.pool.parts, a.pool.part[r], a.pool.row[r], "text").to_pylist() for r in (rows, of)]
     return [
         {
-            "id": a.pool.ids[int(row)].as_py(), "of": a.pool.ids[int(other)].as_py(),
-            "similarity": float(similarity[row]), "text": text[:2 * EXCERPT], "of_text": of_text[:2 * EXCERPT],
+            "id": a.pool.ids[int(row)].as_py(), "of": a.pool.ids[int(other)].as_py(), "kind": kind[row],
+            "similarity": float(similarity[row]), "cluster": int(size[row]),
+            "text": text[:2 * EXCERPT], "of_text": of_text[:2 * EXCERPT],
         }
         for row, other, text, of_text in zip(rows, of, *texts, strict=True)
     ]  # fmt: skip

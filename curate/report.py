@@ -47,6 +47,7 @@ def facts(lock: dict, runs: list[dict], examples: dict) -> dict:
         "ledger": lock["ledger"],
         "examples": examples.get("levels", {}),
         "near_duplicates": examples.get("near_duplicates", []),
+        "duplicates": lock.get("duplicates", {}),
         "runs": [_run_row(run) for run in sorted(done, key=_place)],
         "missing": _missing(lock, runs),
         "warnings": lock.get("warnings", []) + _short_runs(done),

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from curate.alarms import alarms
 from curate.build import annotate_all, build
 from curate.engine import open_engine
 from curate.errors import ManifestError
@@ -131,6 +132,35 @@ def test_a_level_that_cuts_repeats_has_them_once(tmp_path):
     assert sum("All rights" in text for text in texts) <= 1
     assert built.lock["signals"]["repeated_spans"]["parameters"] == {"words": 20}
     assert built.lock["pool"]["duplicates"]["near"]["similarity"] == 0.7
+
+
+def test_alarms_name_the_source_the_cluster_and_the_stub():
+    by_source = {
+        "crawl": {"documents": 1000, "exact": 300, "template": 100, "near": 100},
+        "books": {"documents": 1000, "exact": 10, "template": 0, "near": 40},
+    }
+    cluster = {
+        "id": "ab12",
+        "documents": 1500,
+        "sources": {"crawl": 1500},
+        "bytes": 5000,
+        "begins": "All rights",
+    }
+    said = alarms({"by_source": by_source, "largest": [cluster, cluster | {"documents": 25, "bytes": 90}]})
+    assert said == [
+        'duplicates: source "crawl" loses 50% of its 1,000 documents, all others 5%',
+        'duplicates: one document stands for 1,500 (ab12, begins "All rights"): read some of them',
+        'duplicates: one document stands for 25 (ab12, begins "All rights"): a stub, likely a template',
+    ]
+    assert alarms({"by_source": {"books": by_source["books"]}, "largest": []}) == []
+
+
+def test_the_lock_counts_every_kind_by_source(tmp_path):
+    lock = build(Store(tmp_path / "store"), load_manifest(write(tmp_path)), open_engine("local", 1)).lock
+    table = lock["duplicates"]["by_source"]
+    assert sum(row["exact"] for row in table.values()) == 6
+    assert sum(row["documents"] for row in table.values()) == lock["ledger"]["raw"]["good"]["in"] * 2
+    assert lock["duplicates"]["largest"][0]["documents"] >= 3
 
 
 def representatives(folder: Path, signals: str):

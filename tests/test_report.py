@@ -195,6 +195,8 @@ def examples() -> dict:
                 "id": "a1",
                 "of": "b7",
                 "similarity": 0.8125,
+                "kind": "template",
+                "cluster": 3,
                 "text": prose + HOSTILE,
                 "of_text": prose.replace("ferryman", "miller").replace("thirty", "forty"),
             }

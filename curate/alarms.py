@@ -1,0 +1,93 @@
+"""What finding duplicates took from each source, and what of it a person should look at before believing it.
+
+Alarms say; they never drop or keep anything:
+
+- a source that loses far more of its documents than all others together do;
+- a cluster that swallows thousands of documents, or a hundredth of the pool;
+- a stub that stands for many: where all that several documents share is a sentence, it is likely a template.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from curate.pool import Pool
+from curate.selection import Values
+
+KINDS = ("exact", "template", "near")
+LARGEST = 5  # clusters that the lock names
+FAR_MORE = 3.0  # times the share that all other sources lose
+WORTH_SAYING = 0.2  # of a source's documents
+SWALLOWED, SWALLOWED_SHARE, AT_LEAST = 1000, 0.01, 100  # documents of a cluster
+STUB_BYTES, STUB_CLUSTER = 300, 20
+SHOWN = 80  # characters of a document that stands for a cluster
+
+
+def duplicates_summary(pool: Pool, values: Values) -> dict[str, Any]:
+    """By source, what its documents are duplicates of; the largest clusters; empty where duplicates are not measured."""
+    if not values.has_duplicates:
+        return {}
+    kind = values.column("duplicate_kind").to_numpy(zero_copy_only=False)
+    by_source = {}
+    for number, name in enumerate(pool.sources):
+        here = pool.source == number
+        counts = {k: int((kind[here] == k).sum()) for k in KINDS}
+        by_source[name] = {"documents": int(here.sum()), **counts}
+    return {"by_source": by_source, "largest": _largest(pool, values.clusters())}
+
+
+def _largest(pool: Pool, cluster: np.ndarray) -> list[dict]:
+    size = np.bincount(cluster, minlength=len(pool))
+    rows = np.lexsort((pool.rank, -size))[:LARGEST]
+    return [_cluster(pool, cluster, int(row), int(size[row])) for row in rows if size[row] > 1]
+
+
+def _cluster(pool: Pool, cluster: np.ndarray, row: int, size: int) -> dict:
+    number, own = np.unique(pool.source[cluster == row], return_counts=True)
+    text = pool.parts[int(pool.part[row])].table(["text"])["text"][int(pool.row[row])].as_py()
+    return {
+        "id": pool.ids[row].as_py(),
+        "documents": size,
+        "sources": {pool.sources[n]: int(count) for n, count in zip(number, own, strict=True)},
+        "bytes": int(pool.bytes[row]),
+        "begins": " ".join(text[: 4 * SHOWN].split())[:SHOWN],
+    }
+
+
+def alarms(summary: dict) -> list[str]:
+    """A sentence for each thing to look at."""
+    if not summary:
+        return []
+    return [*_losing_sources(summary["by_source"]), *_clusters(summary)]
+
+
+def _losing_sources(by_source: dict[str, dict]) -> list[str]:
+    found = []
+    for name, own in by_source.items():
+        others = [row for other, row in by_source.items() if other != name]
+        lost, theirs = _share(own), _share({k: sum(row[k] for row in others) for k in own})
+        if others and lost > WORTH_SAYING and lost > FAR_MORE * theirs:
+            found.append(
+                f'duplicates: source "{name}" loses {lost:.0%} of its {own["documents"]:,} documents, '
+                f"all others {theirs:.0%}"
+            )
+    return found
+
+
+def _share(row: dict) -> float:
+    return sum(row[k] for k in KINDS) / max(1, row["documents"])
+
+
+def _clusters(summary: dict) -> list[str]:
+    found = []
+    documents = sum(row["documents"] for row in summary["by_source"].values())
+    for c in summary["largest"]:
+        size = c["documents"]
+        about = f'one document stands for {size:,} ({c["id"][:12]}, begins "{c["begins"]}")'
+        if size >= SWALLOWED or size >= max(AT_LEAST, SWALLOWED_SHARE * documents):
+            found.append(f"duplicates: {about}: read some of them")
+        elif size >= STUB_CLUSTER and c["bytes"] < STUB_BYTES:
+            found.append(f"duplicates: {about}: a stub, likely a template")
+    return found
