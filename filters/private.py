@@ -276,11 +276,10 @@ def _north_american(page, start, length):
     """(start, end) of ddd-ddd-dddd, ddd.ddd.dddd or (ddd) ddd-dddd whose first digit is at `start`, or (0, 0)."""
     if not _three(page, start, length) or start + 4 > length:
         return 0, 0
-    bracket = page[start - 1] == 0x28 if start > 0 else False
     at = start + 3
+    # A bracket may also stand around the whole number: (ddd-ddd-dddd).
+    bracket = start > 0 and page[start - 1] == 0x28 and page[at] == 0x29
     if bracket:
-        if page[at] != 0x29:
-            return 0, 0
         at += 1
         if at < length and page[at] == 0x20:
             at += 1
@@ -647,7 +646,7 @@ _SAYS = {
 
 FAMILY = Family(
     "private",
-    1,
+    2,
     measure,
     tuple(
         signal

@@ -96,6 +96,10 @@ PIECES = st.sampled_from(
 )
 
 
+def test_brackets_around_a_whole_number_hide_nothing():
+    assert told("(212-555-1234)") == told("(call 212-555-1234)") == ["212-555-1234"]
+
+
 @settings(max_examples=1000, deadline=None)
 @given(st.lists(PIECES, max_size=12).map("".join))
 def test_random_texts_hold_what_the_plain_rules_find(text):
