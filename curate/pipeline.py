@@ -65,5 +65,6 @@ def _report_code() -> list[str]:
     import train
 
     here, there = Path(__file__).parent, Path(train.__file__).parent
-    sources = [here / "report.py", here / "charts.py", here / "report.html", *sorted(there.glob("fits*.py"))]
+    page, fits = sorted((here / "page").iterdir()), sorted([*there.glob("fits*.py"), *there.glob("fits/*.py")])
+    sources = [here / "report.py", here / "charts.py", *page, *fits]
     return [file_digest(path) for path in sources]

@@ -353,7 +353,7 @@ def render(facts: dict) -> str:
 
 def _page(facts: dict, figures: dict[str, str]) -> str:
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("curate", "."), autoescape=True, undefined=jinja2.StrictUndefined,
+        loader=jinja2.PackageLoader("curate", "page"), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters |= {
