@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 import matplotlib
+import matplotlib.font_manager
 from matplotlib.figure import Figure
 
 from curate.quantities import short_count
@@ -31,7 +32,9 @@ DARK = ("#56b4e9", "#f0883e", "#2fc79a", "#e59ec4", "#d9c34a", "#9ecbe8", "#c39b
 PLACEHOLDERS = {f"#0000{i:02x}": f"var(--level-{i})" for i in range(1, len(MARKERS) + 1)}
 INK, GRID, PAPER = "#0000f1", "#0000f2", "#0000f3"
 PLACEHOLDERS |= {INK: "var(--ink)", GRID: "var(--rule)", PAPER: "var(--paper)"}
+TOLD = "told: "  # begins the id of what says its own figures where a pointer rests on it
 PLAIN = {"--ink": "#222", "--rule": "#ddd", "--paper": "#fff"}
+PIXELS = 3  # a point of a figure, in a PNG
 RATE_TICKS = (1, 2, 0.5, 5, 0.2, 10, 0.1, 20, 50, 1.5, 3, 0.7, 0.3, 0.8, 1.2, 0.9, 1.1)  # the first that fit
 STYLE: Any = {
     "svg.fonttype": "none", "svg.hashsalt": "curate", "font.size": 11, "axes.edgecolor": GRID,
@@ -75,9 +78,13 @@ def _level(axes: Any, number: int, name: str, series: dict) -> None:
     axes.errorbar(sizes, mean, spread, color=colour, capsize=2.5, linestyle="none", linewidth=1.1)
     # Drawn empty: only so that the legend shows marker and dash together.
     axes.plot([], [], color=colour, marker=marker, linestyle=dash, linewidth=1.6, label=_visible(name))
-    axes.plot(
-        sizes, mean, color=colour, marker=marker, markersize=6.5, markeredgecolor=PAPER, linestyle="none"
-    )
+    for point in points:
+        (drawn,) = axes.plot(
+            point["tokens"], point["mean"], color=colour, marker=marker, markersize=6.5, markeredgecolor=PAPER,
+            linestyle="none",
+        )  # fmt: skip
+        told = f"{point['mean']:.3f} [{point['low']:.3f}, {point['high']:.3f}]"
+        drawn.set_gid(f"{TOLD}{name}, {short_count(point['tokens'])} tokens: {told}")
 
 
 def exchange_rates(rates: list[dict], of: str, label: str) -> str:
@@ -169,8 +176,10 @@ def _rate(axes: Any, row: int, rate: dict, left: float, right: float) -> None:
         if open_end:  # the runs cannot tell how far
             axes.plot([x], [row], color=colour, marker=arrow, markersize=7, linestyle="none", clip_on=False)
     marker, fill = MARKERS[rate["colour"] % len(MARKERS)], colour if rate["distinguishable"] else PAPER
-    axes.plot([rate["rate"]], [row], color=colour, marker=marker, markersize=8,
-              markerfacecolor=fill, markeredgewidth=1.5)  # fmt: skip
+    (drawn,) = axes.plot([rate["rate"]], [row], color=colour, marker=marker, markersize=8,
+                         markerfacecolor=fill, markeredgewidth=1.5)  # fmt: skip
+    high_told = "∞" if rate["high"] is None else f"{rate['high']:.2f}"
+    drawn.set_gid(f"{TOLD}{rate['level']}: {rate['rate']:.2f} [{rate['low']:.2f}, {high_told}]")
 
 
 def _colour(number: int) -> str:
@@ -192,6 +201,7 @@ def _svg(figure: Figure, label: str) -> str:
     svg = re.sub(r"font: ([0-9.]+)px [^;\"]*", r"font-size: \1px", svg)
     box = re.search(r'viewBox="([^"]*)"', svg)
     assert box, "matplotlib states the size of a figure"
+    svg = re.sub(f'<g id="{TOLD}([^"]*)">', r"<g><title>\1</title>", svg)
     opening = f'<svg viewBox="{box[1]}" role="img" aria-label="{html.escape(label)}">'
     svg = opening + svg[svg.index(">") + 1 :]
     for placeholder, variable in PLACEHOLDERS.items():
@@ -213,3 +223,14 @@ def standalone(svg: str) -> str:
         svg = svg.replace(f"var({name})", colour)
     font = "font-family:Helvetica,Arial,sans-serif"
     return svg.replace("<svg ", f'<svg xmlns="http://www.w3.org/2000/svg" style="{font}" ', 1) + "\n"
+
+
+def png(standalone_svg: str) -> bytes:
+    """The figure as pixels, on white, in the font that its text was measured in: the same on every machine."""
+    import resvg_py
+
+    return resvg_py.svg_to_bytes(
+        svg_string=standalone_svg, zoom=PIXELS, background="white", skip_system_fonts=True,
+        font_files=[matplotlib.font_manager.findfont("DejaVu Sans")],
+        font_family="DejaVu Sans", sans_serif_family="DejaVu Sans",
+    )  # fmt: skip

@@ -373,11 +373,14 @@ def _page(facts: dict, figures: dict[str, str]) -> str:
 
 
 def write(directory: Path, facts: dict) -> Path:
-    """`report.html`, `report.json` and `figures/*.svg` in a folder; each appears whole or not at all."""
+    """`report.html`, `report.json` and `figures/*.svg`, `.png` in a folder; each appears whole or not at all."""
     figures = draw(facts)
     for name, svg in figures.items():
+        alone = charts.standalone(svg)
         with atomic(directory / "figures" / f"{name}.svg") as temporary:
-            temporary.write_text(charts.standalone(svg), encoding="utf-8")
+            temporary.write_text(alone, encoding="utf-8")
+        with atomic(directory / "figures" / f"{name}.png") as temporary:
+            temporary.write_bytes(charts.png(alone))
     write_json(directory / "report.json", facts)
     page = directory / "report.html"
     with atomic(page) as temporary:

@@ -398,7 +398,7 @@ def test_the_same_input_gives_the_same_bytes(tmp_path, facts):
     first, second = report.write(tmp_path / "a", facts), report.write(tmp_path / "b", again)
     names = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*") if p.is_file())
     assert {"report.html", "report.json"} < {str(n) for n in names}
-    assert sum(n.suffix == ".svg" for n in names) == 4
+    assert sum(n.suffix == ".svg" for n in names) == sum(n.suffix == ".png" for n in names) == 4
     assert first.name == second.name == "report.html"
     for name in names:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
@@ -481,6 +481,12 @@ def test_figures_take_every_colour_from_the_page(facts):
         assert "var(--level-1)" in svg or name.startswith("rates-")
         assert not re.search(r"#[0-9a-f]{6}", svg), name
         assert "var(" not in charts.standalone(svg)
+
+
+def test_points_and_rates_say_their_figures_where_a_pointer_rests(facts, page):
+    points = facts["holdouts"]["unique"]["levels"]["raw"]["points"]
+    assert f"<title>raw, 3.2M tokens: {points[-1]['mean']:.3f} [" in page
+    assert re.search(r"<title>unique: \d\.\d\d \[\d\.\d\d, \d\.\d\d\]</title>", page)
 
 
 def test_levels_differ_by_marker_and_dash_not_only_by_colour():
