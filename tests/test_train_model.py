@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from train import losses
-from train.model import ModelConfig, Transformer, rms_norm, rotary_tables, rotate
+from train.layers import rms_norm
+from train.mixers import rotary_tables, rotate
+from train.model import ModelConfig, Transformer
 
 SMALL = ModelConfig(vocabulary=67, depth=2, width=32, heads=2, context=24)
 
@@ -133,6 +136,11 @@ def test_heads_are_64_wide_by_default():
         ({"depth": 0}, r"model\.depth = 0"),
         ({"depth": 2.5}, r"model\.depth = 2\.5"),
         ({"vocabulary": 5}, r"model\.vocabulary"),
+        ({"width": 0}, r"model\.width = 0"),
+        ({"width": 64, "heads": 4, "kv_heads": 3}, "divisor of heads"),
+        ({"mixer": "lstmm"}, r"model\.mixer = 'lstmm': must be one of attention"),
+        ({"position": 3}, r"model\.position = 3"),
+        ({"cross_documents": False}, r"give model\.end"),
     ],
 )
 def test_a_wrong_knob_is_named(knobs, message):
@@ -143,3 +151,48 @@ def test_a_wrong_knob_is_named(knobs, message):
 def test_a_sequence_longer_than_the_context_is_refused(model):
     with pytest.raises(ValueError, match="context = 24"):
         model(tokens(1, 25), tokens(1, 25))
+
+
+def test_documents_that_do_not_cross_are_read_as_if_each_stood_alone():
+    torch.manual_seed(5)
+    apart = Transformer(replace(SMALL, cross_documents=False, end=0))
+    documents = [torch.randint(1, SMALL.vocabulary, (1, n)) for n in (5, 1, 9)]
+    starts = [torch.cat((torch.zeros(1, 1, dtype=torch.long), document), 1) for document in documents]
+    alone = torch.cat([apart.logits(row) for row in starts], 1)
+    assert torch.allclose(apart.logits(torch.cat(starts, 1)), alone, atol=1e-5)
+    together = Transformer(SMALL)
+    together.load_state_dict(apart.state_dict())
+    assert not torch.allclose(together.logits(torch.cat(starts, 1)), alone, atol=1e-3)
+
+
+def test_shared_heads_of_keys_equal_whole_heads_that_are_copies():
+    torch.manual_seed(6)
+    shared = Transformer(replace(SMALL, heads=4, kv_heads=2))
+    whole = Transformer(replace(SMALL, heads=4, kv_heads=4))
+    state = shared.state_dict()
+    for name in list(state):
+        if name.endswith("mixer.project.weight"):
+            q, k, v = state[name].split((32, 16, 16))
+            copies = [x.view(2, 1, 8, 32).expand(2, 2, 8, 32).reshape(32, 32) for x in (k, v)]
+            state[name] = torch.cat((q, *copies))
+    whole.load_state_dict(state)
+    assert torch.allclose(shared.logits(tokens(2, 24)), whole.logits(tokens(2, 24)), atol=1e-5)
+
+
+def test_without_positions_the_order_of_what_came_before_is_lost():
+    torch.manual_seed(7)
+    blind = Transformer(replace(SMALL, depth=1, position="none"))
+    whole = tokens(1, 24)
+    swapped = whole.clone()
+    swapped[0, [2, 9]] = whole[0, [9, 2]]
+    assert torch.allclose(blind.logits(whole)[0, -1], blind.logits(swapped)[0, -1], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("depth", "millions"), [(2, 0.1), (4, 0.8), (8, 6.3), (12, 21), (24, 170), (44, 1047)]
+)
+def test_the_depth_alone_sets_a_sensible_shape(depth, millions):
+    with torch.device("meta"):
+        model = Transformer(ModelConfig(vocabulary=100, depth=depth))
+    assert model.config.head_width == 64
+    assert model.parameters_without_embeddings() / 1e6 == pytest.approx(millions, rel=0.08)

@@ -62,7 +62,7 @@ def test_stacked_matrices_are_made_orthogonal_one_by_one():
     parts = [torch.randn(8, 8) for _ in range(3)]
     stacked = torch.nn.Parameter(torch.zeros(24, 8))
     stacked.grad = torch.cat(parts)
-    Muon([{"params": [stacked], "pieces": 3}], lr=1.0, momentum=0.0, weight_decay=0.0).step()
+    Muon([{"params": [stacked], "rows": [(8, 8, 8)]}], lr=1.0, momentum=0.0, weight_decay=0.0).step()
     expected = torch.cat([orthogonal(part[None])[0] for part in parts])
     assert torch.allclose(stacked.detach(), -0.2 * 8**0.5 * expected, atol=1e-5)
 
@@ -70,5 +70,5 @@ def test_stacked_matrices_are_made_orthogonal_one_by_one():
 def test_weight_decay_shrinks_matrices_by_rate_times_decay():
     weight = torch.nn.Parameter(torch.ones(4, 4))
     weight.grad = torch.zeros(4, 4)
-    Muon([{"params": [weight]}], lr=0.1, momentum=0.9, weight_decay=0.5).step()
+    Muon([{"params": [weight], "rows": [(4,)]}], lr=0.1, momentum=0.9, weight_decay=0.5).step()
     assert torch.allclose(weight.detach(), torch.full((4, 4), 0.95))

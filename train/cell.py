@@ -17,9 +17,9 @@ from train.files import digest_of_json
 from train.grid import COOLDOWN
 from train.knobs import check_knobs, knob_names
 from train.machine import PRECISIONS
-from train.model import ModelConfig
 from train.optimizer import OptimizerConfig
 from train.packed import Packed
+from train.shape import ModelConfig
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ class Cell:
     def asdict(self) -> dict[str, Any]:
         return asdict(self)
 
-    def model_config(self, vocabulary: int) -> ModelConfig:
-        return ModelConfig.of(self.model, vocabulary=vocabulary, context=self.context)
+    def model_config(self, packed: Packed) -> ModelConfig:
+        return ModelConfig.of(self.model, vocabulary=packed.vocabulary, context=self.context, end=packed.end)
 
     @property
     def batch_tokens(self) -> int:
@@ -131,7 +131,7 @@ class Ladder:
         cell = self.cell
         until = len(cell.sizes) if size is None else cell.sizes.index(size) + 1
         tokens = self.boundaries[until - 1] * cell.batch_tokens + 1
-        model, optimizer = cell.model_config(self.packed.vocabulary), OptimizerConfig.of(cell.optimizer)
+        model, optimizer = cell.model_config(self.packed), OptimizerConfig.of(cell.optimizer)
         return digest_of_json(
             {
                 "version": VERSION,

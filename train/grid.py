@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from train.knobs import check_knobs
+from train.knobs import check_knobs, knob_names
+from train.shape import DATA, ModelConfig
 
 COOLDOWN = 0.3  # share of a run's steps in which the rate decays, where a cell does not say
 TRIES = 2  # a failed cell is tried once more: machines fail, and a cell continues from its checkpoint
 
 # The knobs of a manifest's grid, and what each is called in a cell. A test holds them to its dataclasses.
 RUN_KNOBS = ("context", "batch", "cooldown", "epochs", "device", "threads", "precision", "compile")
-MODEL_KNOBS = ("depth", "width", "heads", "hidden", "tied", "rotary_base")
+MODEL_KNOBS = tuple(name for name in knob_names(ModelConfig) if name not in DATA)
 OPTIMIZER_KNOBS = ("name", "rate", "beta1", "beta2", "momentum", "weight_decay", "warmup_steps", "clip")
 
 

@@ -20,31 +20,28 @@ MATCH_ADAMW = 0.2
 
 
 class Muon(torch.optim.Optimizer):
-    """For matrices inside a network only. A group's `pieces` says how many matrices lie on top of each
-    other in each parameter (3 for queries, keys and values): each is made orthogonal by itself."""
+    """For matrices inside a network only. A group's `rows` says for each parameter how high the matrices are that
+    lie on top of each other in it (queries, keys and values): each is made orthogonal by itself."""
 
     def __init__(self, groups: list[dict], lr: float, momentum: float, weight_decay: float) -> None:
-        super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "pieces": 1})
+        super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self, closure=None) -> None:  # type: ignore[override]
         for group in self.param_groups:
-            by_shape = defaultdict(list)
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    by_shape[parameter.shape].append(parameter)
-            for parameters in by_shape.values():
-                self._step_stacked(parameters, group)
-
-    def _step_stacked(self, parameters: list[Tensor], group: dict) -> None:
-        directions = torch.stack([self._direction(p, group["momentum"]) for p in parameters])
-        rows, columns = parameters[0].shape
-        pieces_NRC = directions.reshape(-1, rows // group["pieces"], columns)
-        scale = MATCH_ADAMW * max(pieces_NRC.shape[1:]) ** 0.5
-        updates = orthogonal(pieces_NRC).reshape(directions.shape)
-        for parameter, update in zip(parameters, updates, strict=True):
-            parameter.mul_(1 - group["lr"] * group["weight_decay"])
-            parameter.add_(update, alpha=-group["lr"] * scale)
+            by_shape = defaultdict(list)  # (matrix, direction): views of the parameter and of its update
+            for parameter, rows in zip(group["params"], group["rows"], strict=True):
+                if parameter.grad is None:
+                    continue
+                parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                direction = self._direction(parameter, group["momentum"])
+                for piece in zip(parameter.split(rows), direction.split(rows), strict=True):
+                    by_shape[piece[0].shape].append(piece)
+            for (height, width), pieces in by_shape.items():
+                scale = MATCH_ADAMW * max(height, width) ** 0.5
+                updates_NRC = orthogonal(torch.stack([direction for _, direction in pieces]))
+                for (matrix, _), update in zip(pieces, updates_NRC, strict=True):
+                    matrix.add_(update, alpha=-group["lr"] * scale)
 
     def _direction(self, parameter: Tensor, momentum: float) -> Tensor:
         """Nesterov: the momentum as it will be after the next gradient of the same kind."""

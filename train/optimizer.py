@@ -71,31 +71,19 @@ def default_rate(name: str, width: int) -> float:
 
 def make_optimizers(model: Transformer, config: OptimizerConfig) -> list[torch.optim.Optimizer]:
     """Every parameter in exactly one group; each group remembers its peak rate."""
-    tables = [p for p in (model.embedding, model.head) if p is not None]
-    gains = [p for p in model.parameters() if p.ndim < 2]
-    pieces = stacked_matrices(model)
+    matrices = model.matrices() if config.name == "muon" else {}
+    others = [p for p in model.parameters() if p not in matrices]
     rate = config.peak_rate(model.config.width)
-    decayed = tables if config.name == "muon" else [*tables, *(p for group in pieces.values() for p in group)]
     groups: list[dict[str, Any]] = [
-        {"params": decayed, "weight_decay": config.weight_decay, "peak_rate": rate},
-        {"params": gains, "weight_decay": 0.0, "peak_rate": rate},
+        {"params": [p for p in others if p.ndim > 1], "weight_decay": config.weight_decay, "peak_rate": rate},
+        {"params": [p for p in others if p.ndim < 2], "weight_decay": 0.0, "peak_rate": rate},
     ]
     # The fused kernel walks each parameter once instead of once an operation.
     adamw = torch.optim.AdamW(groups, lr=rate, betas=config.betas(), eps=1e-10, fused=True)
     if config.name == "adamw":
         return [adamw]
-    muon_groups = [{"params": group, "pieces": n, "peak_rate": rate} for n, group in pieces.items()]
-    return [Muon(muon_groups, rate, config.momentum, config.weight_decay), adamw]
-
-
-def stacked_matrices(model: Transformer) -> dict[int, list[Tensor]]:
-    """Matrices of the blocks by how many lie on top of each other in one parameter."""
-    blocks = model.layers()
-    return {
-        3: [block.attention.project.weight for block in blocks],
-        2: [block.mlp.expand.weight for block in blocks],
-        1: [w for block in blocks for w in (block.attention.out.weight, block.mlp.out.weight)],
-    }
+    group = {"params": list(matrices), "rows": list(matrices.values()), "peak_rate": rate}
+    return [Muon([group], rate, config.momentum, config.weight_decay), adamw]
 
 
 def rate_factor(step: int, warmup_steps: int, decay_start: int | None, steps: int | None) -> float:

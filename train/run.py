@@ -110,7 +110,7 @@ class _CellRun:
         cell, ladder = self.cell, self.ladder
         windows = Windows(ladder.packed.tokens, cell.context, cell.batch, ladder.boundaries, cell.seed)
         record_every = max(1, ladder.steps(cell.sizes[-1]) // CURVE_POINTS)
-        trainer = Trainer(cell, ladder.packed.vocabulary, windows, record_every)
+        trainer = Trainer(cell, cell.model_config(ladder.packed), windows, record_every)
         state = load_checkpoint(self.directory / "trunk.state", ladder.identity())
         if state:
             fresh = trainer.state()

@@ -17,7 +17,7 @@ import torch
 from train.cell import Cell
 from train.files import write_whole
 from train.machine import autocast, choose_device, make_deterministic
-from train.model import Transformer
+from train.model import ModelConfig, Transformer
 from train.optimizer import OptimizerConfig, clip_gradients, make_optimizers, rate_factor, set_rate
 from train.windows import Windows
 
@@ -42,18 +42,18 @@ class Diverged(RuntimeError):
 class Trainer:
     """A model in training, at a step. `step`, weights, optimizer and curve are its whole state."""
 
-    def __init__(self, cell: Cell, vocabulary: int, windows: Windows, record_every: int = 1) -> None:
+    def __init__(self, cell: Cell, config: ModelConfig, windows: Windows, record_every: int = 1) -> None:
         self.cell, self.windows, self.record_every = cell, windows, record_every
         self.config = OptimizerConfig.of(cell.optimizer)
         self.device = choose_device(cell.device)
         make_deterministic(self.device)
-        self.model = new_model(cell, vocabulary).to(self.device)
+        self.model = new_model(config, cell.seed).to(self.device)
         self.loss_function = torch.compile(self.model) if cell.compile else self.model
         self.optimizers = make_optimizers(self.model, self.config)
         self.step = 0
         self.seconds = 0.0  # spent on steps, across all processes that worked on this
-        self.smoothed, self.best = math.log(vocabulary), math.log(vocabulary)
-        self.tolerance = SPIKE * math.log(vocabulary)
+        self.smoothed, self.best = math.log(config.vocabulary), math.log(config.vocabulary)
+        self.tolerance = SPIKE * math.log(config.vocabulary)
         self.curve: list[dict[str, float]] = []
         self._since_record: list[float] = []
 
@@ -131,11 +131,11 @@ class Trainer:
         self.curve, self._since_record = list(plain["curve"]), list(plain["since_record"])
 
 
-def new_model(cell: Cell, vocabulary: int) -> Transformer:
-    """Weights drawn on the CPU from the cell's seed: the same start on every device."""
+def new_model(config: ModelConfig, seed: int) -> Transformer:
+    """Weights drawn on the CPU from a seed: the same start on every device."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(cell.seed)
-        return Transformer(cell.model_config(vocabulary))
+        torch.manual_seed(seed)
+        return Transformer(config)
 
 
 def save_checkpoint(path: Path, identity: str, state: bytes) -> None:

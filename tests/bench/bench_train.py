@@ -56,14 +56,14 @@ def product_seconds(rows: int, inner: int, out: int) -> float:
 
 def attention_seconds(config: ModelConfig, batch: int) -> float:
     """The six batched products of attention (half of each is masked, but a plain product does it all)."""
-    heads, T, D = batch * config.head_count, config.context, config.head_width
+    heads, T, D = batch * config.heads, config.context, config.head_width
     q, k, scores = torch.randn(heads, T, D), torch.randn(heads, T, D), torch.randn(heads, T, T)
     wide, narrow = best_cpu_seconds(lambda: q @ k.mT, 10), best_cpu_seconds(lambda: scores @ k, 10)
     return (2 * wide + 4 * narrow) / 2  # the causal half
 
 
 def products_seconds(config: ModelConfig, batch: int) -> float:
-    rows, width, hidden = batch * config.context, config.width, config.hidden or 0
+    rows, width, hidden = batch * config.context, config.width, config.hidden
     shapes = [(width, 3 * width), (width, width), (width, 2 * hidden), (hidden, width)]
     block = sum(product_seconds(rows, *shape) for shape in shapes) + attention_seconds(config, batch)
     chunk = 256  # the scoring matrix is worked off in chunks of rows

@@ -1,0 +1,78 @@
+"""Parts that every block is made of. Shapes in names: B sequences, T positions, C width.
+
+Design: few and large matrix products, gains of the norms folded into the matrix that follows (the same
+function, but the product touches a weight instead of every activation), and gradients written out where
+the CPU has no fused kernel.
+Price: the folded gain costs a copy of each weight per step, which pays while a step has more tokens than
+the matrix has rows.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from train.shape import ModelConfig
+
+EPSILON = 1e-6
+
+
+def rms_norm(x: Tensor) -> Tensor:
+    """x over its root mean square along the last axis, without a gain."""
+    return _RMSNorm.apply(x)
+
+
+class _RMSNorm(torch.autograd.Function):
+    """Written out because the CPU has no fused kernel: this keeps one array for the way back, not four."""
+
+    @staticmethod
+    def forward(ctx, x):
+        scale = torch.rsqrt(x.square().mean(-1, keepdim=True).add_(EPSILON))
+        y = x * scale
+        ctx.save_for_backward(y, scale)
+        return y
+
+    @staticmethod
+    def backward(ctx, grad_y):
+        # The last axis sits on a sphere: the part of the gradient along y cannot move it.
+        y, scale = ctx.saved_tensors
+        along = (grad_y * y).mean(-1, keepdim=True)
+        return torch.addcmul(grad_y, y, along, value=-1.0).mul_(scale)
+
+
+class Reader(nn.Module):
+    """What a part of a block reads of the stream: RMSNorm with a gain, then linear maps without bias.
+
+    `rows` are the heights of the maps that lie on top of each other in one weight: one product for all,
+    yet Muon makes each orthogonal by itself.
+    """
+
+    def __init__(self, config: ModelConfig, *rows: int) -> None:
+        super().__init__()
+        self.rows, self.norm = rows, config.norm
+        self.gain = nn.Parameter(torch.ones(config.width))
+        self.weight = nn.Parameter(torch.empty(sum(rows), config.width))
+
+    def forward(self, x_BTC: Tensor) -> Tensor:
+        if self.norm == "rms":
+            x_BTC = rms_norm(x_BTC)
+        return F.linear(x_BTC, self.weight * self.gain)
+
+
+class Writer(nn.Linear):
+    """What a part of a block adds to the stream: a linear map without bias."""
+
+    def __init__(self, config: ModelConfig, width: int) -> None:
+        super().__init__(width, config.width, bias=False)
+
+
+class SwiGLU(nn.Module):
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.expand = Reader(config, config.hidden, config.hidden)
+        self.out = Writer(config, config.hidden)
+
+    def forward(self, x_BTC: Tensor) -> Tensor:
+        gate, value = self.expand(x_BTC).chunk(2, dim=-1)
+        return self.out(F.silu(gate) * value)

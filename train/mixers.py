@@ -1,0 +1,86 @@
+"""Mixers: what carries information from one position to the next, one in every block.
+
+A mixer is a module made of a config. It reads the stream through a `Reader` and writes it through a `Writer`
+(so that the start and Muon know its matrices), and `forward(x_BTC, places)` is what it adds. `MIXERS` names them all.
+
+Shapes in names: B sequences, T positions, C width, H heads of queries, K heads of keys, D width of a head.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from train.layers import Reader, Writer, rms_norm
+from train.shape import ModelConfig
+
+
+class Places(NamedTuple):
+    """Where the tokens of a batch stand: all that a mixer may know besides the stream."""
+
+    cos_TD: Tensor  # of the angle of every position, for rotary positions
+    sin_TD: Tensor
+    document_BT: Tensor | None  # the number of each token's document; None: documents do not matter
+
+
+class Attention(nn.Module):
+    """Causal self-attention with normed queries and keys, rotated by their positions."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.heads, self.kv_heads, self.head_width = config.heads, config.kv_heads, config.head_width
+        self.rotary = config.position == "rotary"
+        kv_width = self.kv_heads * self.head_width
+        self.project = Reader(config, config.width, kv_width, kv_width)
+        self.query_gain = nn.Parameter(torch.ones(self.head_width))
+        self.key_gain = nn.Parameter(torch.ones(self.head_width))
+        self.out = Writer(config, config.width)
+
+    def forward(self, x_BTC: Tensor, places: Places) -> Tensor:
+        B, T, C = x_BTC.shape
+        H, K = self.heads, self.kv_heads
+        qkv_BHTD = self.project(x_BTC).view(B, T, H + 2 * K, self.head_width).transpose(1, 2)
+        q_BHTD = self._placed(qkv_BHTD[:, :H], self.query_gain, places)
+        k_BKTD = self._placed(qkv_BHTD[:, H : H + K], self.key_gain, places)
+        y_BHTD = attend(q_BHTD, k_BKTD, qkv_BHTD[:, H + K :], places.document_BT)
+        return self.out(y_BHTD.transpose(1, 2).reshape(B, T, C))
+
+    def _placed(self, x_BHTD: Tensor, gain_D: Tensor, places: Places) -> Tensor:
+        if self.rotary:
+            return rotate(rms_norm(x_BHTD), gain_D, places.cos_TD, places.sin_TD)
+        return rms_norm(x_BHTD) * gain_D
+
+
+MIXERS = {"attention": Attention}
+
+
+def attend(q_BHTD: Tensor, k_BKTD: Tensor, v_BKTD: Tensor, document_BT: Tensor | None) -> Tensor:
+    """Softmax attention of every query over the keys at and before it, of its own document where those count."""
+    grouped = q_BHTD.shape[1] != k_BKTD.shape[1]
+    if document_BT is None:
+        return F.scaled_dot_product_attention(q_BHTD, k_BKTD, v_BKTD, is_causal=True, enable_gqa=grouped)
+    seen_B1TT = (document_BT[:, None, :, None] == document_BT[:, None, None, :]).tril()
+    return F.scaled_dot_product_attention(q_BHTD, k_BKTD, v_BKTD, seen_B1TT, enable_gqa=grouped)
+
+
+def rotary_tables(context: int, head_width: int, base: float) -> tuple[Tensor, Tensor]:
+    """Cosines and sines [T, D/2] of position * frequency; computed in float64, as angles grow large."""
+    frequencies = base ** -(torch.arange(0, head_width, 2, dtype=torch.float64) / head_width)
+    angles = torch.outer(torch.arange(context, dtype=torch.float64), frequencies)
+    return angles.cos().float(), angles.sin().float()
+
+
+def rotate(x_BHTD: Tensor, gain_D: Tensor, cos_TD: Tensor, sin_TD: Tensor) -> Tensor:
+    """Multiply by the gain, then turn every pair (i, i + D/2) by its position's angle."""
+    gain_low, gain_high = gain_D.chunk(2)
+    low, high = x_BHTD.chunk(2, dim=-1)
+    return torch.cat(
+        (
+            low * (cos_TD * gain_low) - high * (sin_TD * gain_high),
+            low * (sin_TD * gain_low) + high * (cos_TD * gain_high),
+        ),
+        dim=-1,
+    )
