@@ -23,10 +23,10 @@ from filters.ngrams import (
     REPEATED_NGRAMS,
     TOP_NGRAMS,
     gram_characters,
-    keep_repeated,
-    name_pairs,
     name_spans,
-    slots_for,
+    repeated_pairs,
+    repeated_words,
+    table_for,
 )
 from filters.text import (
     ALPHABETIC,
@@ -365,12 +365,9 @@ def _segments(page, length, newlines, classes, edges):
     return count
 
 
-@kernel
-def _copied(page, edges, segments, names, counts, known):
+@loop
+def _copied(page, edges, segments, names, counts):
     """(copied segments, their characters, characters of all); one segment alone is no copy."""
-    counts[:known] = 0
-    for i in range(segments):
-        counts[names[i]] += 1
     copies = characters = whole = 0
     for i in range(segments):
         size = _characters_in(page, edges[2 * i], edges[2 * i + 1])
@@ -401,19 +398,15 @@ def _add_lines(page, edges, lines, tally):
         tally[ELLIPSES] += dots or spaced or sign
 
 
-@kernel
-def _add_ngrams(words, places, names, new_names, counts, keys, slots, hash_key, words_before, known, tally):
+@loop
+def _add_ngrams(words, places, names, table, hash_key, words_before, tally):
     """The top n-gram is the longest of the most common ones; of longer n-grams every word in a copy counts once."""
-    counts[:known] = 0
-    for i in range(words):
-        counts[names[i]] += 1
-        places[i], new_names[i] = i, names[i]
-    repeats = keep_repeated(places, names, new_names, counts, words)
+    counts = table.counts
+    repeats = repeated_words(words, names, places, counts)
     for n in range(2, LONGEST_NGRAM + 1):
         if repeats == 0:
             return
-        known = name_pairs(places, names, repeats, new_names, counts, keys, slots, hash_key)
-        repeats = keep_repeated(places, names, new_names, counts, repeats)
+        repeats, known = repeated_pairs(places, names, repeats, table, hash_key)
         if n <= 4:
             most = 1
             for name in range(known):
@@ -439,9 +432,8 @@ def _count(offsets, data, breaks, classes, hash_key, stop, counted, phrases, tal
     flags = np.empty(longest + 1, np.uint8)
     most = longest + 1  # every character a token
     words_before = np.empty(most + 1, np.int64)
-    names, new_names, first, places, counts = np.empty((5, most), np.int32)
-    keys = np.empty(slots_for(most), np.uint64)
-    slots = np.empty(len(keys), np.int32)
+    names, first, places = np.empty((3, most), np.int32)
+    table = table_for(most)
     tally = np.empty(len(tallies), np.int64)
     all_edits = np.empty(64, np.int64)
     edits = 0
@@ -464,14 +456,14 @@ def _count(offsets, data, breaks, classes, hash_key, stop, counted, phrases, tal
 
         tally[LINES] = _segments(page, length, 1, classes, edges)
         _add_lines(page, edges, tally[LINES], tally)
-        known = name_spans(page, edges, tally[LINES], names, first, keys, slots, hash_key)
+        name_spans(page, edges, tally[LINES], names, first, table, hash_key)
         tally[COPIED_LINES], tally[COPIED_LINE_CHARACTERS], tally[LINE_CHARACTERS] = _copied(
-            page, edges, tally[LINES], names, counts, known
+            page, edges, tally[LINES], names, table.counts
         )
         tally[PARAGRAPHS] = _segments(page, length, 2, classes, edges)
-        known = name_spans(page, edges, tally[PARAGRAPHS], names, first, keys, slots, hash_key)
+        name_spans(page, edges, tally[PARAGRAPHS], names, first, table, hash_key)
         tally[COPIED_PARAGRAPHS], tally[COPIED_PARAGRAPH_CHARACTERS], tally[PARAGRAPH_CHARACTERS] = _copied(
-            page, edges, tally[PARAGRAPHS], names, counts, known
+            page, edges, tally[PARAGRAPHS], names, table.counts
         )
 
         tokens, _ = find_tokens(page, length, edges, characters, flags, breaks, classes)
@@ -485,10 +477,8 @@ def _count(offsets, data, breaks, classes, hash_key, stop, counted, phrases, tal
                 words += 1
                 words_before[words] = words_before[words - 1] + size
         tally[WORD_CHARACTERS] = words_before[words]
-        known = name_spans(page, edges, words, names, first, keys, slots, hash_key)
-        _add_ngrams(
-            words, places, names, new_names, counts, keys, slots, hash_key, words_before, known, tally
-        )
+        name_spans(page, edges, words, names, first, table, hash_key)
+        _add_ngrams(words, places, names, table, hash_key, words_before, tally)
         tallies[:, i] = tally
     return all_edits[: 2 * edits]
 

@@ -9,16 +9,20 @@ place and at the next, looked up by that pair. Only what occurs at least twice g
 since a longer n-gram cannot repeat where a shorter one in it does not: ordinary text dies out after three
 or four levels, and the worst text (one word forever) costs ten levels of one look-up a word, never more.
 
+Most pairs occur once, and a look-up that finds nothing costs most, since no processor guesses it. So every pair first
+sets a bit of a small map, and one whose bit nothing else has set is never looked up.
+
 An n-gram is n words, not their letters run together: "a b c" is not taken for "ab c".
 """
 
 from __future__ import annotations
 
 import secrets
+from typing import NamedTuple
 
 import numpy as np
 
-from filters.text import ONE_BIT, eight_bytes, inlined, kernel, loop, lowest_bits
+from filters.text import ALL_BITS, NO_BITS, ONE_BIT, eight_bytes, inlined, kernel, loop
 
 LONGEST_NGRAM = 10  # words
 TOP_NGRAMS = (2, 3, 4)  # for these the most common n-gram counts
@@ -26,11 +30,26 @@ REPEATED_NGRAMS = (5, 6, 7, 8, 9, 10)  # for these every repeated one does
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _MIX_AGAIN = np.uint64(0xD6E8FEB86659FD93)
+_HALF = np.uint64(32)
+_BYTE, _WORD_BITS = np.uint64(8), np.uint64(64)
+_LONG = np.uint64(0xFF << 56)  # of the keys of spans of 8 bytes and more
+_SHORT = 7  # bytes of a span that, with their number, are its key
 KEY = np.uint64(secrets.randbits(64))  # handed to the kernel: a global would be compiled into it, and kept
 
 
+class Table(NamedTuple):
+    """Room to name so many things, used again for each document and each length of n-grams."""
+
+    keys: np.ndarray  # uint64 [a power of two]: what a slot of the hash table stands for
+    slots: np.ndarray  # int32: its name, -1 where free
+    once: np.ndarray  # uint64: a map of bits: some pair fell here
+    twice: np.ndarray  # uint64: another one did too
+    rights: np.ndarray  # int32 [things]: the second of a pair
+    counts: np.ndarray  # int32 [things]: occurrences of a name
+
+
 @inlined
-def slots_for(things):
+def _slots_for(things):
     """Size of a hash table that stays at most half full: a power of two."""
     slots = 16
     while slots < 2 * things:
@@ -38,57 +57,87 @@ def slots_for(things):
     return slots
 
 
-@inlined
-def _mixed(value):
-    value = (value ^ (value >> np.uint64(32))) * _MIX
-    return value ^ (value >> np.uint64(29))
+@kernel
+def table_for(most):
+    """A table for at most so many things."""
+    slots = _slots_for(most)
+    bits = slots // 8  # eight bits a thing, and eight words at least
+    return Table(
+        np.empty(slots, np.uint64), np.empty(slots, np.int32), np.empty(bits, np.uint64), np.empty(bits, np.uint64),
+        np.empty(most, np.int32), np.empty(most, np.int32),
+    )  # fmt: skip
 
 
 @inlined
-def _hash(page, start, end, hash_key):
-    """64 bits of the bytes page[start:end], eight at a time."""
-    value = np.uint64(end - start) * _MIX_AGAIN ^ hash_key
-    while end - start > 8:
-        value = _mixed(value ^ eight_bytes(page, start)) * _MIX_AGAIN
-        start += 8
-    return _mixed(value ^ (eight_bytes(page, start) & lowest_bits(8 * (end - start))))
+def _key(page, start, end, hash_key):
+    """64 bits of the bytes page[start:end]: of up to 7 bytes themselves and their number, of more a hash."""
+    size = end - start
+    if size <= _SHORT:
+        here = eight_bytes(page, start) & (ALL_BITS >> (_WORD_BITS - _BYTE * np.uint64(size)))
+        return (here if size else NO_BITS) | np.uint64(size) << np.uint64(56)
+    value, other = hash_key, (hash_key ^ np.uint64(size)) * _MIX
+    while end - start > 16:  # two chains, since each waits for its own multiplication only
+        value = (value ^ eight_bytes(page, start)) * _MIX
+        other = (other ^ eight_bytes(page, start + 8)) * _MIX_AGAIN
+        value ^= value >> _HALF
+        other ^= other >> _HALF
+        start += 16
+    if end - start > 8:
+        other = (other ^ eight_bytes(page, start)) * _MIX_AGAIN
+    value = (value ^ eight_bytes(page, end - 8)) * _MIX
+    value = (value ^ value >> _HALF ^ other) * _MIX_AGAIN
+    return value ^ value >> _HALF | _LONG
+
+
+@inlined
+def _mixed(key, hash_key):
+    """The bits of a key spread over the upper half of 64."""
+    key = (key ^ hash_key) * _MIX_AGAIN
+    return (key ^ key >> _HALF) * _MIX
 
 
 @inlined
 def _same_bytes(page, a, b, size):
-    while size > 8:
-        if eight_bytes(page, a) != eight_bytes(page, b):
+    """Of at least 8 bytes."""
+    last = size - 8
+    for at in range(0, last, 8):
+        if eight_bytes(page, a + at) != eight_bytes(page, b + at):
             return False
-        a, b, size = a + 8, b + 8, size - 8
-    return (eight_bytes(page, a) ^ eight_bytes(page, b)) & lowest_bits(8 * size) == 0
+    return eight_bytes(page, a + last) == eight_bytes(page, b + last)
 
 
-@kernel
-def name_spans(page, edges, spans, names, first, keys, slots, hash_key):
+@loop
+def name_spans(page, edges, spans, names, first, table, hash_key):
     """names[i] of the bytes page[edges[2 * i]:edges[2 * i + 1]]; first[name] is the first i of a name.
 
-    Returns how many names there are. `keys` and `slots` (-1: empty) are the hash table.
+    Counts the occurrences of each name in `table.counts`. Returns how many names there are.
     """
-    size = slots_for(spans)
+    keys, slots, counts = table.keys, table.slots, table.counts
+    size = _slots_for(spans)
     slots[:size] = -1
     last_slot = np.uint64(size - 1)
     known = 0
     for i in range(spans):
         start, end = edges[2 * i], edges[2 * i + 1]
-        key = _hash(page, start, end, hash_key)
-        slot = key & last_slot
+        key = _key(page, start, end, hash_key)
+        slot = _mixed(key, hash_key) >> _HALF & last_slot
         while True:
             name = slots[slot]
             if name < 0:
-                slots[slot], keys[slot], first[known] = known, key, i
+                slots[slot], keys[slot], first[known], counts[known] = known, key, i, 1
                 names[i] = known
                 known += 1
                 break
             if keys[slot] == key:
-                twin = edges[2 * first[name]]
-                same_size = edges[2 * first[name] + 1] - twin == end - start
-                if same_size and _same_bytes(page, twin, start, end - start):
+                if key < _LONG:
+                    same = True
+                else:
+                    twin = edges[2 * first[name]]
+                    same = edges[2 * first[name] + 1] - twin == end - start
+                    same = same and _same_bytes(page, twin, start, end - start)
+                if same:
                     names[i] = name
+                    counts[name] += 1
                     break
             slot = (slot + ONE_BIT) & last_slot
     return known
@@ -97,23 +146,69 @@ def name_spans(page, edges, spans, names, first, keys, slots, hash_key):
 # ---- N-grams --------------------------------------------------------------------------------------------
 
 
-@kernel
-def name_pairs(places, names, repeats, pair_names, counts, keys, slots, hash_key):
-    """Name the (n + 1)-grams that begin where a repeated n-gram does, and count each.
+@loop
+def repeated_words(words, names, places, counts):
+    """Keep the words that occur at least twice: `places` says where, and `names` are moved there. Returns how many.
 
-    `places` are the words at which the `repeats` repeated n-grams begin, in order, `names` what they are.
-    pair_names[k] is -1 where the next place has no repeated n-gram. Returns how many names there are.
+    `counts` are the occurrences of each name.
     """
-    size = slots_for(repeats)
+    kept = 0
+    for i in range(words):
+        name = names[i]
+        places[kept], names[kept] = i, name
+        kept += counts[name] >= 2
+    return kept
+
+
+@inlined
+def _pair(left, right):
+    return np.uint64(left) << _HALF | np.uint64(right)
+
+
+@loop
+def _likely_repeated(places, names, repeats, table, hash_key):
+    """Keep the places where an (n + 1)-gram begins whose bit another one has set too, and its two n-grams."""
+    once, twice, rights = table.once, table.twice, table.rights
+    bits = 6
+    while 1 << bits < 8 * repeats:
+        bits += 1
+    size = 1 << (bits - 6)
+    once[:size] = NO_BITS
+    twice[:size] = NO_BITS
+    shift = np.uint64(64 - bits)
+    for k in range(repeats - 1):
+        at = ((_pair(names[k], names[k + 1]) ^ hash_key) * _MIX_AGAIN) >> shift
+        bit = np.uint64(places[k + 1] == places[k] + 1) << (at & np.uint64(63))
+        seen = once[np.int64(at >> np.uint64(6))]
+        twice[np.int64(at >> np.uint64(6))] |= seen & bit
+        once[np.int64(at >> np.uint64(6))] = seen | bit
+    kept = 0
+    for k in range(repeats - 1):
+        place, left, right = places[k], names[k], names[k + 1]
+        at = ((_pair(left, right) ^ hash_key) * _MIX_AGAIN) >> shift
+        often = twice[np.int64(at >> np.uint64(6))] >> (at & np.uint64(63)) & ONE_BIT
+        adjacent = places[k + 1] == place + 1
+        places[kept], names[kept], rights[kept] = place, left, right
+        kept += np.int64(often) & np.int64(adjacent)
+    return kept
+
+
+@loop
+def repeated_pairs(places, names, repeats, table, hash_key):
+    """From the repeated n-grams to the repeated (n + 1)-grams: `places` are the words at which they begin, in order,
+    `names` what they are. Returns (how many, names), of which those that occur once have a count but no place.
+
+    Names are given in order of first appearance; `table.counts` are their occurrences.
+    """
+    keys, slots, rights, counts = table.keys, table.slots, table.rights, table.counts
+    likely = _likely_repeated(places, names, repeats, table, hash_key)
+    size = _slots_for(likely)
     slots[:size] = -1
     last_slot = np.uint64(size - 1)
     known = 0
-    for k in range(repeats):
-        pair_names[k] = -1
-        if k + 1 == repeats or places[k + 1] != places[k] + 1:
-            continue
-        key = np.uint64(names[k]) << np.uint64(32) | np.uint64(names[k + 1])
-        slot = _mixed((key ^ hash_key) * _MIX_AGAIN) & last_slot
+    for k in range(likely):
+        key = _pair(names[k], rights[k])
+        slot = _mixed(key, hash_key) >> _HALF & last_slot
         while slots[slot] >= 0 and keys[slot] != key:
             slot = (slot + ONE_BIT) & last_slot
         name = slots[slot]
@@ -122,20 +217,13 @@ def name_pairs(places, names, repeats, pair_names, counts, keys, slots, hash_key
             slots[slot], keys[slot], counts[name] = name, key, 0
             known += 1
         counts[name] += 1
-        pair_names[k] = name
-    return known
-
-
-@loop
-def keep_repeated(places, names, new_names, counts, repeats):
-    """Keep the places whose new name occurs at least twice, and those names. Returns how many are kept."""
+        names[k] = name
     kept = 0
-    for k in range(repeats):
-        name = new_names[k]
-        if name >= 0 and counts[name] >= 2:
-            places[kept], names[kept] = places[k], name
-            kept += 1
-    return kept
+    for k in range(likely):
+        place, name = places[k], names[k]
+        places[kept], names[kept] = place, name
+        kept += counts[name] >= 2
+    return kept, known
 
 
 @inlined

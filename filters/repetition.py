@@ -17,10 +17,10 @@ from filters.ngrams import (
     REPEATED_NGRAMS,
     TOP_NGRAMS,
     gram_characters,
-    keep_repeated,
-    name_pairs,
     name_spans,
-    slots_for,
+    repeated_pairs,
+    repeated_words,
+    table_for,
 )
 from filters.text import (
     ONE_BIT,
@@ -104,7 +104,7 @@ def _top_characters(places, names, counts, known, repeats, words_before, n):
     return gram_characters(words_before, place, n), top_count
 
 
-@kernel
+@loop
 def _repeated_characters(places, names, known, repeats, words_before, n, seen):
     """Characters of n-grams seen before, scanning from the left and jumping over each one found."""
     seen[:known] = 0
@@ -137,32 +137,31 @@ def _all_characters(words, words_before, n):
     return characters
 
 
-@kernel
-def _add_ngrams(
-    words, places, names, new_names, counts, keys, slots, hash_key, seen, words_before, known, tally
-):
-    """`names[i]` is the name of word i, one of `known`. Overwrites all but `words_before`.
-
-    Returns the entropy of the words in bits.
-    """
-    counts[:known] = 0
-    run = 0
+@loop
+def _longest_run(names, words):
+    """The longest run of one word."""
+    longest = run = 0
+    last = -1
     for i in range(words):
-        counts[names[i]] += 1
-        places[i], new_names[i] = i, names[i]
-        run = run + 1 if i and names[i] == names[i - 1] else 1
-        tally[LONGEST_WORD_RUN] = max(tally[LONGEST_WORD_RUN], run)
-    entropy = _entropy(counts, known, words)
-    repeats = keep_repeated(places, names, new_names, counts, words)
+        run = run + 1 if names[i] == last else 1
+        last = names[i]
+        longest = max(longest, run)
+    return longest
+
+
+@loop
+def _add_ngrams(words, places, names, table, hash_key, seen, words_before, tally):
+    """`names[i]` is the name of word i; `table` counts them. Overwrites all but `words_before`."""
+    repeats = repeated_words(words, names, places, table.counts)
+    known = 0
     for n in range(2, LONGEST_NGRAM + 1):
         if words < n:
             break
         if repeats:
-            known = name_pairs(places, names, repeats, new_names, counts, keys, slots, hash_key)
-            repeats = keep_repeated(places, names, new_names, counts, repeats)
+            repeats, known = repeated_pairs(places, names, repeats, table, hash_key)
         if n <= 4:
             size, top = _top_characters(
-                places, names, counts, known if repeats else 0, repeats, words_before, n
+                places, names, table.counts, known if repeats else 0, repeats, words_before, n
             )
             tally[NGRAMS + n - 2], tally[MORE_NGRAMS + n - 2] = (size + n - 1) * top, size * top
             continue
@@ -171,7 +170,6 @@ def _add_ngrams(
             characters = _repeated_characters(places, names, known, repeats, words_before, n, seen)
             tally[NGRAMS + n - 2] = characters
             tally[MORE_NGRAMS + n - 2] = _copied_characters(places, repeats, words_before, n)
-    return entropy
 
 
 @loop
@@ -239,15 +237,12 @@ def _add_lines(page, length, edges, characters, lines, names, first, classes, ta
             tally[REPEATED_TEXT_LINE_CHARACTERS] += characters[i]
 
 
-@kernel
-def _add_copied_lines(length, newlines, characters, lines, known, names, counts, tally):
+@loop
+def _add_copied_lines(length, newlines, characters, lines, names, counts, tally):
     """Dolma's lines are those of `split("\\n")`, empty ones included; every copy of one counts, the first too."""
     tally[SPLIT_LINES] = newlines + 1 if length else 0
     empty = tally[SPLIT_LINES] - lines
     tally[COPIED_LINES] = empty if empty > 1 else 0
-    counts[:known] = 0
-    for i in range(lines):
-        counts[names[i]] += 1
     for i in range(lines):
         if counts[names[i]] > 1:
             tally[COPIED_LINES] += 1
@@ -310,10 +305,9 @@ def _count(offsets, data, classes, hash_key, tallies, entropies):
     characters = np.empty(longest + 2, np.int64)  # at those edges, then of each line or paragraph
     most = longest // 2 + 1  # words, lines or paragraphs at the worst
     words_before = np.empty(most + 1, np.int64)  # characters of the words before each word
-    names, new_names, first, places, counts = np.empty((5, most), np.int32)
+    names, first, places = np.empty((3, most), np.int32)
     seen = np.empty(most, np.uint8)
-    keys = np.empty(slots_for(most), np.uint64)
-    slots = np.empty(len(keys), np.int32)
+    table = table_for(most)
     tally = np.empty(len(tallies), np.int64)
     for i in range(len(offsets) - 1):
         length = open_page(page, data, offsets[i], offsets[i + 1])
@@ -323,18 +317,17 @@ def _count(offsets, data, classes, hash_key, tallies, entropies):
         words_before[0] = 0
         for k in range(words):
             words_before[k + 1] = words_before[k] + characters[2 * k + 1] - characters[2 * k]
-        tally[DISTINCT_WORDS] = name_spans(page, edges, words, names, first, keys, slots, hash_key)
-        tally[WORD_CHARACTERS] = words_before[words]
-        known = tally[DISTINCT_WORDS]
-        entropies[i] = _add_ngrams(
-            words, places, names, new_names, counts, keys, slots, hash_key, seen, words_before, known, tally
-        )
+        known = name_spans(page, edges, words, names, first, table, hash_key)
+        tally[DISTINCT_WORDS], tally[WORD_CHARACTERS] = known, words_before[words]
+        tally[LONGEST_WORD_RUN] = _longest_run(names, words)
+        entropies[i] = _entropy(table.counts, known, words)
+        _add_ngrams(words, places, names, table, hash_key, seen, words_before, tally)
         lines, tally[NEWLINES] = _find_lines(page, length, edges, characters)
-        known = name_spans(page, edges, lines, names, first, keys, slots, hash_key)
-        _add_copied_lines(length, tally[NEWLINES], characters, lines, known, names, counts, tally)
+        name_spans(page, edges, lines, names, first, table, hash_key)
+        _add_copied_lines(length, tally[NEWLINES], characters, lines, names, table.counts, tally)
         _add_lines(page, length, edges, characters, lines, names, first, classes, tally)
         paragraphs = _find_paragraphs(page, length, edges, characters, lines, classes)
-        name_spans(page, edges, paragraphs, names, first, keys, slots, hash_key)
+        name_spans(page, edges, paragraphs, names, first, table, hash_key)
         _add_paragraphs(paragraphs, characters, names, first, tally)
         tallies[:, i] = tally
 
@@ -348,10 +341,9 @@ def _count_tokens(offsets, data, table, classes, hash_key, tallies):
     flags = np.empty(longest + 1, np.uint8)
     most = longest + 1  # every character a token
     words_before = np.empty(most + 1, np.int64)
-    names, new_names, first, places, counts = np.empty((5, most), np.int32)
+    names, first, places = np.empty((3, most), np.int32)
     seen = np.empty(most, np.uint8)
-    keys = np.empty(slots_for(most), np.uint64)
-    slots = np.empty(len(keys), np.int32)
+    names_table = table_for(most)
     tally = np.empty(len(tallies), np.int64)
     for i in range(len(offsets) - 1):
         length = open_page(page, data, offsets[i], offsets[i + 1])
@@ -360,10 +352,8 @@ def _count_tokens(offsets, data, table, classes, hash_key, tallies):
         words_before[0] = 0
         for k in range(words):
             words_before[k + 1] = words_before[k] + characters[2 * k + 1] - characters[2 * k]
-        known = name_spans(page, edges, words, names, first, keys, slots, hash_key)
-        _add_ngrams(
-            words, places, names, new_names, counts, keys, slots, hash_key, seen, words_before, known, tally
-        )
+        name_spans(page, edges, words, names, first, names_table, hash_key)
+        _add_ngrams(words, places, names, names_table, hash_key, seen, words_before, tally)
         tallies[:, i] = tally
 
 

@@ -217,19 +217,25 @@ def test_a_megabyte_of_hostile_text_equals_its_definition(kind):
 
 def colliding_words(count: int, hash_key: int) -> list[str]:
     """Different words of 16 letters with one hash: any first half, and the second half that makes up for it."""
-    mix, again = int(ngrams._MIX), int(ngrams._MIX_AGAIN)
+    mix, again, whole = int(ngrams._MIX), int(ngrams._MIX_AGAIN), 2**64 - 1
+    unmix = pow(mix, -1, 2**64)
 
-    def after(half: bytes) -> int:  # what the second half is mixed into
-        value = (16 * again ^ hash_key ^ int.from_bytes(half, "little")) & (2**64 - 1)
-        value = (value ^ value >> 32) * mix & (2**64 - 1)
-        return (value ^ value >> 29) * again & (2**64 - 1)
+    def of_first(half: bytes) -> int:
+        other = ((hash_key ^ 16) * mix & whole) ^ int.from_bytes(half, "little")
+        return other * again & whole
+
+    def of_second(half: bytes) -> int:
+        value = (int.from_bytes(half, "little") ^ hash_key) * mix & whole
+        return value ^ value >> 32
 
     random = np.random.default_rng(1)
     words = [b"abcdefghijklmnop"]
-    target = after(words[0][:8]) ^ int.from_bytes(words[0][8:], "little")
+    target = of_first(words[0][:8]) ^ of_second(words[0][8:])
     while len(words) < count:
         half = bytes(random.integers(33, 127, 8, dtype=np.uint8))
-        word = half + (after(half) ^ target).to_bytes(8, "little")
+        wanted = target ^ of_first(half)
+        value = wanted ^ wanted >> 32
+        word = half + (value * unmix & whole ^ hash_key).to_bytes(8, "little")
         if all(33 <= byte < 127 for byte in word):
             words.append(word)
     return [word.decode() for word in words]
@@ -240,7 +246,7 @@ def test_words_of_the_same_hash_are_told_apart(monkeypatch):
     words = colliding_words(20, hash_key=12345)
     hashes = {
         key: {
-            int(ngrams._hash(np.frombuffer(word.encode() + bytes(64), np.uint8), 0, 16, np.uint64(key)))
+            int(ngrams._key(np.frombuffer(word.encode() + bytes(64), np.uint8), 0, 16, np.uint64(key)))
             for word in words
         }
         for key in (12345, 54321)
