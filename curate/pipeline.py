@@ -50,7 +50,7 @@ def write_report(built: Built, runs: list[dict], out: Path | None) -> tuple[Path
     made = directory / "made-from.json"
     if page.exists() and made.exists() and read_json(made) == {"key": key}:
         return page, read_json(directory / "report.json")
-    from curate.report import facts as gather
+    from curate.facts import facts as gather
     from curate.report import write
 
     by_level, duplicates = examples(built)
@@ -65,6 +65,7 @@ def _report_code() -> list[str]:
     import train
 
     here, there = Path(__file__).parent, Path(train.__file__).parent
-    page, fits = sorted((here / "page").iterdir()), sorted([*there.glob("fits*.py"), *there.glob("fits/*.py")])
-    sources = [here / "report.py", here / "charts.py", *page, *fits]
+    names = ("report.py", "facts.py", "answers.py", "words.py", "charts.py")
+    folders = sorted([*(here / "page").iterdir(), *there.glob("fits/*.py")])
+    sources = [*(here / name for name in names), *folders]
     return [file_digest(path) for path in sources]

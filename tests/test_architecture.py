@@ -28,13 +28,13 @@ def imported(path: Path) -> set[str]:
     [("filters", {"curate", "train", "torch", "click"}), ("train", {"curate", "filters", "click"})],
 )
 def test_a_room_imports_none_of_the_rooms_above_it(room, forbidden):
-    for path in (ROOT / room).glob("*.py"):
+    for path in (ROOT / room).rglob("*.py"):
         assert not imported(path) & forbidden, path
 
 
 def test_no_module_bears_the_name_of_a_standard_module():
     for room in ROOMS:
-        for path in (ROOT / room).glob("*.py"):
+        for path in (ROOT / room).rglob("*.py"):
             assert path.stem not in sys.stdlib_module_names - {"__init__"}, path
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from train import fits
+from train.fits import laws
 
 SIZES = (400_000, 800_000, 1_600_000, 3_200_000)
 
@@ -76,10 +77,10 @@ def test_one_wild_run_hardly_moves_a_fit():
 def test_the_gradient_is_the_derivative_of_the_objective():
     data = (np.log(SIZES) - np.mean(np.log(SIZES)), np.log(RAW.loss(SIZES)))
     at = np.array([0.6, 0.4, 0.3])
-    _, gradient = fits._objective(at, *data)
+    _, gradient = laws.objective(at, *data)
     for i in range(3):
         step = np.eye(3)[i] * 1e-6
-        slope = (fits._objective(at + step, *data)[0] - fits._objective(at - step, *data)[0]) / 2e-6
+        slope = (laws.objective(at + step, *data)[0] - laws.objective(at - step, *data)[0]) / 2e-6
         assert gradient[i] == pytest.approx(slope, rel=1e-4)
 
 
@@ -112,7 +113,7 @@ def test_what_cannot_be_fitted_is_refused(tokens, losses, complaint):
 
 
 def test_the_quick_fit_of_replicates_agrees_with_the_careful_one():
-    E, B, b = fits._quick_laws(np.array(SIZES, dtype=float), RAW.loss(SIZES)[None])
+    E, B, b = laws.quick_laws(np.array(SIZES, dtype=float), RAW.loss(SIZES)[None])
     assert fits.Law(E[0], B[0], b[0]).loss(SIZES) == pytest.approx(RAW.loss(SIZES), rel=2e-4)
 
 
@@ -231,13 +232,14 @@ def test_the_same_points_give_the_same_intervals_in_any_order():
     grid = TRUTH.grid(np.random.default_rng(7), 3)
     again = fits.Grid(reversed(grid.points), grid._units, draws=400, rng_seed=grid.rng_seed)
     assert fits.exchange_rate(grid, "clean", "raw") == fits.exchange_rate(again, "clean", "raw")
-    assert fits.fit(grid, "raw") == fits.fit(again, "raw")
+    assert fits.Curves(grid).fit("raw") == fits.Curves(again).fit("raw")
 
 
 def test_the_band_of_a_law_holds_the_law():
     grid = TRUTH.grid(np.random.default_rng(8), 3)
-    low, high = fits.band(grid, "raw", SIZES)
-    middle = fits.fit(grid, "raw").law.loss(SIZES)
+    curves = fits.Curves(grid)
+    low, high = curves.band("raw", SIZES)
+    middle = curves.laws["raw"].loss(SIZES)
     assert ((low < middle) & (middle < high)).all()
 
 

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from curate import charts, report
+from curate import words as words_of
+from curate.facts import facts as gather
 from train import fits
 
 SIZES = {"400k": 400_000, "800k": 800_000, "1.6M": 1_600_000, "3.2M": 3_200_000}
@@ -206,7 +208,7 @@ def examples() -> dict:
 
 @pytest.fixture(scope="module")
 def facts(tmp_path_factory) -> dict:
-    return report.facts(lock(), runs(tmp_path_factory.mktemp("runs")), examples())
+    return gather(lock(), runs(tmp_path_factory.mktemp("runs")), examples())
 
 
 @pytest.fixture(scope="module")
@@ -269,8 +271,8 @@ def width(holdout: dict) -> float:
 
 
 def test_the_choice_of_documents_counts_in_comparisons_but_not_in_the_curves(tmp_path):
-    with_documents = report.facts(lock(), runs(tmp_path), {})["holdouts"]["unique"]
-    without = report.facts(lock(), runs(), {})["holdouts"]["unique"]
+    with_documents = gather(lock(), runs(tmp_path), {})["holdouts"]["unique"]
+    without = gather(lock(), runs(), {})["holdouts"]["unique"]
     assert with_documents["levels"] == without["levels"]
     assert width(with_documents) > 1.1 * width(without)
     assert with_documents["caveats"] == []
@@ -279,10 +281,10 @@ def test_the_choice_of_documents_counts_in_comparisons_but_not_in_the_curves(tmp
 
 def test_lengths_of_documents_are_taken_from_what_the_runs_were_scored_on(tmp_path):
     there = runs(tmp_path)
-    known = report.facts(lock(), there, {})["holdouts"]["unique"]
+    known = gather(lock(), there, {})["holdouts"]["unique"]
     for path in tmp_path.glob("packed/*/documents.npy"):
         path.unlink()
-    unknown = report.facts(lock(), there, {})["holdouts"]["unique"]
+    unknown = gather(lock(), there, {})["holdouts"]["unique"]
     assert width(known) < width(unknown)
 
 
@@ -293,19 +295,19 @@ def test_filtering_that_costs_on_raw_text_is_said_to_cost(facts):
 
 def test_levels_inside_the_noise_are_not_distinguishable_in_the_headline():
     same = {name: [law[0]] * 4 for name, law in LAWS.items()}
-    facts = report.facts(lock(), runs(laws=same), {})
+    facts = gather(lock(), runs(laws=same), {})
     assert all("unique is not distinguishable from raw" in s for s in facts["statements"])
     assert report.render(facts).count('class="clear"') <= 1  # ten intervals of 95 % may miss once
 
 
 def test_one_seed_distinguishes_nothing_and_the_page_says_so():
-    facts = report.facts(lock(), runs(seeds=1), {})
+    facts = gather(lock(), runs(seeds=1), {})
     assert "not distinguishable" in facts["headline"]
     assert "one seed only" in words(report.render(facts))
 
 
 def test_one_size_gives_a_difference_instead_of_a_rate():
-    facts = report.facts(lock(), [r for r in runs() if r["size"] == 400_000], {})
+    facts = gather(lock(), [r for r in runs() if r["size"] == 400_000], {})
     assert "nats per token against raw at 400,000 tokens" in facts["headline"]
     assert "needs two sizes" in words(report.render(facts))
 
@@ -319,7 +321,7 @@ def test_a_failed_run_is_named_and_never_filled_in():
         "seed": gone["seed"],
         "failed": "loss is not finite",
     }
-    facts = report.facts(lock(), [*there, failed], {})
+    facts = gather(lock(), [*there, failed], {})
     page = words(report.render(facts))
     assert "1 run is missing." in page
     assert "unique, 3.2M tokens, seed 3: loss is not finite" in page
@@ -328,20 +330,20 @@ def test_a_failed_run_is_named_and_never_filled_in():
 
 def test_a_cell_without_any_record_is_named_too():
     there = [r for r in runs() if (r["level"], r["size"], r["seed"]) != ("english", 800_000, 2)]
-    (missing,) = report.facts(lock(), there, {})["missing"]
+    (missing,) = gather(lock(), there, {})["missing"]
     assert (missing["level"], missing["size"], missing["seed"]) == ("english", 800_000, 2)
 
 
 def test_a_level_that_failed_wholly_leaves_the_others_comparable():
     there = [r for r in runs() if r["level"] != "unique"]
     failed = [{"level": "unique", "seed": seed, "failed": "out of memory"} for seed in (1, 2, 3)]
-    facts = report.facts(lock(), there + failed, {})
+    facts = gather(lock(), there + failed, {})
     assert len(facts["missing"]) == 3
     assert "one token of filtered" in facts["headline"]
 
 
 def test_a_page_without_runs_still_shows_the_funnel():
-    facts = report.facts(lock(), [], examples())
+    facts = gather(lock(), [], examples())
     page = words(report.render(facts))
     assert "No level can be compared" in page
     assert "gopher-repetition.top_2_gram_ratio" in page
@@ -350,7 +352,7 @@ def test_a_page_without_runs_still_shows_the_funnel():
 def test_a_run_that_saw_other_tokens_than_its_size_is_a_warning():
     there = runs()
     there[0]["tokens_trained"] = 300_000
-    assert any("trained on 300,000 tokens" in w for w in report.facts(lock(), there, {})["warnings"])
+    assert any("trained on 300,000 tokens" in w for w in gather(lock(), there, {})["warnings"])
 
 
 def test_hostile_documents_are_text_and_nothing_else(page):
@@ -370,7 +372,7 @@ def test_hostile_names_of_levels_are_escaped_in_text_and_figures():
     locked = json.loads(json.dumps(locked).replace('"unique"', json.dumps(evil)))
     for run in there:
         run["losses"] = {evil if n == "unique" else n: loss for n, loss in run["losses"].items()}
-    elements = Elements(report.render(report.facts(locked, there, {})))
+    elements = Elements(report.render(gather(locked, there, {})))
     assert "script" not in {tag for tag, _ in elements.found}
     assert evil in elements.text
 
@@ -394,7 +396,7 @@ def test_the_page_asks_the_network_for_nothing(page):
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path, facts):
-    again = report.facts(lock(), runs(tmp_path / "runs"), examples())
+    again = gather(lock(), runs(tmp_path / "runs"), examples())
     first, second = report.write(tmp_path / "a", facts), report.write(tmp_path / "b", again)
     names = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*") if p.is_file())
     assert {"report.html", "report.json"} < {str(n) for n in names}
@@ -406,15 +408,15 @@ def test_the_same_input_gives_the_same_bytes(tmp_path, facts):
 
 def test_the_order_of_runs_and_of_the_lock_does_not_change_the_page():
     there = runs()
-    page = report.render(report.facts(lock(), there, {}))
-    assert page == report.render(report.facts(lock(), there[::-1], {}))
+    page = report.render(gather(lock(), there, {}))
+    assert page == report.render(gather(lock(), there[::-1], {}))
     sorted_lock = json.loads(json.dumps(lock(), sort_keys=True))  # as it is read back from its file
-    assert page == report.render(report.facts(sorted_lock, there, {}))
+    assert page == report.render(gather(sorted_lock, there, {}))
 
 
 def test_facts_are_strict_json_even_where_a_rate_has_no_end():
     laws = {"unique": [(2.0, 60.0), (2.0, 60.0), (2.0, 60.0), (1.0, 30.0)], "raw": LAWS["raw"]}
-    facts = report.facts(lock(), runs(laws=laws), {})
+    facts = gather(lock(), runs(laws=laws), {})
     json.dumps(facts, allow_nan=False)
     assert "at least 8.00" in facts["headline"]
     assert "∞" in report.render(facts)
@@ -423,7 +425,7 @@ def test_facts_are_strict_json_even_where_a_rate_has_no_end():
 def test_gathering_facts_changes_nothing_of_its_input():
     locked, there = lock(), runs()
     before = copy.deepcopy((locked, there))
-    report.render(report.facts(locked, there, examples()))
+    report.render(gather(locked, there, examples()))
     assert (locked, there) == before
 
 
@@ -448,7 +450,7 @@ def test_each_step_is_compared_with_the_level_it_builds_on(facts):
 def test_other_axes_of_the_grid_are_compared_within_themselves():
     wide = [run | {"tags": {"model.width": 128}} for run in runs()]
     narrow = [run | {"tags": {"model.width": 64}} for run in runs()]
-    facts = report.facts(lock(), wide + narrow, {})
+    facts = gather(lock(), wide + narrow, {})
     for e in facts["holdouts"]["unique"]["exchange"]:
         assert e["level"].split(", ")[1] == e["of"].split(", ")[1]
     assert sum(name.startswith("loss-") for name in report.draw(facts)) == 4
@@ -473,7 +475,7 @@ def test_marked_differences_join_to_the_texts_again():
     ],
 )
 def test_bounds_read_as_words(bound, text):
-    assert report.bound_text(bound) == text
+    assert words_of.bound_text(bound) == text
 
 
 def test_figures_take_every_colour_from_the_page(facts):

@@ -1,0 +1,215 @@
+"""From runs to answers on one holdout: curves, exchange rates, differences; every figure with its interval.
+
+Runs are named by level and setting (their place on further axes of the grid); levels are compared within a setting.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from train import fits
+
+CURVE_POINTS = 40
+
+
+def setting(run: dict) -> str:
+    """A run's place on the axes of the grid besides level, size and seed; empty where there are none."""
+    return ", ".join(f"{k} = {v}" for k, v in sorted(run.get("tags", {}).items()))
+
+
+def series_name(run: dict) -> str:
+    return ", ".join(filter(None, [run["level"], setting(run)]))
+
+
+def place(run: dict) -> tuple:
+    return run["level"], setting(run), run["size"], run["seed"]
+
+
+def holdout_answers(name: str, lock: dict, runs: list[dict]) -> dict:
+    """Curves, differences and exchange rates on one holdout."""
+    below = {level["name"]: level["on"] for level in lock["levels"]}
+    order = {level: i for i, level in enumerate(below)}
+    runs = sorted(runs, key=lambda run: (order.get(run["level"], len(order)), *place(run)))
+    grid = grid_of(name, runs)
+    # Which documents were held out moves all curves together: shown beside each other, they go without.
+    here = grid_of(name, runs, documents=False)
+    series = {series_name(run): {"level": run["level"], "setting": setting(run)} for run in runs}
+    # Bits per byte and nats per token differ by one factor a holdout: the tokenizer is the same for all runs.
+    one = runs[0]["losses"][name]
+    firsts = {s: _first(series, s) for s in series}
+    curves = _curves(here, firsts)
+    against = [(s, first) for s, first in firsts.items() if s != first]
+    steps = [(s, base) for s in series if (base := _below(series, s, below)) and base != firsts[s]]
+    return {
+        "level": lock["holdouts"][name]["level"],
+        "documents": lock["holdouts"][name]["documents"],
+        "tokens": lock["holdouts"][name]["tokens"],
+        "bits_per_byte_a_nat": one["bits_per_byte"] / one["nats_per_token"],
+        "sizes": grid.tokens,
+        "levels": {s: where | _series(here, curves.get(s), s) for s, where in series.items()},
+        "exchange": _comparisons(grid, against),
+        "steps": _comparisons(grid, steps),
+        "along": {f"{s} against {of}": _along(grid, s, of) for s, of in against},
+        "overtaking": _overtaking(grid, lock, series, firsts),
+        "forms": {curve.levels[0]: vars(curve.form) for curve in dict.fromkeys(curves.values())},
+        "foretold": _foretold(grid, firsts),
+        "caveats": grid.caveats,
+    }
+
+
+def _groups(firsts: dict[str, str]) -> list[list[str]]:
+    """Series of one setting."""
+    groups: dict[str, list[str]] = {}
+    for name, first in firsts.items():
+        groups.setdefault(first, []).append(name)
+    return list(groups.values())
+
+
+def _curves(grid: fits.Grid, firsts: dict[str, str]) -> dict[str, fits.Curves]:
+    """By series: the laws of its setting, which may share the exponent. A series of one size has none."""
+    found: dict[str, fits.Curves] = {}
+    for group in _groups(firsts):
+        try:
+            curves = fits.Curves(grid, group)
+        except fits.FitError:
+            continue
+        found |= dict.fromkeys(curves.levels, curves)
+    return found
+
+
+def _foretold(grid: fits.Grid, firsts: dict[str, str]) -> dict:
+    return {
+        name: vars(told) for group in _groups(firsts) for name, told in fits.foretold(grid, group).items()
+    }
+
+
+def _first(series: dict, name: str) -> str:
+    """The first level trained in the same setting: what the others are measured against."""
+    return next(s for s in series if series[s]["setting"] == series[name]["setting"])
+
+
+def _below(series: dict, name: str, below: dict[str, str | None]) -> str | None:
+    """The nearest level under this one that was trained in the same setting."""
+    trained = {s["level"]: n for n, s in series.items() if s["setting"] == series[name]["setting"]}
+    level = below.get(series[name]["level"])
+    while level and level not in trained:
+        level = below.get(level)
+    return trained[level] if level else None
+
+
+def grid_of(name: str, runs: list[dict], documents: bool = True) -> fits.Grid:
+    points = []
+    for run in runs:
+        path = Path(run["directory"]) / f"holdout-{name}.npy" if run.get("directory") else None
+        nats = np.load(path) if documents and path and path.exists() else None
+        loss = run["losses"][name]["nats_per_token"]
+        points.append(fits.Point(series_name(run), run["size"], run["seed"], loss, nats))
+    return fits.Grid(points, document_tokens(name, runs[0]))
+
+
+def document_tokens(name: str, run: dict) -> np.ndarray | None:
+    """Tokens of each document of a holdout, from what the run was scored on, where that is still there."""
+    packed = run.get("cell", {}).get("holdouts", {}).get(name)
+    path = Path(packed) / "documents.npy" if packed else None
+    return np.diff(np.load(path)) if path and path.exists() else None
+
+
+def _series(grid: fits.Grid, curves: fits.Curves | None, series: str) -> dict:
+    tokens = sorted({p.tokens for p in grid.points if p.level == series})
+    points: list[dict[str, Any]] = []
+    for size in tokens:
+        mean = fits.mean(grid, series, size)
+        seeds = {str(p.seed): p.loss for p in grid.points if p.level == series and p.tokens == size}
+        points.append(
+            {"tokens": size, "mean": mean.value, "low": mean.low, "high": mean.high, "seeds": seeds}
+        )
+    if curves is None:
+        return {"points": points, "curve": [], "law": None}
+    fit = curves.fit(series)
+    for point in points:
+        point["residual"] = fit.residuals[point["tokens"]]
+    at = np.geomspace(tokens[0], tokens[-1], CURVE_POINTS)
+    low, high = curves.band(series, at)
+    curve = [list(map(float, row)) for row in zip(at, fit.law.loss(at), low, high, strict=True)]
+    return {
+        "points": points,
+        "curve": curve,
+        "law": {
+            "E": fit.law.E, "E_low": fit.E.low, "E_high": fit.E.high,
+            "b": fit.law.b, "b_low": fit.b.low, "b_high": fit.b.high,
+            "at_bound": list(fit.law.at_bound), "largest_residual": fit.law.largest_residual,
+        },
+    }  # fmt: skip
+
+
+def _comparisons(grid: fits.Grid, pairs: list[tuple[str, str]]) -> list[dict]:
+    """Exchange rate and difference of every pair, the differences also corrected for their number; None where
+    the runs cannot say, with the reason."""
+    answers: list[dict[str, Any]] = [
+        {"level": s, "of": of, "rate": None, "difference": None} for s, of in pairs
+    ]
+    possible = []
+    for answer in answers:
+        pair = (answer["level"], answer["of"])
+        try:
+            fits.difference(grid, *pair)
+            possible.append(pair)
+            answer["rate"] = finite(vars(fits.exchange_rate(grid, *pair)))
+        except fits.FitError as error:
+            answer["why_not"] = str(error)
+    told = {(d.level, d.than): finite(vars(d)) for d in fits.differences(grid, possible)}
+    return [answer | {"difference": told.get((answer["level"], answer["of"]))} for answer in answers]
+
+
+def _along(grid: fits.Grid, level: str, of: str) -> list[dict]:
+    """The exchange rate at each of the losses that `of` went through."""
+    try:
+        return [finite(vars(rate)) for rate in fits.exchange_rates(grid, level, of)]
+    except fits.FitError:
+        return []
+
+
+def _overtaking(grid: fits.Grid, lock: dict, series: dict, firsts: dict[str, str]) -> list[dict]:
+    """For every level that keeps less than the first: where the first, with all its tokens, overtakes it."""
+    available = available_tokens(lock)
+    told = []
+    for group in _groups(firsts):
+        dirty = group[0]
+        for clean in group[1:]:
+            have = available.get(series[clean]["level"])
+            bigger = available.get(series[dirty]["level"])
+            if not have or not bigger or bigger <= have:
+                continue
+            answer: dict[str, Any] = {
+                "dirty": dirty,
+                "clean": clean,
+                "clean_tokens": have,
+                "dirty_tokens": bigger,
+            }
+            try:
+                found = fits.overtaking(grid, fits.Curves(grid, group), dirty, clean, have)
+                answer |= finite(vars(found))
+            except fits.FitError as error:
+                answer["why_not"] = str(error)
+            told.append(answer)
+    return told
+
+
+def available_tokens(lock: dict) -> dict[str, int]:
+    """Level -> tokens that all of its text comes to, from the bytes a token of its largest corpus has."""
+    found = {}
+    for level in lock["levels"]:
+        corpora = [c for c in lock.get("corpora", []) if c["level"] == level["name"]]
+        if corpora:
+            largest = max(corpora, key=lambda c: c["tokens"])
+            found[level["name"]] = round(level["bytes"] * largest["tokens"] / largest["bytes"])
+    return found
+
+
+def finite(values: dict) -> dict:
+    """JSON has no infinity: an open end is null."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}

@@ -1,0 +1,101 @@
+"""Everything that the page says, from the lock and the runs; it is what `report.json` holds.
+
+A run that is missing or failed is named, never filled in; a difference inside the noise is called not
+distinguishable. The headline is about the last level against the first, settled before any result is seen:
+the best of several rates would look better than it is.
+"""
+
+from __future__ import annotations
+
+from curate.answers import holdout_answers, place, series_name, setting
+from curate.words import statement
+
+
+def facts(lock: dict, runs: list[dict], examples: dict) -> dict:
+    """Everything the page says. `examples`: {"levels": {level: {rule: ...}}, "near_duplicates": [...]}."""
+    done = [run for run in runs if "losses" in run]
+    order = {level["name"]: i for i, level in enumerate(lock["levels"])}
+    holdouts = {}
+    for name in sorted(lock["holdouts"], key=lambda name: (order[lock["holdouts"][name]["level"]], name)):
+        scored = [run for run in done if name in run["losses"]]
+        if scored:
+            holdouts[name] = holdout_answers(name, lock, scored)
+    statements = [told for name, holdout in holdouts.items() if (told := statement(name, holdout))]
+    return {
+        "name": lock["name"],
+        "headline": " ".join(statements) or "No level can be compared with another yet.",
+        "statements": statements,
+        "holdouts": holdouts,
+        "levels": lock["levels"],
+        "funnel": _funnel(lock),
+        "ledger": lock["ledger"],
+        "examples": examples.get("levels", {}),
+        "near_duplicates": examples.get("near_duplicates", []),
+        "duplicates": lock.get("duplicates", {}),
+        "runs": [_run_row(run) for run in sorted(done, key=place)],
+        "missing": _missing(lock, runs),
+        "warnings": lock.get("warnings", []) + _short_runs(done),
+        "lock": lock,
+    }
+
+
+def _funnel(lock: dict) -> list[dict]:
+    """The chain of levels as one list of steps, each with what is left after it."""
+    levels = {level["name"]: level for level in lock["levels"]}
+    sources = lock["sources"].values()
+    everything = {
+        "documents": sum(s["documents"] for s in sources),
+        "bytes": sum(s["bytes"] for s in sources),
+    }
+    steps = []
+    for level in lock["levels"]:
+        base = levels[level["on"]] if level["on"] else everything
+        documents, size = base["documents"], base["bytes"]
+        for rule in level["rules"]:
+            documents, size = documents - rule["dropped"], size - rule["dropped_bytes"]
+            steps.append({"level": level["name"], **rule, "documents": documents, "bytes": size})
+        kept = {"rule": None, "documents": level["documents"], "bytes": level["bytes"]}
+        steps.append({"level": level["name"], "on": level["on"]} | kept)
+    return [step | {"share": step["bytes"] / max(1, everything["bytes"])} for step in steps]
+
+
+def _run_row(run: dict) -> dict:
+    keys = ("level", "size", "seed", "tokens_trained", "seconds", "tokens_per_second", "flops")
+    losses = {name: loss["nats_per_token"] for name, loss in run["losses"].items()}
+    parameters = run.get("parameters")
+    total = parameters["total"] if isinstance(parameters, dict) else parameters
+    return {k: run.get(k) for k in keys} | {"parameters": total, "series": series_name(run), "losses": losses}
+
+
+def _missing(lock: dict, runs: list[dict]) -> list[dict]:
+    """Runs that failed, and cells of the grid that nobody speaks of although their corpus exists."""
+    told = [
+        {"level": run["level"], "setting": setting(run), "size": run.get("size"), "seed": run["seed"],
+         "why": run["failed"]}
+        for run in runs
+        if "failed" in run
+    ]  # fmt: skip
+    whole = {
+        (run["level"], setting(run), run["seed"]) for run in runs if "failed" in run and not run.get("size")
+    }
+    known = {place(run) for run in runs if run.get("size")}
+    settings, seeds = {setting(run) for run in runs}, {run["seed"] for run in runs}
+    trained = {run["level"] for run in runs}
+    silent = [
+        {"level": c["level"], "setting": where, "size": c["budget"], "seed": seed,
+         "why": "no record of this run"}
+        for c in lock.get("corpora", []) if c["level"] in trained
+        for where in settings for seed in seeds
+        if (c["level"], where, c["budget"], seed) not in known and (c["level"], where, seed) not in whole
+    ]  # fmt: skip
+    return sorted(told + silent, key=lambda m: (m["level"], m["setting"], m["size"] or 0, m["seed"]))
+
+
+def _short_runs(done: list[dict]) -> list[str]:
+    """Runs that saw another number of tokens than their size: they are compared as if they had seen it."""
+    off = [run for run in done if abs(run.get("tokens_trained", run["size"]) / run["size"] - 1) > 0.02]
+    return [
+        f"{series_name(run)}, size {run['size']:,}, seed {run['seed']}: "
+        f"trained on {run['tokens_trained']:,} tokens"
+        for run in sorted(off, key=place)
+    ]

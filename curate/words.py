@@ -1,0 +1,78 @@
+"""What was found, as sentences and figures in words: `1.84 [1.51, 2.20]`, `not distinguishable`."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+
+def statement(name: str, holdout: dict) -> str | None:
+    """The sentence of a holdout, about the last level and the first."""
+    here = holdout["levels"]
+    setting = here[next(iter(here))]["setting"]
+    asked = [e for e in holdout["exchange"] if here[e["level"]]["setting"] == setting]
+    if not asked:
+        return None
+    last = asked[-1]
+    return f"On held-out {name} text, {_comparison(last)}."
+
+
+def _comparison(asked: dict) -> str:
+    level, of, rate, gap = asked["level"], asked["of"], asked["rate"], asked["difference"]
+    if rate:
+        worth = f"one token of {level} is worth {rate_text(rate)} tokens of {of}"
+        return worth if rate["distinguishable"] else f"{level} is not distinguishable from {of}: {worth}"
+    if gap:
+        how = "" if gap["distinguishable"] else f", not distinguishable from {of}"
+        return (
+            f"{level} has {difference_text(gap)} nats per token against {of} at {gap['tokens']:,} tokens{how}"
+        )
+    return f"{level} and {of} cannot be compared: {asked['why_not']}"
+
+
+def rate_text(rate: dict) -> str:
+    """`1.84 [1.51, 2.20]`, with `at least` and the like where the runs show no more."""
+    prefix = (
+        ""
+        if rate["kind"] == "measured"
+        else "about "
+        if rate["kind"] == "extrapolated"
+        else f"{rate['kind']} "
+    )
+    high = "∞" if rate["high"] is None else _rate(rate["high"])
+    return f"{prefix}{_rate(rate['rate'])} [{_rate(rate['low'])}, {high}]"
+
+
+def _rate(value: float) -> str:
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}"
+
+
+def difference_text(gap: dict) -> str:
+    """`−0.052 [−0.071, −0.033]`, with true minus signs."""
+    return f"{gap['value']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}]".replace("-", "−")
+
+
+def keep_together(sentence: str) -> str:
+    """A value stays on one line with its interval."""
+    return re.sub(r"(\S+) \[(\S+), (\S+)\]", "\\1\u00a0[\\2,\u00a0\\3]", sentence)
+
+
+def bound_text(bound: Any) -> str:
+    """`50 to 100,000`, `at least 0.8`, `en, de`."""
+    if not isinstance(bound, list):
+        return str(bound).lower() if isinstance(bound, bool) else str(bound)
+    if len(bound) != 2 or not all(
+        x is None or (isinstance(x, int | float) and not isinstance(x, bool)) for x in bound
+    ):
+        return ", ".join(str(x).lower() if isinstance(x, bool) else str(x) for x in bound)
+    low, high = ("" if x is None or not math.isfinite(x) else f"{x:,.6g}" for x in bound)
+    return (
+        f"{low} to {high}"
+        if low and high
+        else f"at least {low}"
+        if low
+        else f"at most {high}"
+        if high
+        else "any"
+    )

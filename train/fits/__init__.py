@@ -1,0 +1,54 @@
+"""What a grid of runs says: laws, differences, exchange rates and more, with intervals.
+
+laws.py        L(D) = E + B / D^b, robust, with one exponent for several levels or one each
+noise.py       how much a loss varies from seed to seed
+grid.py        all runs on one holdout, and the replicates from which intervals come
+curves.py      laws through a grid; the largest size foretold from the smaller ones
+compare.py     differences, exchange rates, overtaking; correction for many comparisons
+surface.py     L(N, D), and what is optimal for a compute budget
+repetition.py  unique tokens and passes over them: what repeating is worth
+mixture.py     loss as a function of the shares of sources, and the best shares
+power.py       signal against noise; what a grid can tell apart, and how many seeds would settle it
+"""
+
+from train.fits.compare import (
+    Difference,
+    ExchangeRate,
+    Overtaking,
+    difference,
+    differences,
+    exchange_rate,
+    exchange_rates,
+    overtaking,
+)
+from train.fits.curves import Curves, Estimate, Fit, Foretold, foretold, mean
+from train.fits.grid import Grid, Point
+from train.fits.laws import FitError, Form, Law, choose_form, fit_power_law, fit_shared_power_laws
+from train.fits.noise import SeedNoise, seed_noise
+
+__all__ = [
+    "Curves",
+    "Difference",
+    "Estimate",
+    "ExchangeRate",
+    "Fit",
+    "FitError",
+    "Foretold",
+    "Form",
+    "Grid",
+    "Law",
+    "Overtaking",
+    "Point",
+    "SeedNoise",
+    "choose_form",
+    "difference",
+    "differences",
+    "exchange_rate",
+    "exchange_rates",
+    "fit_power_law",
+    "fit_shared_power_laws",
+    "foretold",
+    "mean",
+    "overtaking",
+    "seed_noise",
+]

@@ -1,0 +1,258 @@
+"""Levels against each other: differences at equal tokens, and exchange rates at equal loss, with intervals.
+
+`difference` and `exchange_rate` are for one comparison at a time; `differences` corrects for making many.
+
+Shapes: N replicate, D size in tokens, G point of a curve.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from train.fits.curves import Curves
+from train.fits.grid import Grid
+from train.fits.laws import FitError, quick_laws
+
+REACH = 2.0  # curves are followed this factor beyond the measured sizes, no further
+FAR = 10.0  # and a law at most this factor
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Loss of `level` minus loss of `than` at equal tokens: below 0 `level` is better.
+
+    `distinguishable`: the interval does not hold 0. `corrected`: nor does the wider one that holds all comparisons
+    made together at once; None where only this one was made.
+    """
+
+    level: str
+    than: str
+    tokens: int
+    value: float
+    low: float
+    high: float
+    distinguishable: bool
+    corrected: bool | None = None
+    corrected_low: float | None = None
+    corrected_high: float | None = None
+
+
+@dataclass(frozen=True)
+class ExchangeRate:
+    """One token of `level` is worth `rate` tokens of `of`, at `loss`.
+
+    `kind`: measured | extrapolated (up to a factor of two beyond the sizes) | at least | at most (further;
+    `rate` is then the bound). An end of the interval that the sizes cannot tell is 0 or infinite.
+    """
+
+    level: str
+    of: str
+    rate: float
+    low: float
+    high: float
+    kind: str
+    loss: float
+    distinguishable: bool
+
+
+@dataclass(frozen=True)
+class Overtaking:
+    """Tokens of `dirty` from which it is better than `clean` with its `clean_tokens`, by the laws of both.
+
+    `kind`: measured | extrapolated (up to ten times the sizes that were trained) | too far (further) | never (its
+    law ends above). Without an upper end of the interval `high` is infinite.
+    """
+
+    dirty: str
+    clean: str
+    clean_tokens: int
+    tokens: float
+    low: float
+    high: float
+    loss: float
+    kind: str
+
+
+def difference(grid: Grid, level: str, than: str, tokens: int | None = None) -> Difference:
+    """Loss difference at equal tokens (by default the largest size both have), over the seeds both have."""
+    tokens, value_N = _gap(grid, level, than, tokens)
+    low, high = grid.interval(value_N)
+    sure = grid.noise is not None and not low <= 0 <= high
+    return Difference(level, than, tokens, float(value_N[0]), low, high, sure)
+
+
+def differences(grid: Grid, pairs: list[tuple[str, str]], tokens: int | None = None) -> list[Difference]:
+    """As `difference` for every pair, and with intervals that hold all of them at once.
+
+    Those are as many standard errors wide as the largest of all standardised errors in 95 % of the replicates
+    (Westfall and Young's max T): what the comparisons have in common, a level or a seed, is not paid for twice.
+    """
+    if not pairs:
+        return []
+    gaps = [_gap(grid, level, than, tokens) for level, than in pairs]
+    value_NP = np.array([value_N for _, value_N in gaps]).T
+    error_NP = value_NP[1:] - value_NP[0]
+    spread_P = np.maximum(error_NP.std(0), 1e-12)
+    width = float(np.quantile(np.abs(error_NP / spread_P).max(1), grid.confidence))
+    found = []
+    for (level, than), (size, value_N), spread in zip(pairs, gaps, spread_P, strict=True):
+        low, high = grid.interval(value_N)
+        half = max(width * spread, high - value_N[0], value_N[0] - low)
+        wide = (float(value_N[0] - half), float(value_N[0] + half))
+        known = grid.noise is not None
+        sure, together = known and not low <= 0 <= high, known and not wide[0] <= 0 <= wide[1]
+        found.append(Difference(level, than, size, float(value_N[0]), low, high, sure, together, *wide))
+    return found
+
+
+def _gap(grid: Grid, level: str, than: str, tokens: int | None) -> tuple[int, np.ndarray]:
+    """(tokens, difference of every replicate)."""
+    ours_D, ours_ND = grid.means_ND(level, than)
+    theirs_D, theirs_ND = grid.means_ND(than, level)
+    common = np.intersect1d(ours_D, theirs_D)
+    if tokens is None and len(common):
+        tokens = int(common[-1])
+    if tokens is None or tokens not in common:
+        raise FitError(
+            f'levels "{level}" and "{than}" have no run in common at {tokens or "any number of"} tokens'
+        )
+    ours, theirs = np.flatnonzero(ours_D == tokens)[0], np.flatnonzero(theirs_D == tokens)[0]
+    return tokens, ours_ND[:, ours] - theirs_ND[:, theirs]
+
+
+def exchange_rate(grid: Grid, level: str, of: str) -> ExchangeRate:
+    """How many tokens of `of` one token of `level` replaces, at the lowest loss that both have reached.
+
+    Where `level` is better, that is the loss `of` ends with. So token counts lie inside what was measured
+    where that is possible at all, and swapping the two levels gives exactly 1 / rate.
+    """
+    ours_D, ours_ND = grid.means_ND(level, of)
+    theirs_D, theirs_ND = grid.means_ND(of, level)
+    if min(len(ours_D), len(theirs_D)) < 2:
+        raise FitError(f'an exchange rate between "{level}" and "{of}" needs two sizes of each')
+    target_N = np.maximum(ours_ND[:, -1], theirs_ND[:, -1])
+    log_N = _log_tokens_at(theirs_D, theirs_ND, target_N) - _log_tokens_at(ours_D, ours_ND, target_N)
+    limit = _reached(theirs_D, ours_D)
+    kind, value = _kind(log_N[0], theirs_D, ours_D)
+    low, high = grid.interval(log_N)
+    rate_low = 0.0 if low <= limit[0] else math.exp(low)
+    rate_high = math.inf if high >= limit[1] else math.exp(high)
+    sure = not rate_low <= 1 <= rate_high and _difference_is_clear(grid, level, of)
+    return ExchangeRate(level, of, math.exp(value), rate_low, rate_high, kind, float(target_N[0]), sure)
+
+
+def exchange_rates(grid: Grid, level: str, of: str) -> list[ExchangeRate]:
+    """The rate at every loss that `of` has at one of its sizes: what a token is worth early and late."""
+    ours_D, ours_ND = grid.means_ND(level, of)
+    theirs_D, theirs_ND = grid.means_ND(of, level)
+    if min(len(ours_D), len(theirs_D)) < 2:
+        raise FitError(f'an exchange rate between "{level}" and "{of}" needs two sizes of each')
+    return [_rate_at(grid, level, of, ours_D, ours_ND, *at) for at in zip(theirs_D, theirs_ND.T, strict=True)]
+
+
+def _rate_at(
+    grid: Grid,
+    level: str,
+    of: str,
+    ours_D: np.ndarray,
+    ours_ND: np.ndarray,
+    theirs: float,
+    target_N: np.ndarray,
+) -> ExchangeRate:
+    """`theirs` tokens of `of` against the tokens of `level` that reach `target_N`, which may be none of ours."""
+    log_N = math.log(theirs) - _log_tokens_at(ours_D, ours_ND, target_N)
+    log_N = np.where(target_N < ours_ND[:, -1], -math.inf, log_N)
+    far = math.log(theirs) - math.log(ours_D[0] / REACH) - 1e-9
+    low, high = grid.interval(log_N)
+    if log_N[0] == -math.inf:
+        kind, rate = "at most", theirs / ours_D[-1]
+    elif log_N[0] >= far:
+        kind, rate = "at least", theirs / ours_D[0]
+    else:
+        kind, rate = (
+            "measured" if log_N[0] <= math.log(theirs / ours_D[0]) else "extrapolated",
+            math.exp(log_N[0]),
+        )
+    rate_high = math.inf if high >= far else math.exp(high)
+    rate_low = math.exp(low)
+    sure = grid.noise is not None and not rate_low <= 1 <= rate_high
+    return ExchangeRate(level, of, rate, rate_low, rate_high, kind, float(target_N[0]), sure)
+
+
+def overtaking(grid: Grid, curves: Curves, dirty: str, clean: str, clean_tokens: int) -> Overtaking:
+    """Where `dirty` overtakes `clean`, of which there are only `clean_tokens`."""
+    log_D = np.log(grid.means_ND(clean)[0])
+    if math.log(clean_tokens) > log_D[-1] + math.log(FAR):
+        raise FitError(
+            f"{clean_tokens:,} tokens of {clean} are more than {FAR:g} times the most it was trained on; no law "
+            "from these sizes says what they are worth"
+        )
+    target_N = curves.loss_NG(clean, [clean_tokens])[:, 0]
+    log_N = curves.log_tokens_N(dirty, target_N)
+    sizes_D = grid.means_ND(dirty)[0]
+    low, high = grid.interval(log_N)
+    end = math.log(FAR * sizes_D[-1])
+    if math.isinf(log_N[0]):
+        kind = "never"
+    elif log_N[0] > end:
+        kind = "too far"
+    else:
+        kind = (
+            "measured"
+            if log_N[0] <= math.log(sizes_D[-1]) and log_N[0] >= math.log(sizes_D[0])
+            else "extrapolated"
+        )
+    tokens = math.exp(min(log_N[0], end))
+    bottom, top = (math.exp(x) if x <= end else math.inf for x in (low, high))
+    return Overtaking(dirty, clean, clean_tokens, tokens, bottom, top, float(target_N[0]), kind)
+
+
+def _difference_is_clear(grid: Grid, level: str, of: str) -> bool:
+    try:
+        return difference(grid, level, of).distinguishable
+    except FitError:  # no size in common: the curves alone decide
+        return grid.noise is not None
+
+
+def _reached(theirs_D: np.ndarray, ours_D: np.ndarray, reach: float = REACH) -> tuple[float, float]:
+    """Extreme log rates curves can show: one level at its last size, the other at its first."""
+    low = math.log(theirs_D[0] / reach / ours_D[-1])
+    high = math.log(theirs_D[-1] / (ours_D[0] / reach))
+    return low + 1e-9, high - 1e-9
+
+
+def _kind(log_rate: float, theirs_D: np.ndarray, ours_D: np.ndarray) -> tuple[str, float]:
+    far, near = _reached(theirs_D, ours_D), _reached(theirs_D, ours_D, 1.0)
+    if log_rate >= far[1]:
+        return "at least", near[1]
+    if log_rate <= far[0]:
+        return "at most", near[0]
+    return ("measured" if near[0] <= log_rate <= near[1] else "extrapolated"), log_rate
+
+
+def _log_tokens_at(tokens_D: np.ndarray, loss_ND: np.ndarray, target_N: np.ndarray) -> np.ndarray:
+    """Log tokens at which each row's curve first reaches its target. A curve is the law times the deviation
+    of the means from it, interpolated over log tokens: it meets every mean and bends as the law does."""
+    log_D = np.log(tokens_D)
+    log_G = np.linspace(log_D[0] - math.log(REACH), log_D[-1], 256)
+    E_N, B_N, b_N = quick_laws(tokens_D, loss_ND)
+
+    def law(log_tokens):
+        return np.log(E_N[:, None] + B_N[:, None] * np.exp(-b_N[:, None] * log_tokens) + 1e-300)
+
+    deviation_ND = np.log(loss_ND) - law(log_D)
+    weights_DG = np.array([np.interp(log_G, log_D, row) for row in np.eye(len(log_D))])
+    curve_NG = law(log_G) + deviation_ND @ weights_DG
+    goal_N1 = np.log(target_N)[:, None] + 1e-12
+    below_NG = curve_NG <= goal_N1
+    below_NG[:, -1] = True  # the target is the worse of two final losses, so the last size has reached it
+    at_N = below_NG.argmax(1)
+    rows, before_N = np.arange(len(at_N)), np.maximum(at_N - 1, 0)
+    drop_N = curve_NG[rows, before_N] - curve_NG[rows, at_N]
+    share_N = np.where(
+        drop_N > 0, (curve_NG[rows, before_N] - goal_N1[:, 0]) / np.where(drop_N > 0, drop_N, 1), 1.0
+    )
+    return log_G[before_N] + np.clip(share_N, 0, 1) * (log_G[at_N] - log_G[before_N])

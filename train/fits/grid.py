@@ -1,0 +1,157 @@
+"""All runs on one holdout, and replicates of them, from which every interval comes.
+
+A replicate is the whole grid with two independent kinds of noise added to every run:
+
+- *documents*: the holdout is a sample. Documents are drawn with replacement, the same draw for all runs, so
+  whatever is hard for every model cancels in a difference. Needs the losses of single documents; without them
+  it is left out and `Grid.caveats` says so.
+- *seeds*: as `noise` models it, by trunk.
+
+One seed tells nothing about training noise: then nothing is called distinguishable.
+
+Shapes: N replicate, L level, D size in tokens, S seed, R run, I holdout document.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from train.fits.laws import FitError
+from train.fits.noise import SeedNoise, seed_noise
+
+FEW_DOCUMENTS = 30  # below this a bootstrap over documents is too narrow
+
+
+@dataclass(frozen=True)
+class Point:
+    """One run on one holdout: its loss, and where known the nats of every holdout document in their order."""
+
+    level: str
+    tokens: int
+    seed: int
+    loss: float
+    document_nats: np.ndarray | None = None
+
+
+class Grid:
+    """All runs on one holdout, and replicates of them. Same points and `rng_seed`: same intervals.
+
+    `document_units` is the length of every holdout document in what the loss is per: tokens, or bytes. Else
+    the total is taken as fixed, which widens intervals where documents differ much in length.
+    """
+
+    def __init__(
+        self,
+        points: Iterable[Point],
+        document_units: np.ndarray | None = None,
+        draws: int = 1000,
+        rng_seed: int = 0,
+        confidence: float = 0.95,
+    ):
+        self.points = sorted(points, key=lambda point: (point.tokens, point.level, point.seed))
+        if not self.points:
+            raise FitError("no runs to fit; train some first")
+        self.levels = list(dict.fromkeys(point.level for point in self.points))
+        self.tokens = sorted({point.tokens for point in self.points})
+        self.seeds = sorted({point.seed for point in self.points})
+        self.draws, self.rng_seed, self.confidence = draws, rng_seed, confidence
+        self.loss_LDS = np.full((len(self.levels), len(self.tokens), len(self.seeds)), np.nan)
+        for point in self.points:
+            self._place(point)
+        self._units = document_units
+
+    def _place(self, point: Point) -> None:
+        place = self._index(point)
+        if not (math.isfinite(point.loss) and point.loss > 0):
+            raise FitError(
+                f"{point.level}, {point.tokens} tokens, seed {point.seed}: loss {point.loss}; leave it out"
+            )
+        if not np.isnan(self.loss_LDS[place]):
+            raise FitError(
+                f"{point.level}, {point.tokens} tokens, seed {point.seed}: two runs; keep one model a grid"
+            )
+        self.loss_LDS[place] = point.loss
+
+    def _index(self, point: Point) -> tuple[int, int, int]:
+        return self.levels.index(point.level), self.tokens.index(point.tokens), self.seeds.index(point.seed)
+
+    @cached_property
+    def documents(self) -> int | None:
+        """Holdout documents to resample; None where a run lacks them or their number differs."""
+        counts = {None if point.document_nats is None else len(point.document_nats) for point in self.points}
+        if self._units is not None:
+            counts.add(len(self._units))
+        return counts.pop() if len(counts) == 1 else None
+
+    @cached_property
+    def noise(self) -> SeedNoise | None:
+        return seed_noise(self.loss_LDS)
+
+    @property
+    def caveats(self) -> list[str]:
+        """What the intervals leave out, in words."""
+        found = []
+        if self.noise is None:
+            found.append(
+                "one seed only: the noise of training is unknown, so nothing is called distinguishable"
+            )
+        if self.documents is None:
+            found.append(
+                "losses of single documents are missing: intervals leave out the choice of holdout documents"
+            )
+        elif self.documents < FEW_DOCUMENTS:
+            found.append(f"{self.documents} holdout documents only: intervals are too narrow")
+        return found
+
+    @cached_property
+    def replicates_NLDS(self) -> np.ndarray:
+        """Row 0 is the grid as measured, the others are grids that might have been; missing runs stay NaN."""
+        seeds_rng, documents_rng = np.random.default_rng(self.rng_seed).spawn(2)
+        added_NLDS = np.zeros((self.draws, *self.loss_LDS.shape))
+        if self.noise is not None:
+            added_NLDS += self.noise.draw(seeds_rng, added_NLDS.shape)
+        if self.documents:
+            added_NLDS += self._document_noise(documents_rng, self.documents)
+        floor = 1e-3 * np.nanmin(self.loss_LDS)  # heavy tails must not give a negative loss
+        return np.concatenate([self.loss_LDS[None], np.maximum(self.loss_LDS + added_NLDS, floor)])
+
+    def _document_noise(self, rng: np.random.Generator, documents: int) -> np.ndarray:
+        nats_RI = np.array([point.document_nats for point in self.points], dtype=float)
+        losses = np.array([point.loss for point in self.points])
+        units_I = np.full(documents, 1.0) if self._units is None else np.asarray(self._units, dtype=float)
+        added_NLDS = np.zeros((self.draws, *self.loss_LDS.shape))
+        places = tuple(np.array([self._index(point) for point in self.points]).T)
+        for n in range(0, self.draws, 100):  # blocks, since a holdout of 100,000 documents would fill memory
+            rows = min(100, self.draws - n)
+            counts_NI = rng.multinomial(documents, np.full(documents, 1 / documents), rows).astype(float)
+            length_N = counts_NI @ units_I / units_I.sum() if self._units is not None else np.ones(rows)
+            ratio_NR = counts_NI @ nats_RI.T / nats_RI.sum(1) / length_N[:, None]
+            added_NLDS[(slice(n, n + rows), *places)] = losses * (ratio_NR - 1)
+        return added_NLDS
+
+    def interval(self, values_N: np.ndarray) -> tuple[float, float]:
+        """Percentiles over replicates (the first row is the measured value and takes no part)."""
+        tail = (1 - self.confidence) / 2
+        low, high = np.quantile(values_N[1:], [tail, 1 - tail], method="nearest")
+        return float(low), float(high)
+
+    def means_ND(self, level: str, partner: str | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """(tokens, means over seeds) of a level; where the partner ran too, over the seeds both have."""
+        mine = self._present(level)
+        if partner is not None:
+            both = mine & self._present(partner)
+            mine = np.where(both.any(1, keepdims=True), both, mine)
+        known = mine.any(1)
+        values_NDS = self.replicates_NLDS[:, self.levels.index(level)]
+        sums_ND = np.where(mine, values_NDS, 0.0).sum(2)[:, known]
+        return np.array(self.tokens, dtype=float)[known], sums_ND / mine.sum(1)[known]
+
+    def _present(self, level: str) -> np.ndarray:
+        if level not in self.levels:
+            raise FitError(f'no run of level "{level}"; there are {", ".join(self.levels)}')
+        return ~np.isnan(self.loss_LDS[self.levels.index(level)])
