@@ -1,26 +1,26 @@
-"""Text to token ids: a byte-level BPE tokenizer, and encoding with it.
+"""The tokenizer: byte-level BPE, learned from text and read from a file.
 
 The tokenizer is a standard `tokenizer.json`. Text is cut in words first (contractions, letters with the
 sign ahead of them, single digits, runs of signs, white space) and merges never cross a cut. All 256
 bytes are in the vocabulary, so any text comes back exactly. Every document ends in `<|end|>`; the same
 characters inside a text are encoded as plain text, so no document can forge a boundary.
+
+`train.encoder` turns texts into ids with it.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from train.files import write_whole
 
 END = "<|end|>"
 SMALLEST_VOCABULARY = 257  # the bytes and <|end|>
-BATCH_CHARACTERS = 4_000_000  # encoded at once: enough to keep threads busy, little memory
 
 WORDS = (
     r"'(?i:[sdmt]|ll|ve|re)"  # contractions
@@ -82,51 +82,6 @@ def end_id(tokenizer: Tokenizer) -> int:
     return end
 
 
-def encode(
-    tokenizer: str | Path | Tokenizer, texts: pa.LargeStringArray | Sequence[str]
-) -> tuple[np.ndarray, np.ndarray]:
-    """(ids uint16 or uint32 [tokens], offsets int64 [n + 1]): document i is `ids[offsets[i]:offsets[i + 1]]`,
-    its `<|end|>` included."""
-    tokenizer = load_tokenizer(tokenizer)
-    end = end_id(tokenizer)
-    dtype = token_dtype(tokenizer.get_vocab_size())
-    pieces: list[np.ndarray] = []
-    counts: list[int] = []
-    for batch in _batches(texts):
-        encoded = [encoding.ids for encoding in tokenizer.encode_batch_fast(batch, add_special_tokens=False)]
-        for ids in encoded:
-            ids.append(end)
-            counts.append(len(ids))
-            pieces.append(np.array(ids, dtype))
-    offsets = np.zeros(len(counts) + 1, np.int64)
-    np.cumsum(counts, out=offsets[1:])
-    return np.concatenate(pieces) if pieces else np.zeros(0, dtype), offsets
-
-
 def token_dtype(vocabulary: int) -> np.dtype:
     """Little-endian uint16 where the ids fit, uint32 where they do not."""
     return np.dtype("<u2" if vocabulary <= 1 << 16 else "<u4")
-
-
-def _batches(texts: pa.LargeStringArray | Sequence[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    characters = 0
-    for text in _strings(texts):
-        batch.append(text)
-        characters += len(text)
-        if characters >= BATCH_CHARACTERS:
-            yield batch
-            batch, characters = [], 0
-    if batch:
-        yield batch
-
-
-def _strings(texts: pa.Array | pa.ChunkedArray | Sequence[str]) -> Iterator[str]:
-    """Python strings one after the other, never all at once; a missing text is empty."""
-    if isinstance(texts, pa.Array | pa.ChunkedArray):
-        for start in range(0, len(texts), 1024):
-            yield from (text or "" for text in texts.slice(start, 1024).to_pylist())
-    elif isinstance(texts, str):
-        raise TypeError("encode takes a list of texts, not one text; put it in a list")
-    else:
-        yield from texts

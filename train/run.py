@@ -31,8 +31,8 @@ import pyarrow as pa
 import safetensors.torch
 import torch
 
-from train.bpe import encode
 from train.cell import Cell, Ladder
+from train.encoder import encode
 from train.evaluate import Scores, check_holdout, evaluate, score, score_documents
 from train.files import digest_of_file, read_json, write_array, write_json, write_whole
 from train.machine import choose_device, peak_memory_bytes, prepare_process
