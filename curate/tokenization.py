@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +21,7 @@ from curate.edits import Edited
 from curate.engine import Engine, map_parts
 from curate.manifest import Manifest
 from curate.pool import Pool
-from curate.progress import Progress
+from curate.progress import Progress, say
 from curate.store import Part, Store, digest_of, file_digest
 
 VERSION = 1
@@ -59,17 +60,13 @@ class Tokens:
 
     def of(self, rows: np.ndarray) -> Iterator[np.ndarray]:
         """The token ids of these documents, one array a run of documents that lie side by side."""
-        opened: dict[int, pa.Array] = {}
-        for row in rows:
-            number = int(self.chunk[row])
+        opened: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        for number, place in zip(self.chunk[rows].tolist(), self.place[rows].tolist(), strict=True):
             if number not in opened:
-                opened[number] = self.parts[number].table(["tokens"])["tokens"].chunk(0)
-            column = opened[number]
-            begin, end = (
-                column.offsets[int(self.place[row])].as_py(),
-                column.offsets[int(self.place[row]) + 1].as_py(),
-            )
-            yield column.values.to_numpy()[begin:end]
+                column = self.parts[number].table(["tokens"])["tokens"].chunk(0)
+                opened[number] = column.values.to_numpy(), column.offsets.to_numpy()
+            ids, offsets = opened[number]
+            yield ids[offsets[place] : offsets[place + 1]]
 
 
 def make_tokenizer(
@@ -157,6 +154,8 @@ def _encode(store: Store, pool: Pool, tokens: Tokens, rows: np.ndarray, engine: 
             )
         )
     todo = [c for c in chunks if store.receipt(STAGE, c.key) is None]
+    if todo:
+        warm_up(tokens.tokenizer)
     with Progress("tokenize", sum(c.bytes for c in todo), "B") as progress:
         map_parts(engine, encode_chunk, todo, done=progress.add)
     for piece, chunk in zip(pieces, chunks, strict=True):
@@ -167,6 +166,19 @@ def _encode(store: Store, pool: Pool, tokens: Tokens, rows: np.ndarray, engine: 
         tokens.chunk[piece] = len(tokens.parts)
         tokens.place[piece] = np.arange(len(piece))
         tokens.parts.append(part)
+
+
+def warm_up(tokenizer: str | Path) -> None:
+    """Compile the encoder by one thread where this machine has not yet, and say what will take long."""
+    from train.encoder import open_encoder
+
+    encoder = open_encoder(tokenizer)
+    if encoder.slow:
+        say(f"tokenize   by the library, some twenty times slower: {Path(tokenizer).name}: {encoder.slow}")
+    elif not encoder.compiled():
+        with Progress("compile", 1, "encoder, once on this machine") as progress:
+            encoder.encode([""])
+            progress.add(1)
 
 
 def encode_chunk(chunk: Chunk) -> int:

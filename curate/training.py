@@ -196,8 +196,9 @@ def train_corpus(store: Store, corpus: Path, setting: dict, out: Path | None) ->
     """One run on one corpus directory, a twentieth of its documents held out. Returns its directory and record."""
     import datasets
 
+    from curate.tokenization import warm_up
     from train.run import train_cell
-    from train.tokens import Packed, encode, train_tokenizer
+    from train.tokens import Packed, train_tokenizer
 
     data = datasets.load_from_disk(str(corpus)).with_format("arrow")
     texts = data[:]["text"]
@@ -211,9 +212,8 @@ def train_corpus(store: Store, corpus: Path, setting: dict, out: Path | None) ->
                 train_tokenizer(
                     (t.as_py() for t in texts.slice(0, end)), setting.get("vocabulary", 4096), tokenizer
                 )
-            ids, offsets = encode(tokenizer, part)
-            lengths = np.array([len(t.as_py().encode()) for t in part])
-            Packed.write(folder / name, ids, offsets, lengths, tokenizer=tokenizer)
+            warm_up(tokenizer)
+            Packed.of_texts(folder / name, part, tokenizer)
     packed = Packed.open(folder / "train")
     cell = {k: v for k, v in setting.items() if k != "vocabulary"} | {
         "packed": str(folder / "train"),

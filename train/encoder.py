@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -29,7 +29,7 @@ ODD = (
     "byte_fallback",
     "ignore_merges",
 )
-Texts = pa.Array | pa.ChunkedArray | Sequence[str]
+Texts: TypeAlias = pa.Array | pa.ChunkedArray | Sequence[str]
 
 
 def encode(tokenizer: str | Path | Tokenizer, texts: Texts) -> tuple[np.ndarray, np.ndarray]:
@@ -65,16 +65,28 @@ class Encoder:
         self._merges = None if self.slow else Merges(shape["model"])
         self._idle: list[Words] = []  # tables of words that no thread is using now
 
+    @staticmethod
+    def compiled() -> bool:
+        """Whether this machine has compiled the loops before; else the first call takes some seconds."""
+        from train.fast_bpe import encode_documents
+
+        folder = Path(str(encode_documents.stats.cache_path))
+        return bool(encode_documents.signatures) or any(folder.glob("fast_bpe.encode_documents-*.nbi"))
+
     def encode(self, texts: Texts) -> tuple[np.ndarray, np.ndarray]:
-        pieces, counts = [np.zeros(0, self.dtype)], [np.zeros(0, np.int64)]
+        """(ids, offsets) of texts that fit in memory, as `encode`."""
+        pieces = list(self.pieces(texts))
+        if len(pieces) == 1:
+            ids, counts = pieces[0]
+        else:
+            ids = np.concatenate([np.zeros(0, self.dtype), *(ids for ids, _ in pieces)])
+            counts = np.concatenate([np.zeros(0, np.int64), *(counts for _, counts in pieces)])
+        return ids, offsets_of(counts)
+
+    def pieces(self, texts: Texts) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """(ids, tokens of each document) of a batch of documents after the other."""
         for batch in batches(texts):
-            ids, sizes = (
-                self._by_library(batch) if self._merges is None else self._compiled(batch, self._merges)
-            )
-            pieces.append(ids)
-            counts.append(sizes)
-        offsets = np.concatenate(([0], np.cumsum(np.concatenate(counts))))
-        return (pieces[1] if len(pieces) == 2 else np.concatenate(pieces)), offsets
+            yield self._by_library(batch) if self._merges is None else self._compiled(batch, self._merges)
 
     def _compiled(self, texts: pa.LargeStringArray, merges: Merges) -> tuple[np.ndarray, np.ndarray]:
         from train.fast_bpe import encode_documents
@@ -133,6 +145,11 @@ def _cuts_our_words(before: dict[str, Any] | None) -> bool:
     )  # fmt: skip
 
 
+def offsets_of(counts: np.ndarray) -> np.ndarray:
+    """int64 [n + 1]: where each of these many begins, and where the last ends."""
+    return np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
+
+
 class Merges:
     """A tokenizer's numbers for the compiled loops: classes of characters, id of each byte, rank of each pair."""
 
@@ -180,6 +197,12 @@ def batches(texts: Texts) -> Iterator[pa.LargeStringArray]:
         cuts = np.flatnonzero(np.diff(reach)) + 1
         edges = [0, *cuts.tolist(), len(column)]
         yield from (column.slice(a, b - a) for a, b in zip(edges, edges[1:], strict=False) if b > a)
+
+
+def byte_counts_of(texts: Texts) -> np.ndarray:
+    """int64 [n]: bytes of each text as it stands in the source; 0 where it is missing."""
+    sizes = [pc.fill_null(pc.binary_length(column), 0).to_numpy() for column in _columns(texts)]
+    return np.concatenate([np.zeros(0, np.int64), *sizes])
 
 
 def _columns(texts: Texts) -> Iterable[pa.LargeStringArray]:

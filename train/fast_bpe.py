@@ -165,7 +165,8 @@ def word_end(page, at, end, classes):
 def white_end(page, at, end, classes):
     """A run of white space goes up to its last line end; without one all but its last character, unless the text
     ends or the run is one character."""
-    start, last, line_end = at, at, -1
+    start, last = at, at
+    line_end: Any = -1
     while at < end:
         code, width = decode(page, at)
         if not classes[code] & SPACE:
@@ -208,15 +209,15 @@ def merge_short(ids, keys, count, pairs, merged):
 
     keys[i] = rank of (ids[i], ids[i + 1]) << 8 | i, so that the least key is the pair to merge.
     """
-    for i in range(count - 1):
-        keys[i] = rank_of(ids[i], ids[i + 1], pairs) << np.uint32(8) | np.uint32(i)
+    for at in range(count - 1):
+        keys[at] = rank_of(ids[at], ids[at + 1], pairs) << np.uint32(8) | np.uint32(at)
     while count > 1:
         least = keys[0]
-        for i in range(1, count - 1):
-            least = min(least, keys[i])
+        for j in range(1, count - 1):
+            least = min(least, keys[j])
         if least >> np.uint32(8) == NO_RANK:
             break
-        i = np.int64(least & np.uint32(0xFF))
+        i: Any = np.int64(least & np.uint32(0xFF))
         ids[i] = merged[least >> np.uint32(8)]
         count -= 1
         for j in range(i + 1, count):
@@ -262,17 +263,16 @@ def drop_least(heap, size):
 def merge_long(ids, count, pairs, merged):
     """As `merge_short` for any length, in n log n: a heap of rank << 32 | place over a linked list of tokens."""
     before, after = np.arange(-1, count - 1), np.arange(1, count + 1)
-    ranks = np.full(
-        count, NO_RANK
-    )  # of the pair that begins at a place now; what the heap says may be outdated
+    ranks = np.full(count, NO_RANK)  # of the pair that begins at a place now: the heap may be outdated
     heap = np.empty(3 * count, np.uint64)
     size = 0
-    for i in range(count - 1):
-        ranks[i] = rank_of(ids[i], ids[i + 1], pairs)
-        if ranks[i] != NO_RANK:
-            size = push(heap, size, np.uint64(ranks[i]) << np.uint64(32) | np.uint64(i))
+    for at in range(count - 1):
+        ranks[at] = rank_of(ids[at], ids[at + 1], pairs)
+        if ranks[at] != NO_RANK:
+            size = push(heap, size, np.uint64(ranks[at]) << np.uint64(32) | np.uint64(at))
     while size:
-        rank, i = np.uint32(heap[0] >> np.uint64(32)), np.int64(heap[0] & np.uint64(0xFFFFFFFF))
+        rank = np.uint32(heap[0] >> np.uint64(32))
+        i: Any = np.int64(heap[0] & np.uint64(0xFFFFFFFF))
         size = drop_least(heap, size)
         if ranks[i] != rank:
             continue
@@ -290,12 +290,11 @@ def merge_long(ids, count, pairs, merged):
                 ranks[left] = rank_of(ids[left], ids[after[left]], pairs)
             if ranks[left] != NO_RANK:
                 size = push(heap, size, np.uint64(ranks[left]) << np.uint64(32) | np.uint64(left))
-    kept = 0
-    i = 0
-    while i < count:
-        ids[kept] = ids[i]
+    kept, at = 0, 0
+    while at < count:
+        ids[kept] = ids[at]
         kept += 1
-        i = after[i]
+        at = after[at]
     return kept
 
 

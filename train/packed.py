@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from train.bpe import end_id, load_tokenizer, token_dtype
+from train.encoder import Texts, byte_counts_of, offsets_of, open_encoder
 from train.files import digest_of_file, read_json, write_array, write_json, write_whole
 
 META = ("vocabulary", "dtype", "tokens", "documents", "bytes", "tokenizer_sha256", "end", "sha256")
@@ -40,14 +41,15 @@ class Packed:
         cls,
         path: str | Path,
         ids: np.ndarray | Iterable[np.ndarray],
-        offsets: np.ndarray,
+        offsets: np.ndarray | Callable[[], np.ndarray],
         byte_counts: np.ndarray,
         *,
         tokenizer: str | Path | None = None,
         vocabulary: int | None = None,
         end: int | None = None,
     ) -> Packed:
-        """Write and open. `ids` may come in pieces, so that a corpus need not fit in memory.
+        """Write and open. `ids` may come in pieces, so that a corpus need not fit in memory; then `offsets` may be a
+        function that is called when all have come.
 
         Vocabulary and end id are the tokenizer's; give them by hand only where there is none.
         """
@@ -68,6 +70,19 @@ class Packed:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         return cls.open(path)
+
+    @classmethod
+    def of_texts(cls, path: str | Path, texts: Texts, tokenizer: str | Path) -> Packed:
+        """Encode and write, batch by batch: memory for a few megabytes of text at a time."""
+        counts = [np.zeros(0, np.int64)]
+
+        def ids() -> Iterator[np.ndarray]:
+            for piece, sizes in open_encoder(tokenizer).pieces(texts):
+                counts.append(sizes)
+                yield piece
+
+        sizes = byte_counts_of(texts)
+        return cls.write(path, ids(), lambda: offsets_of(np.concatenate(counts)), sizes, tokenizer=tokenizer)
 
     @classmethod
     def open(cls, path: str | Path) -> Packed:
@@ -164,7 +179,7 @@ def _check_offsets(offsets: np.ndarray, tokens: int, where: Path) -> None:
 
 
 def _write_files(folder: Path, ids, offsets, byte_counts, tokenizer, vocabulary: int, end: int) -> None:
-    offsets, byte_counts = np.asarray(offsets, np.int64), np.asarray(byte_counts, np.int64)
+    byte_counts = np.asarray(byte_counts, np.int64)
     dtype = token_dtype(vocabulary)
     tokens = 0
 
@@ -177,6 +192,7 @@ def _write_files(folder: Path, ids, offsets, byte_counts, tokenizer, vocabulary:
             file.write(np.ascontiguousarray(piece, dtype))
 
     write_whole(folder / "tokens.bin", write)
+    offsets = np.asarray(offsets() if callable(offsets) else offsets, np.int64)
     _check_offsets(offsets, tokens, folder / "documents.npy")
     if len(byte_counts) != len(offsets) - 1:
         raise ValueError(f"{len(byte_counts)} byte counts for {len(offsets) - 1} documents")
