@@ -20,6 +20,14 @@ from curate.quantities import short_count
 from curate.tables import Tables
 
 FORMATS = ("jsonl", "parquet", "arrow", "text", "python", "hub")
+OF_DOCUMENTS = (
+    "id",
+    "text",
+    "source",
+    "place",
+    "own_id",
+    "tokens",
+)  # columns that every document has by itself
 EDITED_BYTES = "edited_byte_count"  # what is left of a text after a level's edits: nothing left, nothing kept
 
 
@@ -128,9 +136,14 @@ def load_manifest(path: str | Path) -> Manifest:
         )
         raise ManifestError(f"{path}: no such manifest{near}") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{path}: cannot be read: {error}") from None
+        what = "not UTF-8" if isinstance(error, UnicodeDecodeError) else "cannot be read"
+        raise ManifestError(f"{path}: {what}: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise ManifestError(f"{path}: not TOML: {error}") from None
+    except RecursionError:
+        raise ManifestError(f"{path}: brackets nest too deeply for a manifest") from None
+    if r"\x00" in repr(tree):
+        raise ManifestError(f"{path}: a string holds the character NUL (\\u0000); remove it")
     return _Reader(path, text, tree).manifest()
 
 
@@ -155,7 +168,7 @@ class _Reader(Tables):
             "grid",
         )
         self.known("", self.tree, (*allowed, "parts"))
-        name = self.typed("", self.tree, "name", str, self.path.stem)
+        name = self.named("", self.typed("", self.tree, "name", str, self.path.stem))
         sources, evaluations = self.sources("source"), self.sources("evaluation")
         if not sources:
             raise self.fail("", "no source; add a [[source]] with name, format and path")
@@ -193,7 +206,7 @@ class _Reader(Tables):
         name = self.typed(kind, table, "name", str)
         if not name:
             raise self.fail(kind, 'has no name; add name = "..."')
-        where = f'{kind} "{name}"'
+        where = f'{kind} "{self.named(kind, name)}"'
         self.known(where, table, [f.name for f in fields(Source)])
         format = self.typed(where, table, "format", str)
         if format not in FORMATS:
@@ -204,13 +217,17 @@ class _Reader(Tables):
         document = self.typed(where, table, "document", str, "file")
         if document not in ("file", "line", "paragraph"):
             raise self.fail(where, f'document = "{document}": write "file", "line" or "paragraph"')
+        columns = self.strings(where, table, "columns")
+        for column in columns:
+            if column in OF_DOCUMENTS:
+                raise self.fail(where, f'columns: every document has a "{column}" already; leave it out')
         texts = {k: self.typed(where, table, k, str) for k in ("id", "config", "revision", "packages")}
         return Source(
             name=name,
             format=format,
             path=tuple(self.filled(where, p, format) for p in path),
             text=self.typed(where, table, "text", str, "text"),
-            columns=self.strings(where, table, "columns"),
+            columns=columns,
             include=self.strings(where, table, "include"),
             exclude=self.strings(where, table, "exclude"),
             document=document,
@@ -242,11 +259,11 @@ class _Reader(Tables):
         name = self.typed("level", table, "name", str)
         if not name:
             raise self.fail("level", 'has no name; add name = "..."')
-        where = f'level "{name}"'
+        where = f'level "{self.named("level", name)}"'
         self.known(where, table, ("name", "on", "keep", "profiles", "cut", "mask"))
         names = [level.name for level in earlier]
         on = self.typed(where, table, "on", str)
-        if on and on not in names:
+        if on is not None and on not in names:
             hint = did_you_mean(on, names) if names else " (it is the first)"
             raise self.fail(where, f'on = "{on}" is no level above it{hint}')
         keep = self.typed(where, table, "keep", dict, {})
@@ -271,7 +288,7 @@ class _Reader(Tables):
             rules.append(Rule(f"{name}.{DUPLICATE}", DUPLICATE, Bound(label="false")))
         for rule in rules:
             if not rule.edits:
-                self.measured.check_rule(where, rule, rule.name.partition(".")[0] in profiles)
+                self.measured.check_rule(where, rule, rule.name.rpartition(".")[0] in profiles)
         for edit in edits:
             self.measured.check_edit(where, edit.signal)
         return Level(name, on, tuple(rules), profiles, tuple(edits))

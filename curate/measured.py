@@ -58,6 +58,13 @@ RECIPES = {
     "perplexity": Recipe(("train",), {"order": int, "min_count": int}, {"unlikely": float}),
     "contamination": Recipe((), {"ngram": int}),
 }  # fmt: skip
+LIMITS = {
+    "order": (2, 8),
+    "ngram": (2, 1000),
+    "word_ngrams": (1, 8),
+    "dimension": (1, 10_000),
+    "epochs": (1, 1000),
+}
 
 
 class Measured(Tables):
@@ -99,15 +106,15 @@ class Measured(Tables):
                 self._carries(where, name)
                 self.families[name] = {}
         for name in OF_LANGUAGE:
-            if table.get(name):
+            if table.get(name, False) is not False:
                 self.families[name] = self._language(name, table[name])
         self._own(table)
         self._lists(table)
-        if table.get(LOSS):
+        if table.get(LOSS, False) is not False:
             self.families[LOSS] = {"run": self._run(table[LOSS])}
         self.pooled = self._pooled(table)
         for name in RECIPES:
-            if table.get(name):
+            if table.get(name, False) is not False:
                 self._modelled(name, table[name])
         self.prefer = self._prefer(table)
 
@@ -121,6 +128,8 @@ class Measured(Tables):
     # ------------------------------------------------------------------------------------- families with parameters
 
     def _language(self, name: str, given: Any) -> dict:
+        from filters.language import find_model
+
         where = f"[signals] {name}"
         given = {} if given is True else given
         if not isinstance(given, dict):
@@ -128,7 +137,12 @@ class Measured(Tables):
                 "[signals]", f'{name} = {given!r}: write true or {{ model = "{LANGUAGE_MODEL}" }}'
             )
         self.known(where, given, ("model",))
-        return {"model": self._file(where, given.get("model", LANGUAGE_MODEL))}
+        model = self._file(where, given.get("model", LANGUAGE_MODEL))
+        try:
+            find_model(model)
+        except OSError as error:
+            raise self.fail(where, str(error)) from None
+        return {"model": model}
 
     def _file(self, where: str, model: Any) -> str:
         """A path beside the manifest where there is such a file, else the name as it is."""
@@ -155,7 +169,7 @@ class Measured(Tables):
             for key, kind in {"version": int, "unit": str, "labels": bool, "function": str}.items():
                 self.typed(where, given, key, kind)
             limits = [given.get(key, defaults[key]) for key in ("low", "high")]
-            if not all(map(_is_number, limits)) or limits[0] > limits[1]:
+            if not all(map(_is_number, limits)) or not limits[0] <= limits[1]:
                 raise self.fail(where, "low and high are two numbers, the lower one first")
             folder = str(self.path.parent.absolute())
             try:
@@ -355,8 +369,11 @@ class Measured(Tables):
             self.typed(where, given, key, kind)
         elif not _is_number(value):
             raise self.fail(where, f"{key} = {value!r} is not a number")
-        if kind is not str and (value < 0 or value == 0 and key != "seed"):
-            raise self.fail(where, f"{key} = {value} is not positive")
+        if kind is not str and (not 0 <= value < 2**31 or value == 0 and key != "seed"):
+            raise self.fail(where, f"{key} = {value} is not positive, or too large")
+        least, most = LIMITS.get(key, (value, value))
+        if not least <= value <= most:
+            raise self.fail(where, f"{key} = {value} is not in {least}..{most}")
         return float(value) if kind is float else value
 
     def _sample(self, where: str, key: str, given: Any) -> dict | None:
@@ -476,6 +493,8 @@ class Measured(Tables):
         if (signal.low is None) != (bound.labels is not None) and bound.top is None:
             wanted = 'a list of labels, such as ["en"]' if signal.low is None else "two numbers [low, high]"
             raise self.fail(where, f"{rule.name}: {signal.name} takes {wanted}")
+        if signal.low is None and bound.top is not None:
+            raise self.fail(where, f"{rule.name}: {signal.name} is no number, so none of it is the top")
         if bound.labels is None and bound.top is None:
             low, high = signal.low or 0, math.inf if signal.high is None else signal.high
             if bound.high < low or bound.low > high:

@@ -131,6 +131,8 @@ def parse_edits(table: dict) -> tuple[Edit, ...]:
     cut = [cut] if isinstance(cut, str) else cut
     if isinstance(mask, str | list):
         named = [mask] if isinstance(mask, str) else mask
+        if not all(isinstance(name, str) for name in named):
+            raise ValueError(f"mask = {mask!r}: write a list of span signals")
         mask = {name: f"[{str(name).removesuffix('_spans').upper()}]" for name in named}
     if not isinstance(cut, list) or not all(isinstance(name, str) for name in cut):
         raise ValueError(f"cut = {cut!r}: write a list of span signals")

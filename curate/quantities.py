@@ -19,8 +19,8 @@ def parse_count(text: str | int | float) -> int:
         if not found:
             raise ValueError(f'"{text}" is no quantity; write a number such as 500000, "0.5M" or "64 MB"')
         value = float(found[1].replace("_", "")) * _SUFFIX[found[2]]
-    if value <= 0 or value != value or value > 2**60:
-        raise ValueError(f'"{text}" is not a positive quantity')
+    if not 1 <= value <= 2**60 or isinstance(text, float) and value != round(value):
+        raise ValueError(f'"{text}" is not a whole positive quantity')
     return round(value)
 
 

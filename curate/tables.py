@@ -44,6 +44,10 @@ class Tables:
         value = [value] if isinstance(value, str) else value
         if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
             raise self.fail(where, f"{key} = {value!r} is neither a string nor a list of strings")
+        for one in value:
+            if not one or value.count(one) > 1:
+                wrong = "an empty name" if not one else f'"{one}" is named twice'
+                raise self.fail(where, f"{key} = {value!r}: {wrong}")
         return tuple(value)
 
     def tables(self, key: str) -> list[dict]:
@@ -51,6 +55,21 @@ class Tables:
         if not isinstance(value, list) or not all(isinstance(v, dict) for v in value):
             raise self.fail("", f'"{key}" is a list of tables: write [[{key}]]')
         return value
+
+    def named(self, where: str, name: str) -> str:
+        """A name that becomes part of file names and of other names."""
+        if (
+            not name.strip()
+            or name[0] in ". "
+            or not name.isprintable()
+            or set(name) & set("/\\:")
+            or len(name) > 100
+        ):
+            raise self.fail(
+                where,
+                f"name = {name!r}: write up to 100 characters without /, \\ or :, the first one no dot or space",
+            )
+        return name
 
     def table(self, key: str) -> dict:
         value = self.tree.get(key, {})

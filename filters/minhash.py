@@ -104,8 +104,8 @@ def scheme_of(given: dict) -> Scheme:
     if not 0.3 <= scheme.similarity < 1:
         raise ValueError(f"similarity = {scheme.similarity} is not in [0.3, 1); 0.8 is usual")
     most = MOST_PLACES if scheme.sketch == "fast" else 4096
-    if not 16 <= scheme.permutations <= most or not 1 <= scheme.ngram <= 100 or scheme.seed < 0:
-        raise ValueError(f"permutations lie in 16..{most}, ngram in 1..100, seed is not negative")
+    if not 16 <= scheme.permutations <= most or not 1 <= scheme.ngram <= 100 or not 0 <= scheme.seed < 2**32:
+        raise ValueError(f"permutations lie in 16..{most}, ngram in 1..100, seed in 0..4294967295")
     if scheme.sketch != "fast" and scheme.unit != "words":
         raise ValueError(f'sketch = "{scheme.sketch}" is of words; leave unit out')
     if scheme.bands * scheme.rows > scheme.permutations:

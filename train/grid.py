@@ -6,12 +6,13 @@ Light to import: whoever only checks a grid loads neither torch nor the trainer.
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from train.knobs import check_knobs, knob_names
+from train.knobs import check_knobs, check_value, knob_names
 from train.shape import DATA, ModelConfig
 
 COOLDOWN = 0.3  # share of a run's steps in which the rate decays, where a cell does not say
@@ -22,6 +23,22 @@ RUN_KNOBS = ("context", "batch", "cooldown", "epochs", "device", "threads", "pre
 MODEL_KNOBS = tuple(name for name in knob_names(ModelConfig) if name not in DATA)
 OPTIMIZER_KNOBS = ("name", "rate", "beta1", "beta2", "momentum", "weight_decay", "warmup_steps", "clip")
 
+MOST_SEEDS = 1000
+# What a knob's value may be: (kind, least, most), both included, or the words to choose from. What else holds of a
+# model is checked by ModelConfig.
+VALUES: dict[str, tuple] = {
+    "context": (int, 1, 2**20), "batch": (int, 1, 2**20), "cooldown": (float, 1e-9, 1), "epochs": (float, 1e-9, 1e6),
+    "device": ("auto", "cpu", "mps", "cuda", *(f"cuda:{i}" for i in range(16))),
+    "threads": (int, 1, 4096), "precision": ("float32", "bfloat16"), "compile": (bool,),
+    "model.depth": (int, 1, 1000), "model.width": (int, 2, 2**17), "model.heads": (int, 1, 2**12),
+    "model.kv_heads": (int, 1, 2**12), "model.hidden": (int, 1, 2**19), "model.tied": (bool,),
+    "model.rotary_base": (float, 1, 1e9), "model.cross_documents": (bool,),
+    "optimizer.name": ("adamw", "muon"), "optimizer.rate": (float, 1e-12, 10), "optimizer.beta1": (float, 0, 1 - 1e-9),
+    "optimizer.beta2": (float, 0, 1 - 1e-9), "optimizer.momentum": (float, 0, 1 - 1e-9),
+    "optimizer.weight_decay": (float, 0, 100), "optimizer.warmup_steps": (int, 0, 2**40),
+    "optimizer.clip": (float, 1e-9, 1e9),
+}  # fmt: skip
+
 
 def expand(grid: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Every setting of the grid: the product of all axes and the seeds 0 .. seeds - 1.
@@ -30,8 +47,8 @@ def expand(grid: Mapping[str, Any]) -> list[dict[str, Any]]:
     """
     check_knobs("", grid, ("seeds", "model", "optimizer", *RUN_KNOBS))
     seeds = grid.get("seeds", 1)
-    if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1:
-        raise ValueError(f"seeds = {seeds!r}: must be a whole number of at least 1")
+    if not isinstance(seeds, int) or isinstance(seeds, bool) or not 1 <= seeds <= MOST_SEEDS:
+        raise ValueError(f"seeds = {seeds!r}: must be a whole number of at least 1, at most {MOST_SEEDS}")
     axes: list[tuple[tuple[str, ...], list]] = [(("seed",), list(range(seeds)))]
     for name, known in (("model", MODEL_KNOBS), ("optimizer", OPTIMIZER_KNOBS)):
         table = grid.get(name, {})
@@ -40,8 +57,11 @@ def expand(grid: Mapping[str, Any]) -> list[dict[str, Any]]:
         check_knobs(name, table, known)
         axes += [((name, knob), _values(f"{name}.{knob}", value)) for knob, value in table.items()]
     axes += [((knob,), _values(knob, grid[knob])) for knob in RUN_KNOBS if knob in grid]
-    return [_nested(zip((path for path, _ in axes), values, strict=True))
-            for values in itertools.product(*(values for _, values in axes))]  # fmt: skip
+    settings = [_nested(zip((path for path, _ in axes), values, strict=True))
+                for values in itertools.product(*(values for _, values in axes))]  # fmt: skip
+    for setting in settings:
+        ModelConfig.of(setting.get("model", {}), vocabulary=257, end=256, context=setting.get("context", 256))
+    return settings
 
 
 def _values(name: str, value: Any) -> list:
@@ -51,6 +71,10 @@ def _values(name: str, value: Any) -> list:
     for one in values:
         if isinstance(one, dict | list):
             raise ValueError(f"{name} = {one!r}: must be a number, a word or true/false, or a list of them")
+        if name in VALUES:
+            check_value(name, one, VALUES[name])
+    if len({json.dumps(one, default=str) for one in values}) < len(values):
+        raise ValueError(f"{name} = {values}: the axis names a value twice; drop one")
     return values
 
 

@@ -19,3 +19,18 @@ def check_knobs(where: str, given: Iterable[str], known: Iterable[str]) -> None:
         close = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
         raise ValueError(f"{where}.{name}: {hint}" if where else f"{name}: {hint}")
+
+
+def check_value(name: str, value: object, allowed: tuple) -> None:
+    """Refuse a value that is none of the words allowed, or not of (kind, least, most)."""
+    if isinstance(allowed[0], str):
+        if value not in allowed:
+            raise ValueError(f"{name} = {value!r}: must be one of {', '.join(allowed)}")
+        return
+    kind, *limits = allowed
+    said = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}[kind]
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (number and (kind is float or isinstance(value, int)) if limits else isinstance(value, kind)):
+        raise ValueError(f"{name} = {value!r}: must be {said}")
+    if limits and not limits[0] <= value <= limits[1]:  # type: ignore[operator]
+        raise ValueError(f"{name} = {value!r}: must be {said} of {limits[0]:g} to {limits[1]:g}")
