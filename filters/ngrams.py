@@ -182,7 +182,7 @@ def _likely_repeated(places, names, repeats, table, hash_key):
         seen = once[np.int64(at >> np.uint64(6))]
         twice[np.int64(at >> np.uint64(6))] |= seen & bit
         once[np.int64(at >> np.uint64(6))] = seen | bit
-    kept = 0
+    kept = np.int64(0)
     for k in range(repeats - 1):
         place, left, right = places[k], names[k], names[k + 1]
         at = ((_pair(left, right) ^ hash_key) * _MIX_AGAIN) >> shift

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 
 import pytest
+from test_report import examples, lock, runs
 
 from curate import report
-from test_report import examples, lock, runs
 
 CHROME, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
 FLAGS = (
