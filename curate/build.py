@@ -12,10 +12,11 @@ import numpy as np
 
 from curate.alarms import alarms, duplicates_summary
 from curate.annotate import Signals, annotate
-from curate.corpus import Corpus, build_corpora, cut
+from curate.corpus import Corpus, Cut, build_corpora, cut
 from curate.documents import SourceDocuments, read_sample, read_sources
 from curate.edits import edited
 from curate.engine import Engine
+from curate.errors import ManifestError
 from curate.holdout import Holdouts, hold_out
 from curate.lock import write_lock
 from curate.manifest import Manifest
@@ -96,16 +97,34 @@ def build(store: Store, manifest: Manifest, engine: Engine) -> Built:
     usable = {name: judged.kept & ~holdouts.held for name, judged in a.judged.items()}
     tokens = _tokens(a, usable, holdouts)
     cuts = {name: cut(a.pool, tokens[name], mask, manifest.sizes) for name, mask in usable.items()}
+    if not any(c.ends for c in cuts.values()):
+        raise ManifestError(_too_small(manifest, tokens, cuts))
     corpora = build_corpora(store, manifest, a.pool, tokens, cuts, engine)
     told = [
         f'level "{name}" has too little text for {", ".join(map(short_count, c.missing))} tokens'
         for name, c in cuts.items()
         if c.missing
     ]
+    for name, rows in holdouts.rows.items():
+        held = int(tokens[name].count[rows].sum())
+        if held < manifest.holdout.tokens // 2:
+            told.append(
+                f'the holdout of level "{name}" has {held:,} tokens, not {short_count(manifest.holdout.tokens)}: '
+                "at most half of a level is held out"
+            )
     lock = write_lock(manifest.lock_path, _facts(a, holdouts, tokens, corpora, told))
     for warning in lock["warnings"]:
         say(f"warning: {warning}")
     return Built(a, holdouts, tokens, corpora, lock)
+
+
+def _too_small(manifest: Manifest, tokens: dict[str, Tokens], cuts: dict[str, Cut]) -> str:
+    most = {name: int(tokens[name].count[c.rows].sum()) for name, c in cuts.items()}
+    largest = max(most, key=lambda name: most[name])
+    return (
+        f"{manifest.path}, [sizes]: no level fills {short_count(min(manifest.sizes))} tokens; the largest, "
+        f'"{largest}", has {most[largest]:,} besides the holdouts; ask for smaller sizes or more text'
+    )
 
 
 def _tokens(a: Annotated, usable: dict[str, np.ndarray], holdouts: Holdouts) -> dict[str, Tokens]:

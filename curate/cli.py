@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from curate import __version__, progress
-from curate.errors import CurateError
+from curate.errors import CurateError, ManifestError
 
 
 class Commands(click.Group):
@@ -117,7 +117,7 @@ def plan(manifest: Path, sample: int, store, workers, engine) -> tuple[Any, str]
 
     planned = make_plan(store, load_manifest(manifest), workers, sample)
     if planned.problems:
-        raise CurateError("\nerror: ".join(planned.problems))
+        raise ManifestError("\nerror: ".join(planned.problems))
     return planned.as_json(), plan_text(planned)
 
 

@@ -25,7 +25,7 @@ from curate.errors import InputError
 from curate.inputs import Input, digests, list_inputs, package_versions
 from curate.manifest import Source
 from curate.progress import Progress
-from curate.readers import Problems, read
+from curate.readers import Problems, check_columns, read
 from curate.store import Part, Store, digest_of
 
 VERSION = 1  # of what readers make of the same bytes: raise it when that changes
@@ -77,14 +77,17 @@ def read_sources(
     store: Store, sources: Sequence[Source], part_bytes: int, engine: Engine
 ) -> list[SourceDocuments]:
     """These sources as parts of documents; what is in the store already is not read again."""
-    plans = [_plan(store, source, part_bytes) for source in sources]
+    listed = [
+        _listed(source) for source in sources
+    ]  # what is not there is said before hours of hashing and reading
+    plans = [_plan(store, s, part_bytes, inputs) for s, inputs in zip(sources, listed, strict=True)]
     _read(store, [task for plan in plans for task in plan.tasks], engine)
     return [_account(store, plan) for plan in plans]
 
 
 def open_source(store: Store, source: Source, part_bytes: int, engine: Engine) -> SourceDocuments:
     """One source by itself."""
-    plan = _plan(store, source, part_bytes)
+    plan = _plan(store, source, part_bytes, _listed(source))
     _read(store, plan.tasks, engine)
     return _account(store, plan)
 
@@ -111,8 +114,13 @@ class SourcePlan:
     tasks: list[Task]
 
 
-def _plan(store: Store, source: Source, part_bytes: int) -> SourcePlan:
+def _listed(source: Source) -> list[Input]:
     inputs = list_inputs(source)
+    check_columns(source, inputs[0])
+    return inputs
+
+
+def _plan(store: Store, source: Source, part_bytes: int, inputs: list[Input]) -> SourcePlan:
     hashes = digests(store, inputs)
     return SourcePlan(source, inputs, hashes, list(plan_tasks(store, source, part_bytes, inputs, hashes)))
 

@@ -2,6 +2,7 @@
 
 CurateError             something failed                    exit code 1
 ├── InputError          a source cannot be read             exit code 1
+│   └── NoInput         a source names what is not there    exit code 2
 ├── Mismatch            a digest differs from the lock      exit code 1
 └── ManifestError       the manifest asks for nonsense      exit code 2
 """
@@ -18,6 +19,10 @@ class CurateError(Exception):
 
 class InputError(CurateError):
     pass
+
+
+class NoInput(InputError):
+    exit_code = 2
 
 
 class Mismatch(CurateError):

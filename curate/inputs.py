@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from curate.errors import InputError
+from curate.errors import InputError, NoInput
 from curate.manifest import Source
 from curate.store import Store, atomic, digest_of, file_digest
 
@@ -53,7 +53,7 @@ def list_inputs(source: Source) -> list[Input]:
                 )
     if not found:
         what = f" matching {', '.join(source.include)}" if source.include else ""
-        raise InputError(f'source "{source.name}": no file{what} at {", ".join(source.path)}; check the path')
+        raise NoInput(f'source "{source.name}": no file{what} at {", ".join(source.path)}; check the path')
     return [found[name] for name in sorted(found)]
 
 

@@ -336,6 +336,7 @@ class _Reader(Tables):
             path = str(self.path.parent / path)
             if not Path(path).is_file():
                 raise self.fail(where, f"path = {path}: no such file; leave it out to train one")
+            self.tokenizer_file(where, path)
         train_on = self.typed(where, table, "train_on", str, names[0])
         if train_on not in names:
             raise self.fail(where, f'train_on = "{train_on}" is no level{did_you_mean(train_on, names)}')
@@ -344,6 +345,14 @@ class _Reader(Tables):
             raise self.fail(where, f"vocabulary = {vocabulary}: at least 257 (the bytes and the end mark)")
         amount = self.count(where, "bytes", table.get("bytes", TokenizerSpec.bytes))
         return TokenizerSpec(vocabulary, train_on, amount, path)
+
+    def tokenizer_file(self, where: str, path: str) -> None:
+        from train.bpe import load_tokenizer
+
+        try:
+            load_tokenizer(path)
+        except ValueError as error:
+            raise self.fail(where, f"path = {error}") from None
 
     def grid(self, table: dict, levels: list[Level]) -> dict:
         from train.grid import expand

@@ -15,6 +15,7 @@ from curate.errors import CurateError
 from curate.inputs import digests, list_inputs
 from curate.lint import Lint, lint
 from curate.manifest import Manifest
+from curate.readers import check_columns
 from curate.store import Store
 from train.grid import expand, work_tokens
 
@@ -99,6 +100,7 @@ def plan(store: Store, manifest: Manifest, workers: int | None = None, sample: i
 def _source(store: Store, manifest: Manifest, source) -> SourcePlan:
     try:
         inputs = list_inputs(source)
+        check_columns(source, inputs[0])
     except CurateError as error:
         return SourcePlan(source.name, source.format, 0, 0, 0, str(error))
     tasks = plan_tasks(store, source, manifest.part_bytes, inputs, digests(store, inputs))

@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.errors import InputError
+from curate.errors import InputError, NoInput
 from curate.inputs import Input
 from curate.manifest import Source
 
@@ -337,11 +337,22 @@ def _open_hub(datasets: Any, source: Source, path: str) -> Any:
     )
 
 
+def check_columns(source: Source, item: Input) -> None:
+    """Raises NoInput where a columnar file lacks what the source asks for; other formats are known by reading only."""
+    try:
+        if source.format == "parquet":
+            _columns(source, item, pq.ParquetFile(_seekable(item)).schema_arrow)
+        elif source.format == "arrow" and (batch := next(_ipc_batches(item), None)) is not None:
+            _columns(source, item, batch.schema)
+    except (OSError, pa.ArrowException):
+        return  # reading counts it as a broken file
+
+
 def _columns(source: Source, item: Input, schema: pa.Schema) -> list[str]:
     wanted = [source.text, *([source.id] if source.id else []), *source.columns]
     for name in wanted:
         if name not in schema.names:
-            raise InputError(
+            raise NoInput(
                 f'source "{source.name}": {item.name} has no column "{name}"; it has {", ".join(schema.names)}'
             )
     return list(dict.fromkeys(wanted))

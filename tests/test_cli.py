@@ -55,12 +55,47 @@ def test_a_mistyped_manifest_is_one_line_and_exit_code_2(tmp_path, command, chan
     assert not (tmp_path / "store").exists()
 
 
-def test_a_missing_input_is_said_by_plan_with_exit_code_1(tmp_path):
+@pytest.mark.parametrize("command", ["plan", "build", "run"])
+def test_a_missing_input_is_said_with_exit_code_2_before_anything_is_read(tmp_path, command):
     manifest = write_manifest(tmp_path)
     (tmp_path / "notes.jsonl").unlink()
-    done = curate("plan", manifest, store=tmp_path / "store")
-    assert done.exit_code == 1
+    done = curate(command, manifest, store=tmp_path / "store")
+    assert (done.exit_code, done.output.count("\n")) == (2, 1), done.output
     assert 'source "notes": no file' in done.output
+    assert not (tmp_path / "store" / "documents").exists()
+
+
+def test_a_column_that_is_not_there_is_said_before_anything_is_read(tmp_path):
+    pq.write_table(pa.table({"text": ["t"], "url": ["u"]}), tmp_path / "a.parquet")
+    more = '[[source]]\nname = "a"\nformat = "parquet"\npath = "a.parquet"\ncolumns = ["ulr"]\n'
+    manifest = write_manifest(tmp_path, MANIFEST.replace("[parts]", f"{more}\n[parts]"))
+    for command in ("plan", "build"):
+        done = curate(command, manifest, store=tmp_path / "store")
+        assert (done.exit_code, 'no column "ulr"; it has text, url' in done.output) == (2, True), done.output
+        assert not (tmp_path / "store" / "documents").exists()
+
+
+def test_sizes_that_no_level_fills_are_an_error_that_says_what_there_is(tmp_path):
+    manifest = write_manifest(tmp_path, MANIFEST.replace('["4k", "8k", "16k"]', '["900M"]'))
+    done = curate("build", manifest, store=tmp_path / "store")
+    assert done.exit_code == 2
+    assert "[sizes]: no level fills 900M tokens; the largest" in done.output.splitlines()[-1]
+    assert not manifest.with_suffix(".lock.json").exists()
+
+
+def test_a_holdout_larger_than_the_pool_takes_half_and_says_so(tmp_path):
+    text = MANIFEST.replace('[holdout]\ntokens = "4k"', '[holdout]\ntokens = "900M"').replace(
+        '"8k", "16k"', '"5k"'
+    )
+    done = curate("build", write_manifest(tmp_path, text), "--json", store=tmp_path / "store")
+    assert done.exit_code == 0, done.output
+    assert any("not 900M: at most half" in warning for warning in json.loads(done.stdout)["warnings"])
+
+
+def test_a_tokenizer_file_that_is_none_is_an_error_of_the_manifest(tmp_path):
+    text = MANIFEST.replace("vocabulary = 400", 'path = "small.toml"')
+    done = curate("build", write_manifest(tmp_path, text), store=tmp_path / "store")
+    assert (done.exit_code, "not a tokenizer.json" in done.output) == (2, True), done.output
 
 
 def test_an_unknown_engine_is_bad_usage(tmp_path):
