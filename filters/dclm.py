@@ -35,6 +35,7 @@ from filters.text import (
     PADDING,
     UPPERCASE,
     WHITESPACE,
+    blocks_of,
     character_classes,
     continuation_mask,
     count_bits,
@@ -429,7 +430,7 @@ def _count(offsets, data, breaks, classes, hash_key, stop, counted, phrases, tal
     longest = longest_document(offsets)
     page, line = np.zeros(longest + PADDING, np.uint8), np.zeros(longest + PADDING, np.uint8)
     edges, characters = np.empty(2 * longest + 2, np.int64), np.empty(2 * longest + 2, np.int64)
-    flags = np.empty(longest + 1, np.uint8)
+    flags, blocks = np.empty(longest + 1, np.uint8), np.empty(blocks_of(longest), np.uint64)
     most = longest + 1  # every character a token
     words_before = np.empty(most + 1, np.int64)
     names, first, places = np.empty((3, most), np.int32)
@@ -440,7 +441,7 @@ def _count(offsets, data, breaks, classes, hash_key, stop, counted, phrases, tal
     for i in range(len(offsets) - 1):
         length = open_page(page, data, offsets[i], offsets[i + 1])
         tally[:] = 0
-        words, _ = find_words(page, length, edges, characters)
+        words, _ = find_words(page, length, edges, characters, blocks)
         _add_words(page, length, edges, words, classes, stop[0], stop[1], words_before, tally)
         room = 2 * (edits + length // 2 + 2)  # a span is of two bytes or more
         if room > len(all_edits):

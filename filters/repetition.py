@@ -25,6 +25,7 @@ from filters.ngrams import (
 from filters.text import (
     ONE_BIT,
     PADDING,
+    blocks_of,
     character_classes,
     continuation_mask,
     count_bits,
@@ -303,6 +304,7 @@ def _count(offsets, data, classes, hash_key, tallies, entropies):
     page = np.empty(longest + PADDING, np.uint8)
     edges = np.empty(longest + 2, np.int64)  # of words, then of lines, then of paragraphs
     characters = np.empty(longest + 2, np.int64)  # at those edges, then of each line or paragraph
+    blocks = np.empty(blocks_of(longest), np.uint64)
     most = longest // 2 + 1  # words, lines or paragraphs at the worst
     words_before = np.empty(most + 1, np.int64)  # characters of the words before each word
     names, first, places = np.empty((3, most), np.int32)
@@ -312,7 +314,7 @@ def _count(offsets, data, classes, hash_key, tallies, entropies):
     for i in range(len(offsets) - 1):
         length = open_page(page, data, offsets[i], offsets[i + 1])
         tally[:] = 0
-        words, tally[CHARACTERS] = find_words(page, length, edges, characters)
+        words, tally[CHARACTERS] = find_words(page, length, edges, characters, blocks)
         tally[WORDS] = words
         words_before[0] = 0
         for k in range(words):

@@ -198,6 +198,12 @@ def open_page(page, data, start, end):
     return end - start
 
 
+@inlined
+def blocks_of(length):
+    """How many blocks of 64 bytes hold so many, and one."""
+    return length // 64 + 1
+
+
 @loop
 def longest_document(offsets):
     """Length in bytes of the longest document: what a page must hold."""
@@ -269,11 +275,12 @@ def wide_space_bytes(page, at):
     return 3 if first == 0xE3 and second == 0x80 and third == 0x80 else 0
 
 
-@inlined
-def find_words(page, length, byte_edges, character_edges):
+@loop
+def find_words(page, length, byte_edges, character_edges, blocks):
     """Fill in where words begin (even places) and end (odd ones), in bytes and in characters.
 
-    Returns (words, characters of the page). The edges must have room for length + 2 entries.
+    `blocks[k]` says which of the 64 bytes from 64 * k on are of words. Returns (words, characters of the page). The
+    edges must have room for length + 2 entries, the blocks for `blocks_of(length)`.
     """
     edges = 0
     characters = 0
@@ -293,6 +300,7 @@ def find_words(page, length, byte_edges, character_edges):
                 spill = lowest_bits(at + width - 64)
         first_bytes = ~continuation_mask(page, block) & text
         word = ~space & text
+        blocks[block // 64] = word
         changes = word ^ (word << ONE_BIT | in_word)
         in_word = word >> np.uint64(63)
         while changes:

@@ -1,9 +1,8 @@
 """Words and characters: how many there are, how long, and of what kind. Words are whitespace words.
 
-The kernel only counts, in whole numbers, one row a tally; ratios are divisions of two rows afterwards. Two
-passes over a page: one finds the words (64 bytes at a time), one looks at each word, mostly at its first
-character only, since a word that begins with a letter is neither a number nor punctuation. Characters of
-ASCII are counted by masks, all others are decoded one by one, which is why Chinese is slower than English.
+The kernel only counts, in whole numbers, one row a tally; ratios are divisions of two rows afterwards. Words and
+characters of ASCII are found 64 at a time, as masks, and so is what a word holds (`_holders`); only lengths and stop
+words are asked of each. Characters beyond ASCII are decoded one by one, which is why Chinese is slower than English.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from filters.text import (
     PADDING,
     PUNCTUATION,
     UPPERCASE,
+    blocks_of,
     character_classes,
     continuation_mask,
     count_bits,
@@ -40,9 +40,23 @@ from filters.text import (
     valid,
 )
 
-STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")  # case-sensitive, at most 8 bytes each
-_STOP_WORDS = np.array([int.from_bytes(word.encode(), "little") for word in STOP_WORDS], np.uint64)
-_STOP_WORD_BYTES = np.array([len(word) for word in STOP_WORDS])  # "the" and "the\\0" are the same number
+STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")  # case-sensitive
+LONGEST_STOP_WORD = 4  # bytes
+_SPREAD = np.uint64(0xA648A7DD06839EB9)  # times a stop word's bytes as a number: its upper four bits differ for each
+
+
+def _stop_table() -> tuple[np.ndarray, np.ndarray]:
+    """(uint64 [16], int64 [16]): the bytes of the stop word of each slot as a number, and how many there are."""
+    words, sizes = np.zeros(16, np.uint64), np.zeros(16, np.int64)
+    for word in STOP_WORDS:
+        number = int.from_bytes(word.encode(), "little")
+        slot = (number * int(_SPREAD) & (2**64 - 1)) >> 60
+        assert sizes[slot] == 0 and len(word) <= LONGEST_STOP_WORD
+        words[slot], sizes[slot] = number, len(word)
+    return words, sizes
+
+
+_STOPS = _stop_table()
 
 TALLIES = (
     "characters",
@@ -100,39 +114,84 @@ punctuation_mask = in_ranges((0x00, 0x1F), (0x21, 0x2F), (0x3A, 0x40), (0x5B, 0x
 
 @inlined
 def _add_ascii(page, block, text, tally):
-    """Count the ASCII characters among the 64 bytes from `block`; `text` has a bit for each byte of text."""
+    """Count the ASCII characters among the 64 bytes from `block`; `text` has a bit for each byte of text.
+
+    Returns (letters, punctuation) as masks.
+    """
+    letters, punctuation = letter_mask(page, block) & text, punctuation_mask(page, block) & text
     tally[HASHES] += count_bits(hash_mask(page, block) & text)
     tally[NEWLINES] += count_bits(newline_mask(page, block) & text)
     tally[DIGITS] += count_bits(digit_mask(page, block) & text)
     tally[UPPERCASES] += count_bits(uppercase_mask(page, block) & text)
-    tally[ALPHABETICS] += count_bits(letter_mask(page, block) & text)
-    tally[PUNCTUATIONS] += count_bits(punctuation_mask(page, block) & text)
+    tally[ALPHABETICS] += count_bits(letters)
+    tally[PUNCTUATIONS] += count_bits(punctuation)
+    return letters, punctuation
 
 
 @inlined
-def _add_others(page, block, text, classes, tally):
-    """Count the characters beyond ASCII that begin among the 64 bytes from `block`."""
-    others = non_ascii_mask(page, block) & ~continuation_mask(page, block) & text
+def _add_others(page, block, others, classes, tally):
+    """Count the characters beyond ASCII that begin at these bits; returns (letters, punctuation) as masks."""
+    letters = punctuation = NO_BITS
     tally[NON_ASCII] += count_bits(others)
     while others:
-        code, _ = decode(page, block + lowest_bit(others))
+        at = lowest_bit(others)
+        code, _ = decode(page, block + at)
         others &= others - ONE_BIT
         kind = classes[code]
         tally[DIGITS] += (kind & DIGIT) != 0
         tally[UPPERCASES] += (kind & UPPERCASE) != 0
-        tally[ALPHABETICS] += (kind & ALPHABETIC) != 0
-        tally[PUNCTUATIONS] += (kind & PUNCTUATION) != 0
+        letters |= np.uint64((kind & ALPHABETIC) != 0) << np.uint64(at)
+        punctuation |= np.uint64((kind & PUNCTUATION) != 0) << np.uint64(at)
         tally[ELLIPSES] += code == 0x2026  # "…"
+    tally[ALPHABETICS] += count_bits(letters)
+    tally[PUNCTUATIONS] += count_bits(punctuation)
+    return letters, punctuation
+
+
+@inlined
+def _holders(words, marks, before):
+    """Which words hold a mark: (a bit behind the end of each that does, 1 if the last one holds a mark and goes on).
+
+    Adding the marks of a run of bits to the run carries a bit out behind its end, if there are marks. `before` is 1
+    if a word that began in an earlier block holds a mark.
+    """
+    begun = before & words & ONE_BIT
+    added = words + (marks & words | begun)
+    return added & ~words | before & ~words & ONE_BIT, np.uint64(added < words)
 
 
 @loop
-def _add_characters(page, length, classes, tally):
+def _add_characters(page, length, blocks, character_edges, classes, tally):
+    """Count characters by kind, and words by what they hold."""
     dots = 0  # dots just before, less the three of every ellipsis counted: "....." is one "..."
     last_dot = -1
-    for block in range(0, length, 64):
+    ended = 0  # words so far
+    goes_on = lettered = cored = NO_BITS  # 1 if a word reaches the end of the block before, holds a letter, is core
+    for block in range(0, length + 1, 64):  # one more, where the last word may end
         text = lowest_bits(length - block)
-        _add_ascii(page, block, text, tally)
-        _add_others(page, block, text, classes, tally)
+        word = blocks[block // 64] if text else NO_BITS
+        letters, punctuation = _add_ascii(page, block, text, tally)
+        beyond = non_ascii_mask(page, block) & text
+        if beyond:
+            continued = continuation_mask(page, block)
+            more_letters, more_punctuation = _add_others(page, block, beyond & ~continued, classes, tally)
+            letters |= more_letters
+            punctuation |= more_punctuation | beyond & continued
+        ends = (word << ONE_BIT | goes_on) & ~word
+        with_letter, lettered = _holders(word, letters, lettered)
+        core, cored = _holders(word, ~punctuation, cored)
+        tally[ALPHABETIC_WORDS] += count_bits(with_letter & ends)
+        tally[CORE_WORDS] += count_bits(core & ends)
+        bare = ends & ~core
+        while bare:
+            at = lowest_bit(bare)
+            bare &= bare - ONE_BIT
+            k = ended + count_bits(ends & lowest_bits(at))
+            tally[CORE_WORD_CHARACTERS] -= character_edges[2 * k + 1] - character_edges[2 * k]
+        ended += count_bits(ends)
+        goes_on = word >> np.uint64(63)
+        lettered &= goes_on
+        cored &= goes_on
         found = dot_mask(page, block) & text
         while found:
             at = block + lowest_bit(found)
@@ -159,33 +218,6 @@ def _add_symbol_words(page, length, byte_edges, words, tally):
                 word += 1
             tally[SYMBOL_WORDS] += word != counted
             counted = word
-
-
-@inlined
-def _word_classes(page, start, end, classes):
-    """(has a letter, has a character that is no punctuation) of a word that begins with no ASCII letter."""
-    core = False
-    at = start
-    while at < end:
-        code, width = decode(page, at)
-        kind = classes[code]
-        if kind & ALPHABETIC:
-            return True, True
-        core |= not kind & PUNCTUATION
-        at += width
-    return False, core
-
-
-@inlined
-def _stop_word(page, start, end):
-    """Place of a word among the stop words, or -1."""
-    if end - start > 8:
-        return -1
-    word = eight_bytes(page, start) & lowest_bits(8 * (end - start))
-    for k in range(len(_STOP_WORDS)):
-        if word == _STOP_WORDS[k] and end - start == _STOP_WORD_BYTES[k]:
-            return k
-    return -1
 
 
 @kernel
@@ -215,48 +247,48 @@ def _doubled_median(character_edges, words, lengths):
 
 
 @kernel
-def _add_words(page, byte_edges, character_edges, words, classes, lengths, tally):
+def _add_words(page, byte_edges, character_edges, words, lengths, stops, tally):
+    """Lengths of words, and which are stop words."""
     lengths[:] = 0
-    seen = NO_BITS  # bit k: stop word k
+    seen = NO_BITS  # a bit for each stop word
     for i in range(words):
-        start, end = byte_edges[2 * i], byte_edges[2 * i + 1]
+        start, size = byte_edges[2 * i], byte_edges[2 * i + 1] - byte_edges[2 * i]
         characters = character_edges[2 * i + 1] - character_edges[2 * i]
-        tally[WORD_CHARACTERS] += characters
-        if characters < COMMON_LENGTHS:
-            lengths[characters] += 1
-        tally[LONGEST_WORD_CHARACTERS] = max(tally[LONGEST_WORD_CHARACTERS], characters)
-        folded = page[start] | 0x20
-        alphabetic = core = 0x61 <= folded <= 0x7A
-        if not core:
-            alphabetic, core = _word_classes(page, start, end, classes)
-        tally[ALPHABETIC_WORDS] += alphabetic
-        tally[CORE_WORDS] += core
-        tally[CORE_WORD_CHARACTERS] += characters if core else 0
-        stop = _stop_word(page, start, end)
-        if stop >= 0:
-            tally[STOP] += 1
-            seen |= ONE_BIT << np.uint64(stop)
+        lengths[min(characters, COMMON_LENGTHS)] += 1
+        if characters >= COMMON_LENGTHS:
+            tally[LONGEST_WORD_CHARACTERS] = max(tally[LONGEST_WORD_CHARACTERS], characters)
+        word = eight_bytes(page, start) & lowest_bits(8 * min(size, LONGEST_STOP_WORD))
+        slot = word * _SPREAD >> np.uint64(60)
+        found = (stops[0][slot] == word) & (stops[1][slot] == size)
+        tally[STOP] += found
+        seen |= np.uint64(found) << slot
     tally[DISTINCT_STOP] = count_bits(seen)
     if words:
+        for characters in range(COMMON_LENGTHS):
+            if lengths[characters]:
+                tally[LONGEST_WORD_CHARACTERS] = max(tally[LONGEST_WORD_CHARACTERS], characters)
         tally[DOUBLED_MEDIAN] = _doubled_median(character_edges, words, lengths)
 
 
 @kernel
-def _count(offsets, data, classes, tallies):
+def _count(offsets, data, classes, stops, tallies):
     """Fill in int64 [tallies, documents]."""
     longest = longest_document(offsets)
     page = np.empty(longest + PADDING, np.uint8)
-    byte_edges = np.empty(longest + 2, np.int64)
-    character_edges = np.empty(longest + 2, np.int64)
-    lengths = np.empty(COMMON_LENGTHS, np.int64)
+    byte_edges, character_edges = np.empty((2, longest + 2), np.int32)
+    blocks = np.empty(blocks_of(longest), np.uint64)
+    lengths = np.empty(COMMON_LENGTHS + 1, np.int64)
     tally = np.empty(len(tallies), np.int64)
     for i in range(len(offsets) - 1):
         length = open_page(page, data, offsets[i], offsets[i + 1])
         tally[:] = 0
-        words, characters = find_words(page, length, byte_edges, character_edges)
+        words, characters = find_words(page, length, byte_edges, character_edges, blocks)
         tally[WORDS], tally[CHARACTERS] = words, characters
-        _add_characters(page, length, classes, tally)
-        _add_words(page, byte_edges, character_edges, words, classes, lengths, tally)
+        for k in range(words):
+            tally[WORD_CHARACTERS] += character_edges[2 * k + 1] - character_edges[2 * k]
+        tally[CORE_WORD_CHARACTERS] = tally[WORD_CHARACTERS]  # less those of words that are not
+        _add_characters(page, length, blocks, character_edges, classes, tally)
+        _add_words(page, byte_edges, character_edges, words, lengths, stops, tally)
         _add_symbol_words(page, length, byte_edges, words, tally)
         tallies[:, i] = tally
 
@@ -265,7 +297,7 @@ def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
     """Word and character signals of every text; all are 0 for an empty one."""
     offsets, data = valid(texts)
     tallies = np.zeros((len(TALLIES), len(offsets) - 1), np.int64)
-    _count(offsets, data, character_classes(), tallies)
+    _count(offsets, data, character_classes(), _STOPS, tallies)
     n = dict(zip(TALLIES, tallies, strict=True))
     return {
         "byte_count": pa.array(np.diff(offsets)),
