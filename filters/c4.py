@@ -23,9 +23,11 @@ import pyarrow as pa
 from filters import Family, Signal
 from filters.columns import count_signal, span_signal, spans
 from filters.text import (
+    NO_BITS,
     ONE_BIT,
     PADDING,
     WHITESPACE,
+    blocks_of,
     break_bytes,
     character_classes,
     count_bits,
@@ -44,6 +46,7 @@ from filters.text import (
     strip,
     valid,
     wide_break_mask,
+    wide_space_mask,
 )
 
 LONGEST_WORD = 1000  # characters
@@ -53,6 +56,14 @@ LONG_WORD, UNTERMINATED, SHORT, LOREM_IPSUM, JAVASCRIPT, CURLY_BRACKET, POLICY =
 NO_REASON = len(REASONS)
 KEPT, SENTENCES, DROPPED, CITATIONS = range(NO_REASON, NO_REASON + 4)
 TALLIES = NO_REASON + 4  # of the rules with the one on endings, then as many of those without it
+
+
+class Marks(NamedTuple):
+    """uint64 [blocks of 64 bytes] each: where in a document something stands that a rule looks for."""
+
+    hits: np.ndarray  # what `_hits` finds
+    stops: np.ndarray  # . ? !
+    brackets: np.ndarray  # [
 
 
 class Phrases(NamedTuple):
@@ -123,6 +134,26 @@ def _hits(page, block):
     )
 
 
+@loop
+def _mark(page, length, marks):
+    """Fill in the marks of a text; returns how many brackets there are."""
+    brackets = 0
+    for block in range(0, length, 64):
+        text, k = lowest_bits(length - block), block // 64
+        marks.hits[k] = _hits(page, block) & text
+        marks.stops[k] = stop_mask(page, block) & text
+        marks.brackets[k] = bracket_mask(page, block) & text
+        brackets += count_bits(marks.brackets[k])
+    return brackets
+
+
+@inlined
+def _between(blocks, k, start, end):
+    """The bits of block k that stand in [start, end), counted from the first block."""
+    found = blocks[k] & lowest_bits(end - 64 * k)
+    return found & ~lowest_bits(start - 64 * k)
+
+
 @inlined
 def _reason_at(page, at, start, end, phrases):
     """The first reason, in the order of the rules, of a phrase or "{" that stands on this byte of a line; NO_REASON
@@ -144,13 +175,13 @@ def _reason_at(page, at, start, end, phrases):
 
 
 @loop
-def _reason_of(page, start, end, phrases):
+def _reason_of(page, start, end, marks, phrases):
     """The first reason, in the order of the rules, that a phrase in a line gives; NO_REASON where none does."""
     found = NO_REASON
-    for block in range(start, end, 64):
-        hits = _hits(page, block) & lowest_bits(end - block)
+    for k in range(start // 64, (end + 63) // 64):
+        hits = _between(marks.hits, k, start, end)
         while hits:
-            at = block + lowest_bit(hits)
+            at = 64 * k + lowest_bit(hits)
             hits &= hits - ONE_BIT
             found = min(found, _reason_at(page, at, start, end, phrases))
     return found
@@ -173,9 +204,15 @@ def _has_long_gap(page, start, end):
 @loop
 def _words(page, start, end, classes):
     """(number of words, at most FEWEST_WORDS of them; True where one is too long)."""
+    could_be_long = end - start > LONGEST_WORD and _has_long_gap(page, start, end)
+    text = lowest_bits(end - start)
+    if not could_be_long and not wide_space_mask(page, start) & text:
+        spaces = space_mask(page, start)
+        words = count_bits(~spaces & (spaces << ONE_BIT | ONE_BIT) & text)
+        if words >= FEWEST_WORDS or end - start <= 64:
+            return min(words, FEWEST_WORDS), False
     words, size = 0, 0
     at = start
-    could_be_long = end - start > LONGEST_WORD and _has_long_gap(page, start, end)
     while at < end:
         code, width = decode(page, at)
         if classes[code] & WHITESPACE:
@@ -206,15 +243,15 @@ def _closes(byte):
 
 
 @loop
-def _sentences(page, start, end, classes):
+def _sentences(page, start, end, marks, classes):
     """Runs of . ? ! and the quotes and brackets behind them that whitespace or the end of the line follows."""
     found = 0
     done = start
-    for block in range(start, end, 64):
-        marks = stop_mask(page, block) & lowest_bits(end - block)
-        while marks:
-            at = block + lowest_bit(marks)
-            marks &= marks - ONE_BIT
+    for k in range(start // 64, (end + 63) // 64):
+        stops = _between(marks.stops, k, start, end)
+        while stops:
+            at = 64 * k + lowest_bit(stops)
+            stops &= stops - ONE_BIT
             if at < done:
                 continue
             while at < end and (page[at] == 0x2E or page[at] == 0x3F or page[at] == 0x21):
@@ -250,15 +287,15 @@ def _without_citations(page, start, end, line, citations, base):
 
 
 @inlined
-def _has_bracket(page, start, end):
-    found = False
-    for block in range(start, end, 64):
-        found |= (bracket_mask(page, block) & lowest_bits(end - block)) != 0
-    return found
+def _has_bracket(marks, start, end):
+    found = NO_BITS
+    for k in range(start // 64, (end + 63) // 64):
+        found |= _between(marks.brackets, k, start, end)
+    return found != NO_BITS
 
 
 @loop
-def _judge(page, start, end, words, long_word, classes, phrases, tally):
+def _judge(page, start, end, words, long_word, marks, classes, phrases, tally):
     """Count a line without citations, page[start:end], under the rule it fails, with and without the rule on endings;
     returns both reasons."""
     if long_word:
@@ -266,14 +303,14 @@ def _judge(page, start, end, words, long_word, classes, phrases, tally):
     elif words < FEWEST_WORDS:
         reason = SHORT
     else:
-        reason = _reason_of(page, start, end, phrases)
+        reason = _reason_of(page, start, end, marks, phrases)
     strict = reason
     if not long_word and _is_unterminated(page, start, end):
         strict = UNTERMINATED
     tally[strict if strict < NO_REASON else KEPT] += 1
     tally[TALLIES + (reason if reason < NO_REASON else KEPT)] += 1
     if reason == NO_REASON:
-        sentences = _sentences(page, start, end, classes)
+        sentences = _sentences(page, start, end, marks, classes)
         tally[TALLIES + SENTENCES] += sentences
         tally[SENTENCES] += sentences if strict == NO_REASON else 0
     return strict, reason
@@ -286,22 +323,24 @@ def _is_dropped(reason):
 
 
 @loop
-def _measure(page, length, line, classes, phrases, tally, dropped, citations, all_dropped, all_citations):
+def _measure(
+    page, length, marks, line, line_marks, classes, phrases, tally, dropped, citations, all_dropped, all_citations
+):
     """Fill in the tallies of one document, the lines that go and the citations in those that stay, each twice: with
     the rule on endings, and (`all_...`) without."""
     start = block = 0
-    marks = (line_break_mask(page, 0) | wide_break_mask(page, 0)) & lowest_bits(length)
+    breaks = (line_break_mask(page, 0) | wide_break_mask(page, 0)) & lowest_bits(length)
     while start < length:
         end = next_start = length
         while block < length:  # the next line break
-            if marks == 0:
+            if breaks == 0:
                 block += 64
                 if block < length:
-                    marks = line_break_mask(page, block) | wide_break_mask(page, block)
-                    marks &= lowest_bits(length - block)
+                    breaks = line_break_mask(page, block) | wide_break_mask(page, block)
+                    breaks &= lowest_bits(length - block)
                 continue
-            at = block + lowest_bit(marks)
-            marks &= marks - ONE_BIT
+            at = block + lowest_bit(breaks)
+            breaks &= breaks - ONE_BIT
             width = break_bytes(page, at)
             if width and at >= start:
                 end, next_start = at, at + width
@@ -310,11 +349,12 @@ def _measure(page, length, line, classes, phrases, tally, dropped, citations, al
         words, long_word = _words(page, bare, bare_end, classes)
         base = 2 * tally[TALLIES + CITATIONS]
         found = 0
-        if _has_bracket(page, bare, bare_end):
+        if _has_bracket(marks, bare, bare_end):
             size, found = _without_citations(page, bare, bare_end, line, all_citations, base)
-            strict, reason = _judge(line, 0, size, words, long_word, classes, phrases, tally)
+            _mark(line, size, line_marks)
+            strict, reason = _judge(line, 0, size, words, long_word, line_marks, classes, phrases, tally)
         else:
-            strict, reason = _judge(page, bare, bare_end, words, long_word, classes, phrases, tally)
+            strict, reason = _judge(page, bare, bare_end, words, long_word, marks, classes, phrases, tally)
         if _is_dropped(strict):
             dropped[2 * tally[DROPPED]], dropped[2 * tally[DROPPED] + 1] = start, next_start
             tally[DROPPED] += 1
@@ -329,6 +369,12 @@ def _measure(page, length, line, classes, phrases, tally, dropped, citations, al
         else:
             tally[TALLIES + CITATIONS] += found
         start = next_start
+
+
+@kernel
+def _marks_for(length):
+    hits, stops, brackets = np.empty((3, blocks_of(length)), np.uint64)
+    return Marks(hits, stops, brackets)
 
 
 @kernel
@@ -347,17 +393,17 @@ def _count(data_offsets, data, classes, phrases, tallies):
     the rule on endings and then without."""
     longest = longest_document(data_offsets)
     page, line = np.empty(longest + PADDING, np.uint8), np.empty(longest + PADDING, np.uint8)
+    marks, line_marks = _marks_for(longest), _marks_for(longest)
     tally = np.empty(len(tallies), np.int64)
     dropped, citations = np.empty(64, np.int64), np.empty(64, np.int64)
     all_dropped, all_citations = np.empty(64, np.int64), np.empty(64, np.int64)
     lines = cited = all_lines = all_cited = 0
     for i in range(len(data_offsets) - 1):
         length = open_page(page, data, data_offsets[i], data_offsets[i + 1])
-        breaks = brackets = 1
+        breaks, brackets = 1, 1 + _mark(page, length, marks)
         for block in range(0, length, 64):
-            text = lowest_bits(length - block)
-            breaks += count_bits((line_break_mask(page, block) | wide_break_mask(page, block)) & text)
-            brackets += count_bits(bracket_mask(page, block) & text)
+            found = line_break_mask(page, block) | wide_break_mask(page, block)
+            breaks += count_bits(found & lowest_bits(length - block))
         dropped, all_dropped = (
             _with_room(dropped, 2 * lines, 2 * breaks),
             _with_room(all_dropped, 2 * all_lines, 2 * breaks),
@@ -366,7 +412,7 @@ def _count(data_offsets, data, classes, phrases, tallies):
         all_citations = _with_room(all_citations, 2 * all_cited, 2 * brackets)
         tally[:] = 0
         _measure(
-            page, length, line, classes, phrases, tally, dropped[2 * lines :], citations[2 * cited :],
+            page, length, marks, line, line_marks, classes, phrases, tally, dropped[2 * lines :], citations[2 * cited :],
             all_dropped[2 * all_lines :], all_citations[2 * all_cited :],
         )  # fmt: skip
         lines, cited = lines + tally[DROPPED], cited + tally[CITATIONS]
