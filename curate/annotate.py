@@ -118,16 +118,19 @@ def _definitions(families: dict[str, dict]) -> tuple[dict[str, dict], dict[str, 
 
 def annotate_part(task: Task) -> int:
     """Measure and store; returns the bytes of documents that were read."""
+    from filters.arrow import text_column
+
     documents = task.documents.table()
+    texts = text_column(documents["text"])
     for name in task.missing:
         stage = f"{STAGE}/{name}"
-        table = pa.table(_measure(task, name, documents))
+        table = pa.table(_measure(task, name, documents, texts))
         part = task.store.write_part(stage, f"{task.keys[name]}.arrow", table)
         task.store.finish(stage, task.keys[name], [part])
     return task.documents.bytes
 
 
-def _measure(task: Task, name: str, documents: pa.Table) -> dict[str, pa.Array]:
+def _measure(task: Task, name: str, documents: pa.Table, texts: pa.Array) -> dict[str, pa.Array]:
     parameters = task.families[name]
     if name.startswith(own.PREFIX):
         signal = name.removeprefix(own.PREFIX)
@@ -143,7 +146,7 @@ def _measure(task: Task, name: str, documents: pa.Table) -> dict[str, pa.Array]:
             beside[taken] = documents[taken].cast(pa.string())
         else:
             beside[taken] = pa.nulls(len(documents), pa.string())
-    return family.measure(documents["text"], **beside, **parameters)
+    return family.measure(texts, **beside, **parameters)
 
 
 def _part_of(store: Store, family: str, key: str) -> Part:

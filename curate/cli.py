@@ -252,6 +252,53 @@ def explain(manifest: Path, document: str, store, workers, engine) -> tuple[Any,
 
 
 @main.command()
+@click.argument("a")
+@click.argument("b")
+@click.option("--of", "of", type=click.Path(path_type=Path), metavar="MANIFEST",
+              help="A and B are levels or profiles; judge them on its documents.")  # fmt: skip
+@step
+def diff(a: str, b: str, of: Path | None, store, workers, engine) -> tuple[Any, str]:
+    """Two locks, levels or profiles: documents that only one keeps, and by which rule the other drops them.
+
+    Example: curate diff c4 fineweb --of manifests/quickstart.toml
+    """
+    from curate.diff import diff as compare
+    from curate.summary import diff_text
+
+    difference = compare(store, a, b, of, engine())
+    return difference.as_json(), diff_text(difference)
+
+
+@main.command()
+@click.argument("corpus", type=click.Path(exists=True, path_type=Path))
+@click.option("--level", help="Of a manifest: what this level keeps; default: its last one.")
+@click.option("--rule", help="Of a manifest: what this rule drops in the level.")
+@click.option("--count", type=click.IntRange(1), default=5, show_default=True, help="Documents to show.")
+@click.option("--seed", default=0, show_default=True, help="Another seed shows others.")
+@click.option(
+    "--characters", type=click.IntRange(1), default=400, show_default=True, help="Of each document."
+)
+@step
+def show(
+    corpus: Path, level, rule, count: int, seed: int, characters: int, store, workers, engine
+) -> tuple[Any, str]:
+    """Look at documents: sampled from a corpus directory, or from a manifest by level and by dropping rule.
+
+    Example: curate show manifests/quickstart.toml --level filtered --rule alphabetic_word_ratio
+    """
+    from curate.show import show_corpus, show_level
+    from curate.summary import show_text
+
+    if corpus.is_dir() and (level or rule):
+        raise CurateError(f"{corpus} is a corpus; --level and --rule choose among a manifest's documents")
+    if corpus.is_dir():
+        found = show_corpus(corpus, count, seed, characters)
+    else:
+        found = show_level(store, corpus, level, rule, engine(), count, seed, characters)
+    return found.as_json(), show_text(found)
+
+
+@main.command()
 @click.option(
     "--markdown", is_flag=True, help="Print the page of all signals, with ranges and values of nothing."
 )

@@ -127,7 +127,6 @@ def load_manifest(path: str | Path) -> Manifest:
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
-        tree = tomllib.loads(text)
     except FileNotFoundError:
         near = (
             did_you_mean(path.name, [p.name for p in path.parent.glob("*.toml")])
@@ -138,6 +137,13 @@ def load_manifest(path: str | Path) -> Manifest:
     except (OSError, UnicodeDecodeError) as error:
         what = "not UTF-8" if isinstance(error, UnicodeDecodeError) else "cannot be read"
         raise ManifestError(f"{path}: {what}: {error}") from None
+    return parse_manifest(path, text)
+
+
+def parse_manifest(path: Path, text: str) -> Manifest:
+    """A manifest whose text is here already; files are looked for beside `path`. Raises ManifestError."""
+    try:
+        tree = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ManifestError(f"{path}: not TOML: {error}") from None
     except RecursionError:

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from curate.build import Built
+from curate.diff import Difference
 from curate.explain import Explanation
 from curate.plan import Plan
 from curate.quantities import short_bytes, short_count, short_time
+from curate.show import Shown
 
 
 def table(rows: list[list[Any]], header: list[str]) -> str:
@@ -131,6 +133,46 @@ def explain_text(e: Explanation) -> str:
 
 def _number(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else "missing" if value is None else str(value)
+
+
+def diff_text(difference: Difference) -> str:
+    parts = [f"note: {note}" for note in difference.notes]
+    for level in difference.levels:
+        head = f"level {level['level']}: " if level["level"] else ""
+        parts.append(f"{head}{level['both']:,} documents in both")
+        for mine, other, key in (
+            (difference.a, difference.b, "only_a"),
+            (difference.b, difference.a, "only_b"),
+        ):
+            only = level[key]
+            told = f"only in {mine}: {only['documents']:,} documents, {short_bytes(only['bytes'])}"
+            rows = [[g["rule"], f"{g['documents']:,}", g.get("bound", "")] for g in only["dropped_by"]]
+            body = "\n" + table(rows, [f"dropped in {other} by", "documents", "bound"]) if rows else ""
+            parts.append(told + body + "".join(map(_rule_examples, only["dropped_by"])))
+    return "\n\n".join(parts)
+
+
+def _rule_examples(group: dict) -> str:
+    lines = [
+        f"  {d['id'][:12]}  {'' if 'value' not in d else _number(d['value']) + '  '}{_one_line(d['text'], 90)}"
+        for d in group["examples"]
+    ]
+    return "\n" + "\n".join([f"{group['rule']}:", *lines])
+
+
+def _one_line(text: str, characters: int) -> str:
+    line = " ".join(text[: 2 * characters].split())
+    return line if len(line) <= characters else line[: characters - 1] + "…"
+
+
+def show_text(found: Shown) -> str:
+    parts = [f"{found.what}: {found.documents:,} documents, of which {len(found.sample)}"]
+    for document in found.sample:
+        more = [f"{document['tokens']:,} tokens"] if "tokens" in document else []
+        more += [f"{document['signal']} {_number(document['value'])}"] if "signal" in document else []
+        head = "  ".join([document["id"][:12], document["source"], document["place"], *more])
+        parts.append(f"--- {head}\n{document['text'].strip()}")
+    return "\n\n".join(parts)
 
 
 def signals_text(signals: list[dict]) -> str:

@@ -324,7 +324,18 @@ def _is_dropped(reason):
 
 @loop
 def _measure(
-    page, length, marks, line, line_marks, classes, phrases, tally, dropped, citations, all_dropped, all_citations
+    page,
+    length,
+    marks,
+    line,
+    line_marks,
+    classes,
+    phrases,
+    tally,
+    dropped,
+    citations,
+    all_dropped,
+    all_citations,
 ):
     """Fill in the tallies of one document, the lines that go and the citations in those that stay, each twice: with
     the rule on endings, and (`all_...`) without."""

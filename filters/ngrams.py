@@ -187,9 +187,9 @@ def _likely_repeated(places, names, repeats, table, hash_key):
         place, left, right = places[k], names[k], names[k + 1]
         at = ((_pair(left, right) ^ hash_key) * _MIX_AGAIN) >> shift
         often = twice[np.int64(at >> np.uint64(6))] >> (at & np.uint64(63)) & ONE_BIT
-        adjacent = places[k + 1] == place + 1
+        often &= np.uint64(places[k + 1] == place + 1)
         places[kept], names[kept], rights[kept] = place, left, right
-        kept += np.int64(often) & np.int64(adjacent)
+        kept += often != NO_BITS
     return kept
 
 

@@ -15,7 +15,9 @@ named after this file's content (see `filters`).
 from __future__ import annotations
 
 import sys
+import threading
 import unicodedata
+import weakref
 from functools import lru_cache
 from typing import Any
 
@@ -89,9 +91,32 @@ def character_classes() -> np.ndarray:
 # ---- The column -----------------------------------------------------------------------------------------
 
 
+_latest = (
+    threading.local()
+)  # the column that this thread has looked at last, if it still lives, and what was found
+
+
 def valid(texts: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-    """(offsets, data) of valid UTF-8; of bytes that are not, what `bytes.decode(errors="replace")` makes."""
-    texts = text_column(texts)
+    """(offsets, data) of valid UTF-8; of bytes that are not, what `bytes.decode(errors="replace")` makes.
+
+    One array asked for again and again, by one family after another, is checked once.
+    """
+    if not isinstance(texts, pa.Array):
+        return _valid(text_column(texts))
+    latest = getattr(_latest, "column", None)
+    if latest is None or latest[0]() is not texts:
+        latest = _latest.column = weakref.ref(texts, _forget), _valid(text_column(texts))
+    return latest[1]
+
+
+def _forget(column: weakref.ref) -> None:
+    """What was found holds the text in memory, so it goes when the column does (in this thread, as a rule)."""
+    latest = getattr(_latest, "column", None)
+    if latest is not None and latest[0] is column:
+        _latest.column = None
+
+
+def _valid(texts: pa.LargeStringArray) -> tuple[np.ndarray, np.ndarray]:
     try:
         texts.validate(full=True)
     except pa.ArrowInvalid as error:

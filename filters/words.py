@@ -42,7 +42,9 @@ from filters.text import (
 
 STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")  # case-sensitive
 LONGEST_STOP_WORD = 4  # bytes
-_SPREAD = np.uint64(0xA648A7DD06839EB9)  # times a stop word's bytes as a number: its upper four bits differ for each
+_SPREAD = np.uint64(
+    0xA648A7DD06839EB9
+)  # times a stop word's bytes as a number: its upper four bits differ for each
 
 
 def _stop_table() -> tuple[np.ndarray, np.ndarray]:
@@ -51,7 +53,8 @@ def _stop_table() -> tuple[np.ndarray, np.ndarray]:
     for word in STOP_WORDS:
         number = int.from_bytes(word.encode(), "little")
         slot = (number * int(_SPREAD) & (2**64 - 1)) >> 60
-        assert sizes[slot] == 0 and len(word) <= LONGEST_STOP_WORD
+        assert sizes[slot] == 0
+        assert len(word) <= LONGEST_STOP_WORD
         words[slot], sizes[slot] = number, len(word)
     return words, sizes
 
@@ -166,7 +169,9 @@ def _add_characters(page, length, blocks, character_edges, classes, tally):
     dots = 0  # dots just before, less the three of every ellipsis counted: "....." is one "..."
     last_dot = -1
     ended = 0  # words so far
-    goes_on = lettered = cored = NO_BITS  # 1 if a word reaches the end of the block before, holds a letter, is core
+    goes_on = lettered = cored = (
+        NO_BITS  # 1 if a word reaches the end of the block before, holds a letter, is core
+    )
     for block in range(0, length + 1, 64):  # one more, where the last word may end
         text = lowest_bits(length - block)
         word = blocks[block // 64] if text else NO_BITS

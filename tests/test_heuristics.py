@@ -338,7 +338,7 @@ def test_a_chosen_cache_folder_is_left_alone_but_not_one_of_another_version(tmp_
 
 def compiled_functions(tree: ast.Module) -> set[str]:
     """Functions of a file with a decorator that compiles: `kernel`, `inlined`, `numba.njit(...)`."""
-    marks = ("kernel", "inlined", "njit", "intrinsic")
+    marks = ("kernel", "loop", "inlined", "njit", "intrinsic")
     return {
         node.name
         for node in tree.body
