@@ -446,7 +446,7 @@ class Measured(Tables):
 
     def check_edit(self, where: str, name: str) -> None:
         signal = self.signal(where, "", name)
-        if signal.unit != "spans":
+        if not _is_spans(signal):
             raise self.fail(where, f"{name} counts {signal.unit}, it has no spans to cut or mask")
 
     def signal(self, where: str, what: str, name: str) -> Signal:
@@ -486,7 +486,7 @@ class Measured(Tables):
 
     def _check_bound(self, where: str, rule: Rule, signal: Signal) -> None:
         bound = rule.bound
-        if signal.unit == "spans":
+        if _is_spans(signal):
             raise self.fail(
                 where, f"{rule.name}: spans cannot be bounded; cut or mask them, or bound their number"
             )
@@ -516,6 +516,11 @@ class Measured(Tables):
             if code not in answers:
                 hint = '; it says "no"' if code == "nb" and "no" in answers else did_you_mean(code, answers)
                 raise self.fail(where, f'{rule.name}: {model} never answers "{code}"{hint}')
+
+
+def _is_spans(signal: Signal) -> bool:
+    """Stretches of text; how many there are is counted in spans too, and is a number like others."""
+    return signal.empty == []
 
 
 def _is_number(value: Any) -> bool:

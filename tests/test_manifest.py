@@ -97,6 +97,13 @@ def test_every_shipped_profile_bounds_known_signals_with_its_source():
         assert {rule.signal for rule in profile.rules} <= set(SIGNALS)
 
 
+@pytest.mark.parametrize("name", shipped_profiles())
+def test_every_shipped_profile_can_be_named_by_a_level(tmp_path, name):
+    level = f'[[level]]\nname = "published"\non = "raw"\nprofiles = ["{name}"]\n\n[tokenizer]'
+    manifest = load_manifest(write_manifest(tmp_path, MANIFEST.replace("[tokenizer]", level, 1)))
+    assert manifest.level("published").rules
+
+
 @pytest.mark.parametrize(
     "value", [[1], [1, 2, 3], "en", 3, [], [1, "a"], {"top": 2}, {"best": 0.1}, [float("nan"), 1], [True, 2]]
 )
