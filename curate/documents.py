@@ -27,6 +27,7 @@ from curate.manifest import Source
 from curate.progress import Progress
 from curate.readers import Problems, check_columns, read
 from curate.store import Part, Store, digest_of
+from curate.web import libraries
 
 VERSION = 1  # of what readers make of the same bytes: raise it when that changes
 STAGE = "documents"
@@ -69,6 +70,7 @@ class SourceDocuments:
             "bytes": self.bytes,
             "failed": self.failed,
             "repaired": self.repaired,
+            **({"libraries": found} if (found := libraries(self.source.format)) else {}),
             **packages,
         }
 
@@ -137,12 +139,13 @@ def plan_tasks(
     """The source's files in groups; the cut depends on names and sizes alone."""
     group: list[int] = []
     size = 0
+    made_by = [found] if (found := libraries(source.format)) else []
     for i, item in enumerate(inputs):
         group.append(i)
         size += item.size
         if size >= part_bytes or len(group) >= FILES_A_TASK or i + 1 == len(inputs):
             named = [[inputs[j].name, hashes[j]] for j in group]
-            key = digest_of([STAGE, VERSION, source.definition(), part_bytes, named])
+            key = digest_of([STAGE, VERSION, source.definition(), part_bytes, named, *made_by])
             yield Task(store, source, tuple(inputs[j] for j in group), part_bytes, key)
             group, size = [], 0
 

@@ -26,6 +26,10 @@ DEFAULT_INCLUDE = {
     "arrow": ("*.arrow", "*.feather", "*.ipc"),
     "text": ("*.txt", "*.md", "*.rst", "*.txt.gz", "*.txt.zst"),
     "python": ("*.py",),
+    "markdown": ("*.md", "*.markdown", "*.md.gz", "*.md.zst"),
+    "html": ("*.html", "*.htm", "*.xhtml", "*.html.gz", "*.htm.gz", "*.html.zst"),
+    "warc": ("*.warc", "*.warc.gz", "*.warc.zst"),
+    "wet": ("*.wet", "*.wet.gz"),
 }
 
 

@@ -19,7 +19,12 @@ from curate.profiles import Bound, Edit, Profile, Rule, load_profile, parse_edit
 from curate.quantities import short_count
 from curate.tables import Tables
 
-FORMATS = ("jsonl", "parquet", "arrow", "text", "python", "hub")
+FORMATS = ("jsonl", "parquet", "arrow", "text", "markdown", "html", "warc", "wet", "python", "hub")
+# Formats whose fields are known: those that are carried along where the source names none, then the others.
+FIELDS = {
+    "text": ((), ()), "python": ((), ()), "html": (("title",), ("language",)),
+    "warc": (("url", "date", "status"), ("title", "language", "record")), "wet": (("url", "date", "language"), ("record",)),
+}  # fmt: skip
 OF_DOCUMENTS = (
     "id",
     "text",
@@ -223,7 +228,7 @@ class _Reader(Tables):
         document = self.typed(where, table, "document", str, "file")
         if document not in ("file", "line", "paragraph"):
             raise self.fail(where, f'document = "{document}": write "file", "line" or "paragraph"')
-        columns = self.strings(where, table, "columns")
+        columns = self.columns(where, table, format)
         for column in columns:
             if column in OF_DOCUMENTS:
                 raise self.fail(where, f'columns: every document has a "{column}" already; leave it out')
@@ -243,6 +248,22 @@ class _Reader(Tables):
             license=self.typed(where, table, "license", str, "unknown"),
             **texts | {"packages": self.package_folder(path, texts["packages"])},
         )
+
+    def columns(self, where: str, table: dict, format: str) -> tuple[str, ...]:
+        """The fields that are carried along, and that the reader of this format can be asked for."""
+        from curate.web import missing
+
+        if lacking := missing(format):
+            raise self.fail(
+                where, f'format = "{format}" needs {", ".join(lacking)}: pip install "curate-lm[web]"'
+            )
+        usual, others = FIELDS.get(format, ((), ()))
+        given = self.strings(where, table, "columns") if "columns" in table else usual
+        for name in (*given, *([table["id"]] if "id" in table and format in FIELDS else [])):
+            if format in FIELDS and name not in usual + others:
+                has = f"has {', '.join(usual + others)}" if usual else "has no fields"
+                raise self.fail(where, f'"{name}": format "{format}" {has}; leave it out')
+        return given
 
     def package_folder(self, path: tuple[str, ...], given: str | None) -> str | None:
         if given or any("{site-packages}" in p for p in path):

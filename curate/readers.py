@@ -83,10 +83,15 @@ def read(source: Source, inputs: Iterable[Input], problems: Problems) -> Iterato
         "arrow": _arrow,
         "hub": _hub,
     }
+    if source.format not in reader:
+        from curate.web import read_pages
+
+        yield from read_pages(source, inputs, problems)
+        return
     yield from reader[source.format](source, inputs, problems)
 
 
-def _open(item: Input) -> io.BufferedReader:
+def opened(item: Input) -> io.BufferedReader:
     """The file's bytes, decompressed by its ending (.gz .zst .bz2 .lz4)."""
     compression = pa.Codec.detect(item.name).name if _is_compressed(item.name) else None
     try:
@@ -105,7 +110,7 @@ def _is_compressed(name: str) -> bool:
     return name.endswith((".gz", ".zst", ".bz2", ".lz4"))
 
 
-def _decoded(raw: bytes, at: str, problems: Problems) -> str:
+def decoded(raw: bytes, at: str, problems: Problems) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -113,7 +118,7 @@ def _decoded(raw: bytes, at: str, problems: Problems) -> str:
         return raw.decode("utf-8", "replace")
 
 
-def _without_surrogates(text: str, at: str, problems: Problems) -> str:
+def without_surrogates(text: str, at: str, problems: Problems) -> str:
     """JSON may escape half a surrogate pair, which no UTF-8 can hold."""
     try:
         text.encode("utf-8")
@@ -127,7 +132,7 @@ def _lines(item: Input, problems: Problems) -> Iterator[tuple[int, bytes]]:
     """(line number from 1, its bytes). A file that breaks off keeps the lines before the break."""
     number = 0
     try:
-        with _open(item) as file:
+        with opened(item) as file:
             for number, line in enumerate(file, 1):
                 yield number, line
     except (OSError, EOFError, pa.ArrowException) as error:
@@ -153,7 +158,7 @@ def _jsonl(source: Source, inputs: Iterable[Input], problems: Problems) -> Itera
 
 def _json_row(line: bytes, at: str, problems: Problems) -> dict | None:
     try:
-        row = json.loads(_decoded(line, at, problems))
+        row = json.loads(decoded(line, at, problems))
     except (ValueError, RecursionError) as error:
         problems.fail("not-json", at, str(error))
         return None
@@ -170,7 +175,7 @@ def _text_of(row: dict, source: Source, at: str, problems: Problems) -> str | No
     elif not isinstance(text, str):
         problems.fail("text-not-a-string", at, f'"{source.text}" is a {type(text).__name__}')
     else:
-        return _without_surrogates(text, at, problems)
+        return without_surrogates(text, at, problems)
     return None
 
 
@@ -186,7 +191,7 @@ def _text(source: Source, inputs: Iterable[Input], problems: Problems) -> Iterat
     rows = Rows(source)
     for item in inputs:
         for at, raw in _pieces(source, item, problems):
-            rows.add(at, _decoded(raw, at, problems))
+            rows.add(at, decoded(raw, at, problems))
             if rows.full():
                 yield rows.table()
     yield rows.table()
@@ -211,7 +216,7 @@ def _pieces(source: Source, item: Input, problems: Problems) -> Iterator[tuple[s
             yield f"{item.name}:{begin}", b"".join(lines).rstrip(b"\r\n")
     else:
         try:
-            with _open(item) as file:
+            with opened(item) as file:
                 yield item.name, file.read()
         except (OSError, EOFError, pa.ArrowException) as error:
             problems.fail("broken-file", item.name, str(error))
@@ -221,7 +226,7 @@ def _python(source: Source, inputs: Iterable[Input], problems: Problems) -> Iter
     """Docstrings of modules, classes and functions, under their qualified names, indentation cleaned as PEP 257 says."""
     rows = Rows(source)
     for item in inputs:
-        with _open(item) as file:
+        with opened(item) as file:
             code = file.read()
         try:
             with warnings.catch_warnings():
@@ -234,7 +239,7 @@ def _python(source: Source, inputs: Iterable[Input], problems: Problems) -> Iter
         for name, text in _docstrings(tree, ""):
             seen[name] = seen.get(name, 0) + 1  # overloads and branches define a name several times
             at = f"{item.name}::{name}" + (f"#{seen[name]}" if seen[name] > 1 else "")
-            rows.add(at, _without_surrogates(text, at, problems))
+            rows.add(at, without_surrogates(text, at, problems))
         if rows.full():
             yield rows.table()
     yield rows.table()
@@ -394,5 +399,5 @@ def _valid_utf8(text: pa.LargeStringArray, places: pa.Array, problems: Problems)
         return text
     except pa.ArrowInvalid:
         raw = text.cast(pa.large_binary()).to_pylist()
-    mended = [None if r is None else _decoded(r, places[i].as_py(), problems) for i, r in enumerate(raw)]
+    mended = [None if r is None else decoded(r, places[i].as_py(), problems) for i, r in enumerate(raw)]
     return pa.array(mended, pa.large_string())

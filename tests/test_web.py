@@ -1,0 +1,240 @@
+"""Pages and archives of crawls become documents; whatever does not is counted by its cause, with its place."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from conftest import MANIFEST, write_manifest
+
+from curate.documents import open_source
+from curate.engine import open_engine
+from curate.errors import ManifestError
+from curate.inputs import Input
+from curate.manifest import Source, load_manifest
+from curate.readers import Problems
+from curate.store import Store
+from curate.web import front_matter, read_pages
+
+pytest.importorskip("fastwarc", reason="the extra `web` is not installed")
+pytest.importorskip("resiliparse", reason="the extra `web` is not installed")
+
+STORY = "It was the best of times, it was the worst of times, it was the age of wisdom. " * 4
+PAGE = f"""<html lang="en-GB"><head><title>Two cities</title><script>var x = "no text";</script><style>p {{}}</style></head>
+<body><nav><ul><li><a href="/">Home</a></li><li><a href="/x">About</a></li></ul></nav>
+<article><h1>Two cities</h1><p>{STORY}</p><pre>if x:
+    y = 1</pre></article><footer>Copyright</footer></body></html>"""
+
+
+def read(tmp_path: Path, source: Source, part_bytes: int = 1_000_000):
+    account = open_source(Store(tmp_path / "store"), source, part_bytes, open_engine("local", 1))
+    return account, pa.concat_tables([part.table() for part in account.parts])
+
+
+def counts(table: dict) -> dict[str, int]:
+    return {cause: entry["count"] for cause, entry in table.items()}
+
+
+def record(kind: str, url: str, block: bytes, more: str = "") -> bytes:
+    head = f"WARC/1.0\r\nWARC-Type: {kind}\r\nWARC-Target-URI: {url}\r\nWARC-Date: 2024-02-20T21:00:00Z\r\n"
+    head += f"WARC-Record-ID: <urn:{url}>\r\n{more}Content-Length: {len(block)}\r\n\r\n"
+    return head.encode() + block + b"\r\n\r\n"
+
+
+def response(
+    url: str, body: bytes, status: str = "200 OK", type: str = "text/html; charset=utf-8", more: str = ""
+) -> bytes:
+    block = f"HTTP/1.1 {status}\r\nContent-Type: {type}\r\n{more}\r\n".encode() + body
+    return record("response", url, block, "Content-Type: application/http; msgtype=response\r\n")
+
+
+def conversion(url: str, text: bytes, language: str = "eng") -> bytes:
+    return record(
+        "conversion",
+        url,
+        text,
+        f"WARC-Identified-Content-Language: {language}\r\nContent-Type: text/plain\r\n",
+    )
+
+
+def packed(records: list[bytes]) -> bytes:
+    """As crawls do it: a gzip member each."""
+    return b"".join(map(gzip.compress, records))
+
+
+RESPONSES = [
+    record("warcinfo", "", b"software: x"),
+    record(
+        "request",
+        "http://a.org/1",
+        b"GET / HTTP/1.1\r\n\r\n",
+        "Content-Type: application/http; msgtype=request\r\n",
+    ),
+    response("http://a.org/1", PAGE.encode()),
+    response("http://a.org/2", b"gone", "404 Not Found"),
+    response("http://a.org/3", b"", "301 Moved", more="Location: /1\r\n"),
+    response("http://a.org/4", b"%PDF-1.7", type="application/pdf"),
+    response("http://a.org/5", gzip.compress(PAGE.encode()), more="Content-Encoding: gzip\r\n"),
+    response("http://a.org/6", b"this is no gzip", more="Content-Encoding: gzip\r\n"),
+    record(
+        "response", "http://a.org/7", b"no answer", "Content-Type: application/http; msgtype=response\r\n"
+    ),
+    response(
+        "http://a.org/8",
+        b"<html><body><p>" + "Größe und Maß. ".encode("latin-1") * 20,
+        type="text/html; charset=iso-8859-1",
+    ),
+    response("http://a.org/9", b"plain words", type="text/plain"),
+]
+
+
+@pytest.mark.parametrize("pack", [b"".join, packed], ids=["plain", "gz"])
+def test_a_warc_gives_its_pages_with_url_date_and_status_and_counts_the_rest_by_cause(tmp_path, pack):
+    name = "a.warc.gz" if pack is packed else "a.warc"
+    (tmp_path / name).write_bytes(pack(RESPONSES))
+    source = Source("s", "warc", (str(tmp_path),), columns=("url", "date", "status", "title", "language"))
+    account, table = read(tmp_path, source)
+    assert table["url"].to_pylist() == [f"http://a.org/{i}" for i in (1, 5, 8, 9)]
+    assert set(table["date"].to_pylist()) == {"2024-02-20T21:00:00Z"}
+    assert set(table["status"].to_pylist()) == {"200"}
+    assert table["title"].to_pylist() == ["Two cities", "Two cities", None, None]
+    assert table["language"].to_pylist()[0] == "en-GB"
+    texts = table["text"].to_pylist()
+    assert texts[0] == texts[1]
+    assert STORY.strip() in texts[0]
+    assert not any(word in texts[0] for word in ("About", "var x", "Copyright", "<p>"))
+    assert texts[2].startswith("Größe und Maß.")
+    assert texts[3] == "plain words"
+    assert counts(account.failed) == {"http-error": 2, "not-a-page": 1, "not-http": 2}
+    assert "404" in account.failed["http-error"]["samples"][0]["why"]
+
+
+def test_a_place_in_an_archive_is_where_its_record_begins(tmp_path):
+    (tmp_path / "a.warc.gz").write_bytes(packed(RESPONSES))
+    _, table = read(tmp_path, Source("s", "warc", (str(tmp_path),), columns=("url",)))
+    raw = (tmp_path / "a.warc.gz").read_bytes()
+    for place, url in zip(table["place"].to_pylist(), table["url"].to_pylist(), strict=True):
+        name, _, offset = place.rpartition(":")
+        assert name == "a.warc.gz"
+        assert raw[int(offset) :].startswith(b"\x1f\x8b")
+        found = gzip.decompress(raw[int(offset) :])
+        assert found.partition(b"WARC-Target-URI: ")[2].startswith(url.encode())
+
+
+@pytest.mark.parametrize("name", ["a.wet", "a.warc.wet.gz"])
+def test_a_wet_gives_its_texts_as_they_are_with_url_date_and_language(tmp_path, name):
+    records = [record("warcinfo", "", b"x"), conversion("http://a/1", b"One.\nTwo."), conversion("http://a/2", b"caf\xe9", "fra,eng"),
+               conversion("http://a/3", b"")]  # fmt: skip
+    (tmp_path / name).write_bytes(packed(records) if name.endswith("gz") else b"".join(records))
+    account, table = read(tmp_path, Source("s", "wet", (str(tmp_path),), columns=("url", "date", "language")))
+    assert table.select(["text", "url", "language"]).to_pylist() == [
+        {"text": "One.\nTwo.", "url": "http://a/1", "language": "eng"},
+        {"text": "caf\ufffd", "url": "http://a/2", "language": "fra,eng"},
+    ]
+    assert (counts(account.failed), counts(account.repaired)) == ({"empty": 1}, {"not-utf-8": 1})
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gz"])
+def test_an_archive_that_breaks_off_anywhere_keeps_the_records_before_and_says_so(tmp_path, pack):
+    records = [pack(conversion(f"http://a/{i}", f"Text number {i}. ".encode() * 9)) for i in range(3)]
+    whole, last = b"".join(records), len(records[2])
+    path = tmp_path / ("a.wet.gz" if pack is gzip.compress else "a.wet")
+    for left in range(3, last, 7):
+        path.write_bytes(whole[: len(whole) - last + left])
+        problems = Problems()
+        found = read_pages(Source("s", "wet", (str(path),)), [Input(str(path), path.name, 1, "")], problems)
+        texts = pa.concat_tables(found)["text"].to_pylist()
+        assert texts[:2] == ["Text number 0. " * 9, "Text number 1. " * 9]
+        assert sum(counts(problems.failed).values()) == 1, (left, problems.failed)
+
+
+@pytest.mark.parametrize("damage", [b"", b"not an archive\n" * 50, b"\x1f\x8b garbage", b"WARC/1.0\r\n"])
+def test_what_is_no_archive_is_said_and_the_other_files_are_read(tmp_path, damage):
+    (tmp_path / "a.wet").write_bytes(damage)
+    (tmp_path / "b.wet").write_bytes(conversion("http://a", b"text"))
+    account, table = read(tmp_path, Source("s", "wet", (str(tmp_path),)))
+    assert table["text"].to_pylist() == ["text"]
+    assert set(account.failed) <= {"broken-file"}
+
+
+def test_a_record_beyond_the_limit_is_counted_and_passed_over(tmp_path, monkeypatch):
+    monkeypatch.setattr("curate.web.HTML_BYTES", 1000)
+    records = [conversion("http://a/1", b"x" * 1001), conversion("http://a/2", b"short")]
+    (tmp_path / "a.wet.gz").write_bytes(packed(records))
+    account, table = read(tmp_path, Source("s", "wet", (str(tmp_path),)))
+    assert (table["text"].to_pylist(), counts(account.failed)) == (["short"], {"too-long": 1})
+
+
+def test_html_files_give_their_main_text_and_title(tmp_path):
+    (tmp_path / "a.html").write_text(PAGE)
+    (tmp_path / "b.htm").write_bytes('<meta charset="windows-1251"><p>Привет, мир. '.encode("cp1251") * 9)
+    (tmp_path / "c.html").write_text("<script>nothing to read</script>")
+    (tmp_path / "d.html.gz").write_bytes(gzip.compress(PAGE.encode()))
+    (tmp_path / "e.html").write_bytes(b"\x00\xff\xfe<" * 100)
+    account, table = read(tmp_path, Source("s", "html", (str(tmp_path),), columns=("title",)))
+    rows = {row["place"]: row for row in table.to_pylist()}
+    assert rows["a.html"]["title"] == "Two cities"
+    assert rows["a.html"]["text"] == rows["d.html.gz"]["text"]
+    assert "if x:\n    y = 1" in rows["a.html"]["text"]
+    assert rows["b.htm"]["text"].startswith("Привет, мир.")
+    assert counts(account.failed)["empty"] >= 1
+
+
+@pytest.mark.parametrize(("text", "fields", "rest"), [
+    ("---\ntitle: 'A note'\ndate: 2024-01-02\n# said\nempty:\n---\n\n# Head\n", {"title": "A note", "date": "2024-01-02", "empty": None}, "# Head\n"),
+    ("---\r\ntitle: A\r\n---\r\nText", {"title": "A"}, "Text"),
+    ("---\ntags:\n  - a\n---\nText", {}, None),
+    ("---\nnever closed: yes\nText", {}, None),
+    ("# Head\n---\ntitle: no\n---\n", {}, None),
+    ("", {}, None),
+])  # fmt: skip
+def test_plain_front_matter_becomes_fields_and_any_other_stays_in_the_text(text, fields, rest):
+    assert front_matter(text) == (fields, text if rest is None else rest)
+
+
+def test_markdown_is_text_as_it_is_with_fields_of_its_front_matter(tmp_path):
+    (tmp_path / "a.md").write_text("---\ntitle: First\n---\n# One\n\n*text*\n")
+    (tmp_path / "b.md").write_text("# Two\n")
+    _, table = read(tmp_path, Source("s", "markdown", (str(tmp_path),), columns=("title",)))
+    assert table.select(["text", "title"]).to_pylist() == [
+        {"text": "# One\n\n*text*\n", "title": "First"}, {"text": "# Two\n", "title": None},
+    ]  # fmt: skip
+
+
+def with_source(tmp_path: Path, lines: str) -> Path:
+    return write_manifest(
+        tmp_path, MANIFEST.replace("[parts]", f'[[source]]\nname = "web"\n{lines}\n[parts]')
+    )
+
+
+@pytest.mark.parametrize(("lines", "said"), [
+    ('format = "wet"\npath = "x"\ncolumns = ["status"]', '"status": format "wet" has url, date, language, record'),
+    ('format = "warc"\npath = "x"\nid = "key"', '"key": format "warc" has url'),
+    ('format = "text"\npath = "x"\nid = "key"', '"key": format "text" has no fields'),
+    ('format = "python"\npath = "x"\ncolumns = ["key"]', 'format "python" has no fields'),
+])  # fmt: skip
+def test_a_field_that_a_format_has_not_is_an_error_that_names_those_it_has(tmp_path, lines, said):
+    with pytest.raises(ManifestError) as caught:
+        load_manifest(with_source(tmp_path, lines))
+    assert said in str(caught.value)
+
+
+def test_archives_carry_url_and_date_where_the_source_says_nothing(tmp_path):
+    manifest = load_manifest(with_source(tmp_path, 'format = "wet"\npath = "x"'))
+    assert manifest.sources[-1].columns == ("url", "date", "language")
+
+
+def test_without_the_extra_the_error_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setattr("curate.web.find_spec", lambda name: None)
+    with pytest.raises(
+        ManifestError, match=r'format = "warc" needs fastwarc, resiliparse: pip install "curate-lm\[web\]"'
+    ):
+        load_manifest(with_source(tmp_path, 'format = "warc"\npath = "x"'))
+
+
+def test_what_a_page_was_read_with_is_in_the_account(tmp_path):
+    (tmp_path / "a.html").write_text(PAGE)
+    account, _ = read(tmp_path, Source("s", "html", (str(tmp_path),)))
+    assert list(account.as_json()["libraries"]) == ["resiliparse"]
