@@ -24,10 +24,15 @@ from train.fits.compare import (
 from train.fits.curves import Curves, Estimate, Fit, Foretold, foretold, mean
 from train.fits.grid import Grid, Point
 from train.fits.laws import FitError, Form, Law, choose_form, fit_power_law, fit_shared_power_laws
+from train.fits.mixture import MixtureLaw, best_shares, fit_mixture, refit_mixtures
 from train.fits.noise import SeedNoise, seed_noise
+from train.fits.power import Signal, detectable, document_spread, seeds_needed, signal_to_noise
+from train.fits.repetition import PUBLISHED, DataConstrained, RepetitionLaw, fit_repetition, refit_repetition
+from train.fits.surface import Surface, fit_surface, refit_surfaces
 
 __all__ = [
     "Curves",
+    "DataConstrained",
     "Difference",
     "Estimate",
     "ExchangeRate",
@@ -37,18 +42,34 @@ __all__ = [
     "Form",
     "Grid",
     "Law",
+    "MixtureLaw",
     "Overtaking",
+    "PUBLISHED",
     "Point",
+    "RepetitionLaw",
     "SeedNoise",
+    "Signal",
+    "Surface",
+    "best_shares",
     "choose_form",
+    "detectable",
     "difference",
     "differences",
+    "document_spread",
     "exchange_rate",
     "exchange_rates",
+    "fit_mixture",
     "fit_power_law",
+    "fit_repetition",
     "fit_shared_power_laws",
+    "fit_surface",
     "foretold",
     "mean",
     "overtaking",
+    "refit_mixtures",
+    "refit_repetition",
+    "refit_surfaces",
     "seed_noise",
+    "seeds_needed",
+    "signal_to_noise",
 ]

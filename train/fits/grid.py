@@ -111,14 +111,24 @@ class Grid:
     @cached_property
     def replicates_NLDS(self) -> np.ndarray:
         """Row 0 is the grid as measured, the others are grids that might have been; missing runs stay NaN."""
-        seeds_rng, documents_rng = np.random.default_rng(self.rng_seed).spawn(2)
+        seeds_rng = np.random.default_rng(self.rng_seed).spawn(2)[0]
         added_NLDS = np.zeros((self.draws, *self.loss_LDS.shape))
         if self.noise is not None:
             added_NLDS += self.noise.draw(seeds_rng, added_NLDS.shape)
         if self.documents:
-            added_NLDS += self._document_noise(documents_rng, self.documents)
+            added_NLDS += self.document_replicates_NLDS
         floor = 1e-3 * np.nanmin(self.loss_LDS)  # heavy tails must not give a negative loss
         return np.concatenate([self.loss_LDS[None], np.maximum(self.loss_LDS + added_NLDS, floor)])
+
+    @cached_property
+    def document_replicates_NLDS(self) -> np.ndarray:
+        """What other holdout documents would add to every loss; zeros where single documents are not known."""
+        rng = np.random.default_rng(self.rng_seed).spawn(2)[1]
+        return (
+            self._document_noise(rng, self.documents)
+            if self.documents
+            else np.zeros((self.draws, *self.loss_LDS.shape))
+        )
 
     def _document_noise(self, rng: np.random.Generator, documents: int) -> np.ndarray:
         nats_RI = np.array([point.document_nats for point in self.points], dtype=float)
