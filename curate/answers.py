@@ -104,11 +104,16 @@ def _below(series: dict, name: str, below: dict[str, str | None]) -> str | None:
 def grid_of(name: str, runs: list[dict], documents: bool = True) -> fits.Grid:
     points = []
     for run in runs:
-        path = Path(run["directory"]) / f"holdout-{name}.npy" if run.get("directory") else None
-        nats = np.load(path) if documents and path and path.exists() else None
+        nats = nats_of(name, run) if documents else None
         loss = run["losses"][name]["nats_per_token"]
         points.append(fits.Point(series_name(run), run["size"], run["seed"], loss, nats))
     return fits.Grid(points, document_tokens(name, runs[0]))
+
+
+def nats_of(name: str, run: dict) -> np.ndarray | None:
+    """Nats of each document of a holdout, where they are still there."""
+    path = Path(run["directory"]) / f"holdout-{name}.npy" if run.get("directory") else None
+    return np.load(path) if path and path.exists() else None
 
 
 def document_tokens(name: str, run: dict) -> np.ndarray | None:

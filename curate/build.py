@@ -41,7 +41,8 @@ class Annotated:
     pool: Pool
     signals: Signals
     values: Values
-    judged: dict[str, Judged]
+    judged: dict[str, Judged]  # the manifest's levels
+    everything: dict[str, Judged]  # and those that are derived for studies
 
 
 @dataclass
@@ -73,7 +74,9 @@ def _annotated(store: Store, manifest: Manifest, engine: Engine, sources: list[S
         pool = preferring(pool, signals, manifest.prefer)
     measure_pool(store, manifest.pooled, pool, signals, engine)
     values = Values(pool, signals)
-    return Annotated(manifest, store, engine, sources, pool, signals, values, judge(manifest, pool, values))
+    everything = judge(manifest, pool, values)
+    judged = {level.name: everything[level.name] for level in manifest.levels}
+    return Annotated(manifest, store, engine, sources, pool, signals, values, judged, everything)
 
 
 def _signals(store: Store, manifest: Manifest, pool: Pool, engine: Engine) -> Signals:
@@ -94,9 +97,9 @@ def build(store: Store, manifest: Manifest, engine: Engine) -> Built:
     """Sources to corpora; writes the lock beside the manifest."""
     a = annotate_all(store, manifest, engine)
     holdouts = hold_out(store, manifest, a.pool, a.judged, a.values.clusters(), a.signals, engine)
-    usable = {name: judged.kept & ~holdouts.held for name, judged in a.judged.items()}
+    usable = {name: judged.kept & ~holdouts.held for name, judged in a.everything.items()}
     tokens = _tokens(a, usable, holdouts)
-    cuts = {name: cut(a.pool, tokens[name], mask, manifest.sizes) for name, mask in usable.items()}
+    cuts = {name: cut(a.pool, tokens[name], usable[name], manifest.sizes) for name in a.judged}
     if not any(c.ends for c in cuts.values()):
         raise ManifestError(_too_small(manifest, tokens, cuts))
     corpora = build_corpora(store, manifest, a.pool, tokens, cuts, engine)
@@ -129,7 +132,8 @@ def _too_small(manifest: Manifest, tokens: dict[str, Tokens], cuts: dict[str, Cu
 
 def _tokens(a: Annotated, usable: dict[str, np.ndarray], holdouts: Holdouts) -> dict[str, Tokens]:
     """By level; each text is encoded once for all levels that edit it in the same way."""
-    edits = {level.name: level.edits for level in a.manifest.levels}
+    manifest = a.manifest
+    edits = {level.name: level.edits for level in (*manifest.levels, *manifest.derived)}
     chosen = a.manifest.tokenizer.train_on or a.manifest.levels[0].name
     first = edited(edits[chosen], a.signals)
     tokenizer = make_tokenizer(a.store, a.manifest, a.pool, usable[chosen], first)
@@ -137,10 +141,32 @@ def _tokens(a: Annotated, usable: dict[str, np.ndarray], holdouts: Holdouts) -> 
     for recipe in dict.fromkeys(edits.values()):
         levels = {name: mask for name, mask in usable.items() if edits[name] == recipe}
         whole = [rows for name, rows in holdouts.rows.items() if edits[name] == recipe]
+        levels |= _by_source(a, {name: levels[name] for name in levels if name in _mixed(manifest)})
         budget = max(a.manifest.sizes)
         text = edited(recipe, a.signals)
         shared[recipe] = tokenize(a.store, a.pool, tokenizer, levels, budget, whole, a.engine, text)
     return {name: shared[recipe] for name, recipe in edits.items()}
+
+
+def _mixed(manifest: Manifest) -> set[str]:
+    """Levels of which studies take every source in a share of its own."""
+    mixture, attribution = manifest.studies.mixture, manifest.studies.attribution
+    matched = (
+        {attribution.base, attribution.level} | {level.name for level in manifest.derived}
+        if attribution
+        else set()
+    )
+    return ({mixture.level} if mixture else set()) | (
+        matched if attribution and attribution.matched_sources else set()
+    )
+
+
+def _by_source(a: Annotated, levels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {
+        f"{name} {source}": mask & (a.pool.source == number)
+        for name, mask in levels.items()
+        for number, source in enumerate(a.pool.sources)
+    }
 
 
 def _facts(
@@ -168,9 +194,25 @@ def _facts(
             "sha256": next(iter(tokens.values())).sha256,
         },
         "corpora": [corpus.as_json() for corpus in corpora],
+        **_studied(a),
         **({"duplicates": duplicates} if duplicates else {}),
         "warnings": told + warnings(levels, len(a.pool)) + alarms(duplicates),
     }
+
+
+def _studied(a: Annotated) -> dict:
+    """What the lock says of studies: what was asked, and the documents of every derived level."""
+    asked = a.manifest.studies.as_json()
+    if not asked:
+        return {}
+    derived = {
+        level.name: {
+            "documents": int(a.everything[level.name].kept.sum()),
+            "bytes": int(a.pool.bytes[a.everything[level.name].kept].sum()),
+        }
+        for level in a.manifest.derived
+    }
+    return {"studies": asked, "derived": derived}
 
 
 def _ledger(judged: Judged, a: Annotated) -> dict:

@@ -8,11 +8,13 @@ the best of several rates would look better than it is.
 from __future__ import annotations
 
 from curate.answers import holdout_answers, place, series_name, setting
+from curate.findings import findings
 from curate.words import statement
 
 
 def facts(lock: dict, runs: list[dict], examples: dict) -> dict:
     """Everything the page says. `examples`: {"levels": {level: {rule: ...}}, "near_duplicates": [...]}."""
+    everything, runs = runs, [run for run in runs if not run.get("study")]
     done = [run for run in runs if "losses" in run]
     order = {level["name"]: i for i, level in enumerate(lock["levels"])}
     holdouts = {}
@@ -26,6 +28,7 @@ def facts(lock: dict, runs: list[dict], examples: dict) -> dict:
         "headline": " ".join(statements) or "No level can be compared with another yet.",
         "statements": statements,
         "holdouts": holdouts,
+        "findings": findings(lock, [run for run in everything if "losses" in run]),
         "levels": lock["levels"],
         "funnel": _funnel(lock),
         "ledger": lock["ledger"],
@@ -33,7 +36,7 @@ def facts(lock: dict, runs: list[dict], examples: dict) -> dict:
         "near_duplicates": examples.get("near_duplicates", []),
         "duplicates": lock.get("duplicates", {}),
         "runs": [_run_row(run) for run in sorted(done, key=place)],
-        "missing": _missing(lock, runs),
+        "missing": _missing(lock, runs) + _missing_of_studies(everything),
         "warnings": lock.get("warnings", []) + _short_runs(done),
         "lock": lock,
     }
@@ -89,6 +92,14 @@ def _missing(lock: dict, runs: list[dict]) -> list[dict]:
         if (c["level"], where, c["budget"], seed) not in known and (c["level"], where, seed) not in whole
     ]  # fmt: skip
     return sorted(told + silent, key=lambda m: (m["level"], m["setting"], m["size"] or 0, m["seed"]))
+
+
+def _missing_of_studies(runs: list[dict]) -> list[dict]:
+    return [
+        {"level": f"{run['study']}: {run['level']}", "setting": "", "size": run["size"], "seed": run["seed"],
+         "why": run["failed"]}
+        for run in runs if run.get("study") and "failed" in run
+    ]  # fmt: skip
 
 
 def _short_runs(done: list[dict]) -> list[str]:

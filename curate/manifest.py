@@ -12,6 +12,7 @@ import tomllib
 from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from curate.errors import ManifestError, did_you_mean
 from curate.measured import DUPLICATE, Measured
@@ -33,6 +34,7 @@ OF_DOCUMENTS = (
     "own_id",
     "tokens",
 )  # columns that every document has by itself
+STUDY_TABLES = ("attribution", "mixture", "repetition", "power")
 EDITED_BYTES = "edited_byte_count"  # what is left of a text after a level's edits: nothing left, nothing kept
 
 
@@ -109,6 +111,8 @@ class Manifest:
     grid: dict
     part_bytes: int
     profiles: dict[str, str] = field(default_factory=dict)  # name -> sha256 of the profile used
+    derived: tuple[Level, ...] = ()  # levels of studies, which have no corpora of their own
+    studies: Any = None  # curate.studies.Studies: what is trained beside the grid
 
     @property
     def digest(self) -> str:
@@ -167,6 +171,8 @@ class _Reader(Tables):
         self.profiles: dict[str, str] = {}
 
     def manifest(self) -> Manifest:
+        from curate.studies import StudyTables, derived_levels
+
         allowed = (
             "name",
             "source",
@@ -178,7 +184,7 @@ class _Reader(Tables):
             "tokenizer",
             "grid",
         )
-        self.known("", self.tree, (*allowed, "parts"))
+        self.known("", self.tree, (*allowed, "parts", *STUDY_TABLES))
         name = self.named("", self.typed("", self.tree, "name", str, self.path.stem))
         sources, evaluations = self.sources("source"), self.sources("evaluation")
         if not sources:
@@ -190,6 +196,11 @@ class _Reader(Tables):
         self.unique("level", tuple(levels))
         if not levels:
             raise self.fail("", 'no level; add at least [[level]] name = "raw"')
+        made = tuple(levels)
+        sizes, grid = self.sizes(self.table("sizes")), self.grid(self.table("grid"), levels)
+        holdout = self.holdout(self.table("holdout"), levels)
+        studies = StudyTables(self.path, self.tree, made, sizes, grid, holdout.levels).studies()
+        derived = self.unique("derived level", derived_levels(studies, made))
         return Manifest(
             name=name,
             path=self.path,
@@ -200,11 +211,13 @@ class _Reader(Tables):
             evaluations=evaluations,
             pooled=self.measured.pooled,
             prefer=self.measured.prefer,
-            levels=tuple(levels),
-            sizes=self.sizes(self.table("sizes")),
-            holdout=self.holdout(self.table("holdout"), levels),
+            levels=made,
+            sizes=sizes,
+            holdout=holdout,
             tokenizer=self.tokenizer(self.table("tokenizer"), levels),
-            grid=self.grid(self.table("grid"), levels),
+            grid=grid,
+            derived=derived,
+            studies=studies,
             part_bytes=self.part_bytes(self.table("parts")),
             profiles=self.profiles,
         )

@@ -65,7 +65,17 @@ def _report_code() -> list[str]:
     import train
 
     here, there = Path(__file__).parent, Path(train.__file__).parent
-    names = ("report.py", "facts.py", "answers.py", "words.py", "charts.py")
+    names = (
+        "report.py",
+        "facts.py",
+        "answers.py",
+        "words.py",
+        "charts.py",
+        "findings.py",
+        "mixtures.py",
+        "repetition.py",
+        "scaling.py",
+    )
     folders = sorted([*(here / "page").iterdir(), *there.glob("fits/*.py")])
     sources = [*(here / name for name in names), *folders]
     return [file_digest(path) for path in sources]

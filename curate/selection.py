@@ -82,10 +82,13 @@ class Values:
 
 
 def judge(manifest: Manifest, pool: Pool, values: Values) -> dict[str, Judged]:
-    """Every level of the manifest. Raises CurateError where a level keeps nothing, naming the rule to blame."""
+    """Every level of the manifest, and those derived for studies.
+
+    Raises CurateError where a level keeps nothing, naming the rule to blame.
+    """
     judged: dict[str, Judged] = {}
     outcome = _remembering(lambda rule, base: _passes(rule, base, pool, values))
-    for level in manifest.levels:
+    for level in (*manifest.levels, *manifest.derived):
         below = judged[level.on] if level.on else None
         verdict = below.verdict.copy() if below else np.full(len(pool), KEPT, np.int16)
         rules = list(below.rules) if below else []

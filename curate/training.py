@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from curate.corpus import cut
 from curate.engine import Engine
 from curate.progress import Progress, say
 from curate.store import Store, digest_of, read_json
+from curate.studies import Trial, trials
 from train import VERSION
 from train.grid import expand, run_grid, work_tokens
 
@@ -32,6 +33,8 @@ RUNS = "runs"
 class PlannedCell:
     cell: dict[str, Any]
     directory: Path
+    study: dict = field(default_factory=dict)  # of a study: what its records are called and said to be
+    missing: list[dict] = field(default_factory=list)  # records of what cannot be trained
 
     def finished(self) -> list[dict] | None:
         """The records of its runs, if all sizes are there."""
@@ -42,7 +45,7 @@ class PlannedCell:
 
     def _record(self, size: int) -> dict:
         folder = self.directory / str(size)
-        return read_json(folder / "run.json") | {"directory": str(folder)}
+        return read_json(folder / "run.json") | {"directory": str(folder)} | self.study
 
     def there(self) -> list[dict]:
         """The records of the sizes that are finished."""
@@ -54,18 +57,21 @@ class PlannedCell:
 
 
 def planned_cells(built: Built) -> list[PlannedCell]:
-    """Every cell of the grid, packing what they read where it is not packed yet."""
+    """Every cell of the grid and of the studies, packing what they read where it is not packed yet."""
+    from curate.mixtures import recommended
+
+    planned = grid_cells(built) + [cell for trial in trials(built) for cell in trial_cells(built, trial)]
+    confirming = recommended(built, planned)
+    return planned + (trial_cells(built, confirming) if confirming else [])
+
+
+def grid_cells(built: Built) -> list[PlannedCell]:
     a = built.annotated
-    grid = a.manifest.grid
-    settings = expand({k: v for k, v in grid.items() if k != "levels"})
-    holdouts = {
-        name: _pack(built, name, f"holdout-{name}", rows) for name, rows in built.holdouts.rows.items()
-    }
+    settings = expand({k: v for k, v in a.manifest.grid.items() if k != "levels"})
     planned = []
-    for level in grid["levels"]:
-        found = cut(
-            a.pool, built.tokens[level], a.judged[level].kept & ~built.holdouts.held, a.manifest.sizes
-        )
+    for level in a.manifest.grid["levels"]:
+        usable = a.judged[level].kept & ~built.holdouts.held
+        found = cut(a.pool, built.tokens[level], usable, a.manifest.sizes)
         if not found.ends:
             continue
         packed, key = _pack(built, level, level, found.rows[: max(found.ends.values())])
@@ -76,14 +82,54 @@ def planned_cells(built: Built) -> list[PlannedCell]:
                 **setting,
                 "tags": varying(setting, settings),
             }
-            identity = [VERSION, cell, key, {name: k for name, (_, k) in holdouts.items()}]
-            directory = a.store.folder(RUNS) / f"{level}-{setting['seed']}-{digest_of(identity)[:12]}"
-            paths = {
-                "packed": str(packed),
-                "holdouts": {name: str(path) for name, (path, _) in holdouts.items()},
-            }
-            planned.append(PlannedCell(cell | paths, directory))
+            directory = _directory(built, f"{level}-{setting['seed']}", cell, key)
+            planned.append(PlannedCell(cell | _paths(built, packed), directory))
     return planned
+
+
+def trial_cells(built: Built, trial: Trial) -> list[PlannedCell]:
+    """A cell a seed; trials with the same documents in the same order share their runs, whatever they are called."""
+    a = built.annotated
+    usable = a.everything[trial.level].kept & ~built.holdouts.held
+    found = cut(a.pool, built.tokens[trial.level], usable, (trial.tokens,), trial.shares)
+    known = {"study": trial.study, "level": trial.name, **trial.about}
+    if trial.shares is not None:
+        known["shares"] = dict(zip(a.pool.sources, trial.shares, strict=True))
+    if not found.ends:
+        why = f"only {int(built.tokens[trial.level].count[found.rows].sum()):,} tokens in these shares"
+        missing = [
+            {"seed": seed, "size": trial.tokens, "tags": {}, "failed": why}
+            for seed in range(trial.knobs["seeds"])
+        ]
+        return [PlannedCell({"sizes": []}, a.store.folder(RUNS), known, missing)]
+    rows = found.rows[: found.ends[trial.tokens]]
+    packed, key = _pack(built, trial.level, "study", rows)
+    planned = []
+    for setting in expand({k: v for k, v in trial.knobs.items() if k != "epochs"}):
+        cell = {"sizes": [trial.tokens], **setting}
+        if "epochs" in trial.knobs:
+            cell["epochs"] = trial.knobs["epochs"]
+        directory = _directory(built, f"study-{setting['seed']}", cell, key)
+        planned.append(PlannedCell(cell | _paths(built, packed), directory, known | {"packed_key": key}))
+    return planned
+
+
+def _directory(built: Built, name: str, cell: dict, key: str) -> Path:
+    holdouts = {name: key for name, (_, key) in _holdouts(built).items()}
+    identity = [VERSION, cell, key, holdouts]
+    return built.annotated.store.folder(RUNS) / f"{name}-{digest_of(identity)[:12]}"
+
+
+def _paths(built: Built, packed: Path) -> dict:
+    return {
+        "packed": str(packed),
+        "holdouts": {name: str(path) for name, (path, _) in _holdouts(built).items()},
+    }
+
+
+def _holdouts(built: Built) -> dict[str, tuple[Path, str]]:
+    rows = built.holdouts.rows
+    return {name: _pack(built, name, f"holdout-{name}", rows[name]) for name in rows}
 
 
 def varying(setting: dict, settings: list[dict]) -> dict:
@@ -122,11 +168,21 @@ def _pack(built: Built, level: str, name: str, rows: np.ndarray) -> tuple[Path, 
 
 
 def train(built: Built, engine: Engine) -> list[dict]:
-    """Train what is not finished; returns a record for every run, those of failed cells with their reason."""
+    """Train what is not finished; returns a record for every run, those of failed cells with their reason.
+
+    Once the runs of a mixture are there, they recommend one more.
+    """
     planned = planned_cells(built)
-    todo = [p for p in planned if p.finished() is None]
-    failed = _train(todo, engine) if todo else {}
-    return records(planned, failed)
+    failed = _train(_unfinished(planned), engine)
+    again = planned_cells(built) if built.annotated.manifest.studies.mixture else planned
+    if len(again) > len(planned):
+        failed |= _train(_unfinished(again[len(planned) :]), engine)
+    return records(again, failed)
+
+
+def _unfinished(planned: list[PlannedCell]) -> list[PlannedCell]:
+    """Each directory once, though two studies ask for it."""
+    return list({p.directory: p for p in planned if p.finished() is None}.values())
 
 
 def records(planned: list[PlannedCell], failed: dict[str, str] | None = None) -> list[dict]:
@@ -134,11 +190,11 @@ def records(planned: list[PlannedCell], failed: dict[str, str] | None = None) ->
     found = []
     for p in planned:
         there = p.there()
-        found += there
+        found += there + [p.study | missing for missing in p.missing]
         for size in set(p.cell["sizes"]) - {run["size"] for run in there}:
             reason = (failed or {}).get(str(p.directory)) or _told(p.directory) or "not trained yet"
-            missing = {"level": p.cell["level"], "seed": p.cell["seed"], "size": size, "tags": p.cell["tags"]}
-            found.append(missing | {"failed": reason})
+            place = {k: p.cell.get(k) for k in ("level", "seed")} | {"tags": p.cell.get("tags", {})}
+            found.append(place | {"size": size, "failed": reason} | p.study)
     return found
 
 
@@ -155,7 +211,9 @@ def _train(todo: list[PlannedCell], engine: Engine) -> dict[str, str]:
     def on_engine(function, items) -> Iterator:
         return (result for _, result in engine.unordered(function, items, processes=True))
 
-    failed = {}
+    failed: dict[str, str] = {}
+    if not todo:
+        return failed
     with (
         Progress("train", sum(work_tokens(p.cell["sizes"], p.cell) for p in todo), "tokens") as progress,
         _watching(todo, progress),

@@ -76,3 +76,28 @@ def bound_text(bound: Any) -> str:
         if high
         else "any"
     )
+
+
+def worth_text(row: dict) -> str:
+    """`+0.021 [+0.004, +0.038]`: as a difference."""
+    return difference_text(row)
+
+
+def figure_text(value: float, low: float | None, high: float | None, *, digits: int = 3) -> str:
+    """`2.31 [2.20, 2.45]`."""
+    left, right = ("∞" if x is None or math.isinf(x) else f"{x:,.{digits}f}" for x in (low, high))
+    return f"{value:,.{digits}f} [{left}, {right}]".replace("-", "−")
+
+
+def count_text(value: float, low: float | None, high: float | None) -> str:
+    """`1.2M [0.9M, 1.6M]`, of tokens or parameters."""
+    from curate.quantities import short_count
+
+    left, right = ("∞" if x is None or math.isinf(x) else _short(x) for x in (low, high))
+    return f"{short_count(round(value))} [{left}, {right}]"
+
+
+def _short(value: float) -> str:
+    from curate.quantities import short_count
+
+    return short_count(round(value)) if value >= 1 else "0"

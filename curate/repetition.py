@@ -1,0 +1,164 @@
+"""Filter harder or keep more: equal raw pool and equal compute, small corpora repeated, and advice for a budget."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from curate.answers import document_tokens, finite, nats_of
+from curate.findings import finding, table
+from curate.words import difference_text, figure_text
+from train import fits
+
+REPLICATES = 100
+FAR = 4.0  # budgets beyond so many times the most that was trained get no advice
+
+
+def repetition_finding(name: str, lock: dict, runs: list[dict]) -> dict:
+    asked = lock["studies"]["repetition"]
+    title = f"Filter harder or keep more, on held-out {name} text"
+    levels = [level for level in asked["levels"] if any(run["of"] == level for run in runs)]
+    if len(levels) < 2:
+        return finding("repetition", title, name, ["The runs of two levels are not there yet."])
+    grid = _grid(name, runs)
+    unique = {level: next(r["unique"] for r in runs if r["of"] == level) for level in levels}
+    gaps = _gaps(grid, levels)
+    laws = {level: _law(grid, level, unique[level]) for level in levels}
+    sentences = [_measured_sentence(name, levels, unique, gaps, asked)]
+    sentences += [_law_sentence(level, told) for level, told in laws.items()]
+    budgets = asked["budgets"] or grid.tokens[-1:]
+    advice = [_advice(name, budget, levels, unique, laws, grid.tokens[-1]) for budget in budgets]
+    sentences += [one["sentence"] for one in advice]
+    rows = [
+        [level, f"{unique[level]:,}", *(_cell(grid, level, tokens) for tokens in grid.tokens)]
+        for level in levels
+    ]
+    columns = ["Level", "Unique tokens", *(f"{tokens:,} trained" for tokens in grid.tokens)]
+    return finding(
+        "repetition", title, name, sentences, [table("Nats per token from the same raw pool", columns, rows)],
+        unique=unique, gaps=[finite(vars(gap)) for gap in gaps],
+        laws={level: told["figures"] for level, told in laws.items()},
+        advice=[{k: v for k, v in one.items() if k != "sentence"} for one in advice], caveats=grid.caveats,
+    )  # fmt: skip
+
+
+def _grid(name: str, runs: list[dict]) -> fits.Grid:
+    points = [
+        fits.Point(
+            run["of"],
+            run["trained"],
+            run["seed"],
+            run["losses"][name]["nats_per_token"],
+            nats_of(name, run),
+        )
+        for run in runs
+    ]
+    return fits.Grid(points, document_tokens(name, runs[0]))
+
+
+def _gaps(grid: fits.Grid, levels: list[str]) -> list[fits.Difference]:
+    """Every level against the first at every compute, all corrected together by Bonferroni over the computes."""
+    found = []
+    for tokens in grid.tokens:
+        here = {p.level for p in grid.points if p.tokens == tokens}
+        pairs = [(level, levels[0]) for level in levels[1:] if {level, levels[0]} <= here]
+        found += fits.differences(grid, pairs, tokens) if pairs else []
+    return found
+
+
+def _measured_sentence(name: str, levels: list[str], unique: dict, gaps: list, asked: dict) -> str:
+    first, last = levels[0], levels[-1]
+    mine = [gap for gap in gaps if gap.level == last]
+    if not mine:
+        return f"{first} and {last} have no run at equal compute yet."
+    least, most = mine[0], mine[-1]
+    flips = least.corrected and most.corrected and (least.value < 0) != (most.value < 0)
+    told = [
+        f"{difference_text(vars(gap))} at {gap.tokens:,} trained tokens{'' if gap.corrected else ' (not distinguishable)'}"
+        for gap in (least, most)
+    ]
+    head = (
+        f"On held-out {name} text, from the same raw pool ({unique[first]:,} tokens of {first}, of which {last} keeps "
+        f"{unique[last]:,}) and at equal compute, {last} against {first} has {' and '.join(told)} nats per token"
+    )
+    return head + ("; the better level changes with compute." if flips else ".")
+
+
+def _law(grid: fits.Grid, level: str, unique: int) -> dict:
+    tokens_D, loss_ND = grid.means_ND(level)
+    unique_D = np.minimum(np.full(len(tokens_D), float(unique)), tokens_D)
+    try:
+        law = fits.fit_repetition(unique_D, tokens_D, loss_ND[0])
+    except fits.FitError as error:
+        return {"law": None, "why_not": str(error), "figures": {"why_not": str(error)}}
+    some = fits.refit_repetition(law, unique_D, tokens_D, loss_ND[1 : 1 + REPLICATES])
+    best = [one.best_tokens(unique, FAR * tokens_D[-1]) / unique for one in (law, *some)]
+    low, high = np.quantile(best[1:], [0.025, 0.975])
+    figures = vars(law) | {
+        "best_passes": best[0],
+        "best_passes_low": float(low),
+        "best_passes_high": float(high),
+    }
+    return {"law": law, "some": some, "figures": figures, "end": FAR * tokens_D[-1] / unique}
+
+
+def _law_sentence(level: str, told: dict) -> str:
+    law = told["law"]
+    if law is None:
+        return f"{level}: no law of repetition: {told['why_not']}."
+    f = told["figures"]
+    form = "with a penalty for over-fitting" if law.penalty else "without a penalty (Muennighoff et al.)"
+    other = "without" if law.penalty else "with"
+    errors = (
+        f"the cells with most passes are foretold to {100 * law.held_out_error:.1f} %, {other} it to "
+        f"{100 * law.other_error:.1f} %"
+    )
+    if f["best_passes"] > 0.99 * told["end"]:
+        best = f"more passes still help as far as the law goes ({told['end']:.0f})"
+    else:
+        passes = figure_text(f["best_passes"], f["best_passes_low"], f["best_passes_high"], digits=1)
+        best = f"loss is least after {passes} passes"
+    return f"{level}: the law {form} is used, since {errors}; {best}."
+
+
+def _advice(name: str, budget: int, levels: list[str], unique: dict, laws: dict, most: int) -> dict:
+    """Which level to train on for a budget of tokens, stopping early where further passes do harm."""
+    fitted = [level for level in levels if laws[level]["law"]]
+    answer: dict = {"budget": budget, "levels": {}, "best": None, "distinguishable": False}
+    if budget > FAR * most or len(fitted) < 2:
+        why = (
+            f"more than {FAR:g} times the {most:,} that were trained"
+            if budget > FAR * most
+            else "laws of two levels are missing"
+        )
+        return answer | {"sentence": f"For {budget:,} tokens of compute nothing is advised: {why}."}
+    losses = {level: _losses(laws[level], unique[level], budget) for level in fitted}
+    best = min(fitted, key=lambda level: losses[level][0])
+    answer["levels"] = {
+        level: [float(x[0]), *map(float, np.quantile(x[1:], [0.025, 0.975]))] for level, x in losses.items()
+    }
+    answer["best"] = best
+    rivals = [level for level in fitted if level != best]
+    gap = {level: np.quantile(losses[best][1:] - losses[level][1:], [0.025, 0.975]) for level in rivals}
+    clear = all(high < 0 for _, high in gap.values())
+    answer["distinguishable"] = clear
+    told = ", ".join(f"{level} {figure_text(*answer['levels'][level])}" for level in fitted)
+    keeps_most = max(fitted, key=lambda level: unique[level])
+    advice = "keep more" if best == keeps_most else "filter harder"
+    lead = f"{advice} ({best})" if clear else f"no level is clearly ahead ({best} is the best guess)"
+    return answer | {
+        "sentence": f"For {budget:,} tokens of compute on this pool, judged on held-out {name} text: {lead}; "
+        f"losses by the laws: {told}."
+    }
+
+
+def _losses(told: dict, unique: int, budget: int) -> np.ndarray:
+    laws = (told["law"], *told["some"])
+    return np.array([float(law.loss(unique, law.best_tokens(unique, budget))) for law in laws])
+
+
+def _cell(grid: fits.Grid, level: str, tokens: int) -> str:
+    try:
+        mean = fits.mean(grid, level, tokens)
+    except fits.FitError:
+        return "no run"
+    return figure_text(mean.value, mean.low, mean.high)

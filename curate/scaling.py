@@ -1,0 +1,220 @@
+"""Model size and compute, and what the whole grid can tell: L(N, D) of every level, the best level for a compute, the
+largest size foretold from the smaller ones, signal against noise, and the seeds that would settle what is open."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from curate.answers import finite, grid_of, place, series_name
+from curate.findings import finding, table
+from curate.words import count_text, figure_text
+from train import fits
+
+REPLICATES = 100
+BUDGETS = 13  # compute budgets of a frontier, from the smallest to ten times the largest that was trained
+
+
+def scaling_finding(name: str, lock: dict, runs: list[dict]) -> list[dict]:
+    if not runs:
+        return []
+    order = {level["name"]: i for i, level in enumerate(lock["levels"])}
+    runs = sorted(runs, key=lambda run: (order.get(run["level"], len(order)), *place(run)))
+    grid = grid_of(name, runs)
+    return [*_surfaces(name, grid, runs), _trust(name, grid, runs)]
+
+
+# ------------------------------------------------------------------------------------------- L(N, D)
+
+
+def _surfaces(name: str, grid: fits.Grid, runs: list[dict]) -> list[dict]:
+    """Nothing is said where the grid has one model."""
+    if len({run["parameters"] for run in runs}) < 2:
+        return []
+    title = f"Model size and compute, on held-out {name} text"
+    levels, told, why_not = list(dict.fromkeys(run["level"] for run in runs)), {}, {}
+    for level in levels:
+        try:
+            told[level] = _surface(grid, [run for run in runs if run["level"] == level])
+        except fits.FitError as error:
+            why_not[level] = str(error)
+    sentences = [f"{level}: no law of L(N, D): {why}." for level, why in why_not.items()]
+    if not told:
+        return [finding("surface", title, name, sentences)]
+    flops = np.array([run["flops"] for run in runs])
+    factor = float(np.median([r["flops"] / r["parameters"] / r["tokens_trained"] for r in runs]))
+    budgets = np.geomspace(flops.min(), 10 * flops.max(), BUDGETS)
+    frontier = {level: [_optimum(one, c, factor) for c in budgets] for level, one in told.items()}
+    sentences += [
+        _surface_sentence(level, one, frontier[level], flops.max(), budgets) for level, one in told.items()
+    ]
+    sentences += _ahead(told, budgets, factor, flops.max(), name)
+    rows = [
+        [
+            f"{c:.2g}",
+            *(f"{figure_text(*told_c['loss'])}: {told_c['parameters']:.3g} parameters" for told_c in at),
+        ]
+        for c, *at in zip(budgets, *frontier.values(), strict=True)
+    ]
+    caption = (
+        f"Best for so many FLOPs ({factor:.1f} a parameter and token); beyond {flops.max():.2g} extrapolated"
+    )
+    return [
+        finding(
+            "surface", title, name, sentences, [table(caption, ["FLOPs", *told], rows)],
+            laws={level: _law_figures(one) for level, one in told.items()}, budgets=list(map(float, budgets)),
+            frontier=frontier, why_not=why_not,
+        )
+    ]  # fmt: skip
+
+
+def _surface(grid: fits.Grid, runs: list[dict]) -> dict:
+    """The law of a level's cells, and of replicates."""
+    cells = {}
+    for run in runs:
+        cells[(series_name(run), run["size"])] = (run["parameters"], run["tokens_trained"])
+    n, d = np.array(list(cells.values()), dtype=float).T
+    loss_NR = []
+    for series, size in cells:
+        tokens_D, loss_ND = grid.means_ND(series)
+        loss_NR.append(loss_ND[: REPLICATES + 1, int(np.flatnonzero(tokens_D == size)[0])])
+    loss = np.stack(loss_NR, 1)
+    law = fits.fit_surface(n, d, loss[0])
+    return {"law": law, "some": fits.refit_surfaces(law, n, d, loss[1:]), "n": n, "d": d}
+
+
+def _interval(values: list[float]) -> tuple[float, float, float]:
+    low, high = np.quantile(values[1:], [0.025, 0.975])
+    return float(values[0]), float(low), float(high)
+
+
+def _optimum(told: dict, flops: float, factor: float) -> dict:
+    laws = (told["law"], *told["some"])
+    best = [law.best(flops, factor) for law in laws]
+    losses = [float(law.loss(*at)) for law, at in zip(laws, best, strict=True)]
+    n, n_low, n_high = _interval([at[0] for at in best])
+    return {"flops": float(flops), "loss": _interval(losses), "parameters": n, "parameters_low": n_low,
+            "parameters_high": n_high, "tokens": float(best[0][1])}  # fmt: skip
+
+
+def _law_figures(told: dict) -> dict:
+    laws = (told["law"], *told["some"])
+    names = ("E", "alpha", "beta", "share_of_parameters")
+    return {k: _interval([getattr(law, k) for law in laws]) for k in names} | {
+        "largest_residual": told["law"].largest_residual
+    }
+
+
+def _surface_sentence(level: str, told: dict, frontier: list[dict], most: float, budgets: np.ndarray) -> str:
+    f = _law_figures(told)
+    at = frontier[int(np.searchsorted(budgets, most, "right")) - 1]
+    inside = told["n"].min() <= at["parameters"] <= told["n"].max()
+    outside = "" if inside else " (outside of the model sizes that were trained)"
+    return (
+        f"{level}: L(N, D) with E {figure_text(*f['E'], digits=2)}, alpha {figure_text(*f['alpha'], digits=2)}, beta "
+        f"{figure_text(*f['beta'], digits=2)}; for {at['flops']:.2g} FLOPs the best has "
+        f"{count_text(at['parameters'], at['parameters_low'], at['parameters_high'])} parameters{outside}, and these "
+        f"grow as compute to the power {figure_text(*f['share_of_parameters'], digits=2)}; largest residual "
+        f"{100 * f['largest_residual']:.1f} %."
+    )
+
+
+def _ahead(told: dict, budgets: np.ndarray, factor: float, most: float, name: str) -> list[str]:
+    """How the best level changes with compute."""
+    if len(told) < 2:
+        return []
+    pieces: list[str] = []
+    last = None
+    for c in budgets:
+        losses = {
+            level: np.array([float(law.loss(*law.best(c, factor))) for law in (one["law"], *one["some"])])
+            for level, one in told.items()
+        }
+        best = min(losses, key=lambda level: losses[level][0])
+        rivals = [losses[best] - x for level, x in losses.items() if level != best]
+        clear = all(np.quantile(gap[1:], 0.975) < 0 for gap in rivals)
+        state = best if clear else f"no level clearly ({best} by the law)"
+        if state != last:
+            beyond = " (extrapolated)" if c > most * 1.001 else ""
+            pieces.append(f"from {c:.2g} FLOPs{beyond} {state}")
+            last = state
+    return [
+        f"The best level on held-out {name} text by compute, each with its best model: {'; '.join(pieces)}."
+    ]
+
+
+# ------------------------------------------------------------------------------------------- trust
+
+
+def _trust(name: str, grid: fits.Grid, runs: list[dict]) -> dict:
+    title = f"How far to trust this, on held-out {name} text"
+    figures: dict[str, Any] = {}
+    sentences = [_foretold_sentence(grid, runs)]
+    pairs = _pairs(grid, runs)
+    try:
+        told = fits.signal_to_noise(grid, max(1, len(pairs)))
+    except fits.FitError as error:
+        return finding("trust", title, name, [*sentences, f"Signal against noise is not known: {error}."])
+    figures["signal"] = finite(vars(told) | {"ratio": told.ratio})
+    sentences.append(
+        f"Signal: levels differ by up to {told.signal:.3f} nats at {told.tokens:,} tokens; noise: one run differs from "
+        f"another by {told.noise:.4f}; signal / noise {told.ratio:.1f}. With {told.seeds} seeds this grid finds differences "
+        f"of {told.smallest:.3f} nats four times in five, {len(pairs)} comparisons corrected for."
+    )
+    rows = _open(grid, pairs)
+    figures["open"] = rows
+    if rows:
+        sentences.append(f"Open: {'; '.join(row['sentence'] for row in rows)}.")
+    elif pairs:
+        sentences.append("Every comparison with the first level is settled.")
+    return finding("trust", title, name, sentences, **figures)
+
+
+def _foretold_sentence(grid: fits.Grid, runs: list[dict]) -> str:
+    told = fits.foretold(grid, list(grid.levels))
+    if not told:
+        return "The largest size is not foretold from the smaller ones: that takes four sizes."
+    worst = max(told.items(), key=lambda item: item[1].error)
+    typical = math.exp(np.mean([math.log(max(one.error, 1e-9)) for one in told.values()]))
+    inside = sum(one.low <= 0 <= one.high for one in told.values())
+    return (
+        f"The loss at {worst[1].tokens:,} tokens, foretold from the smaller sizes alone, is off by {100 * typical:.2f} % "
+        f"as a rule and by {100 * worst[1].error:.2f} % at worst ({worst[0]}: foretold {worst[1].predicted:.3f}, measured "
+        f"{worst[1].measured:.3f}); {inside} of {len(told)} intervals of that error hold 0."
+    )
+
+
+def _pairs(grid: fits.Grid, runs: list[dict]) -> list[tuple[str, str]]:
+    first: dict[str, str] = {}
+    setting = {series_name(run): series_name(run | {"level": ""}) for run in runs}
+    for level in setting:
+        first.setdefault(setting[level], level)
+    return [(level, first[setting[level]]) for level in setting if level != first[setting[level]]]
+
+
+def _open(grid: fits.Grid, pairs: list[tuple[str, str]]) -> list[dict]:
+    """What is not settled, and the seeds that would settle it if the difference is what it seems."""
+    assert grid.noise is not None, "asked only where noise is known"
+    rows = []
+    for level, than in pairs:
+        try:
+            gap = fits.differences(grid, [(level, than)])[0]
+        except fits.FitError:
+            continue
+        if gap.distinguishable:
+            continue
+        spread = fits.document_spread(grid, level, than, gap.tokens)
+        seeds = fits.seeds_needed(gap.value, grid.noise.sigma, spread, len(pairs), len(grid.levels))
+        needs = (
+            f"{seeds} seeds would settle it"
+            if seeds
+            else "no hundred seeds would, for the held-out documents are too few or the difference too small"
+        )
+        size = f"{gap.value:+.4f}".replace("-", "−")
+        sentence = f"{level} against {than} ({size} nats at {gap.tokens:,} tokens): {needs}"
+        rows.append(
+            {"level": level, "than": than, "difference": gap.value, "seeds": seeds, "sentence": sentence}
+        )
+    return rows

@@ -1,0 +1,197 @@
+"""Studies: what a manifest may ask for, which corpora follow, and that none costs a second pass over the text."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from conftest import MANIFEST, write_manifest
+
+from curate.build import build
+from curate.corpus import cut
+from curate.engine import open_engine
+from curate.errors import ManifestError
+from curate.facts import facts as gather
+from curate.manifest import load_manifest
+from curate.report import render
+from curate.store import Store
+from curate.studies import trials
+from curate.training import planned_cells, train, trial_cells
+
+STUDIES = """
+[attribution]
+tokens = "4k"
+parts = "profile"
+matched_sources = true
+
+[mixture]
+level = "raw"
+runs = 5
+tokens = "4k"
+seeds = 1
+
+[repetition]
+tokens = "4k"
+epochs = [1, 2, 4]
+levels = ["raw", "unique"]
+"""
+
+
+@pytest.fixture(scope="module")
+def studied(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("studies")
+    store = Store(folder / "store")
+    engine = open_engine("local", 2, None)
+    build(store, load_manifest(write_manifest(folder)), engine)
+    before = {p for stage in ("documents", "signals") for p in store.folder(stage).rglob("*") if p.is_file()}
+    built = build(store, load_manifest(write_manifest(folder, MANIFEST + STUDIES)), engine)
+    after = {p for stage in ("documents", "signals") for p in store.folder(stage).rglob("*") if p.is_file()}
+    return built, before, after
+
+
+@pytest.fixture(scope="module")
+def facts(studied) -> dict:
+    built, _, _ = studied
+    return gather(built.lock, train(built, open_engine("local", 2, None)), {})
+
+
+@pytest.mark.parametrize(
+    ("table", "complaint"),
+    [
+        ('[attribution]\nlevel = "uniqe"', "did you mean"),
+        ('[attribution]\nlevel = "raw"', "no level under"),
+        ('[attribution]\nparts = "rules"', "choose one of rule"),
+        ('[attribution]\ntokens = "1M"', "more than the largest"),
+        ("[attribution]\nwidth = 3", "unknown key"),
+        ("[mixture]\nruns = 2", "4..512"),
+        ('[mixture]\nholdout = "long"', "is not one of raw, unique"),
+        ("[repetition]\nepochs = [0]", "whole numbers"),
+        ("[repetition]\nmodel = { width = [8, 16] }", "axis"),
+        ("[power]\nseed_noise = 0", "above 0"),
+    ],
+)
+def test_a_mistake_in_a_study_says_where_and_what(tmp_path, table, complaint):
+    with pytest.raises(ManifestError, match=complaint):
+        load_manifest(write_manifest(tmp_path, MANIFEST + table))
+
+
+def test_leave_one_out_and_add_one_levels_hold_every_rule_once(tmp_path):
+    manifest = load_manifest(write_manifest(tmp_path, MANIFEST + '[attribution]\nparts = "rule"'))
+    own = [rule.name for _, rule in manifest.rules_of(manifest.level("unique"))]
+    derived = {level.name: [rule.name for rule in level.rules] for level in manifest.derived}
+    assert len(derived) == 2 * len(own)
+    for name in own:
+        assert derived[f"unique-without-{name}"] == [other for other in own if other != name]
+        assert derived[f"raw-with-{name}"] == [name]
+
+
+def test_derived_levels_read_no_text_again(studied):
+    _, before, after = studied
+    assert before == after
+
+
+def test_derived_levels_have_no_corpora_of_their_own(studied):
+    built, _, _ = studied
+    assert {c.level for c in built.corpora} <= {"raw", "long", "unique"}
+    assert set(built.lock["derived"]) == {level.name for level in built.annotated.manifest.derived}
+
+
+def test_a_level_that_keeps_all_but_one_rule_keeps_at_least_what_the_level_keeps(studied):
+    built, _, _ = studied
+    everything = built.annotated.everything
+    for level in built.annotated.manifest.derived:
+        if "-without-" in level.name and "duplicate" not in level.name:
+            more = everything[level.name].kept.sum()
+            assert more >= everything["unique"].kept.sum()
+
+
+@pytest.mark.parametrize("shares", [(0.7, 0.3), (0.2, 0.8), (1.0, 0.0)])
+def test_every_beginning_of_a_mixture_has_its_shares(studied, shares):
+    built, _, _ = studied
+    pool, tokens = built.annotated.pool, built.tokens["raw"]
+    usable = built.annotated.judged["raw"].kept & ~built.holdouts.held
+    found = cut(pool, tokens, usable, (1000, 2000, 4000), shares)
+    longest = tokens.count.max()
+    for size in (1000, 2000, 4000):
+        if size not in found.ends:
+            continue
+        rows = found.rows[: found.ends[size]]
+        assert not set(rows) - set(np.flatnonzero(usable))
+        got = np.bincount(pool.source[rows], tokens.count[rows], 2)
+        assert np.abs(got - np.array(shares) * got.sum()).max() <= 2 * longest
+    assert found.ends
+
+
+def test_matched_sources_have_the_shares_of_the_level(studied):
+    built, _, _ = studied
+    attributed = [t for t in trials(built) if t.study == "attribution"]
+    assert len({t.shares for t in attributed}) == 1
+    assert sum(attributed[0].shares) == pytest.approx(1)
+
+
+def test_equal_raw_pool_and_equal_compute(studied):
+    built, _, _ = studied
+    repeated = [t for t in trials(built) if t.study == "repetition"]
+    for epochs in (1, 2, 4):
+        mine = [t for t in repeated if t.about["epochs"] == epochs]
+        assert {round(t.tokens * t.knobs["epochs"]) for t in mine} == {4000 * epochs}
+        assert mine[0].tokens > mine[1].tokens
+
+
+def test_trials_with_the_same_documents_share_their_runs(studied):
+    built, _, _ = studied
+    trial = next(t for t in trials(built) if t.study == "attribution")
+    from dataclasses import replace
+
+    one, other = (
+        trial_cells(built, trial),
+        trial_cells(built, replace(trial, name="another", study="mixture")),
+    )
+    assert [c.directory for c in one] == [c.directory for c in other]
+
+
+def test_runs_of_studies_are_not_runs_of_the_grid(facts):
+    assert set(facts["holdouts"]["raw"]["levels"]) == {"raw", "long", "unique"}
+    assert facts["missing"] == []
+
+
+def test_every_finding_is_told_in_sentences_and_the_page_has_each(facts):
+    keys = {(f["key"], f["holdout"]) for f in facts["findings"]}
+    assert {(k, h) for k in ("attribution", "repetition", "trust") for h in ("raw", "unique")} < keys
+    assert ("mixture", "unique") in keys
+    json.dumps(facts, allow_nan=False)
+    page = " ".join(render(facts).replace("\u00a0", " ").split())
+    for finding in facts["findings"]:
+        assert finding["sentences"]
+        for sentence in finding["sentences"]:
+            assert sentence.replace("&", "&amp;").replace("<", "&lt;") in page
+
+
+def test_parts_are_ordered_by_worth_with_intervals_that_hold_all(facts):
+    for finding in facts["findings"]:
+        if finding["key"] == "attribution":
+            worth = [part["value"] for part in finding["figures"]["parts"]]
+            assert worth == sorted(worth, reverse=True)
+            for part in finding["figures"]["parts"]:
+                assert (
+                    part["corrected_low"]
+                    <= part["low"]
+                    <= part["value"]
+                    <= part["high"]
+                    <= part["corrected_high"]
+                )
+
+
+def test_a_mixture_that_foretells_is_confirmed_by_a_run(facts, studied):
+    built, _, _ = studied
+    mixture = next(f for f in facts["findings"] if f["key"] == "mixture")
+    confirmed = any(p.study.get("level") == "recommended" for p in planned_cells(built))
+    assert confirmed == ("confirmed" in mixture["figures"])
+    assert confirmed or "No mixture is recommended" in mixture["sentences"][0]
+
+
+def test_studies_without_runs_say_so(studied):
+    built, _, _ = studied
+    told = gather(built.lock, [], {})["findings"]
+    assert told == [] or all("not there yet" in f["sentences"][0] for f in told if f["key"] != "trust")
