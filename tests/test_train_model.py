@@ -9,9 +9,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from train import losses
+from train import attention, losses, products
+from train.attention import attend, norm_and_rotate, rotary_tables
 from train.layers import rms_norm
-from train.mixers import rotary_tables, rotate
 from train.model import ModelConfig, Transformer
 
 SMALL = ModelConfig(vocabulary=67, depth=2, width=32, heads=2, context=24)
@@ -63,7 +63,8 @@ def test_every_earlier_token_changes_the_last_logits(trained_like):
 def test_rotary_scores_depend_on_the_distance_only():
     cos, sin = rotary_tables(64, 16, 10_000.0)
     q, k, gain = torch.randn(16), torch.randn(16), torch.ones(16)
-    scores = rotate(q.expand(64, 16), gain, cos, sin) @ rotate(k.expand(64, 16), gain, cos, sin).T
+    placed_q, placed_k = (norm_and_rotate(x.expand(1, 1, 64, 16), gain, cos, sin)[0, 0] for x in (q, k))
+    scores = placed_q @ placed_k.T
     for distance in (0, 1, 7, 40):
         along = scores.diagonal(-distance)
         assert torch.allclose(along, along[0].expand_as(along), atol=1e-4)
@@ -74,6 +75,51 @@ def test_rms_norm_and_its_gradient_equal_the_composed_one():
     x = torch.randn(5, 7, dtype=torch.float64, requires_grad=True)
     assert torch.allclose(rms_norm(x), F.rms_norm(x, (7,), eps=1e-6))
     assert torch.autograd.gradcheck(rms_norm, (x,))
+
+
+def test_norm_and_rotation_and_their_gradients_equal_the_composed_ones():
+    cos, sin = (table.double() for table in rotary_tables(5, 6, 100.0))
+    x = torch.randn(2, 3, 5, 6, dtype=torch.float64, requires_grad=True)
+    gain = torch.randn(6, dtype=torch.float64, requires_grad=True)
+    normed = F.rms_norm(x, (6,), eps=1e-6) * gain
+    low, high = normed.chunk(2, -1)
+    c, s = cos[:, :3], sin[:, 3:]
+    assert torch.allclose(
+        norm_and_rotate(x, gain, cos, sin), torch.cat((low * c - high * s, low * s + high * c), -1)
+    )
+    assert torch.autograd.gradcheck(lambda x, gain: norm_and_rotate(x, gain, cos, sin), (x, gain))
+
+
+@pytest.mark.parametrize("kv_heads", [4, 2, 1])
+@pytest.mark.parametrize("documents", [False, True])
+def test_attention_by_head_equals_torchs_own(monkeypatch, kv_heads, documents):
+    q = torch.randn(3, 4, 40, 8)
+    k, v = torch.randn(3, kv_heads, 40, 8), torch.randn(3, kv_heads, 40, 8)
+    document_BT = (torch.rand(3, 40) < 0.1).cumsum(1) if documents else None
+    found = []
+    for wide in (True, False):
+        monkeypatch.setattr(attention, "use_wide_products", lambda x, wide=wide: wide)
+        inputs = [x.clone().requires_grad_() for x in (q, k, v)]
+        y = attend(*inputs, document_BT)
+        (y * torch.arange(8)).sum().backward()
+        found.append([y, *(x.grad for x in inputs)])
+    for ours, theirs in zip(*found, strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.skipif(not products.has_wide_products(), reason="the processor has no wide products")
+@pytest.mark.parametrize("shape", [(1, 5, 7), (300, 64, 192), (300, 192, 64)])
+def test_wide_products_equal_plain_ones_with_gradients(monkeypatch, shape):
+    monkeypatch.setattr(products, "SMALLEST", 0)
+    rows, inner, out = shape
+    x, w = torch.randn(2, rows, inner, requires_grad=True), torch.randn(out, inner, requires_grad=True)
+    expected = F.linear(x.double(), w.double())
+    expected_grads = torch.autograd.grad(expected.square().sum(), (x, w))
+    ours = products.linear(x, w)
+    grads = torch.autograd.grad(ours.square().sum(), (x, w))
+    assert torch.allclose(ours.double(), expected, rtol=1e-4, atol=1e-4)
+    for grad, expected_grad in zip(grads, expected_grads, strict=True):
+        assert torch.allclose(grad, expected_grad, rtol=1e-4, atol=1e-2)
 
 
 def test_the_loss_in_chunks_equals_cross_entropy_of_all_logits(monkeypatch):

@@ -22,6 +22,7 @@ from train.machine import autocast
 from train.model import Transformer
 from train.packed import Packed
 
+WIDTHS = 32  # widths of documents are rounded up to multiples of this: every new shape costs time to prepare
 BATCH = 16  # windows at once; part of what makes a loss reproducible to the last bit
 
 
@@ -119,7 +120,7 @@ def score_documents(
     before = np.where(starts == documents[owner], end, tokens[np.maximum(starts - 1, 0)].astype(np.int64))
     ordered = np.argsort(-lengths, kind="stable")
     for rows in (ordered[first : first + BATCH] for first in range(0, len(ordered), BATCH)):
-        width = int(lengths[rows].max())
+        width = min(context, -(-int(lengths[rows].max()) // WIDTHS) * WIDTHS)
         places = np.minimum(starts[rows, None] + np.arange(width), len(tokens) - 1)
         inside = np.arange(width) < lengths[rows, None]
         targets_BT = torch.from_numpy(np.where(inside, tokens[places].astype(np.int64), end)).to(device)

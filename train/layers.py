@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from train.attention import EPSILON
+from train.products import linear
 from train.shape import ModelConfig
-
-EPSILON = 1e-6
 
 
 def rms_norm(x: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ class Reader(nn.Module):
     def forward(self, x_BTC: Tensor) -> Tensor:
         if self.norm == "rms":
             x_BTC = rms_norm(x_BTC)
-        return F.linear(x_BTC, self.weight * self.gain)
+        return linear(x_BTC, self.weight * self.gain)
 
 
 class Writer(nn.Linear):
@@ -65,6 +65,9 @@ class Writer(nn.Linear):
 
     def __init__(self, config: ModelConfig, width: int) -> None:
         super().__init__(width, config.width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(x, self.weight)
 
 
 class SwiGLU(nn.Module):

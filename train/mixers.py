@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from train.attention import attend, norm_and_rotate
 from train.layers import Reader, Writer, rms_norm
 from train.shape import ModelConfig
 
@@ -50,37 +50,8 @@ class Attention(nn.Module):
 
     def _placed(self, x_BHTD: Tensor, gain_D: Tensor, places: Places) -> Tensor:
         if self.rotary:
-            return rotate(rms_norm(x_BHTD), gain_D, places.cos_TD, places.sin_TD)
+            return norm_and_rotate(x_BHTD, gain_D, places.cos_TD, places.sin_TD)
         return rms_norm(x_BHTD) * gain_D
 
 
 MIXERS = {"attention": Attention}
-
-
-def attend(q_BHTD: Tensor, k_BKTD: Tensor, v_BKTD: Tensor, document_BT: Tensor | None) -> Tensor:
-    """Softmax attention of every query over the keys at and before it, of its own document where those count."""
-    grouped = q_BHTD.shape[1] != k_BKTD.shape[1]
-    if document_BT is None:
-        return F.scaled_dot_product_attention(q_BHTD, k_BKTD, v_BKTD, is_causal=True, enable_gqa=grouped)
-    seen_B1TT = (document_BT[:, None, :, None] == document_BT[:, None, None, :]).tril()
-    return F.scaled_dot_product_attention(q_BHTD, k_BKTD, v_BKTD, seen_B1TT, enable_gqa=grouped)
-
-
-def rotary_tables(context: int, head_width: int, base: float) -> tuple[Tensor, Tensor]:
-    """Cosines and sines [T, D/2] of position * frequency; computed in float64, as angles grow large."""
-    frequencies = base ** -(torch.arange(0, head_width, 2, dtype=torch.float64) / head_width)
-    angles = torch.outer(torch.arange(context, dtype=torch.float64), frequencies)
-    return angles.cos().float(), angles.sin().float()
-
-
-def rotate(x_BHTD: Tensor, gain_D: Tensor, cos_TD: Tensor, sin_TD: Tensor) -> Tensor:
-    """Multiply by the gain, then turn every pair (i, i + D/2) by its position's angle."""
-    gain_low, gain_high = gain_D.chunk(2)
-    low, high = x_BHTD.chunk(2, dim=-1)
-    return torch.cat(
-        (
-            low * (cos_TD * gain_low) - high * (sin_TD * gain_high),
-            low * (sin_TD * gain_low) + high * (cos_TD * gain_high),
-        ),
-        dim=-1,
-    )

@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from train.attention import rotary_tables
 from train.layers import Reader, SwiGLU, Writer, rms_norm
 from train.losses import linear_cross_entropy, token_losses
-from train.mixers import MIXERS, Places, rotary_tables
+from train.mixers import MIXERS, Places
 from train.shape import ModelConfig
 
 __all__ = ["ModelConfig", "Transformer"]
