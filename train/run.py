@@ -270,7 +270,7 @@ def loss_of(text: str | Packed, directory: str | Path, device: str = "auto") -> 
         return evaluate(model, text).summary()
     if not text:
         raise ValueError("an empty text has no loss")
-    ids, offsets = encode(_tokenizer(directory), [text])
+    ids, offsets = encode(tokenizer_of(directory), [text])
     return Scores(score(model, ids, offsets, run["end"]), len(ids), len(text.encode())).summary()
 
 
@@ -278,11 +278,11 @@ def losses_of(
     texts: pa.LargeStringArray | list[str], model: Transformer, run: dict[str, Any], directory: str | Path
 ) -> tuple[np.ndarray, np.ndarray]:
     """(nats float64 [n], tokens int64 [n]) of texts read one by one, their end tokens included."""
-    ids, offsets = encode(_tokenizer(directory), texts)
+    ids, offsets = encode(tokenizer_of(directory), texts)
     return score_documents(model, ids, offsets, run["end"], run["cell"]["precision"]), np.diff(offsets)
 
 
-def _tokenizer(directory: str | Path) -> Path:
+def tokenizer_of(directory: str | Path) -> Path:
     tokenizer = Path(directory) / "tokenizer.json"
     if not tokenizer.exists():
         raise FileNotFoundError(f"{tokenizer}: the run has no tokenizer; score packed tokens instead")
