@@ -333,5 +333,34 @@ def score(run: Path, files: tuple[Path, ...], store, workers, engine) -> tuple[A
     return rows, score_text(rows)
 
 
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--steps", type=click.IntRange(0), help="Of fine-tuning; 0: zero-shot only. Default: 300.")
+@click.option(
+    "--family", "families", multiple=True, help="arithmetic, beliefs, references or cipher; default: all."
+)
+@step
+def probe(run: Path, steps: int | None, families: tuple[str, ...], store, workers, engine) -> tuple[Any, str]:
+    """Sums, false beliefs, pronouns and a cipher, asked of a trained model before and after fine-tuning.
+
+    RUN is the directory of a finished run, or a manifest: then all its runs of the largest size are asked. What was
+    found stands in the next report.
+
+    Example: curate probe manifests/quickstart.toml --steps 0
+    """
+    from curate import probing
+
+    if run.suffix != ".toml":
+        record = probing.probe(run, steps, families)
+        return record, probing.probe_text(record)
+    from curate.build import build as make
+    from curate.manifest import load_manifest
+    from curate.training import planned_cells, records
+
+    runs = records(planned_cells(make(store, load_manifest(run), engine())))
+    probed = probing.probe_all(runs, steps, families)
+    return [r["probes"] | {"directory": r["directory"]} for r in probed], probing.probes_text(probed)
+
+
 if __name__ == "__main__":
     main()

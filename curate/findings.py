@@ -18,6 +18,7 @@ from train import fits
 def findings(lock: dict, runs: list[dict]) -> list[dict]:
     """Of all holdouts, in the order of the page."""
     from curate.mixtures import mixture_finding
+    from curate.probing import probe_finding
     from curate.repetition import repetition_finding
     from curate.scaling import scaling_finding
 
@@ -32,7 +33,8 @@ def findings(lock: dict, runs: list[dict]) -> list[dict]:
         if "mixture" in asked and asked["mixture"]["holdout"] == name:
             found.append(mixture_finding(name, lock, by_study["mixture"]))
         found += scaling_finding(name, lock, by_study[None])
-    return found
+    probes = probe_finding([run for run in runs if not run.get("study")])
+    return found + ([probes] if probes else [])
 
 
 def finding(key: str, title: str, holdout: str, sentences: list[str], tables=(), **figures: Any) -> dict:

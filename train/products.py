@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
 # Multiplications below which MKL is as good: oneDNN compiles a kernel for every new shape, some milliseconds each.
 SMALLEST = 1 << 19
 

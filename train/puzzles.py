@@ -106,9 +106,7 @@ def _arithmetic(part: str) -> list[Item]:
             start = starts[(7 * first + 3 * second) % len(starts)]
             choices = tuple(f" {n}" for n in range(start, start + 4))
             condition = "carry" if a % 10 + b % 10 >= 10 else "no carry"
-            made.append(
-                Item("arithmetic", condition, group, f"{first} + {second} =", choices, total - start)
-            )
+            made.append(Item("arithmetic", condition, group, f"{first} + {second} =", choices, total - start))
     return made
 
 
@@ -178,7 +176,7 @@ def _references(part: str) -> list[Item]:
     return made
 
 
-def _told(part: str) -> list[tuple[str, str, tuple[str, ...], tuple[str, str]]]:
+def _told(part: str) -> list[tuple[str, str, tuple[str, ...], tuple[str, ...]]]:
     """(condition, pronoun, schema, two words) of every group that there could be."""
     kinds = (
         ("people", "she", WOMEN, ABOUT_PEOPLE),
@@ -186,7 +184,7 @@ def _told(part: str) -> list[tuple[str, str, tuple[str, ...], tuple[str, str]]]:
         ("things", "it", THINGS, ABOUT_THINGS),
         ("animals", "it", ANIMALS, ABOUT_ANIMALS),
     )
-    told = []
+    told: list[tuple[str, str, tuple[str, ...], tuple[str, ...]]] = []
     for kind, pronoun, words, schemas in kinds:
         pairs = [(kind, pair) for pair in _of_part(list(combinations(words["train"], 2)), part)]
         if part == "held-out":
@@ -210,7 +208,9 @@ def _cipher(part: str) -> list[Item]:
             steps[place + 1][place] = 2 * ((number >> place) % 2)
         answer = group % (CIPHER_LENGTH + 1)
         steps[0], steps[answer] = steps[answer], steps[0]
-        choices = tuple("".join(f" {_letter(d + s)}" for d, s in zip(digits, step, strict=True)) for step in steps)
+        choices = tuple(
+            "".join(f" {_letter(d + s)}" for d, s in zip(digits, step, strict=True)) for step in steps
+        )
         question = " ".join(_letter(d) for d in digits) + " becomes"
         made.append(Item("cipher", "shift by one", group, question, choices, answer))
     return made
