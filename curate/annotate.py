@@ -120,7 +120,7 @@ def annotate_part(task: Task) -> int:
     """Measure and store; returns the bytes of documents that were read."""
     from filters.arrow import text_column
 
-    documents = task.documents.table()
+    documents = task.documents.checked().table()
     texts = text_column(documents["text"])
     for name in task.missing:
         stage = f"{STAGE}/{name}"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -65,7 +67,7 @@ def step(function: Any) -> Any:
             from curate.engine import open_engine
             from curate.store import Store
 
-            answer, text = function(
+            answer, text, *failed = function(
                 *arguments,
                 store=Store(store),
                 workers=workers,
@@ -75,12 +77,34 @@ def step(function: Any) -> Any:
         except CurateError as error:
             click.echo(f"error: {error}", err=True)
             sys.exit(error.exit_code)
+        except OSError as error:
+            click.echo(f"error: {_of_the_system(error, store)}", err=True)
+            sys.exit(1)
         except KeyboardInterrupt:
             click.echo("stopped; the same command continues from here", err=True)
             sys.exit(1)
         click.echo(json.dumps(answer, indent=2, sort_keys=True, ensure_ascii=False) if as_json else text)
+        if any(failed):
+            sys.exit(1)
 
     return run
+
+
+def _of_the_system(error: OSError, store: Path) -> str:
+    """What the operating system refuses, with the fix; other than this it is a defect, and shows its trace."""
+    fixes = {
+        errno.ENOSPC: "free some space, or name another folder with --store; the same command continues",
+        errno.EDQUOT: "free some space, or name another folder with --store; the same command continues",
+        errno.EROFS: "name a folder that can be written with --store",
+        errno.EACCES: "check the rights, or name another folder with --store",
+        errno.EPERM: "check the rights, or name another folder with --store",
+        errno.ENOTDIR: "name a folder with --store",
+        errno.EMFILE: "raise the limit of open files (ulimit -n); the same command continues",
+        errno.EIO: "the disk is failing; the same command continues from what is whole",
+    }
+    if error.errno not in fixes:
+        raise error
+    return f"{error.filename or store}: {os.strerror(error.errno)}; {fixes[error.errno]}"
 
 
 manifest_argument = click.argument("manifest", type=click.Path(path_type=Path))
@@ -89,7 +113,7 @@ manifest_argument = click.argument("manifest", type=click.Path(path_type=Path))
 @main.command()
 @manifest_argument
 @step
-def run(manifest: Path, store, workers, engine) -> tuple[Any, str]:
+def run(manifest: Path, store, workers, engine) -> tuple[Any, str, bool]:
     """Everything in order, skipping what is done: build, train, report.
 
     Example: curate run manifests/quickstart.toml
@@ -98,7 +122,7 @@ def run(manifest: Path, store, workers, engine) -> tuple[Any, str]:
     from curate.summary import run_text
 
     outcome = run_all(store, manifest, engine())
-    return outcome.as_json(), run_text(outcome)
+    return outcome.as_json(), run_text(outcome), any("failed" in one for one in outcome.runs)
 
 
 @main.command()
@@ -173,7 +197,7 @@ def index(manifest: Path, folder: Path, level: str | None, store, workers, engin
 @click.option("--vocabulary", default=4096, show_default=True, help="With --corpus: tokens of its tokenizer.")
 @click.option("--seed", default=0, show_default=True, help="With --corpus: seed.")
 @step
-def train(manifest, corpus, out, depth, width, vocabulary, seed, store, workers, engine) -> tuple[Any, str]:
+def train(manifest, corpus, out, depth, width, vocabulary, seed, store, workers, engine) -> tuple[Any, ...]:
     """Train the grid of a manifest, or one model on one corpus directory.
 
     Example: curate train manifests/quickstart.toml
@@ -194,7 +218,7 @@ def train(manifest, corpus, out, depth, width, vocabulary, seed, store, workers,
 
     opened = engine()
     runs = train_grid(make(store, load_manifest(manifest), opened), opened)
-    return runs, train_text(runs)
+    return runs, train_text(runs), any("failed" in one for one in runs)
 
 
 @main.command()

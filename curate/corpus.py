@@ -173,7 +173,7 @@ def write_shard(shard: Shard) -> int:
     tables, places = [], []
     for number in np.unique(shard.part):
         here = np.flatnonzero(shard.part == number)
-        tables.append(shard.documents[number].table().take(pa.array(shard.row[here])))
+        tables.append(shard.documents[number].checked().table().take(pa.array(shard.row[here])))
         places.append(here)
     table = pa.concat_tables(tables, promote_options="permissive")
     table = table.take(pa.array(np.argsort(np.concatenate(places), kind="stable")))
@@ -199,17 +199,33 @@ def _assemble(
     label = short_count(size)
     key = digest_of([VERSION, level, size, tokens.sha256, [p.digest for p in parts]])
     path = store.folder(STAGE) / f"{level}-{label}-{key[:12]}"
-    if not (path / "corpus.json").exists():
+    if not _is_whole(path, parts):
         with atomic(path) as temporary:
             temporary.mkdir()
             _fill(temporary, manifest, pool, tokens, level, size, rows, parts)
     return open_corpus(path)
 
 
+def _is_whole(path: Path, parts: list[Part]) -> bool:
+    """Whether its record can be read and its files have the bytes of the shards that they are links to."""
+    try:
+        open_corpus(path)
+        return all(
+            (path / name).stat().st_size == part.bytes
+            for name, part in zip(_names(parts), parts, strict=True)
+        )
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _names(parts: list[Part]) -> list[str]:
+    return [f"data-{i:05d}.arrow" for i in range(len(parts))]
+
+
 def _fill(folder: Path, manifest, pool, tokens, level, size, rows, parts: list[Part]) -> None:
-    names = [f"data-{i:05d}.arrow" for i in range(len(parts))]
+    names = _names(parts)
     for name, part in zip(names, parts, strict=True):
-        _link(part.path, folder / name)
+        _link(part.checked().path, folder / name)
     digest, schema = content_digest([folder / name for name in names])
     corpus = Corpus(
         level, size, len(rows), int(tokens.count[rows].sum()), int(tokens.bytes[rows].sum()), digest, folder

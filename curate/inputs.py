@@ -174,6 +174,8 @@ def digests(store: Store, inputs: list[Input]) -> list[str]:
         memory = json.loads(memory_path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         memory = {}
+    if not isinstance(memory, dict):
+        memory = {}
     found, learnt = [], False
     for item in inputs:
         if "://" in item.url or not os.path.exists(item.url):

@@ -52,8 +52,11 @@ def read_lock(path: Path) -> dict:
 def corpus_directory(store: Store, lock: dict, corpus: dict) -> Path:
     """Where the store keeps a corpus of the lock. Raises CurateError where it is not there."""
     for path in sorted(store.folder("corpora").glob(f"{corpus['level']}-{corpus['size']}-*/corpus.json")):
-        if read_json(path)["digest"] == corpus["digest"]:
-            return path.parent
+        try:
+            if read_json(path)["digest"] == corpus["digest"]:
+                return path.parent
+        except (ValueError, KeyError, TypeError):
+            continue  # a damaged record is no corpus
     raise CurateError(
         f"corpus {corpus['level']} {corpus['size']} ({corpus['digest'][:12]}) is not in {store.root}; "
         "build the manifest again, or name the store with --store"

@@ -25,10 +25,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+
+from curate.errors import CurateError
 
 
 def canonical(value: Any) -> bytes:
@@ -95,6 +98,11 @@ def read_table(path: Path | str, columns: list[str] | None = None) -> pa.Table:
     return table.select(columns) if columns else table
 
 
+@lru_cache(maxsize=100_000)
+def _digest_when_first_asked(path: str, changed: int) -> str:
+    return file_digest(path)
+
+
 @dataclass(frozen=True)
 class Part:
     """One file of an artefact: `digest` is the sha256 of its bytes."""
@@ -110,6 +118,14 @@ class Part:
 
     def table(self, columns: list[str] | None = None) -> pa.Table:
         return read_table(self.path, columns)
+
+    def checked(self) -> Part:
+        """Itself, if its bytes are still those that were written: asked before anything is made of them."""
+        if _digest_when_first_asked(self.path, os.stat(self.path).st_mtime_ns) != self.digest:
+            raise CurateError(
+                f"{self.path}: damaged since it was written; delete it, and the same command makes it again"
+            )
+        return self
 
 
 @dataclass(frozen=True)
@@ -129,6 +145,8 @@ class Store:
         except FileNotFoundError:
             return None
         except ValueError:  # a damaged disk: measure again rather than trust it
+            return None
+        if not isinstance(receipt, dict):
             return None
         whole = all(self._is_whole(stage, part) for part in receipt.get("parts", []))
         return receipt if whole else None

@@ -87,7 +87,7 @@ def make_tokenizer(
     key = digest_of(["tokenizer", VERSION, spec.vocabulary, ids, pool.digest, *edited.identity])
     path = store.folder("tokenizers") / key / "tokenizer.json"
     receipt = store.receipt("tokenizers", key)
-    if receipt is None:
+    if receipt is None or not path.is_file() or file_digest(path) != receipt["sha256"]:
         with Progress("tokenizer", int(pool.bytes[rows].sum()), "B"):
             texts = edited.texts(pool.parts, pool.part[rows], pool.row[rows])
             sha256 = train_tokenizer((t.as_py() for t in texts), spec.vocabulary, path)

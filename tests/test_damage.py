@@ -1,0 +1,158 @@
+"""Full disks, folders that cannot be written, files cut short, changed or gone: nothing half-written is taken for whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from conftest import write_manifest
+
+from curate.cli import main
+from curate.store import Part
+
+
+def curate(*arguments: object, store: Path):
+    return CliRunner().invoke(main, [*map(str, arguments), "--store", str(store), "--workers", "1"])
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> tuple[Path, Path, bytes]:
+    """(manifest, store, lock) of an undisturbed build."""
+    folder = tmp_path_factory.mktemp("whole")
+    manifest = write_manifest(folder)
+    done = curate("build", manifest, store=folder / "store")
+    assert done.exit_code == 0, done.output
+    return manifest, folder / "store", manifest.with_suffix(".lock.json").read_bytes()
+
+
+@pytest.fixture
+def copied(whole, tmp_path) -> tuple[Path, Path, bytes]:
+    manifest, store, lock = whole
+    shutil.copytree(store, tmp_path / "store")  # copies are no hard links: damage stays where it is made
+    return manifest, tmp_path / "store", lock
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-50])
+
+
+def change(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 255
+    path.write_bytes(data)
+
+
+def garble(path: Path) -> None:
+    path.write_text("[]" if path.suffix == ".json" else "")
+
+
+PLACES = [
+    "documents/*.arrow", "documents/*.json", "signals/words/*.arrow", "signals/words/*.json", "tokens/*.arrow", "tokens/*.json",
+    "tokenizers/*/tokenizer.json", "shards/*.arrow", "shards/*.json", "corpora/*/data-*.arrow", "corpora/*/corpus.json", "inputs.json",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", [cut, Path.unlink, garble], ids=["cut", "deleted", "garbled"])
+def test_what_is_cut_short_deleted_or_garbled_is_made_again_to_the_same_lock(copied, damage):
+    manifest, store, lock = copied
+    for place in PLACES:
+        damage(sorted(store.glob(place))[0])
+    done = curate("build", manifest, store=store)
+    assert done.exit_code == 0, done.output
+    assert manifest.with_suffix(".lock.json").read_bytes() == lock
+    checked = curate("verify", manifest.with_suffix(".lock.json"), store=store)
+    assert checked.exit_code == 0, checked.output
+
+
+def test_nothing_is_made_of_documents_that_changed_on_the_disk(copied):
+    manifest, store, _ = copied
+    part = sorted(store.glob("documents/*.arrow"))[0]
+    change(part)
+    shutil.rmtree(store / "signals" / "lines")
+    done = curate("build", manifest, store=store)
+    assert done.exit_code == 1
+    assert done.output.splitlines()[-1].startswith(f"error: {part}: damaged since it was written; delete it")
+    part.unlink()
+    assert curate("build", manifest, store=store).exit_code == 0
+
+
+def test_a_shard_that_changed_on_the_disk_never_becomes_a_corpus(copied):
+    manifest, store, _ = copied
+    for part in store.glob("shards/*.arrow"):
+        change(part)
+    shutil.rmtree(store / "corpora")
+    done = curate("build", manifest, store=store)
+    assert (done.exit_code, "damaged since it was written" in done.output) == (1, True), done.output
+    assert not list(store.glob("corpora/*/corpus.json"))
+
+
+def test_a_part_is_hashed_once_until_it_is_written_again(tmp_path, monkeypatch):
+    path = tmp_path / "a"
+    path.write_bytes(b"one")
+    part = Part.of(path, 1)
+    part.checked()
+    monkeypatch.setattr("curate.store.file_digest", lambda path: pytest.fail("was hashed again"))
+    assert part.checked() is part
+
+
+def test_a_store_below_a_file_is_one_line(whole, tmp_path):
+    (tmp_path / "file").touch()
+    done = curate("build", whole[0], store=tmp_path / "file" / "store")
+    assert done.exit_code == 1
+    assert done.output.splitlines()[-1].endswith("Not a directory; name a folder with --store")
+    assert curate("build", whole[0], store=tmp_path / "file").exit_code == 2
+
+
+MOUNTED = """
+import subprocess, sys
+from curate.cli import main
+subprocess.run(["mount", "-t", "tmpfs", "-o", sys.argv[1], "tmpfs", sys.argv[2]], check=True)
+if sys.argv[3]:
+    subprocess.run(["mount", "-o", "remount," + sys.argv[3], sys.argv[2]], check=True)
+main(["build", sys.argv[4], "--store", sys.argv[2] + "/store"])
+"""
+
+
+def in_a_mount(folder: Path, options: str, then: str, manifest: Path):
+    """Build in a file system of its own, in a mount namespace that ends with the process."""
+    if shutil.which("unshare") is None or os.geteuid() != 0:
+        pytest.skip("mounting needs root and unshare")
+    if subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode:
+        pytest.skip("no mount namespaces here")
+    folder.mkdir()
+    command = ["unshare", "-m", sys.executable, "-c", MOUNTED, options, str(folder), then, str(manifest)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    if "mount:" in done.stderr:
+        pytest.skip("mounting is not allowed here")
+    return done
+
+
+@pytest.mark.parametrize(("options", "then", "said"), [
+    ("size=200k", "", "No space left on device; free some space"),
+    ("size=1m", "ro", "Read-only file system; name a folder that can be written"),
+], ids=["full", "read-only"])  # fmt: skip
+def test_a_disk_that_takes_nothing_is_one_line(tmp_path, options, then, said):
+    done = in_a_mount(tmp_path / "disk", options, then, write_manifest(tmp_path))
+    assert done.returncode == 1, done.stderr
+    assert said in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_a_grid_with_a_failed_run_ends_with_exit_code_1(whole, monkeypatch):
+    from train.grid import Outcome
+
+    manifest, store, _ = whole
+    monkeypatch.chdir(manifest.parent)
+    monkeypatch.setattr(
+        "curate.training.run_grid",
+        lambda cells, map: [Outcome(str(d), None, "the disk is full") for _, d in cells],
+    )
+    done = curate("train", manifest, "--json", store=store)
+    assert done.exit_code == 1
+    assert {run["failed"] for run in json.loads(done.stdout)} == {"the disk is full"}
