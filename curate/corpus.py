@@ -36,7 +36,7 @@ from curate.quantities import short_bytes, short_count
 from curate.store import Part, Store, atomic, digest_of, read_json, write_json
 from curate.tokenization import Tokens
 
-VERSION = 1
+VERSION = 2
 STAGE = "corpora"
 SHARDS = "shards"
 SHARD_BYTES = 256_000_000
@@ -54,6 +54,7 @@ class Shard:
     key: str
     bytes: int
     edited: Edited
+    schema: pa.Schema  # of all documents: a corpus has the same columns whichever sources a file of it holds
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,7 @@ def build_corpora(
 def _shards(store: Store, pool: Pool, tokens: Tokens, cut: Cut) -> Iterator[tuple[Shard, int]]:
     """(shard, number of the level's documents up to its end): no shard crosses the end of a size."""
     parts_digest = pool.digest
+    schema = pa.unify_schemas([part.table().schema for part in pool.parts], promote_options="permissive")
     begin = 0
     for end in sorted(set(cut.ends.values())):
         while begin < end:
@@ -164,13 +166,16 @@ def _shards(store: Store, pool: Pool, tokens: Tokens, cut: Cut) -> Iterator[tupl
             ids = pool.ids.take(pa.array(rows)).to_pylist()
             key = digest_of([SHARDS, VERSION, parts_digest, tokens.sha256, ids, *tokens.edited.identity])
             place = (pool.part[rows], pool.row[rows], tokens.count[rows])
-            yield Shard(store, pool.parts, *place, key, int(pool.bytes[rows].sum()), tokens.edited), stop
+            yield (
+                Shard(store, pool.parts, *place, key, int(pool.bytes[rows].sum()), tokens.edited, schema),
+                stop,
+            )
             begin = stop
 
 
 def write_shard(shard: Shard) -> int:
     """Gather the documents in order and write them in the stream format. Returns their bytes of text."""
-    tables, places = [], []
+    tables, places = [shard.schema.empty_table()], []
     for number in np.unique(shard.part):
         here = np.flatnonzero(shard.part == number)
         tables.append(shard.documents[number].checked().table().take(pa.array(shard.row[here])))

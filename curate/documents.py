@@ -84,14 +84,14 @@ def read_sources(
     ]  # what is not there is said before hours of hashing and reading
     plans = [_plan(store, s, part_bytes, inputs) for s, inputs in zip(sources, listed, strict=True)]
     _read(store, [task for plan in plans for task in plan.tasks], engine)
-    return [_account(store, plan) for plan in plans]
+    accounts = [_account(store, plan) for plan in plans]
+    _check_types(accounts)
+    return accounts
 
 
 def open_source(store: Store, source: Source, part_bytes: int, engine: Engine) -> SourceDocuments:
     """One source by itself."""
-    plan = _plan(store, source, part_bytes, _listed(source))
-    _read(store, plan.tasks, engine)
-    return _account(store, plan)
+    return read_sources(store, [source], part_bytes, engine)[0]
 
 
 def read_sample(store: Store, source: Source, part_bytes: int, documents: int) -> SourceDocuments:
@@ -106,6 +106,25 @@ def read_sample(store: Store, source: Source, part_bytes: int, documents: int) -
     for task in tasks:
         read_task(task)
     return _account(store, SourcePlan(few, chosen, [item.name for item in chosen], tasks))
+
+
+def _check_types(accounts: list[SourceDocuments]) -> None:
+    """Raises InputError where a column is of one type here and of another there: no corpus can hold both."""
+    seen: dict[str, tuple[pa.Field, str]] = {}
+    for account in accounts:
+        for part in account.parts:
+            for column in part.table().schema:
+                before, owner = seen.setdefault(column.name, (column, account.source.name))
+                try:
+                    wider = pa.unify_schemas(
+                        [pa.schema([before]), pa.schema([column])], promote_options="permissive"
+                    )
+                except pa.ArrowException:
+                    raise InputError(
+                        f'source "{account.source.name}": the column "{column.name}" is {column.type} in some files, and '
+                        f'{before.type} in others of source "{owner}"; leave it out of columns, or make them alike'
+                    ) from None
+                seen[column.name] = (wider.field(0), owner)
 
 
 @dataclass(frozen=True)
@@ -231,10 +250,21 @@ def _in_parts(tables: Iterator[pa.Table], part_bytes: int) -> Iterator[pa.Table]
             waiting.append(piece)
             size += _text_bytes(piece)
             if size >= part_bytes:
-                yield pa.concat_tables(waiting).combine_chunks()
+                yield _joined(waiting)
                 waiting, size = [], 0
     if waiting:
-        yield pa.concat_tables(waiting).combine_chunks()
+        yield _joined(waiting)
+
+
+def _joined(tables: list[pa.Table]) -> pa.Table:
+    try:
+        return pa.concat_tables(tables, promote_options="permissive").combine_chunks()
+    except pa.ArrowException as error:
+        source = tables[0]["source"][0].as_py()
+        raise InputError(
+            f'source "{source}": its files have columns of different types: {str(error).splitlines()[0]}; '
+            "leave those out of columns, or make the files alike"
+        ) from None
 
 
 def _cut(table: pa.Table, part_bytes: int) -> Iterator[pa.Table]:

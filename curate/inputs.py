@@ -20,11 +20,18 @@ from curate.errors import InputError, NoInput
 from curate.manifest import Source
 from curate.store import Store, atomic, digest_of, file_digest
 
+PACKED = ("", ".gz", ".zst", ".bz2", ".lz4", ".xz")
+
+
+def _packed(*patterns: str) -> tuple[str, ...]:
+    return tuple(pattern + ending for pattern in patterns for ending in PACKED)
+
+
 DEFAULT_INCLUDE = {
-    "jsonl": ("*.jsonl", "*.ndjson", "*.json", "*.jsonl.gz", "*.json.gz", "*.jsonl.zst", "*.json.zst"),
+    "jsonl": _packed("*.jsonl", "*.ndjson", "*.json"),
     "parquet": ("*.parquet",),
     "arrow": ("*.arrow", "*.feather", "*.ipc"),
-    "text": ("*.txt", "*.md", "*.rst", "*.txt.gz", "*.txt.zst"),
+    "text": (*_packed("*.txt"), "*.md", "*.rst"),
     "python": ("*.py",),
     "markdown": ("*.md", "*.markdown", "*.md.gz", "*.md.zst"),
     "html": ("*.html", "*.htm", "*.xhtml", "*.html.gz", "*.htm.gz", "*.html.zst"),

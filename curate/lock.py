@@ -45,7 +45,7 @@ def read_lock(path: Path) -> dict:
         return read_json(path)
     except FileNotFoundError:
         raise CurateError(f"{path}: no lock; run `curate build` with its manifest first") from None
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise CurateError(f"{path}: not a lock: {error}; build the manifest again") from None
 
 

@@ -110,7 +110,8 @@ def _source(store: Store, manifest: Manifest, source) -> SourcePlan:
     tasks = plan_tasks(store, source, manifest.part_bytes, inputs, digests(store, inputs))
     done = sum(i.size for t in tasks if store.receipt(DOCUMENTS, t.key) for i in t.inputs)
     size = sum(
-        round(i.size * (COMPRESSION if i.name.endswith((".gz", ".zst", ".bz2")) else 1)) for i in inputs
+        round(i.size * (COMPRESSION if i.name.endswith((".gz", ".zst", ".bz2", ".lz4", ".xz")) else 1))
+        for i in inputs
     )
     return SourcePlan(source.name, source.format, len(inputs), size, done)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import io
 import json
+import lzma
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from curate.manifest import Source
 
 SAMPLES = 5  # of each cause, kept to be read in the lock
 BATCH_BYTES = 8_000_000
+BOM = b"\xef\xbb\xbf"  # no part of the first line
 
 
 @dataclass
@@ -92,7 +94,7 @@ def read(source: Source, inputs: Iterable[Input], problems: Problems) -> Iterato
 
 
 def opened(item: Input) -> io.BufferedReader:
-    """The file's bytes, decompressed by its ending (.gz .zst .bz2 .lz4)."""
+    """The file's bytes, decompressed by its ending (.gz .zst .bz2 .lz4 .xz)."""
     compression = pa.Codec.detect(item.name).name if _is_compressed(item.name) else None
     try:
         if "://" in item.url:
@@ -101,6 +103,8 @@ def opened(item: Input) -> io.BufferedReader:
             raw: Any = pa.PythonFile(fsspec.open(item.url, "rb").open(), mode="r")
         else:
             raw = pa.OSFile(item.url)
+        if item.name.endswith(".xz"):
+            return io.BufferedReader(lzma.LZMAFile(raw), 1 << 16)
         return io.BufferedReader(pa.CompressedInputStream(raw, compression) if compression else raw, 1 << 16)
     except (OSError, ImportError) as error:
         raise InputError(f"{item.url}: cannot be opened: {error}") from error
@@ -134,8 +138,8 @@ def _lines(item: Input, problems: Problems) -> Iterator[tuple[int, bytes]]:
     try:
         with opened(item) as file:
             for number, line in enumerate(file, 1):
-                yield number, line
-    except (OSError, EOFError, pa.ArrowException) as error:
+                yield number, line.removeprefix(BOM) if number == 1 else line
+    except (OSError, EOFError, lzma.LZMAError, pa.ArrowException) as error:
         problems.fail("broken-file", f"{item.name}:{number + 1}", str(error))
 
 
@@ -218,7 +222,7 @@ def _pieces(source: Source, item: Input, problems: Problems) -> Iterator[tuple[s
         try:
             with opened(item) as file:
                 yield item.name, file.read()
-        except (OSError, EOFError, pa.ArrowException) as error:
+        except (OSError, EOFError, lzma.LZMAError, pa.ArrowException) as error:
             problems.fail("broken-file", item.name, str(error))
 
 

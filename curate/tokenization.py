@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from curate.edits import Edited
 from curate.engine import Engine, map_parts
+from curate.errors import ManifestError
 from curate.manifest import Manifest
 from curate.pool import Pool
 from curate.progress import Progress, say
@@ -90,7 +91,10 @@ def make_tokenizer(
     if receipt is None or not path.is_file() or file_digest(path) != receipt["sha256"]:
         with Progress("tokenizer", int(pool.bytes[rows].sum()), "B"):
             texts = edited.texts(pool.parts, pool.part[rows], pool.row[rows])
-            sha256 = train_tokenizer((t.as_py() for t in texts), spec.vocabulary, path)
+            try:
+                sha256 = train_tokenizer((t.as_py() for t in texts), spec.vocabulary, path)
+            except ValueError as error:
+                raise ManifestError(f"{manifest.path}, [tokenizer]: {error}") from None
         receipt = store.finish("tokenizers", key, [], sha256=sha256)
     return str(path), receipt["sha256"]
 

@@ -19,6 +19,7 @@ import numpy as np
 from curate.build import Built
 from curate.corpus import cut
 from curate.engine import Engine
+from curate.errors import CurateError
 from curate.progress import Progress, say
 from curate.store import Store, digest_of, read_json
 from curate.studies import Trial, trials
@@ -252,6 +253,8 @@ def _tokens_done(directory: Path) -> int:
 
 def train_corpus(store: Store, corpus: Path, setting: dict, out: Path | None) -> tuple[Path, dict]:
     """One run on one corpus directory, a twentieth of its documents held out. Returns its directory and record."""
+    if not (corpus / "corpus.json").is_file():
+        raise CurateError(f"{corpus}: no corpus directory; `curate build` names those it makes")
     import datasets
 
     from curate.tokenization import warm_up

@@ -64,6 +64,25 @@ def test_sizes_nest_and_hold_at_least_their_tokens(built):
             before = ids
 
 
+def test_every_file_of_a_corpus_has_the_columns_of_all_sources(tmp_path):
+    import datasets
+
+    for name, column, count in (("a", "url", 150), ("b", "lang", 6)):
+        rows = (json.dumps({"text": f"{name}{i} " * 60, column: f"{column} {i}"}) for i in range(count))
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(rows))
+    sources = "".join(f'[[source]]\nname = "{n}"\nformat = "jsonl"\npath = "{n}.jsonl"\ncolumns = ["{c}"]\n'
+                      for n, c in (("a", "url"), ("b", "lang")))  # fmt: skip
+    rest = '[[level]]\nname = "raw"\n[tokenizer]\nvocabulary = 258\n[sizes]\ntokens = ["1k", "2k", "4k"]\n[holdout]\ntokens = "5k"\n'
+    (tmp_path / "m.toml").write_text(sources + rest)
+    corpora = build(
+        Store(tmp_path / "store"), load_manifest(tmp_path / "m.toml"), open_engine("local", 1)
+    ).corpora
+    for corpus in corpora:
+        data = datasets.load_from_disk(str(corpus.path))
+        assert data.column_names == ["id", "text", "source", "place", "url", "lang", "tokens"]
+        assert set(data.features) == set(data.column_names)
+
+
 def test_a_corpus_says_what_it_is(built):
     corpus = next(c for c in built.corpora if c.level == "unique" and c.size == 16000)
     record = read_json(corpus.path / "corpus.json")

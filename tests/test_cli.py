@@ -92,6 +92,32 @@ def test_a_holdout_larger_than_the_pool_takes_half_and_says_so(tmp_path):
     assert any("not 900M: at most half" in warning for warning in json.loads(done.stdout)["warnings"])
 
 
+def test_a_vocabulary_that_the_text_cannot_fill_is_an_error_of_the_manifest(tmp_path):
+    text = MANIFEST.replace("vocabulary = 400", "vocabulary = 900_000")
+    done = curate("build", write_manifest(tmp_path, text), store=tmp_path / "store")
+    assert done.exit_code == 2
+    assert "[tokenizer]: vocabulary = 900000" in done.output.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("verify", "."),
+        ("train", "--corpus", "."),
+        ("show", "."),
+        ("score", ".", "."),
+        ("probe", "."),
+        ("build", "."),
+    ],
+)
+def test_a_folder_that_is_not_what_a_command_takes_is_one_line(tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    done = curate(*arguments, store=tmp_path / "store")
+    assert done.exit_code in (1, 2), done.output
+    assert isinstance(done.exception, SystemExit), done.exception
+    assert done.output.splitlines()[-1].startswith(("error: ", "Error: "))
+
+
 def test_a_tokenizer_file_that_is_none_is_an_error_of_the_manifest(tmp_path):
     text = MANIFEST.replace("vocabulary = 400", 'path = "small.toml"')
     done = curate("build", write_manifest(tmp_path, text), store=tmp_path / "store")

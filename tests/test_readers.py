@@ -5,6 +5,8 @@ from __future__ import annotations
 import bz2
 import gzip
 import json
+import lzma
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,15 +36,59 @@ def jsonl(texts: list) -> bytes:
     return b"".join(json.dumps({"text": t, "id": f"n{i}"}).encode() + b"\n" for i, t in enumerate(texts))
 
 
-@pytest.mark.parametrize("ending", ["jsonl", "jsonl.gz", "jsonl.zst", "jsonl.bz2"])
+@pytest.mark.parametrize("ending", ["jsonl", "jsonl.gz", "jsonl.zst", "jsonl.bz2", "jsonl.xz"])
 def test_json_lines_are_read_plain_and_compressed(tmp_path, ending):
-    packed = {"gz": gzip.compress, "bz2": bz2.compress, "zst": zstd}.get(ending.split(".")[-1], bytes)(
-        jsonl(TEXTS)
-    )
+    packed = {"gz": gzip.compress, "bz2": bz2.compress, "zst": zstd, "xz": lzma.compress}.get(
+        ending.split(".")[-1], bytes
+    )(jsonl(TEXTS))
     (tmp_path / f"a.{ending}").write_bytes(packed)
     _, table = read(tmp_path, Source("s", "jsonl", (str(tmp_path / f"a.{ending}"),)))
     assert table["text"].to_pylist() == TEXTS
     assert table["place"].to_pylist() == [f"a.{ending}:{i}" for i in (1, 2, 3, 4)]
+
+
+def test_a_folder_is_read_with_every_compression_odd_names_and_links_to_files(tmp_path):
+    folder = tmp_path / "in put"
+    folder.mkdir()
+    packs = {"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress, ".zst": zstd}
+    for i, (ending, pack) in enumerate(packs.items()):
+        (folder / f"ö 日本 {i}.jsonl{ending}").write_bytes(pack(jsonl([f"text {i}"])))
+    (folder / "empty.jsonl").touch()
+    os.symlink(folder / "ö 日本 0.jsonl", folder / "link.jsonl")
+    os.symlink(folder / "nowhere", folder / "dangling.jsonl")
+    os.symlink(tmp_path, folder / "loop")
+    account, table = read(tmp_path, Source("s", "jsonl", (str(folder),)))
+    assert sorted(table["text"].to_pylist()) == sorted(["text 0", *(f"text {i}" for i in range(5))])
+    assert not account.failed
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(b"\xef\xbb\xbf" + jsonl(TEXTS))
+    account, table = read(tmp_path, Source("s", "jsonl", (str(tmp_path / "a.jsonl"),)))
+    assert (table["text"].to_pylist(), account.failed) == (TEXTS, {})
+
+
+def test_a_line_of_50_megabytes_is_counted_and_the_next_is_read(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(jsonl(["x" * 50_000_000, "next"]))
+    account, table = read(tmp_path, Source("s", "jsonl", (str(tmp_path / "a.jsonl"),)))
+    assert table["text"].to_pylist() == ["next"]
+    assert account.failed["too-long"]["count"] == 1
+
+
+@pytest.mark.parametrize("part_bytes", [1, 1_000_000])
+def test_columns_whose_types_cannot_be_joined_are_named(tmp_path, part_bytes):
+    pq.write_table(pa.table({"text": ["a"], "n": [1]}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"text": ["b"], "n": ["one"]}), tmp_path / "b.parquet")
+    with pytest.raises(InputError, match=r'source "s".*\bn\b.*(columns|alike)'):
+        read(tmp_path, Source("s", "parquet", (str(tmp_path),), columns=("n",)), part_bytes)
+
+
+def test_a_column_that_is_wider_or_missing_in_some_files_is_joined(tmp_path):
+    tables = ({"n": pa.array([1], pa.int32())}, {"n": pa.array([2**40])}, {"n": pa.nulls(1)})
+    for i, columns in enumerate(tables):
+        pq.write_table(pa.table({"text": [f"t{i}"]} | columns), tmp_path / f"{i}.parquet")
+    _, table = read(tmp_path, Source("s", "parquet", (str(tmp_path),), columns=("n",)))
+    assert table["n"].to_pylist() == [1, 2**40, None]
 
 
 def zstd(data: bytes) -> bytes:
