@@ -197,7 +197,8 @@ class _Reader(Tables):
         if not levels:
             raise self.fail("", 'no level; add at least [[level]] name = "raw"')
         made = tuple(levels)
-        sizes, grid = self.sizes(self.table("sizes")), self.grid(self.table("grid"), levels)
+        sizes = self.sizes(self.table("sizes"))
+        grid = self.grid(self.table("grid"), levels, sizes)
         holdout = self.holdout(self.table("holdout"), levels)
         studies = StudyTables(self.path, self.tree, made, sizes, grid, holdout.levels).studies()
         derived = self.unique("derived level", derived_levels(studies, made))
@@ -394,7 +395,7 @@ class _Reader(Tables):
         except ValueError as error:
             raise self.fail(where, f"path = {error}") from None
 
-    def grid(self, table: dict, levels: list[Level]) -> dict:
+    def grid(self, table: dict, levels: list[Level], sizes: tuple[int, ...]) -> dict:
         from train.grid import expand
 
         names = [level.name for level in levels]
@@ -404,7 +405,8 @@ class _Reader(Tables):
                 raise self.fail("[grid]", f'levels: "{name}" is no level{did_you_mean(name, names)}')
         knobs = {k: v for k, v in table.items() if k != "levels"}
         try:
-            expand(knobs)
+            for setting in expand(knobs):
+                _check_ladder(sizes, setting)
         except ValueError as error:
             raise self.fail("[grid]", str(error)) from None
         return {"levels": list(chosen), **knobs}
@@ -412,6 +414,30 @@ class _Reader(Tables):
     def part_bytes(self, table: dict) -> int:
         self.known("[parts]", table, ("bytes",))
         return self.count("[parts]", "bytes", table.get("bytes", "64 MB"))
+
+
+def _check_ladder(sizes: tuple[int, ...], setting: dict) -> None:
+    """What a cell would say of these sizes after hours of building (of a batch by the dial, only the cell can).
+
+    Raises ValueError.
+    """
+    if setting.get("epochs", 1) != 1 and len(sizes) > 1:
+        raise ValueError(
+            f"epochs = {setting['epochs']} with {len(sizes)} sizes: repeat data with one size only"
+        )
+    if "batch" not in setting:
+        return
+    batch = setting["batch"] * setting.get("context", 256)
+    steps = [size // batch for size in sizes]
+    if not steps[0]:
+        raise ValueError(
+            f"batch = {setting['batch']}: a batch of {batch:,} tokens is larger than the smallest size, "
+            f"{short_count(sizes[0])}; lower batch or context"
+        )
+    if len(set(steps)) < len(steps):
+        raise ValueError(
+            f"batch = {setting['batch']}: two sizes are as many batches of {batch:,} tokens; drop one"
+        )
 
 
 def placeholders() -> dict[str, str]:

@@ -17,6 +17,7 @@ write the same bytes, so who renames last does not matter.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -55,6 +56,22 @@ def _flush(path: Path) -> None:
         os.fsync(file.fileno())
 
 
+def _put_in_place(folder: Path, path: Path) -> None:
+    """Rename a folder onto `path`; one that is there goes aside first. Two processes may do it at once."""
+    aside = folder.with_name(f"{folder.name}.old.tmp")
+    while True:
+        try:
+            return os.rename(folder, path)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        try:
+            os.rename(path, aside)
+        except FileNotFoundError:
+            continue  # the other process has just moved it
+        shutil.rmtree(aside, ignore_errors=True)
+
+
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` (file or folder), renamed onto it if the block succeeds, else removed."""
@@ -63,11 +80,10 @@ def atomic(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         if temporary.is_dir():
-            if path.is_dir():
-                shutil.rmtree(path)
+            _put_in_place(temporary, path)
         else:
             _flush(temporary)
-        os.replace(temporary, path)
+            os.replace(temporary, path)
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)

@@ -164,7 +164,11 @@ def _pack(built: Built, level: str, name: str, rows: np.ndarray) -> tuple[Path, 
     path = a.store.folder(PACKED) / f"{name}-{key[:12]}"
     if not path.exists():
         offsets = np.concatenate([[0], np.cumsum(tokens.count[rows])])
-        Packed.write(path, tokens.of(rows), offsets, tokens.bytes[rows], tokenizer=tokens.tokenizer)
+        try:
+            Packed.write(path, tokens.of(rows), offsets, tokens.bytes[rows], tokenizer=tokens.tokenizer)
+        except OSError:
+            if not path.exists():  # else another process has just written the same
+                raise
     return path, key
 
 

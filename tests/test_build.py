@@ -231,6 +231,43 @@ def test_killed_at_any_moment_it_continues_to_the_same_digests(built, tmp_path):
     assert digests(json.loads(done.stdout)) == digests(built.lock)
 
 
+def test_interrupted_it_says_so_in_one_line_and_leaves_nothing_half_done(tmp_path):
+    manifest = write_manifest(tmp_path)
+    command = [sys.executable, "-m", "curate.cli", "build", str(manifest), "--workers", "2"]
+    running = subprocess.Popen(
+        [*command, "--store", str(tmp_path / "store")], stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    while not (tmp_path / "store" / "documents").exists() and running.poll() is None:
+        time.sleep(0.02)
+    os.killpg(running.pid, signal.SIGINT)
+    said = running.communicate(timeout=60)[1]
+    assert running.returncode == 1, said
+    assert said.splitlines()[-1] == "stopped; the same command continues from here"
+    assert "Traceback" not in said
+    assert not list((tmp_path / "store").rglob("*.tmp"))
+
+
+def test_two_processes_on_one_store_give_the_same_digests(built, tmp_path):
+    manifest = write_manifest(tmp_path)
+    command = [sys.executable, "-m", "curate.cli", "build", str(manifest), "--json", "--workers", "1"]
+    command += ["--store", str(tmp_path / "store")]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    for running in both:
+        answer = running.communicate(timeout=200)[0]
+        assert running.returncode == 0
+        assert digests(json.loads(answer)) == digests(built.lock)
+
+
+def test_a_folder_replaces_one_that_is_there(tmp_path):
+    for text in ("one", "two"):
+        with atomic(tmp_path / "folder") as temporary:
+            temporary.mkdir()
+            (temporary / "file").write_text(text)
+    assert (tmp_path / "folder" / "file").read_text() == "two"
+    assert [p.name for p in tmp_path.iterdir()] == ["folder"]
+
+
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
     path = tmp_path / "a.json"
     write_json(path, {"a": 1})
