@@ -53,7 +53,7 @@ def test_a_wrong_grid_is_named(grid, message):
 
 
 def test_the_grid_knows_every_knob_of_a_cell():
-    assert set(MODEL_KNOBS) == set(knob_names(ModelConfig)) - {"vocabulary", "context", "end"}
+    assert set(MODEL_KNOBS) == set(knob_names(ModelConfig)) - {"vocabulary", "context", "end", "mask"}
     assert set(OPTIMIZER_KNOBS) == set(knob_names(OptimizerConfig))
     given = {"packed", "sizes", "level", "holdouts", "seed", "model", "optimizer", "tags"}
     assert set(RUN_KNOBS) == set(knob_names(Cell)) - given

@@ -20,9 +20,17 @@ EPSILON = 1e-6
 LONGEST_HELD = 512  # positions of a context whose probabilities are kept
 
 
-def attend(q_BHTD: Tensor, k_BKTD: Tensor, v_BKTD: Tensor, document_BT: Tensor | None) -> Tensor:
+def attend(
+    q_BHTD: Tensor,
+    k_BKTD: Tensor,
+    v_BKTD: Tensor,
+    document_BT: Tensor | None,
+    seen_BTT: Tensor | None = None,
+) -> Tensor:
     """Every query over the keys at and before it, of its own document where those count: [B, H, T, D]."""
     T, grouped = q_BHTD.shape[2], q_BHTD.shape[1] != k_BKTD.shape[1]
+    if seen_BTT is not None:
+        return F.scaled_dot_product_attention(q_BHTD, k_BKTD, v_BKTD, seen_BTT[:, None], enable_gqa=grouped)
     by_head = use_wide_products(q_BHTD) and not torch.is_autocast_enabled("cpu") and T <= LONGEST_HELD
     if by_head and not torch.compiler.is_compiling():
         return _AttendByHead.apply(q_BHTD, k_BKTD, v_BKTD, document_BT)

@@ -18,9 +18,11 @@ from train.files import digest_of_json
 from train.grid import COOLDOWN
 from train.knobs import check_knobs, knob_names
 from train.machine import PRECISIONS
+from train.objectives import LOSSES
 from train.optimizer import OptimizerConfig
 from train.packed import Packed
 from train.shape import BY_DEPTH, ModelConfig
+from train.windows import ORDERS
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class Cell:
     threads: int | None = 1
     precision: str = "float32"
     compile: bool = False
+    loss: str = "next-word"  # what a step learns from: `train.objectives`
+    order: str = "text"  # of the words it learns from; "shuffled" within each window and document
     tags: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -61,6 +65,9 @@ class Cell:
             raise ValueError(
                 f"epochs = {self.epochs} with {len(self.sizes)} sizes: repeat data with one size only"
             )
+        for name, known in (("loss", LOSSES), ("order", ORDERS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} = {getattr(self, name)!r}: must be one of {', '.join(known)}")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision = {self.precision!r}: must be one of {', '.join(PRECISIONS)}")
         OptimizerConfig.of(self.optimizer)
@@ -74,7 +81,10 @@ class Cell:
         return asdict(self)
 
     def model_config(self, packed: Packed) -> ModelConfig:
-        return ModelConfig.of(self.model, vocabulary=packed.vocabulary, context=self.context, end=packed.end)
+        masked = self.loss == "masked"  # one more word, which no text holds
+        mask = {"mask": packed.vocabulary} if masked else {}
+        words = packed.vocabulary + masked
+        return ModelConfig.of(self.model, vocabulary=words, context=self.context, end=packed.end, **mask)
 
     @property
     def batch_tokens(self) -> int:
@@ -153,6 +163,15 @@ class Ladder:
                 "boundaries": self.boundaries[:until],
                 "model": asdict(model),
                 "optimizer": asdict(optimizer) | {"rate": optimizer.peak_rate(model.width)},
-                "run": [cell.seed, cell.context, cell.batch, cell.cooldown, cell.epochs, cell.precision],
+                "run": [
+                    cell.seed,
+                    cell.context,
+                    cell.batch,
+                    cell.cooldown,
+                    cell.epochs,
+                    cell.precision,
+                    cell.loss,
+                    cell.order,
+                ],
             }
         )

@@ -19,7 +19,18 @@ COOLDOWN = 0.3  # share of a run's steps in which the rate decays, where a cell 
 TRIES = 2  # a failed cell is tried once more: machines fail, and a cell continues from its checkpoint
 
 # The knobs of a manifest's grid, and what each is called in a cell. A test holds them to its dataclasses.
-RUN_KNOBS = ("context", "batch", "cooldown", "epochs", "device", "threads", "precision", "compile")
+RUN_KNOBS = (
+    "context",
+    "batch",
+    "cooldown",
+    "epochs",
+    "device",
+    "threads",
+    "precision",
+    "compile",
+    "loss",
+    "order",
+)
 MODEL_KNOBS = tuple(name for name in knob_names(ModelConfig) if name not in DATA)
 OPTIMIZER_KNOBS = ("name", "rate", "beta1", "beta2", "momentum", "weight_decay", "warmup_steps", "clip")
 
@@ -32,7 +43,9 @@ VALUES: dict[str, tuple] = {
     "threads": (int, 1, 4096), "precision": ("float32", "bfloat16"), "compile": (bool,),
     "model.depth": (int, 1, 1000), "model.width": (int, 2, 2**17), "model.heads": (int, 1, 2**12),
     "model.kv_heads": (int, 1, 2**12), "model.hidden": (int, 1, 2**19), "model.tied": (bool,),
-    "model.rotary_base": (float, 1, 1e9), "model.cross_documents": (bool,),
+    "model.rotary_base": (float, 1, 1e9), "model.cross_documents": (bool,), "model.window": (int, 0, 2**20),
+    "model.start": (float, 1e-6, 1e6),
+    "loss": ("next-word", "masked", "reinforce"), "order": ("text", "shuffled"),
     "optimizer.name": ("adamw", "muon"), "optimizer.rate": (float, 1e-12, 10), "optimizer.beta1": (float, 0, 1 - 1e-9),
     "optimizer.beta2": (float, 0, 1 - 1e-9), "optimizer.momentum": (float, 0, 1 - 1e-9),
     "optimizer.weight_decay": (float, 0, 100), "optimizer.warmup_steps": (int, 0, 2**40),

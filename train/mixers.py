@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from train.attention import attend, norm_and_rotate
 from train.layers import Reader, Writer, rms_norm
+from train.sequence import LSTM, Convolution
 from train.shape import ModelConfig
 
 
@@ -24,6 +25,7 @@ class Places(NamedTuple):
     cos_TD: Tensor  # of the angle of every position, for rotary positions
     sin_TD: Tensor
     document_BT: Tensor | None  # the number of each token's document; None: documents do not matter
+    seen_BTT: Tensor | None = None  # which positions each may look at, where that is not simply all before it
 
 
 class Attention(nn.Module):
@@ -45,7 +47,7 @@ class Attention(nn.Module):
         qkv_BHTD = self.project(x_BTC).view(B, T, H + 2 * K, self.head_width).transpose(1, 2)
         q_BHTD = self._placed(qkv_BHTD[:, :H], self.query_gain, places)
         k_BKTD = self._placed(qkv_BHTD[:, H : H + K], self.key_gain, places)
-        y_BHTD = attend(q_BHTD, k_BKTD, qkv_BHTD[:, H + K :], places.document_BT)
+        y_BHTD = attend(q_BHTD, k_BKTD, qkv_BHTD[:, H + K :], places.document_BT, places.seen_BTT)
         return self.out(y_BHTD.transpose(1, 2).reshape(B, T, C))
 
     def _placed(self, x_BHTD: Tensor, gain_D: Tensor, places: Places) -> Tensor:
@@ -54,4 +56,4 @@ class Attention(nn.Module):
         return rms_norm(x_BHTD) * gain_D
 
 
-MIXERS = {"attention": Attention}
+MIXERS: dict[str, type[nn.Module]] = {"attention": Attention, "lstm": LSTM, "convolution": Convolution}

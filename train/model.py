@@ -17,6 +17,7 @@ from train.attention import rotary_tables
 from train.layers import Reader, SwiGLU, Writer, rms_norm
 from train.losses import linear_cross_entropy, token_losses
 from train.mixers import MIXERS, Places
+from train.objectives import revealed_losses
 from train.shape import ModelConfig
 
 __all__ = ["ModelConfig", "Transformer"]
@@ -46,6 +47,8 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.gain = nn.Parameter(torch.ones(config.width))
         self.head = None if config.tied else nn.Parameter(torch.empty(config.vocabulary, config.width))
+        learned = config.position == "learned"
+        self.positions = nn.Parameter(torch.empty(config.context, config.width)) if learned else None
         cos_TD, sin_TD = rotary_tables(config.context, config.head_width, config.rotary_base)
         self.register_buffer("cos_TD", cos_TD, persistent=False)
         self.register_buffer("sin_TD", sin_TD, persistent=False)
@@ -58,16 +61,19 @@ class Transformer(nn.Module):
         Embeddings begin large beside what the first steps of the optimizer add to them; where they score as well, the
         last gain makes up for it.
         """
-        nn.init.normal_(self.embedding, std=0.1)
+        start = self.config.start
+        nn.init.normal_(self.embedding, std=0.1 * start)
+        if self.positions is not None:
+            nn.init.normal_(self.positions, std=0.1 * start)
         if self.head is not None:
             nn.init.normal_(self.head, std=0.02)
         else:
             nn.init.constant_(self.gain, 0.25)
         for part in self.blocks.modules():
             if isinstance(part, Reader):
-                nn.init.normal_(part.weight, std=self.config.width**-0.5)
+                nn.init.normal_(part.weight, std=start * self.config.width**-0.5)
             elif isinstance(part, Writer):
-                nn.init.normal_(part.weight, std=(2 * self.config.depth * part.in_features) ** -0.5)
+                nn.init.normal_(part.weight, std=start * (2 * self.config.depth * part.in_features) ** -0.5)
 
     def matrices(self) -> dict[nn.Parameter, tuple[int, ...]]:
         """Every matrix inside the blocks, and the heights of the maps that lie on top of each other in it."""
@@ -78,6 +84,8 @@ class Transformer(nn.Module):
         """Normed states ahead of the scoring matrix."""
         places = self.places(tokens_BT)
         x_BTC = F.embedding(tokens_BT, self.embedding)
+        if self.positions is not None:
+            x_BTC = x_BTC + self.positions[: tokens_BT.shape[1]]
         for block in self.blocks:
             x_BTC = block(x_BTC, places)
         return (rms_norm(x_BTC) if self.config.norm == "rms" else x_BTC).flatten(0, 1)
@@ -89,7 +97,20 @@ class Transformer(nn.Module):
         # The end of a document predicts the first token of the next: so it belongs to the next.
         apart = not self.config.cross_documents
         document_BT = torch.eq(tokens_BT, self.config.end or 0).cumsum(1) if apart else None
-        return Places(self.cos_TD[:T], self.sin_TD[:T], document_BT)
+        return Places(self.cos_TD[:T], self.sin_TD[:T], document_BT, self._seen(T, document_BT))
+
+    def _seen(self, T: int, document_BT: Tensor | None) -> Tensor | None:
+        """None where every position sees all before it, which needs no array."""
+        window, both_sides = self.config.window, self.config.mask is not None
+        if not window and not both_sides:
+            return None
+        seen_1TT = torch.ones((1, T, T), dtype=torch.bool, device=self.cos_TD.device)
+        seen_1TT = seen_1TT if both_sides else seen_1TT.tril()
+        if window:
+            seen_1TT = seen_1TT.triu(1 - window) & seen_1TT.tril(window - 1)
+        return (
+            seen_1TT if document_BT is None else seen_1TT & (document_BT[:, :, None] == document_BT[:, None])
+        )
 
     def scoring_VC(self) -> Tensor:
         return (self.embedding if self.head is None else self.head) * self.gain
@@ -99,7 +120,9 @@ class Transformer(nn.Module):
 
     @torch.no_grad()
     def token_losses(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
-        """The loss of every single target in nats, float32 [B, T]."""
+        """The loss of every single target in nats, float32 [B, T]; of a masked model, see `train.objectives`."""
+        if self.config.mask is not None:
+            return revealed_losses(self, targets_BT)
         losses_N = token_losses(self.hidden_NC(tokens_BT), self.scoring_VC(), targets_BT.flatten())
         return losses_N.view_as(targets_BT)
 

@@ -31,6 +31,7 @@ import pyarrow as pa
 import safetensors.torch
 import torch
 
+from train.bpe import load_tokenizer
 from train.cell import Cell, Ladder
 from train.encoder import encode
 from train.evaluate import Scores, check_holdout, evaluate, score, score_documents
@@ -39,7 +40,7 @@ from train.machine import choose_device, peak_memory_bytes, prepare_process
 from train.model import ModelConfig, Transformer
 from train.packed import Packed
 from train.trainer import Diverged, Trainer, load_checkpoint, save_checkpoint
-from train.windows import Windows
+from train.windows import Windows, word_beginnings
 
 CHECKPOINT_SECONDS = 30.0
 PROGRESS_SECONDS = 1.0
@@ -108,7 +109,15 @@ class _CellRun:
     def _trainer(self, pending: list[int]) -> Trainer:
         """At the last checkpoint of the trunk that is of use for the pending sizes."""
         cell, ladder = self.cell, self.ladder
-        windows = Windows(ladder.packed.tokens, cell.context, cell.batch, ladder.boundaries, cell.seed)
+        begins = None
+        if cell.order == "shuffled":
+            if not ladder.packed.tokenizer_path:
+                raise ValueError(f"{ladder.packed.path}: no tokenizer tells which tokens begin a word")
+            begins = word_beginnings(load_tokenizer(ladder.packed.tokenizer_path))
+        end = ladder.packed.end
+        windows = Windows(
+            ladder.packed.tokens, cell.context, cell.batch, ladder.boundaries, cell.seed, begins, end
+        )
         record_every = max(1, ladder.steps(cell.sizes[-1]) // CURVE_POINTS)
         trainer = Trainer(cell, cell.model_config(ladder.packed), windows, record_every)
         state = load_checkpoint(self.directory / "trunk.state", ladder.identity())

@@ -18,10 +18,15 @@ from train.knobs import check_knobs, knob_names
 
 BY_DEPTH = -1  # not given: follows from the depth
 HEAD_WIDTH = 64
-DATA = ("vocabulary", "context", "end")  # set by the tokens and the run, not by whoever asks for a model
+DATA = (
+    "vocabulary",
+    "context",
+    "end",
+    "mask",
+)  # set by the tokens and the run, not by whoever asks for a model
 CHOICES = {
-    "mixer": ("attention",),
-    "position": ("rotary", "none"),
+    "mixer": ("attention", "lstm", "convolution"),
+    "position": ("rotary", "learned", "none"),
     "norm": ("rms", "none"),
 }
 
@@ -43,9 +48,12 @@ class ModelConfig:
     mixer: str = "attention"  # what carries information between positions
     position: str = "rotary"  # how a mixer knows where a token stands
     rotary_base: float = 10_000.0
+    window: int = 0  # positions that a token sees, itself included; 0: all (of a convolution: 16 a layer)
+    start: float = 1.0  # times the usual size of the weights at the start
     norm: str = "rms"  # of what every part of a block reads
     cross_documents: bool = True  # whether a token sees the documents before its own
     end: int | None = None  # the token that ends a document
+    mask: int | None = None  # the token that stands for a hidden one; a model that has it sees both sides
 
     def __post_init__(self) -> None:
         _check_whole("depth", self.depth)
@@ -56,6 +64,14 @@ class ModelConfig:
         _check_whole("vocabulary", self.vocabulary)
         _check_whole("context", self.context)
         self._check_heads()
+        if type(self.window) is not int or self.window < 0:
+            raise ValueError(
+                f"model.window = {self.window!r}: must be a whole number, 0 for the whole context"
+            )
+        if self.window and self.mixer == "lstm":
+            raise ValueError("model.window with model.mixer = 'lstm': a recurrence has none; leave it out")
+        if self.mask is not None and self.mixer != "attention":
+            raise ValueError(f"model.mixer = {self.mixer!r} sees one side only; masked words need attention")
         for name, known in CHOICES.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"model.{name} = {getattr(self, name)!r}: must be one of {', '.join(known)}")

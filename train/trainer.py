@@ -18,6 +18,7 @@ from train.cell import Cell
 from train.files import write_whole
 from train.machine import autocast, choose_device, make_deterministic
 from train.model import ModelConfig, Transformer
+from train.objectives import objective
 from train.optimizer import OptimizerConfig, clip_gradients, make_optimizers, rate_factor, set_rate
 from train.windows import Windows
 
@@ -63,7 +64,7 @@ class Trainer:
         rate = set_rate(self.optimizers, rate_factor(self.step, self.config.warmup_steps, decay_start, steps))
         tokens_BT, targets_BT = self.windows(self.step)
         with autocast(self.device, self.cell.precision):
-            loss = self.loss_function(tokens_BT.to(self.device), targets_BT.to(self.device))
+            loss = self._loss(tokens_BT.to(self.device), targets_BT.to(self.device))
         loss.backward()
         norm = clip_gradients(self.model, self.config.clip)
         loss_nats, gradient_norm = loss.item(), norm.item()
@@ -75,6 +76,11 @@ class Trainer:
         self.seconds += time.perf_counter() - began
         self._record(loss_nats, rate, gradient_norm)
         return loss_nats
+
+    def _loss(self, tokens_BT: torch.Tensor, targets_BT: torch.Tensor) -> torch.Tensor:
+        if self.cell.loss == "next-word":
+            return self.loss_function(tokens_BT, targets_BT)
+        return objective(self.cell.loss, self.model, tokens_BT, targets_BT, self.cell.seed, self.step)
 
     def _check(self, loss: float, rate: float, gradient_norm: float) -> None:
         self.smoothed = SMOOTHING * self.smoothed + (1 - SMOOTHING) * loss
