@@ -36,6 +36,7 @@ TOLD = "told: "  # begins the id of what says its own figures where a pointer re
 PLAIN = {"--ink": "#222", "--rule": "#ddd", "--paper": "#fff"}
 PIXELS = 3  # a point of a figure, in a PNG
 RATE_TICKS = (1, 2, 0.5, 5, 0.2, 10, 0.1, 20, 50, 1.5, 3, 0.7, 0.3, 0.8, 1.2, 0.9, 1.1)  # the first that fit
+TORNADO_TICKS = (-3, -1, -0.3, -0.1, 0, 0.1, 0.3, 1, 3, 10, 30)
 STYLE: Any = {
     "svg.fonttype": "none", "svg.hashsalt": "curate", "font.size": 11, "axes.edgecolor": GRID,
     "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK,
@@ -107,6 +108,37 @@ def exchange_rates(rates: list[dict], of: str, label: str) -> str:
         axes.grid(True, axis="x")
         axes.tick_params(length=0)
         axes.set_xlabel(f"tokens of {of} that one token is worth")
+        return _svg(figure, label)
+
+
+def tornado(rows: list[dict], label: str) -> str:
+    """A bar a change of the base, in bits per byte, with its interval; factors in the order of their largest change.
+
+    Above 0 the change is worse than the base. Hollow: not distinguishable from it. The axis is linear to 0.1 and
+    logarithmic beyond, so that small changes show beside ruin.
+    """
+    factors = list(dict.fromkeys(row["factor"] for row in rows))
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 0.9 + 0.3 * len(rows)), layout="constrained")
+        axes = figure.add_subplot()
+        for place, row in enumerate(rows):
+            colour = _colour(factors.index(row["factor"]))
+            fill = colour if row["distinguishable"] else PAPER
+            axes.barh(place, row["bits"], height=0.62, facecolor=fill, edgecolor=colour, linewidth=1.3)
+            axes.plot([row["low"], row["high"]], [place, place], color=INK, linewidth=1.2)
+        axes.axvline(0, color=INK, linewidth=0.8)
+        axes.set_xscale("symlog", linthresh=0.1)
+        ends = [x for row in rows for x in (row["low"], row["high"])]
+        ticks = [t for t in TORNADO_TICKS if min(ends) <= t <= max(ends)]
+        axes.set_xticks(ticks, [f"{tick:+g}".replace("-", "\u2212") if tick else "0" for tick in ticks])
+        axes.minorticks_off()
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        names = [f"{row['change']}   {row['factor']}" for row in rows]
+        axes.set_yticks(range(len(rows)), [_visible(name) for name in names])
+        axes.grid(True, axis="x")
+        axes.set_axisbelow(True)
+        axes.tick_params(length=0)
+        axes.set_xlabel("bits per byte more than the base")
         return _svg(figure, label)
 
 

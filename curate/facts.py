@@ -23,12 +23,13 @@ def facts(lock: dict, runs: list[dict], examples: dict) -> dict:
         if scored:
             holdouts[name] = holdout_answers(name, lock, scored)
     statements = [told for name, holdout in holdouts.items() if (told := statement(name, holdout))]
+    found = findings(lock, everything)
     return {
         "name": lock["name"],
-        "headline": " ".join(statements) or "No level can be compared with another yet.",
+        "headline": " ".join(statements) or _of_findings(found) or "No level can be compared with another yet.",
         "statements": statements,
         "holdouts": holdouts,
-        "findings": findings(lock, [run for run in everything if "losses" in run]),
+        "findings": found,
         "levels": lock["levels"],
         "funnel": _funnel(lock),
         "ledger": lock["ledger"],
@@ -40,6 +41,11 @@ def facts(lock: dict, runs: list[dict], examples: dict) -> dict:
         "warnings": lock.get("warnings", []) + _short_runs(done),
         "lock": lock,
     }
+
+
+def _of_findings(found: list[dict]) -> str:
+    """Where levels are not the question: what the factors were worth."""
+    return next((one["sentences"][0] for one in found if one["key"] == "factors"), "")
 
 
 def _funnel(lock: dict) -> list[dict]:

@@ -17,11 +17,13 @@ from train import fits
 
 def findings(lock: dict, runs: list[dict]) -> list[dict]:
     """Of all holdouts, in the order of the page."""
+    from curate.factors import factors_finding
     from curate.mixtures import mixture_finding
     from curate.probing import probe_finding
     from curate.repetition import repetition_finding
     from curate.scaling import scaling_finding
 
+    everything, runs = runs, [run for run in runs if "losses" in run]
     asked, found = lock.get("studies", {}), []
     for name in lock["holdouts"]:
         scored = [run for run in runs if name in run.get("losses", {})]
@@ -32,6 +34,9 @@ def findings(lock: dict, runs: list[dict]) -> list[dict]:
             found.append(repetition_finding(name, lock, by_study["repetition"]))
         if "mixture" in asked and asked["mixture"]["holdout"] == name:
             found.append(mixture_finding(name, lock, by_study["mixture"]))
+        if "factors" in asked:
+            of_factors = [run for run in everything if run.get("study") == "factors"]
+            found.append(factors_finding(name, asked["factors"], of_factors))
         found += scaling_finding(name, lock, by_study[None])
     probes = probe_finding([run for run in runs if not run.get("study")])
     return found + ([probes] if probes else [])

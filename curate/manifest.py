@@ -34,7 +34,7 @@ OF_DOCUMENTS = (
     "own_id",
     "tokens",
 )  # columns that every document has by itself
-STUDY_TABLES = ("attribution", "mixture", "repetition", "power")
+STUDY_TABLES = ("attribution", "mixture", "repetition", "base", "factor", "power")
 EDITED_BYTES = "edited_byte_count"  # what is left of a text after a level's edits: nothing left, nothing kept
 
 

@@ -46,6 +46,10 @@ def draw(facts: dict) -> dict[str, str]:
             if rates:
                 of = next(iter(named))
                 figures[f"rates-{key}"] = charts.exchange_rates(rates, of, f"Exchange rates on {what}")
+    for number, found in enumerate(facts["findings"], 1):
+        if found["key"] == "factors" and found["figures"].get("rows"):
+            rows, label = found["figures"]["rows"], f"{found['title']}, bits per byte"
+            figures[f"factors-{number}"] = charts.tornado(rows, label)
     return figures
 
 

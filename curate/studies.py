@@ -3,6 +3,7 @@
     [attribution] level = "filtered"     what each rule is worth: leave-one-out and add-one corpora
     [repetition]  epochs = [1, 4, 16]    equal raw pool and equal compute, small corpora repeated
     [mixture]     runs = 8               shares of sources by regression, and a confirming run
+    [[factor]]    model.mixer = ["lstm"] what else matters: one knob at a time off a base (`curate.factors`)
 
 A study is cheap since its corpora are selections: derived levels are judged from signals that are there already, and
 shares of sources are another order of documents that are encoded already. They are trained on, not written as
@@ -11,19 +12,18 @@ data sets; the lock tells how many documents each has.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from curate.errors import did_you_mean
+from curate.factors import GRID_KNOBS, Factors, Trial, factor_trials, factors
 from curate.manifest import EDITED_BYTES, Level
 from curate.measured import DUPLICATE
 from curate.profiles import Rule
 from curate.tables import Tables
-from train.grid import RUN_KNOBS
 
-GRID_KNOBS = (*(knob for knob in RUN_KNOBS if knob != "epochs"), "model", "optimizer")
 PARTS = ("rule", "profile", "level")
 WAYS = ("without", "only")
 
@@ -69,23 +69,11 @@ class Repetition:
 
 
 @dataclass(frozen=True)
-class Trial:
-    """A corpus that a study trains on: documents of `level`, a level or a derived one, perhaps in shares of sources."""
-
-    study: str
-    name: str
-    level: str
-    tokens: int
-    knobs: dict
-    shares: tuple[float, ...] | None = None  # by source, in the pool's order
-    about: dict = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Studies:
     attribution: Attribution | None = None
     mixture: Mixture | None = None
     repetition: Repetition | None = None
+    factors: Factors | None = None
     seed_noise: float | None = None  # nats: what is believed of a run's noise before any was trained
 
     def as_json(self) -> dict:
@@ -104,6 +92,8 @@ class StudyTables(Tables):
 
     def studies(self) -> Studies:
         told = {name: getattr(self, name)(self.table(name)) for name in STUDIES if name in self.tree}
+        if "factor" in self.tree or "base" in self.tree:
+            told["factors"] = factors(self)
         power = self.table("power")
         self.known("[power]", power, ("seed_noise",))
         noise = power.get("seed_noise")
@@ -271,6 +261,8 @@ def trials(built: Any) -> list[Trial]:
         found += mixture_trials(studies.mixture, built)
     if studies.repetition:
         found += _repetition_trials(studies.repetition, built)
+    if studies.factors:
+        found += factor_trials(studies.factors)
     return found
 
 

@@ -33,6 +33,7 @@ import torch
 
 from train.bpe import load_tokenizer
 from train.cell import Cell, Ladder
+from train.context import context_use
 from train.encoder import encode
 from train.evaluate import Scores, check_holdout, evaluate, score, score_documents
 from train.files import digest_of_file, read_json, write_array, write_json, write_whole
@@ -217,6 +218,7 @@ class _CellRun:
             "flops_per_token": model.flops_per_token(),
             "flops": model.flops_per_token() * tokens,
             "losses": {name: result.summary() for name, result in scores.items()},
+            "context_use": {name: context_use(model, holdout) for name, holdout in self.holdouts.items()},
             "train_loss": curve_summary(trainer.curve),
             # As if this size had been trained alone: the trunk up to the branch, and the branch.
             "seconds": trainer.seconds,

@@ -1,0 +1,240 @@
+"""Factors: what else matters to the loss, one knob at a time off a base cell.
+
+    [base]                                   level, tokens, seeds and knobs; the grid's where it says nothing
+    level = "unique"
+
+    [[factor]]
+    name = "structure"
+    model = { mixer = ["lstm", "convolution"], window = [16] }
+
+    [[factor]]
+    name = "quantity"
+    tokens = ["50k", "200k"]
+
+Every value of every list is one change of the base, all else equal: so few runs tell what each change does here, and
+nothing of how changes act together, for which a knob that is a list in [grid] gives the product. The rate is the
+base's, unless it is the change: that a structure would do better at a rate of its own is not ruled out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from curate.quantities import short_count
+from train import fits
+from train.grid import RUN_KNOBS
+
+if TYPE_CHECKING:
+    from curate.studies import StudyTables
+
+GRID_KNOBS = (*(knob for knob in RUN_KNOBS if knob != "epochs"), "model", "optimizer")
+STUDY = "factors"
+BASE = "base"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A corpus that a study trains on: documents of `level`, a level or a derived one, perhaps in shares of sources."""
+
+    study: str
+    name: str
+    level: str
+    tokens: int
+    knobs: dict
+    shares: tuple[float, ...] | None = None  # by source, in the pool's order
+    about: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Change:
+    """One value of one knob, instead of the base's. `knob`: "level", "tokens", "epochs", "loss", "model.mixer" ..."""
+
+    factor: str
+    knob: str
+    value: Any
+
+    @property
+    def name(self) -> str:
+        said = short_count(self.value) if self.knob == "tokens" else str(self.value).lower()
+        return f"{self.knob} = {said}"
+
+
+@dataclass(frozen=True)
+class Factors:
+    level: str
+    tokens: int
+    seeds: int
+    knobs: dict
+    changes: tuple[Change, ...]
+
+
+# ------------------------------------------------------------------------------------------- what was asked
+
+
+def factors(reader: StudyTables) -> Factors:
+    """[base] and every [[factor]], checked; each change must make a cell."""
+    table = reader.table("base")
+    reader.known("[base]", table, ("level", "tokens", "seeds", *GRID_KNOBS))
+    level = reader.level("[base]", table, "level", reader.grid["levels"][-1])
+    common = reader.common("[base]", table)
+    changes = [change for one in reader.tables("factor") for change in _changes(reader, one, common)]
+    if not changes:
+        raise reader.fail("[base]", 'has no [[factor]]; add one, such as name = "loss", loss = ["reinforce"]')
+    names = [change.name for change in changes]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise reader.fail("[[factor]]", f"{twice[0]} is named twice; drop one")
+    return Factors(level, common["tokens"], common["seeds"], common["knobs"], tuple(changes))
+
+
+def _changes(reader: StudyTables, table: dict, common: dict) -> list[Change]:
+    from train.grid import expand
+
+    name = reader.typed("[[factor]]", table, "name", str)
+    if not name:
+        raise reader.fail("[[factor]]", 'has no name; add name = "..."')
+    where = f'factor "{name}"'
+    reader.known(where, table, ("name", "level", "tokens", "epochs", *GRID_KNOBS))
+    changes = []
+    for knob, value in _flat({k: v for k, v in table.items() if k != "name"}):
+        for one in value if isinstance(value, list) else [value]:
+            if knob == "tokens":
+                one = reader.count(where, knob, one)
+                if one > max(reader.sizes):
+                    raise reader.fail(where, f"tokens = {one:,} is more than the largest of [sizes]")
+            elif knob == "level":
+                reader.level(where, {knob: one}, knob, one)
+            else:
+                try:
+                    expand(_changed(common["knobs"], knob, one))
+                except ValueError as error:
+                    raise reader.fail(where, str(error)) from None
+            changes.append(Change(name, knob, one))
+    return changes
+
+
+def _flat(table: dict, prefix: str = "") -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for key, value in table.items():
+        found += _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
+    return found
+
+
+def _changed(knobs: dict, knob: str, value: Any) -> dict:
+    table, _, inner = knob.partition(".")
+    return knobs | {table: {**knobs.get(table, {}), inner: value} if inner else value}
+
+
+# ------------------------------------------------------------------------------------------- trials
+
+
+def factor_trials(asked: Factors) -> list[Trial]:
+    knobs = asked.knobs | {"seeds": asked.seeds}
+    told = [Trial(STUDY, BASE, asked.level, asked.tokens, knobs, None, {"factor": BASE})]
+    for change in asked.changes:
+        level = change.value if change.knob == "level" else asked.level
+        tokens = change.value if change.knob == "tokens" else asked.tokens
+        own = knobs if change.knob in ("level", "tokens") else _changed(knobs, change.knob, change.value)
+        told.append(Trial(STUDY, change.name, level, tokens, own, None, {"factor": change.factor}))
+    return told
+
+
+# ------------------------------------------------------------------------------------------- what came of it
+
+
+def factors_finding(name: str, asked: dict, runs: list[dict]) -> dict:
+    """What every change costs in bits per byte, with intervals over seeds and documents; failures by name."""
+    from curate.findings import finding, table
+
+    title = f"Which factor mattered on held-out {name} text"
+    done = [run for run in runs if name in run.get("losses", {})]
+    lost = list(dict.fromkeys((r["factor"], r["level"], r["failed"]) for r in runs if "failed" in r))
+    if BASE not in {run["level"] for run in done}:
+        return finding(STUDY, title, name, ["The runs of the base are not there yet."])
+    grid = _grid(name, asked, done)
+    one = done[0]["losses"][name]
+    per_nat = one["bits_per_byte"] / one["nats_per_token"]
+    factor_of = {run["level"]: run["factor"] for run in done}
+    told = fits.differences(grid, [(level, BASE) for level in factor_of if level != BASE], asked["tokens"])
+    rows = [
+        {"factor": factor_of[d.level], "change": d.level, "bits": d.value * per_nat, "low": d.low * per_nat,
+         "high": d.high * per_nat, "distinguishable": d.distinguishable, **_looked(name, d.level, done)}
+        for d in told
+    ]  # fmt: skip
+    reach: dict[str, float] = {}
+    for row in rows:
+        reach[row["factor"]] = max(reach.get(row["factor"], 0.0), abs(row["bits"]))
+    rows.sort(key=lambda row: (-reach[row["factor"]], row["factor"], -abs(row["bits"])))
+    base = fits.mean(grid, BASE, asked["tokens"])
+    own = _looked(name, BASE, done)
+    sentences = [
+        f"The base, {short_count(asked['tokens'])} tokens of {asked['level']}, ends at {base.value * per_nat:.3f} "
+        f"[{base.low * per_nat:.3f}, {base.high * per_nat:.3f}] bits per byte on held-out {name} text, over "
+        f"{asked['seeds']} seeds. One knob at a time: "
+        + "; ".join(f"{f} moved it by up to {_signed(_largest(rows, f))}" for f in reach_order(reach)) + ".",
+        "Each change keeps the rate of the base, unless the rate is the change.",
+        *(f"{change} ({factor}) has a run without a result: {why}." for factor, change, why in lost),
+    ]  # fmt: skip
+    cells = [[BASE, "", "", own["said"], own["parameters"]]] + [
+        [r["change"], r["factor"], _signed(r) + ("" if r["distinguishable"] else ", not distinguishable"),
+         r["said"], r["parameters"]]
+        for r in rows
+    ]  # fmt: skip
+    columns = ["Change", "Factor", "Bits per byte more than the base", "Next words named first", "Parameters"]
+    caption = f"Every change of one knob, {asked['seeds']} seeds each, the same seeds and documents in all"
+    tables = [table(caption, columns, cells), *_positions(name, done)]
+    return finding(STUDY, title, name, sentences, tables, rows=rows, base=base.value * per_nat,
+                   failed=[list(one) for one in lost], caveats=grid.caveats)  # fmt: skip
+
+
+def reach_order(reach: dict[str, float]) -> list[str]:
+    return sorted(reach, key=lambda factor: -reach[factor])
+
+
+def _largest(rows: list[dict], factor: str) -> dict:
+    return max((r for r in rows if r["factor"] == factor), key=lambda r: abs(r["bits"]))
+
+
+def _signed(row: dict) -> str:
+    return f"{row['bits']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]".replace("-", "\u2212")
+
+
+def _grid(name: str, asked: dict, runs: list[dict]) -> fits.Grid:
+    """All at the base's tokens, whatever they were trained on: here other tokens are a change like any other."""
+    from curate.answers import grid_of
+
+    return grid_of(name, [run | {"size": asked["tokens"], "tags": {}} for run in runs])
+
+
+def _looked(name: str, level: str, runs: list[dict]) -> dict:
+    mine = [run for run in runs if run["level"] == level]
+    shares = [used["accuracy"] for run in mine if (used := run.get("context_use", {}).get(name))]
+    accuracy = float(np.mean(shares)) if shares else None
+    said = "" if accuracy is None else f"{100 * accuracy:.1f} %"
+    return {"accuracy": accuracy, "said": said, "parameters": f"{mine[0]['parameters']:,}"}
+
+
+def _positions(name: str, runs: list[dict]) -> list[dict]:
+    """Loss by position for the base and every change of the mixer, the window or the position."""
+    from curate.findings import table
+
+    shown: dict[str, list[dict]] = {}
+    for run in runs:
+        knob = run["level"].partition(" = ")[0]
+        used = run.get("context_use", {}).get(name)
+        if used and knob in (BASE, "model.mixer", "model.window", "model.position", "order"):
+            shown.setdefault(run["level"], []).append(used)
+    lengths = {used["length"] for some in shown.values() for used in some}
+    if len(lengths) != 1:
+        return []
+    edges = next(iter(shown.values()))[0]["edges"]
+    spans = [f"{a} to {b - 1}" if b > a + 1 else str(a) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    rows = [
+        [level, *(f"{x:.2f}" for x in np.mean([used["nats"] for used in some], 0))]
+        for level, some in shown.items()
+    ]
+    caption = "Nats per token by how many tokens stand before it, in documents as long as the window, mean over seeds"
+    return [table(caption, ["Position", *spans], rows)]
