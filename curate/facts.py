@@ -26,7 +26,9 @@ def facts(lock: dict, runs: list[dict], examples: dict) -> dict:
     found = findings(lock, everything)
     return {
         "name": lock["name"],
-        "headline": " ".join(statements) or _of_findings(found) or "No level can be compared with another yet.",
+        "headline": " ".join(statements)
+        or _of_findings(found)
+        or "No level can be compared with another yet.",
         "statements": statements,
         "holdouts": holdouts,
         "findings": found,
