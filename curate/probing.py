@@ -43,8 +43,8 @@ def probe_all(runs: list[dict], steps: int | None, families: tuple[str, ...]) ->
 
 def with_probes(run: dict) -> dict:
     """A run's record with what it was asked, where it was."""
-    path = Path(run["directory"]) / RECORD
-    return run | {"probes": read_json(path)} if path.exists() else run
+    path = Path(run.get("directory") or "") / RECORD
+    return run | {"probes": read_json(path)} if run.get("directory") and path.exists() else run
 
 
 def probe_finding(runs: list[dict]) -> dict | None:
