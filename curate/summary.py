@@ -28,7 +28,12 @@ def table(rows: list[list[Any]], header: list[str]) -> str:
 
 
 def _is_figure(text: str) -> bool:
-    return bool(text) and (text[0].isdigit() or text in ("-", "")) or text[:1] == "-" and text[1:2].isdigit()
+    return (
+        bool(text)
+        and (text[0].isdigit() or text in ("-", "", "missing"))
+        or text[:1] == "-"
+        and text[1:2].isdigit()
+    )
 
 
 def plan_text(plan: Plan) -> str:

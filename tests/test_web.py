@@ -125,7 +125,7 @@ def test_a_place_in_an_archive_is_where_its_record_begins(tmp_path):
 
 @pytest.mark.parametrize("name", ["a.wet", "a.warc.wet.gz"])
 def test_a_wet_gives_its_texts_as_they_are_with_url_date_and_language(tmp_path, name):
-    records = [record("warcinfo", "", b"x"), conversion("http://a/1", b"One.\nTwo."), conversion("http://a/2", b"caf\xe9", "fra,eng"),
+    records = [record("warcinfo", "", b"x"), conversion("http://a/1", b"One.\nTwo."), conversion("<http://a/2>", b"caf\xe9", "fra,eng"),
                conversion("http://a/3", b"")]  # fmt: skip
     (tmp_path / name).write_bytes(packed(records) if name.endswith("gz") else b"".join(records))
     account, table = read(tmp_path, Source("s", "wet", (str(tmp_path),), columns=("url", "date", "language")))
@@ -238,3 +238,15 @@ def test_what_a_page_was_read_with_is_in_the_account(tmp_path):
     (tmp_path / "a.html").write_text(PAGE)
     account, _ = read(tmp_path, Source("s", "html", (str(tmp_path),)))
     assert list(account.as_json()["libraries"]) == ["resiliparse"]
+
+
+def test_an_archive_at_a_url_is_read_as_a_file_is(tmp_path):
+    import fsspec
+
+    records = packed([conversion(f"http://a/{i}", f"Text {i}.".encode()) for i in range(3)])
+    for name, data in (("a.wet.gz", records), ("b.wet.gz", records[:-9])):
+        with fsspec.open(f"memory://curate-web/{name}", "wb") as file:
+            file.write(data)
+    account, table = read(tmp_path, Source("s", "wet", ("memory://curate-web/*.wet.gz",), columns=("url",)))
+    assert table["text"].to_pylist() == [f"Text {i}." for i in range(3)] * 2
+    assert counts(account.failed) == {"broken-file": 1}
