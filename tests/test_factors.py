@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -247,6 +248,16 @@ def test_each_value_is_one_change_of_the_base(tmp_path):
 def test_a_wrong_factor_is_named(tmp_path, text, message):
     with pytest.raises(ManifestError, match=message):
         loaded(tmp_path, text)
+
+
+@pytest.mark.parametrize("name", ["seven-factors", "loss-function", "symmetry", "structure", "conditioning"])
+def test_shipped_manifests_of_factors_are_sound(name):
+    asked = load_manifest(Path(__file__).parent.parent / "manifests" / f"{name}.toml").studies.factors
+    assert {trial.name for trial in factor_trials(asked)} == {
+        "base",
+        *(change.name for change in asked.changes),
+    }
+    assert asked.seeds == 3
 
 
 def record(level, factor, seed, nats, **more):
