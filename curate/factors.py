@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 GRID_KNOBS = (*(knob for knob in RUN_KNOBS if knob != "epochs"), "model", "optimizer")
 STUDY = "factors"
 BASE = "base"
+WILD = 5  # times the median spread of seeds
 
 
 @dataclass(frozen=True)
@@ -154,11 +155,16 @@ def factors_finding(name: str, asked: dict, runs: list[dict]) -> dict:
     lost = list(dict.fromkeys((r["factor"], r["level"], r["failed"]) for r in runs if "failed" in r))
     if BASE not in {run["level"] for run in done}:
         return finding(STUDY, title, name, ["The runs of the base are not there yet."])
-    grid = _grid(name, asked, done)
+    wild = _wild(name, done)
+    grid = _grid(name, asked, [run for run in done if run["level"] not in wild])
     one = done[0]["losses"][name]
     per_nat = one["bits_per_byte"] / one["nats_per_token"]
     factor_of = {run["level"]: run["factor"] for run in done}
-    told = fits.differences(grid, [(level, BASE) for level in factor_of if level != BASE], asked["tokens"])
+    calm = [(level, BASE) for level in grid.levels if level != BASE]
+    told = fits.differences(grid, calm, asked["tokens"]) if calm else []
+    for level in wild:
+        alone = _grid(name, asked, [run for run in done if run["level"] in (level, BASE)])
+        told = [*told, fits.difference(alone, level, BASE, asked["tokens"])]
     rows = [
         {"factor": factor_of[d.level], "change": d.level, "bits": d.value * per_nat, "low": d.low * per_nat,
          "high": d.high * per_nat, "distinguishable": d.distinguishable, **_looked(name, d.level, done)}
@@ -184,10 +190,23 @@ def factors_finding(name: str, asked: dict, runs: list[dict]) -> dict:
         for r in rows
     ]  # fmt: skip
     columns = ["Change", "Factor", "Bits per byte more than the base", "Next words named first", "Parameters"]
-    caption = f"Every change of one knob, {asked['seeds']} seeds each, the same seeds and documents in all"
+    caption = (
+        f"Every change of one knob, {asked['seeds']} seeds each, the same seeds and documents in all"
+        + (f". Seeds differ far more than elsewhere, so compared alone: {', '.join(wild)}" if wild else "")
+    )
     tables = [table(caption, columns, cells), *_positions(name, done)]
     return finding(STUDY, title, name, sentences, tables, rows=rows, base=base.value * per_nat,
                    failed=[list(one) for one in lost], caveats=grid.caveats)  # fmt: skip
+
+
+def _wild(name: str, runs: list[dict]) -> list[str]:
+    """Changes whose seeds differ far more than is usual: their noise must not widen the others' intervals."""
+    losses: dict[str, list[float]] = {}
+    for run in runs:
+        losses.setdefault(run["level"], []).append(run["losses"][name]["nats_per_token"])
+    spread = {level: float(np.std(some)) for level, some in losses.items() if len(some) > 1}
+    usual = float(np.median(list(spread.values()))) if spread else 0.0
+    return [level for level, one in spread.items() if level != BASE and one > WILD * usual > 0]
 
 
 def reach_order(reach: dict[str, float]) -> list[str]:

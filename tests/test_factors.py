@@ -260,6 +260,21 @@ def test_shipped_manifests_of_factors_are_sound(name):
     assert asked.seeds == 3
 
 
+def test_a_change_with_wild_seeds_does_not_widen_the_intervals_of_the_others():
+    noise = {
+        "base": [0.001, -0.002, 0.001],
+        "epochs = 2": [-0.001, 0.001, 0.002],
+        "order = shuffled": [0.0, 0.001, -0.001],
+    }
+    calm = [record(level, "a", s, 4 + n) for level, some in noise.items() for s, n in enumerate(some)]
+    wild = [record("loss = reinforce", "b", s, nats) for s, nats in enumerate([9.0, 15.0, 12.0])]
+    asked = {"tokens": 8000, "level": "unique", "seeds": 3}
+    alone, both = (factors_finding("unique", asked, runs)["figures"]["rows"] for runs in (calm, calm + wild))
+    assert both[0]["change"] == "loss = reinforce"
+    assert both[0]["high"] - both[0]["low"] > 1
+    assert {r["change"]: r["low"] for r in alone} == {r["change"]: r["low"] for r in both[1:]}
+
+
 def record(level, factor, seed, nats, **more):
     losses = {"unique": {"nats_per_token": nats, "bits_per_byte": nats / 2}}
     return {"study": "factors", "level": level, "factor": factor, "seed": seed, "size": 1, "tags": {}, "losses": losses,
