@@ -98,7 +98,7 @@ class StudyTables(Tables):
         self.known("[power]", power, ("seed_noise",))
         noise = power.get("seed_noise")
         if noise is not None and (
-            not isinstance(noise, int | float) or isinstance(noise, bool) or noise <= 0
+            not isinstance(noise, int | float) or isinstance(noise, bool) or not 0 < noise < 100
         ):
             raise self.fail("[power]", f"seed_noise = {noise!r}: nats per token, above 0")
         return Studies(**told, seed_noise=noise)
@@ -149,11 +149,18 @@ class StudyTables(Tables):
         for name in levels:
             self.level(where, {"levels": name}, "levels", name)
         epochs = table.get("epochs", [1, 2, 4, 8])
-        if not isinstance(epochs, list) or not epochs or not all(type(e) is int and e > 0 for e in epochs):
+        if (
+            not isinstance(epochs, list)
+            or not epochs
+            or not all(type(e) is int and 0 < e <= 10_000 for e in epochs)
+        ):
             raise self.fail(
                 where, f"epochs = {epochs!r}: whole numbers of passes over the first level's tokens"
             )
-        budgets = tuple(self.count(where, "budgets", b) for b in table.get("budgets", []))
+        given = table.get("budgets", [])
+        budgets = tuple(
+            self.count(where, "budgets", b) for b in (given if isinstance(given, list) else [given])
+        )
         return Repetition(
             levels, epochs=tuple(sorted(set(epochs))), budgets=budgets, **self.common(where, table)
         )

@@ -50,10 +50,14 @@ WHOLE: dict[str, Any] = {
     "holdout": {"tokens": "4k", "from": ["raw", "unique"]},
     "grid": {
         "levels": ["raw", "unique"], "seeds": 2, "context": 32, "batch": 8, "cooldown": 0.3, "epochs": 1, "device": "cpu", "threads": 1, "precision": "float32", "compile": False,
-        "model": {"depth": 1, "width": [32, 64], "heads": 1, "hidden": 64, "tied": True, "rotary_base": 10000.0},
+        "model": {"depth": 1, "width": 32, "heads": 1, "hidden": 64, "tied": True, "rotary_base": 10000.0},
         "optimizer": {"name": "muon", "rate": 0.01, "beta1": 0.9, "beta2": 0.95, "momentum": 0.9, "weight_decay": 0.1, "warmup_steps": 5, "clip": 1.0},
     },
     "parts": {"bytes": "40 kB"},
+    "attribution": {"tokens": "4k", "level": "unique", "base": "raw", "parts": "profile", "ways": ["without", "only"], "matched_sources": True},
+    "mixture": {"level": "raw", "runs": 5, "tokens": "4k", "seeds": 1, "concentration": 1.0, "holdout": "raw"},
+    "repetition": {"tokens": "4k", "epochs": [1, 2], "levels": ["raw"], "budgets": ["4k"]},
+    "power": {"seed_noise": 0.01},
 }  # fmt: skip
 
 # No key takes these; NUL is no part of any name, path or text.
@@ -162,8 +166,8 @@ def refusal(folder: Path, tree: dict) -> str | None:
 
 def test_what_no_key_takes_is_refused_wherever_it_stands(folder):
     taken = []
-    for place in places(WHOLE):
-        for value in NEVER:
+    for number, place in enumerate(places(WHOLE)):
+        for value in NEVER[number % 3 :: 3]:
             bound = "keep" in place and (value, place[-1]) in OPEN
             limit = place[-1] in ("low", "high") or place[-1] == "version" and value == 10**30
             if not bound and not limit and refusal(folder, changed(place, put(value))) is None:
