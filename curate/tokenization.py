@@ -64,7 +64,7 @@ class Tokens:
         opened: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         for number, place in zip(self.chunk[rows].tolist(), self.place[rows].tolist(), strict=True):
             if number not in opened:
-                column = self.parts[number].table(["tokens"])["tokens"].chunk(0)
+                column = self.parts[number].checked().table(["tokens"])["tokens"].chunk(0)
                 opened[number] = column.values.to_numpy(), column.offsets.to_numpy()
             ids, offsets = opened[number]
             yield ids[offsets[place] : offsets[place + 1]]

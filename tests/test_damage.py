@@ -92,6 +92,16 @@ def test_a_shard_that_changed_on_the_disk_never_becomes_a_corpus(copied):
     assert not list(store.glob("corpora/*/corpus.json"))
 
 
+def test_tokens_that_changed_on_the_disk_are_never_trained_on(copied, monkeypatch):
+    manifest, store, _ = copied
+    monkeypatch.setattr("curate.training.run_grid", lambda *a: pytest.fail("trained on them"))
+    for part in store.glob("tokens/*.arrow"):
+        change(part)
+    shutil.rmtree(store / "packed", ignore_errors=True)
+    done = curate("train", manifest, store=store)
+    assert (done.exit_code, "damaged since it was written" in done.output) == (1, True), done.output
+
+
 def test_a_part_is_hashed_once_until_it_is_written_again(tmp_path, monkeypatch):
     path = tmp_path / "a"
     path.write_bytes(b"one")
