@@ -36,7 +36,7 @@ TOLD = "told: "  # begins the id of what says its own figures where a pointer re
 PLAIN = {"--ink": "#222", "--rule": "#ddd", "--paper": "#fff"}
 PIXELS = 3  # a point of a figure, in a PNG
 RATE_TICKS = (1, 2, 0.5, 5, 0.2, 10, 0.1, 20, 50, 1.5, 3, 0.7, 0.3, 0.8, 1.2, 0.9, 1.1)  # the first that fit
-TORNADO_TICKS = (-3, -1, -0.3, -0.1, 0, 0.1, 0.3, 1, 3, 10, 30)
+TORNADO_TICKS = (-10, -1, -0.1, 0, 0.1, 1, 10)
 STYLE: Any = {
     "svg.fonttype": "none", "svg.hashsalt": "curate", "font.size": 11, "axes.edgecolor": GRID,
     "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK,
@@ -133,7 +133,7 @@ def tornado(rows: list[dict], label: str) -> str:
         axes.set_xticks(ticks, [f"{tick:+g}".replace("-", "\u2212") if tick else "0" for tick in ticks])
         axes.minorticks_off()
         axes.set_ylim(len(rows) - 0.5, -0.5)
-        names = [f"{row['change']}   {row['factor']}" for row in rows]
+        names = [f"{row['change']} · {row['factor']}" for row in rows]
         axes.set_yticks(range(len(rows)), [_visible(name) for name in names])
         axes.grid(True, axis="x")
         axes.set_axisbelow(True)

@@ -301,5 +301,5 @@ def test_the_finding_ranks_factors_names_failures_and_fills_nothing_in():
     assert not any(row["change"] == "optimizer.rate = 9.0" for row in rows)
     json.dumps(told, allow_nan=False)
     svg = charts.tornado(rows, "what mattered")
-    assert svg.count("quantity") == 1
+    assert svg.count("· quantity") == 1
     assert math.isfinite(rows[1]["low"])
