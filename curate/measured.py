@@ -67,6 +67,9 @@ LIMITS = {
 }
 
 
+SOURCE = "source"  # the field that every document has, and that a level may bound as it may those that its source carries
+
+
 class Measured(Tables):
     """What [signals] asks for; grows as levels ask for more.
 
@@ -434,6 +437,9 @@ class Measured(Tables):
                     where, f"{rule.signal} is not measured; add near_duplicates = true to [signals]"
                 )
             return
+        if rule.signal in (SOURCE, *self.columns) and not self._is_signal(rule.signal):
+            self._check_field(where, rule)
+            return
         signal = self.signal(where, f"{rule.name}: ", rule.signal)
         if signal.name == "language" and not published:
             self._check_codes(where, rule)
@@ -443,6 +449,29 @@ class Measured(Tables):
                 self._check_bound(where, Rule(f"{rule.name}, {code}", rule.signal, bound), signal)
         else:
             self._check_bound(where, rule, signal)
+
+    def _is_signal(self, name: str) -> bool:
+        from curate.families import shipped_signals, signals_of
+
+        return name in shipped_signals() or name in signals_of(self.families | self.pooled)
+
+    def _check_field(self, where: str, rule: Rule) -> None:
+        """A field that documents carry from their sources is bounded by labels or by numbers."""
+        labels = rule.bound.labels
+        if rule.bound.by_language or labels is not None and not all(isinstance(x, str) for x in labels):
+            raise self.fail(
+                where, f'{rule.name}: write labels, such as ["a", "b"], or two numbers [low, high]'
+            )
+        if rule.signal == SOURCE:
+            if labels is None:
+                raise self.fail(
+                    where, f'{rule.name}: write the names of sources, such as ["{self.sources[0]}"]'
+                )
+            for name in labels:
+                if name not in self.sources:
+                    raise self.fail(
+                        where, f'{rule.name}: "{name}" is no source{did_you_mean(name, self.sources)}'
+                    )
 
     def check_edit(self, where: str, name: str) -> None:
         signal = self.signal(where, "", name)

@@ -20,7 +20,7 @@ from curate.duplicates import gather
 from curate.errors import CurateError
 from curate.manifest import Manifest
 from curate.pool import Pool
-from curate.profiles import parse_bound
+from curate.profiles import Rule, parse_bound
 from curate.progress import Progress
 from curate.selection import Values, within
 from curate.store import Store, atomic, digest_of, file_digest
@@ -114,7 +114,8 @@ def _chosen(wanted: dict, pool: Pool, values: Values) -> np.ndarray:
     if wanted["source"]:
         mask &= np.isin(pool.source, [pool.sources.index(source) for source in wanted["source"]])
     for signal, value in wanted["keep"].items():
-        mask &= within(values.column(signal), parse_bound(signal, value), values)
+        bound = parse_bound(signal, value)
+        mask &= within(values.of(Rule(signal, signal, bound)), bound, values)
     return mask
 
 

@@ -59,6 +59,21 @@ class Pool:
             yield begin, begin + part.rows
             begin += part.rows
 
+    def field(self, name: str, kind: pa.DataType) -> pa.ChunkedArray:
+        """A field that documents carry from their sources, as strings or as numbers; null where theirs has none."""
+        chunks = []
+        for part, source in zip(self.parts, self.source[[first for first, _ in self.ranges()]], strict=True):
+            table = part.table()
+            column = table[name] if name in table.column_names else pa.chunked_array([pa.nulls(part.rows)])
+            try:
+                chunks += column.cast(kind).chunks
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+                raise CurateError(
+                    f'source "{self.sources[source]}": the field {name} holds {column.type} that is not always {kind}; '
+                    f'bound numbers by [low, high] and everything else by labels, such as ["a", "b"]'
+                ) from None
+        return pa.chunked_array(chunks, kind)
+
     def find(self, wanted: str) -> list[int]:
         """Rows whose id begins with `wanted`."""
         return np.flatnonzero(pc.starts_with(self.ids, wanted).to_numpy(zero_copy_only=False)).tolist()

@@ -58,7 +58,9 @@ class Values:
         return self.signals.column(self.signals.owner[name], name)
 
     def of(self, rule: Rule) -> pa.ChunkedArray:
-        """The signal that a rule bounds."""
+        """The signal, or the field carried from the source, that a rule bounds."""
+        if not rule.edits and rule.signal not in self.signals.owner:
+            return self.pool.field(rule.signal, pa.float64() if rule.bound.labels is None else pa.string())
         if not rule.edits:
             return self.column(rule.signal)
         if rule.edits not in self.edited:

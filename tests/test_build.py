@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 from conftest import MANIFEST, write_manifest
 
-from curate.build import build
+from curate.build import annotate_all, build
 from curate.engine import open_engine
 from curate.errors import CurateError, Mismatch
 from curate.lock import check, read_lock
@@ -140,6 +140,28 @@ def test_another_threshold_measures_no_signal_again(built, tmp_path, monkeypatch
     again = build(built.annotated.store, load_manifest(changed), open_engine("local", 1))
     assert digests(again.lock)["raw 16k"] == digests(built.lock)["raw 16k"]
     assert digests(again.lock)["long 16k"] != digests(built.lock)["long 16k"]
+
+
+def test_a_level_may_bound_what_documents_carry_from_their_sources(tmp_path):
+    rows = [
+        {"text": f"Page {n} says what page {n} says.", "kind": "ab"[n % 2], "stars": n} for n in range(40)
+    ]
+    (tmp_path / "pages.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pages = '[[source]]\nname = "pages"\nformat = "jsonl"\npath = "pages.jsonl"\ncolumns = ["kind", "stars"]\n\n[parts]'
+    text = MANIFEST.replace("[parts]", pages, 1)
+    levels = {
+        'source = ["pages"]': 40,
+        'source = ["pages"], kind = ["b"]': 20,
+        "stars = [30, inf]": 10,  # null for the documents of other sources: it satisfies no bound
+    }
+    for keep, left in levels.items():
+        asked = text.replace('word_count = [8, inf], language = ["en"]', keep)
+        path = write_manifest(tmp_path, asked)
+        a = annotate_all(Store(tmp_path / "store"), load_manifest(path), open_engine("local", 1))
+        assert a.judged["long"].kept.sum() == left, keep
+    path = write_manifest(tmp_path, text.replace('word_count = [8, inf], language = ["en"]', "kind = [0, 1]"))
+    with pytest.raises(CurateError, match='source "pages": the field kind holds .*labels'):
+        annotate_all(Store(tmp_path / "store"), load_manifest(path), open_engine("local", 1))
 
 
 def test_building_again_writes_nothing(built, monkeypatch):

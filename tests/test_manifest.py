@@ -41,6 +41,8 @@ MISTAKES = [
         "keeps nothing: bullet_line_ratio lies in [0, 1]",
     ),
     ("word_count = [8, inf]", 'word_count = ["en"]', "takes two numbers"),
+    ('language = ["en"]', 'source = ["nots"]', 'did you mean "notes"'),
+    ('language = ["en"]', "source = [0, 1]", "write the names of sources"),
     ('language = ["en"]', "language = [0, 1]", "takes a list of labels"),
     ('language = ["en"]', 'language = ["englsh"]', "is no known language code"),
     ("language = true", "language = false", "add language = true to [signals]"),
