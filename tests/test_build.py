@@ -148,7 +148,7 @@ def test_a_level_may_bound_what_documents_carry_from_their_sources(tmp_path):
     ]
     (tmp_path / "pages.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     pages = '[[source]]\nname = "pages"\nformat = "jsonl"\npath = "pages.jsonl"\ncolumns = ["kind", "stars"]\n\n[parts]'
-    text = MANIFEST.replace("[parts]", pages, 1)
+    text = MANIFEST.replace("[parts]", pages, 1).replace('profiles = ["gopher-repetition"]\n', "")
     levels = {
         'source = ["pages"]': 40,
         'source = ["pages"], kind = ["b"]': 20,
