@@ -386,5 +386,25 @@ def probe(run: Path, steps: int | None, families: tuple[str, ...], store, worker
     return [r["probes"] | {"directory": r["directory"]} for r in probed], probing.probes_text(probed)
 
 
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--to", type=click.Choice(["hf"]), default="hf", show_default=True, help="Whose layout.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Default: RUN/hf.")
+@step
+def export(run: Path, to: str, out: Path | None, store, workers, engine) -> tuple[Any, str]:
+    """A trained model as a folder that transformers, vLLM or lm-eval open (as Qwen3), tokenizer included.
+
+    Example: curate export runs/first --to hf
+    """
+    from curate.errors import CurateError
+    from train.export import export_hf
+
+    try:
+        folder = export_hf(run, out or run / "hf")
+    except (ValueError, OSError) as error:
+        raise CurateError(str(error)) from None
+    return {"folder": str(folder)}, f"{folder}: AutoModelForCausalLM.from_pretrained opens it"
+
+
 if __name__ == "__main__":
     main()

@@ -96,6 +96,7 @@ def test_attention_by_head_equals_torchs_own(monkeypatch, kv_heads, documents):
     q = torch.randn(3, 4, 40, 8)
     k, v = torch.randn(3, kv_heads, 40, 8), torch.randn(3, kv_heads, 40, 8)
     document_BT = (torch.rand(3, 40) < 0.1).cumsum(1) if documents else None
+    monkeypatch.setattr(attention, "HELD", (1, 512))
     found = []
     for wide in (True, False):
         monkeypatch.setattr(attention, "use_wide_products", lambda x, wide=wide: wide)

@@ -17,7 +17,8 @@ from torch import Tensor
 from train.products import product, product_over_rows, use_wide_products
 
 EPSILON = 1e-6
-LONGEST_HELD = 512  # positions of a context whose probabilities are kept
+# Positions of a context that is done head by head: shorter gains nothing, longer would hold too much.
+HELD = (64, 512)
 
 
 def attend(
@@ -31,7 +32,7 @@ def attend(
     T, grouped = q_BHTD.shape[2], q_BHTD.shape[1] != k_BKTD.shape[1]
     if seen_BTT is not None:
         return F.scaled_dot_product_attention(q_BHTD, k_BKTD, v_BKTD, seen_BTT[:, None], enable_gqa=grouped)
-    by_head = use_wide_products(q_BHTD) and not torch.is_autocast_enabled("cpu") and T <= LONGEST_HELD
+    by_head = use_wide_products(q_BHTD) and not torch.is_autocast_enabled("cpu") and HELD[0] <= T <= HELD[1]
     if by_head and not torch.compiler.is_compiling():
         return _AttendByHead.apply(q_BHTD, k_BKTD, v_BKTD, document_BT)
     if document_BT is None:
