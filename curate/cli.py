@@ -108,12 +108,16 @@ def _of_the_system(error: OSError, store: Path) -> str:
 
 
 manifest_argument = click.argument("manifest", type=click.Path(path_type=Path))
+track_option = click.option(
+    "--track", metavar="NAME", help="Metrics to tensorboard, trackio or wandb as well."
+)
 
 
 @main.command()
 @manifest_argument
+@track_option
 @step
-def run(manifest: Path, store, workers, engine) -> tuple[Any, str, bool]:
+def run(manifest: Path, track, store, workers, engine) -> tuple[Any, str, bool]:
     """Everything in order, skipping what is done: build, train, report.
 
     Example: curate run manifests/quickstart.toml
@@ -121,7 +125,7 @@ def run(manifest: Path, store, workers, engine) -> tuple[Any, str, bool]:
     from curate.pipeline import run_all
     from curate.summary import run_text
 
-    outcome = run_all(store, manifest, engine())
+    outcome = run_all(store, manifest, engine(), track)
     return outcome.as_json(), run_text(outcome), any("failed" in one for one in outcome.runs)
 
 
@@ -196,13 +200,19 @@ def index(manifest: Path, folder: Path, level: str | None, store, workers, engin
 @click.option("--width", default=64, show_default=True, help="With --corpus: width of the model.")
 @click.option("--vocabulary", default=4096, show_default=True, help="With --corpus: tokens of its tokenizer.")
 @click.option("--seed", default=0, show_default=True, help="With --corpus: seed.")
+@track_option
 @step
-def train(manifest, corpus, out, depth, width, vocabulary, seed, store, workers, engine) -> tuple[Any, ...]:
+def train(
+    manifest, corpus, out, depth, width, vocabulary, seed, track, store, workers, engine
+) -> tuple[Any, ...]:
     """Train the grid of a manifest, or one model on one corpus directory.
+
+    Ctrl-C writes a checkpoint of every running cell; the same command continues from there.
 
     Example: curate train manifests/quickstart.toml
     """
     from curate.summary import corpus_run_text, train_text
+    from curate.tracking import open_tracker
 
     if (manifest is None) == (corpus is None):
         raise click.UsageError("name a manifest, or a corpus with --corpus DIR")
@@ -210,14 +220,16 @@ def train(manifest, corpus, out, depth, width, vocabulary, seed, store, workers,
         from curate.training import train_corpus
 
         setting = {"seed": seed, "vocabulary": vocabulary, "model": {"depth": depth, "width": width}}
-        directory, record = train_corpus(store, corpus, setting, out)
+        tracker = open_tracker(track, corpus.name, store.root / "tracking")
+        directory, record = train_corpus(store, corpus, setting, out, engine(), tracker)
         return record, corpus_run_text(directory, record)
     from curate.build import build as make
     from curate.manifest import load_manifest
     from curate.training import train as train_grid
 
-    opened = engine()
-    runs = train_grid(make(store, load_manifest(manifest), opened), opened)
+    opened, loaded = engine(), load_manifest(manifest)
+    tracker = open_tracker(track, loaded.name, store.root / "tracking")
+    runs = train_grid(make(store, loaded, opened), opened, tracker)
     return runs, train_text(runs), any("failed" in one for one in runs)
 
 

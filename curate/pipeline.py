@@ -11,6 +11,7 @@ from curate.engine import Engine
 from curate.examples import examples
 from curate.manifest import load_manifest
 from curate.store import Store, digest_of, file_digest, read_json, write_json
+from curate.tracking import open_tracker
 from curate.training import planned_cells, records, train
 
 
@@ -30,13 +31,14 @@ class Outcome:
         }  # fmt: skip
 
 
-def run_all(store: Store, path: Path, engine: Engine) -> Outcome:
+def run_all(store: Store, path: Path, engine: Engine, track: str | None = None) -> Outcome:
     begin = time.monotonic()
     manifest = load_manifest(path)
+    tracker = open_tracker(track, manifest.name, store.root / "tracking")
     built = build(store, manifest, engine)
     planned = planned_cells(built)
     unfinished = [p for p in planned if p.finished() is None]
-    runs = train(built, engine) if unfinished else records(planned)
+    runs = train(built, engine, tracker) if unfinished else records(planned)
     page, facts = write_report(built, runs, None)
     return Outcome(built, runs, page, facts["headline"], len(unfinished), time.monotonic() - begin)
 

@@ -17,6 +17,10 @@ def quiet(value: bool) -> bool:
     return before
 
 
+def is_quiet() -> bool:
+    return _quiet
+
+
 def say(text: str) -> None:
     if not _quiet:
         print(text, file=sys.stderr, flush=True)
@@ -47,10 +51,6 @@ class Progress:
             self.last_line = time.monotonic()
             left = (self.last_line - self.begin) * (self.total / max(self.count, 1) - 1)
             say(f"{self.label:<10} {self.count / self.total:4.0%}, {short_time(max(left, 0))} left")
-
-    def advance_to(self, count: float) -> None:
-        if count > self.count:
-            self.add(count - self.count)
 
     def __exit__(self, kind, *_) -> None:
         if self.bar is not None:

@@ -1,15 +1,13 @@
 """The grid: a manifest's cells trained on its corpora, each under its key, and what came of them.
 
 A level's largest corpus is packed once; a cell walks through it and leaves one run a size
-(`train.run`). Cells are processes with one thread each, or Ray tasks; what they have done they write
-beside their runs, so a killed grid continues, and a finished one costs a look at its records.
+(`train.run`). Cells run in processes of this machine (`train.workers`) or as Ray tasks; what they have done they
+write beside their runs, so a killed grid continues, and a finished one costs a look at its records.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,13 +16,15 @@ import numpy as np
 
 from curate.build import Built
 from curate.corpus import cut
-from curate.engine import Engine
+from curate.engine import Engine, Local
 from curate.errors import CurateError
-from curate.progress import Progress, say
+from curate.live import Live
 from curate.store import Store, digest_of, read_json
 from curate.studies import Trial, trials
+from curate.tracking import Tracker
 from train import VERSION
-from train.grid import expand, run_grid, work_tokens
+from train.grid import Outcome, expand, run_grid, work_tokens
+from train.workers import Workers, devices
 
 PACKED = "packed"
 RUNS = "runs"
@@ -172,22 +172,29 @@ def _pack(built: Built, level: str, name: str, rows: np.ndarray) -> tuple[Path, 
     return path, key
 
 
-def train(built: Built, engine: Engine) -> list[dict]:
+def train(built: Built, engine: Engine, tracker: Tracker | None = None) -> list[dict]:
     """Train what is not finished; returns a record for every run, those of failed cells with their reason.
 
     Once the runs of a mixture are there, they recommend one more.
     """
     planned = planned_cells(built)
-    failed = _train(_unfinished(planned), engine)
+    failed = _train(useful_first(_unfinished(planned)), engine, tracker)
     again = planned_cells(built) if built.annotated.manifest.studies.mixture else planned
     if len(again) > len(planned):
-        failed |= _train(_unfinished(again[len(planned) :]), engine)
+        failed |= _train(_unfinished(again[len(planned) :]), engine, tracker)
     return records(again, failed)
 
 
 def _unfinished(planned: list[PlannedCell]) -> list[PlannedCell]:
     """Each directory once, though two studies ask for it."""
     return list({p.directory: p for p in planned if p.finished() is None}.values())
+
+
+def useful_first(planned: list[PlannedCell]) -> list[PlannedCell]:
+    """In the order that makes a report useful early: every level at seed 0 and the first setting, then the others."""
+    tags = [str(p.cell.get("tags", {})) for p in planned]
+    place = {tag: number for number, tag in reversed(list(enumerate(tags)))}
+    return sorted(planned, key=lambda p: (p.cell.get("seed", 0), place[str(p.cell.get("tags", {}))]))
 
 
 def records(planned: list[PlannedCell], failed: dict[str, str] | None = None) -> list[dict]:
@@ -210,59 +217,48 @@ def _told(directory: Path) -> str | None:
         return None
 
 
-def _train(todo: list[PlannedCell], engine: Engine) -> dict[str, str]:
+def _train(todo: list[PlannedCell], engine: Engine, tracker: Tracker | None = None) -> dict[str, str]:
     """Directory -> reason of the cells that failed."""
-
-    def on_engine(function, items) -> Iterator:
-        return (result for _, result in engine.unordered(function, items, processes=True))
-
+    cells = [p.cell for p in todo]
     failed: dict[str, str] = {}
     if not todo:
         return failed
     with (
-        Progress("train", sum(work_tokens(p.cell["sizes"], p.cell) for p in todo), "tokens") as progress,
-        _watching(todo, progress),
+        Live(todo, [work_tokens(cell["sizes"], cell) for cell in cells], tracker) as live,
+        Workers(devices(cells, engine.workers), live.say) as workers,
     ):
-        for outcome in run_grid([(p.cell, p.directory) for p in todo], on_engine):
+        live.matrix_rate = lambda: workers.matrix_rate
+        here = isinstance(engine, Local)
+        for outcome in run_grid(
+            [(p.cell, p.directory) for p in todo], workers.map if here else _tasks(engine)
+        ):
+            live.end(outcome.directory, outcome.reason)
             if outcome.runs is None:
                 failed[outcome.directory] = outcome.reason or "unknown"
-                say(f"failed: {Path(outcome.directory).name}: {outcome.reason}")
     return failed
 
 
-@contextmanager
-def _watching(todo: list[PlannedCell], progress: Progress) -> Iterator[None]:
-    """Move the bar by what the cells write of their progress, about once a second."""
-    ended = threading.Event()
+def _tasks(engine: Engine) -> Callable[..., Iterator[Outcome]]:
+    def on_engine(function: Callable, items: list) -> Iterator[Outcome]:
+        return (result for _, result in engine.unordered(function, items, processes=True))
 
-    def watch() -> None:
-        while not ended.wait(1.0):
-            progress.advance_to(sum(_tokens_done(p.directory) for p in todo))
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+    return on_engine
 
 
-def _tokens_done(directory: Path) -> int:
-    try:
-        return read_json(directory / "progress.json")["tokens_done"]
-    except (FileNotFoundError, ValueError, KeyError):
-        return 0
-
-
-def train_corpus(store: Store, corpus: Path, setting: dict, out: Path | None) -> tuple[Path, dict]:
+def train_corpus(
+    store: Store,
+    corpus: Path,
+    setting: dict,
+    out: Path | None,
+    engine: Engine,
+    tracker: Tracker | None = None,
+) -> tuple[Path, dict]:
     """One run on one corpus directory, a twentieth of its documents held out. Returns its directory and record."""
     if not (corpus / "corpus.json").is_file():
         raise CurateError(f"{corpus}: no corpus directory; `curate build` names those it makes")
     import datasets
 
     from curate.tokenization import warm_up
-    from train.run import train_cell
     from train.tokens import Packed, train_tokenizer
 
     data = datasets.load_from_disk(str(corpus)).with_format("arrow")
@@ -285,7 +281,13 @@ def train_corpus(store: Store, corpus: Path, setting: dict, out: Path | None) ->
         "holdouts": {"holdout": str(folder / "holdout")},
         "level": read_json(corpus / "corpus.json")["level"],
         "sizes": [packed.meta["tokens"]],
+        "seed": setting.get("seed", 0),
+        "tags": {},
     }
     directory = out or store.folder(RUNS) / f"corpus-{digest_of([VERSION, digest, setting])[:12]}"
-    (run,) = train_cell(cell, directory).values()
-    return directory / str(run["size"]), run
+    planned = PlannedCell(cell, directory)
+    for reason in _train(
+        [planned], engine, tracker
+    ).values():  # a finished run is recognised, or refused, there
+        raise CurateError(f"{corpus}: {reason}")
+    return directory / str(packed.meta["tokens"]), planned.there()[0]

@@ -16,7 +16,7 @@ from train.knobs import check_knobs, check_value, knob_names
 from train.shape import DATA, ModelConfig
 
 COOLDOWN = 0.3  # share of a run's steps in which the rate decays, where a cell does not say
-TRIES = 2  # a failed cell is tried once more: machines fail, and a cell continues from its checkpoint
+TRIES = 2  # a cell whose machine failed is tried once more; it continues from its checkpoint
 
 # The knobs of a manifest's grid, and what each is called in a cell. A test holds them to its dataclasses.
 RUN_KNOBS = (
@@ -110,43 +110,52 @@ def work_tokens(sizes: list[int], setting: Mapping[str, Any]) -> float:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A cell that has ended: its runs by size, or why it has none."""
+    """A cell that has ended: its runs by size, or why it has none. `retry`: the machine failed, not the cell."""
 
     directory: str
     runs: dict[str, Any] | None
     reason: str | None = None
+    retry: bool = False
+
+
+Item = tuple[dict[str, Any], str]  # a cell and its directory
 
 
 def run_grid(cells: list[tuple[dict, Path]], map: Callable[..., Iterator[Outcome]]) -> Iterator[Outcome]:
     """Train (cell, directory) pairs through `map(function, items)`, which yields results as cells end.
 
-    A cell that fails is tried once more, then reported by name and reason; the others go on.
+    A cell whose process or machine fails is tried once more, then reported by name and reason; the others go on.
     """
     waiting = {str(directory): (cell, str(directory)) for cell, directory in cells}
-    reason = "its worker ended without an answer"
-    for _ in range(TRIES):
+    reasons = dict.fromkeys(waiting, "its worker ended without an answer")
+    for last in range(1 - TRIES, 1):
         if not waiting:
             return
         try:
             for outcome in map(train_or_tell, list(waiting.values())):
+                if outcome.retry and last:
+                    reasons[outcome.directory] = outcome.reason or ""
+                    continue
                 waiting.pop(outcome.directory, None)
                 yield outcome
         except Exception as error:  # a worker was killed, and took the pool along: finished cells are safe
-            reason = f"{type(error).__name__}: {error}"
+            reasons |= dict.fromkeys(waiting, f"{type(error).__name__}: {error}")
     for directory in waiting:
-        yield Outcome(directory, None, reason)
+        yield Outcome(directory, None, reasons[directory])
 
 
-def train_or_tell(item: tuple[dict, str]) -> Outcome:
+def train_or_tell(item: Item) -> Outcome:
     """Train one cell; a failure is an outcome, not an exception that would end the others."""
     from train.run import train_cell
+    from train.stop import Stopped
+    from train.trainer import Diverged
 
     cell, directory = item
-    for _ in range(TRIES):
-        try:
-            return Outcome(directory, train_cell(cell, directory))
-        except Exception as error:  # whatever ended the cell, the grid goes on and names it
-            reason = f"{type(error).__name__}: {error}"
-            if isinstance(error, ValueError):  # bad input fails again in the same way
-                break
-    return Outcome(directory, None, reason)
+    try:
+        return Outcome(directory, train_cell(cell, directory))
+    except Stopped:
+        raise
+    except (Diverged, ValueError) as error:  # the same steps on the same tokens fail again in the same way
+        return Outcome(directory, None, f"{type(error).__name__}: {error}")
+    except Exception as error:  # whatever else ended the cell, the grid goes on and names it
+        return Outcome(directory, None, f"{type(error).__name__}: {error}", retry=True)

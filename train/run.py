@@ -31,6 +31,7 @@ import pyarrow as pa
 import safetensors.torch
 import torch
 
+from train import stop
 from train.bpe import load_tokenizer
 from train.cell import Cell, Ladder
 from train.context import context_use
@@ -165,10 +166,13 @@ class _CellRun:
             except Diverged as error:
                 write_json(self.directory / "failed.json", _failure(error, what))
                 raise
-            if time.monotonic() - self.saved > CHECKPOINT_SECONDS:
+            stopping = stop.asked()
+            if stopping or time.monotonic() - self.saved > CHECKPOINT_SECONDS:
                 save_checkpoint(checkpoint, identity, trainer.state())
                 self.saved = time.monotonic()
-            self.reporter.report(self._steps_done(trainer.step, size) * self.cell.batch_tokens)
+            self.reporter.report(self._steps_done(trainer.step, size) * self.cell.batch_tokens, trainer)
+            if stopping:
+                raise stop.Stopped(f"{what}, step {trainer.step}: stopped; it continues from here")
 
     def _steps_done(self, step: int, size: int | None) -> int:
         """Steps of trunk and branches behind us when at `step` of the trunk, or of the branch of a size."""
@@ -240,11 +244,15 @@ class Reporter:
         self.path, self.total, self.hook = directory / "progress.json", total, hook
         self.written = -PROGRESS_SECONDS
 
-    def report(self, done: int, force: bool = False) -> None:
+    def report(self, done: int, trainer: Trainer | None = None, force: bool = False) -> None:
         if self.hook:
             self.hook(done, self.total)
         if force or time.monotonic() - self.written >= PROGRESS_SECONDS:
-            write_json(self.path, {"tokens_done": done, "tokens_total": self.total}, durable=False)
+            facts: dict[str, Any] = {"tokens_done": done, "tokens_total": self.total}
+            if trainer:
+                flops = trainer.model.flops_per_token()
+                facts |= {"step": trainer.step, "loss": trainer.smoothed, "flops_per_token": flops}
+            write_json(self.path, facts, durable=False)
             self.written = time.monotonic()
 
 
