@@ -29,8 +29,8 @@ def probe(run: Path, steps: int | None, families: tuple[str, ...]) -> dict[str, 
 
 
 def probe_all(runs: list[dict], steps: int | None, families: tuple[str, ...]) -> list[dict]:
-    """The finished runs of the largest size, each with its probes."""
-    done = [run for run in runs if "losses" in run]
+    """The finished runs of the grid at the largest size, each with its probes."""
+    done = [run for run in runs if "losses" in run and not run.get("study")]
     if not done:
         raise CurateError("no finished run to probe; `curate train` makes them")
     largest = [run for run in done if run["size"] == max(r["size"] for r in done)]
