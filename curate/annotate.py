@@ -2,13 +2,14 @@
 
 A family's values lie beside the documents they were measured on, part i beside part i and row beside
 row. The key of such a file holds the family's version and parameters (for a model the digest of its
-bytes) and the digest of the documents' part, so another threshold measures nothing again, and another
+bytes), the version of Unicode and the digest of the documents' part, so another threshold measures nothing again, and another
 model measures one family again.
 """
 
 from __future__ import annotations
 
 import os
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,10 +55,7 @@ def annotate(store: Store, families: dict[str, dict], documents: list[Part], eng
     """Measure these families (name -> parameters) on every part; only what is missing is measured."""
     definitions, models = _definitions(families)
     ordered = list(definitions)
-    keys = {
-        part.digest: {n: digest_of([STAGE, n, identity, part.digest]) for n, identity in definitions.items()}
-        for part in documents
-    }
+    keys = {part.digest: _keys(definitions, part) for part in documents}
     todo = []
     for part in documents:
         mine = keys[part.digest]
@@ -75,6 +73,12 @@ def annotate(store: Store, families: dict[str, dict], documents: list[Part], eng
         for name, identity in definitions.items()
     }
     return Signals(parts, versions, models, signals_of(families))
+
+
+def _keys(definitions: dict[str, dict], part: Part) -> dict[str, str]:
+    """By family. Classes of characters are those of this Python's Unicode, so its version is part of every key."""
+    unicode = unicodedata.unidata_version
+    return {name: digest_of([STAGE, name, told, unicode, part.digest]) for name, told in definitions.items()}
 
 
 def _compile(names: list[str], families: dict[str, dict]) -> None:

@@ -7,6 +7,7 @@ the same files write the same lock, but for what `environment` says of them.
 from __future__ import annotations
 
 import platform
+import unicodedata
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -25,7 +26,8 @@ def environment() -> dict:
             packages[name] = version(name)
         except PackageNotFoundError:
             continue
-    return {"python": platform.python_version(), "packages": packages}
+    unicode = unicodedata.unidata_version  # what a letter is, and upper case: also part of the signals' keys
+    return {"python": platform.python_version(), "unicode": unicode, "packages": packages}
 
 
 def write_lock(path: Path, facts: dict) -> dict:

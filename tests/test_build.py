@@ -16,6 +16,7 @@ import pyarrow as pa
 import pytest
 from conftest import MANIFEST, write_manifest
 
+from curate.annotate import annotate
 from curate.build import annotate_all, build
 from curate.engine import open_engine
 from curate.errors import CurateError, Mismatch
@@ -129,6 +130,18 @@ def test_the_cut_in_parts_does_not_change_a_corpus(built, tmp_path):
         Store(tmp_path / "store"), load_manifest(write_manifest(tmp_path, text)), open_engine("local", 1)
     )
     assert digests(again.lock) == digests(built.lock)
+
+
+def test_another_version_of_unicode_measures_every_signal_again(built, monkeypatch):
+    assert built.lock["environment"]["unicode"]
+    a = built.annotated
+    todo = []
+    monkeypatch.setattr("unicodedata.unidata_version", "99.0.0")
+    monkeypatch.setattr("curate.annotate.map_parts", lambda engine, work, items, done: todo.extend(items))
+    with pytest.raises(AssertionError, match="just been measured"):
+        annotate(a.store, a.manifest.families, a.pool.parts, a.engine)
+    assert len(todo) == len(a.pool.parts)
+    assert all(set(task.missing) == set(a.manifest.families) for task in todo)
 
 
 def test_another_threshold_measures_no_signal_again(built, tmp_path, monkeypatch):
