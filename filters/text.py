@@ -91,7 +91,9 @@ def character_classes() -> np.ndarray:
 # ---- The column -----------------------------------------------------------------------------------------
 
 
-_latest = threading.local()  # .column: what this thread has looked at last, if it still lives, and what was found
+_latest = (
+    threading.local()
+)  # .column: what this thread has looked at last, if it still lives, and what was found
 
 
 def valid(texts: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
