@@ -45,7 +45,9 @@ class Row:
 
     @property
     def name(self) -> str:
-        tags = " ".join(f"{knob.split('.')[-1]}={value}" for knob, value in self.planned.cell["tags"].items())
+        tags = " ".join(
+            f"{knob.split('.')[-1]}={value}" for knob, value in self.planned.cell.get("tags", {}).items()
+        )
         cell = self.planned.cell
         return f"{cell.get('level', self.planned.directory.name)} seed {cell.get('seed', 0)} {tags}".rstrip()
 
