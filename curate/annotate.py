@@ -2,8 +2,8 @@
 
 A family's values lie beside the documents they were measured on, part i beside part i and row beside
 row. The key of such a file holds the family's version and parameters (for a model the digest of its
-bytes), the version of Unicode and the digest of the documents' part, so another threshold measures nothing again, and another
-model measures one family again.
+bytes), the version of Unicode and the digest of the documents' part, so another threshold measures nothing
+again, and another model measures one family again.
 """
 
 from __future__ import annotations
