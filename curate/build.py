@@ -93,8 +93,8 @@ def _signals(store: Store, manifest: Manifest, pool: Pool, engine: Engine) -> Si
     return signals
 
 
-def build(store: Store, manifest: Manifest, engine: Engine) -> Built:
-    """Sources to corpora; writes the lock beside the manifest."""
+def build(store: Store, manifest: Manifest, engine: Engine, record: bool = True) -> Built:
+    """Sources to corpora; writes the lock beside the manifest, unless this is a trial that it should not record."""
     a = annotate_all(store, manifest, engine)
     holdouts = hold_out(store, manifest, a.pool, a.judged, a.values.clusters(), a.signals, engine)
     usable = {name: judged.kept & ~holdouts.held for name, judged in a.everything.items()}
@@ -115,7 +115,8 @@ def build(store: Store, manifest: Manifest, engine: Engine) -> Built:
                 f'the holdout of level "{name}" has {held:,} tokens, not {short_count(manifest.holdout.tokens)}: '
                 "at most half of a level is held out"
             )
-    lock = write_lock(manifest.lock_path, _facts(a, holdouts, tokens, corpora, told))
+    facts = _facts(a, holdouts, tokens, corpora, told)
+    lock = write_lock(manifest.lock_path, facts) if record else facts
     for warning in lock["warnings"]:
         say(f"warning: {warning}")
     return Built(a, holdouts, tokens, corpora, lock)

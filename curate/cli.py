@@ -335,6 +335,38 @@ def show(
 
 
 @main.command()
+@manifest_argument
+@click.option("--signal", required=True, help="The signal to bound; a number.")
+@click.option("--level", help="Whose documents; default: the last level that bounds the signal, or the last.")
+@click.option(
+    "--side",
+    type=click.Choice(["low", "high"]),
+    help="Bound it from below or above; default: as the level does.",
+)
+@click.option(
+    "--bound", "bounds", multiple=True, type=float, help="A candidate; may be repeated. Default: quantiles."
+)
+@click.option("--train", is_flag=True, help="Train on the corpus of each candidate too.")
+@click.option(
+    "--tokens", callback=_bytes, metavar="SIZE", help="With --train: tokens; default: the largest size."
+)
+@click.option("--seeds", type=click.IntRange(1), help="With --train: runs of each; default: as the grid.")
+@step
+def sweep(manifest: Path, signal, level, side, bounds, train, tokens, seeds, store, workers, engine):
+    """Help in choosing a threshold: what bounds would keep, documents around each, and with --train the loss at each.
+
+    Example: curate sweep manifests/quickstart.toml --signal word_count
+    """
+    from curate.manifest import load_manifest
+    from curate.sweep import Asked, sweep_text
+    from curate.sweep import sweep as run_sweep
+
+    asked = Asked(signal, level, side, bounds, tokens, seeds)
+    told = run_sweep(store, load_manifest(manifest), engine(), asked, train)
+    return told, sweep_text(told)
+
+
+@main.command()
 @click.option(
     "--markdown", is_flag=True, help="Print the page of all signals, with ranges and values of nothing."
 )

@@ -11,6 +11,7 @@ from curate.build import Built
 from curate.duplicates import gather
 from curate.histograms import histogram
 from curate.measured import DUPLICATE
+from curate.pool import Pool
 from curate.profiles import Rule
 from curate.selection import KEPT, Judged
 
@@ -71,7 +72,11 @@ def _value(built: Built, rule: Rule, row: int) -> dict:
 
 
 def _shown(built: Built, row: int, signals: dict) -> dict:
-    pool = built.annotated.pool
+    return excerpt(built.annotated.pool, row, signals)
+
+
+def excerpt(pool: Pool, row: int, signals: dict) -> dict:
+    """The beginning of a document, where it is from, and these values of it."""
     table = pool.parts[int(pool.part[row])].table(["id", "source", "place", "text"])
     document = table.slice(int(pool.row[row]), 1).to_pylist()[0]
     text = document.pop("text")
