@@ -19,12 +19,13 @@ from curate.engine import Engine
 from curate.errors import ManifestError
 from curate.holdout import Holdouts, hold_out
 from curate.lock import write_lock
-from curate.manifest import Manifest
+from curate.manifest import Level, Manifest
 from curate.models import make_models
 from curate.pool import Pool, open_pool
 from curate.pooled import as_told, measure_pool, preferring
 from curate.progress import say
 from curate.quantities import short_count
+from curate.rehydration import copies_of, in_order
 from curate.selection import Judged, Values, funnel, judge, ledger, warnings
 from curate.store import Store, digest_of
 from curate.tokenization import Tokens, make_tokenizer, tokenize
@@ -49,6 +50,7 @@ class Annotated:
 class Built:
     annotated: Annotated
     holdouts: Holdouts
+    rows: dict[str, np.ndarray]  # by level: of the pool, in its order, without what is held out
     tokens: dict[str, Tokens]  # by level: of its text after its edits; levels with the same edits share one
     corpora: list[Corpus]
     lock: dict
@@ -98,8 +100,9 @@ def build(store: Store, manifest: Manifest, engine: Engine, record: bool = True)
     a = annotate_all(store, manifest, engine)
     holdouts = hold_out(store, manifest, a.pool, a.judged, a.values.clusters(), a.signals, engine)
     usable = {name: judged.kept & ~holdouts.held for name, judged in a.everything.items()}
-    tokens = _tokens(a, usable, holdouts)
-    cuts = {name: cut(a.pool, tokens[name], usable[name], manifest.sizes) for name in a.judged}
+    rows = {name: _in_order(a, name, mask) for name, mask in usable.items()}
+    tokens = _tokens(a, usable, rows, holdouts)
+    cuts = {name: cut(a.pool, rows[name], tokens[name], manifest.sizes) for name in a.judged}
     if not any(c.ends for c in cuts.values()):
         raise ManifestError(_too_small(manifest, tokens, cuts))
     corpora = build_corpora(store, manifest, a.pool, tokens, cuts, engine)
@@ -108,18 +111,18 @@ def build(store: Store, manifest: Manifest, engine: Engine, record: bool = True)
         for name, c in cuts.items()
         if c.missing
     ]
-    for name, rows in holdouts.rows.items():
-        held = int(tokens[name].count[rows].sum())
+    for name, whole in holdouts.rows.items():
+        held = int(tokens[name].count[whole].sum())
         if held < manifest.holdout.tokens // 2:
             told.append(
                 f'the holdout of level "{name}" has {held:,} tokens, not {short_count(manifest.holdout.tokens)}: '
                 "at most half of a level is held out"
             )
-    facts = _facts(a, holdouts, tokens, corpora, told)
+    facts = _facts(a, holdouts, tokens, corpora, rows, told)
     lock = write_lock(manifest.lock_path, facts) if record else facts
     for warning in lock["warnings"]:
         say(f"warning: {warning}")
-    return Built(a, holdouts, tokens, corpora, lock)
+    return Built(a, holdouts, rows, tokens, corpora, lock)
 
 
 def _too_small(manifest: Manifest, tokens: dict[str, Tokens], cuts: dict[str, Cut]) -> str:
@@ -131,7 +134,18 @@ def _too_small(manifest: Manifest, tokens: dict[str, Tokens], cuts: dict[str, Cu
     )
 
 
-def _tokens(a: Annotated, usable: dict[str, np.ndarray], holdouts: Holdouts) -> dict[str, Tokens]:
+def _in_order(a: Annotated, level: str, usable: np.ndarray) -> np.ndarray:
+    """Rows of the pool in the order of a level, several times where it has weights."""
+    weights = a.everything[level].level.weights
+    if not weights:
+        return in_order(a.pool, usable)
+    size = a.values.column("duplicate_cluster_size").to_numpy()
+    return in_order(a.pool, usable, copies_of(weights, size))
+
+
+def _tokens(
+    a: Annotated, usable: dict[str, np.ndarray], rows: dict[str, np.ndarray], holdouts: Holdouts
+) -> dict[str, Tokens]:
     """By level; each text is encoded once for all levels that edit it in the same way."""
     manifest = a.manifest
     edits = {level.name: level.edits for level in (*manifest.levels, *manifest.derived)}
@@ -140,8 +154,8 @@ def _tokens(a: Annotated, usable: dict[str, np.ndarray], holdouts: Holdouts) -> 
     tokenizer = make_tokenizer(a.store, a.manifest, a.pool, usable[chosen], first)
     shared = {}
     for recipe in dict.fromkeys(edits.values()):
-        levels = {name: mask for name, mask in usable.items() if edits[name] == recipe}
-        whole = [rows for name, rows in holdouts.rows.items() if edits[name] == recipe]
+        levels = {name: own for name, own in rows.items() if edits[name] == recipe}
+        whole = [own for name, own in holdouts.rows.items() if edits[name] == recipe]
         levels |= _by_source(a, {name: levels[name] for name in levels if name in _mixed(manifest)})
         budget = max(a.manifest.sizes)
         text = edited(recipe, a.signals)
@@ -164,16 +178,24 @@ def _mixed(manifest: Manifest) -> set[str]:
 
 def _by_source(a: Annotated, levels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {
-        f"{name} {source}": mask & (a.pool.source == number)
-        for name, mask in levels.items()
+        f"{name} {source}": rows[a.pool.source[rows] == number]
+        for name, rows in levels.items()
         for number, source in enumerate(a.pool.sources)
     }
 
 
 def _facts(
-    a: Annotated, holdouts: Holdouts, tokens: dict[str, Tokens], corpora: list[Corpus], told: list[str]
+    a: Annotated,
+    holdouts: Holdouts,
+    tokens: dict[str, Tokens],
+    corpora: list[Corpus],
+    rows: dict[str, np.ndarray],
+    told: list[str],
 ) -> dict:
-    levels = [funnel(judged, a.pool, a.values) for judged in a.judged.values()]
+    levels = [
+        funnel(judged, a.pool, a.values) | _rehydrated(judged.level, rows[name])
+        for name, judged in a.judged.items()
+    ]
     manifest = a.manifest
     duplicates = duplicates_summary(a.pool, a.values)
     return {
@@ -214,6 +236,12 @@ def _studied(a: Annotated) -> dict:
         for level in a.manifest.derived
     }
     return {"studies": asked, "derived": derived}
+
+
+def _rehydrated(level: Level, rows: np.ndarray) -> dict:
+    if not level.weights:
+        return {}
+    return {"weights": {str(size): copies for size, copies in level.weights}, "with_copies": len(rows)}
 
 
 def _ledger(judged: Judged, a: Annotated) -> dict:

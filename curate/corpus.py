@@ -8,7 +8,8 @@ shortest beginning of it that holds N. So sizes nest. Their text is written once
 size ends, and a smaller corpus is made of hard links to the first files of the larger one.
 
     corpora/LEVEL-SIZE-KEY/
-      data-00000.arrow ...    documents: id, text, source, place, the sources' columns, tokens (their number)
+      data-00000.arrow ...    documents: id, text, source, place, the sources' columns, tokens (their number);
+                              copies (how often the document stands in the level) where the level has weights
       state.json, dataset_info.json    what `datasets` reads
       corpus.json             level, size, counts, digests: written last
       README.md               the data set's card
@@ -29,7 +30,7 @@ import pyarrow as pa
 
 from curate.edits import Edited
 from curate.engine import Engine, map_parts
-from curate.manifest import Manifest
+from curate.manifest import Level, Manifest
 from curate.pool import Pool
 from curate.progress import Progress
 from curate.quantities import short_bytes, short_count
@@ -55,6 +56,7 @@ class Shard:
     bytes: int
     edited: Edited
     schema: pa.Schema  # of all documents: a corpus has the same columns whichever sources a file of it holds
+    copies: np.ndarray | None  # of each in the level, where that has weights
 
 
 @dataclass(frozen=True)
@@ -89,14 +91,13 @@ class Cut:
 
 def cut(
     pool: Pool,
+    rows: np.ndarray,
     tokens: Tokens,
-    usable: np.ndarray,
     sizes: tuple[int, ...],
     shares: Sequence[float] | None = None,
 ) -> Cut:
-    """`usable` bool [documents]: kept by the level and not held out. `shares`: of each source, in place of those it
-    has in the order of ids."""
-    rows = pool.order[usable[pool.order]]
+    """`rows`: what the level keeps and no holdout has, in its order. `shares`: of each source, in place of those it has
+    in that order."""
     rows = _encoded(tokens, rows) if shares is None else _interleaved(pool, tokens, rows, np.asarray(shares))
     total = np.cumsum(tokens.count[rows])
     ends = {size: int(np.searchsorted(total, size)) + 1 for size in sizes if len(total) and total[-1] >= size}
@@ -140,7 +141,10 @@ def build_corpora(
 
     `tokens`: by level, of its text after its edits.
     """
-    plan = {name: list(_shards(store, pool, tokens[name], cut)) for name, cut in cuts.items()}
+    weighed = {level.name for level in manifest.levels if level.weights}
+    plan = {
+        name: list(_shards(store, pool, tokens[name], cut, name in weighed)) for name, cut in cuts.items()
+    }
     shards = {s.key: s for level in plan.values() for s, _ in level}
     todo = [s for s in shards.values() if store.receipt(SHARDS, s.key) is None]
     with Progress("corpora", sum(s.bytes for s in todo), "B") as progress:
@@ -153,10 +157,11 @@ def build_corpora(
     return corpora
 
 
-def _shards(store: Store, pool: Pool, tokens: Tokens, cut: Cut) -> Iterator[tuple[Shard, int]]:
+def _shards(store: Store, pool: Pool, tokens: Tokens, cut: Cut, weighed: bool) -> Iterator[tuple[Shard, int]]:
     """(shard, number of the level's documents up to its end): no shard crosses the end of a size."""
     parts_digest = pool.digest
     schema = pa.unify_schemas([part.table().schema for part in pool.parts], promote_options="permissive")
+    copies = np.bincount(cut.rows, minlength=len(pool)) if weighed else None
     begin = 0
     for end in sorted(set(cut.ends.values())):
         while begin < end:
@@ -164,12 +169,12 @@ def _shards(store: Store, pool: Pool, tokens: Tokens, cut: Cut) -> Iterator[tupl
             stop = begin + max(1, int(np.searchsorted(total, SHARD_BYTES, "right")))
             rows = cut.rows[begin:stop]
             ids = pool.ids.take(pa.array(rows)).to_pylist()
-            key = digest_of([SHARDS, VERSION, parts_digest, tokens.sha256, ids, *tokens.edited.identity])
+            own = None if copies is None else copies[rows]
+            parameters = [*tokens.edited.identity, *([] if own is None else [own.tolist()])]
+            key = digest_of([SHARDS, VERSION, parts_digest, tokens.sha256, ids, *parameters])
             place = (pool.part[rows], pool.row[rows], tokens.count[rows])
-            yield (
-                Shard(store, pool.parts, *place, key, int(pool.bytes[rows].sum()), tokens.edited, schema),
-                stop,
-            )
+            size = int(pool.bytes[rows].sum())
+            yield Shard(store, pool.parts, *place, key, size, tokens.edited, schema, own), stop
             begin = stop
 
 
@@ -186,7 +191,10 @@ def write_shard(shard: Shard) -> int:
         at = table.schema.get_field_index("text")
         texts = shard.edited.of(table["text"].combine_chunks(), shard.part, shard.row)
         table = table.set_column(at, table.schema.field("text"), texts)
-    table = table.append_column("tokens", pa.array(shard.tokens)).combine_chunks()
+    table = table.append_column("tokens", pa.array(shard.tokens))
+    if shard.copies is not None:
+        table = table.append_column("copies", pa.array(shard.copies))
+    table = table.combine_chunks()
     part = shard.store.write_part(SHARDS, f"{shard.key}.arrow", table, stream=True)
     shard.store.finish(SHARDS, shard.key, [part])
     return shard.bytes
@@ -309,7 +317,7 @@ Rules that every document passed:
 
 {rules}
 
-Edits of its text:
+{_weights(level)}Edits of its text:
 
 {edits}
 
@@ -317,6 +325,13 @@ Edits of its text:
 {manifest.text.strip()}
 ```
 """
+
+
+def _weights(level: Level) -> str:
+    if not level.weights:
+        return ""
+    steps = ", ".join(f"{copies} from {size}" for size, copies in level.weights)
+    return f"Documents stand several times, by the size of their duplicate cluster (`copies`): {steps}.\n\n"
 
 
 def open_corpus(path: Path) -> Corpus:

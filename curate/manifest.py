@@ -18,6 +18,7 @@ from curate.errors import ManifestError, did_you_mean
 from curate.measured import DUPLICATE, Measured
 from curate.profiles import Bound, Edit, Profile, Rule, load_profile, parse_edits
 from curate.quantities import short_count
+from curate.rehydration import Weights, parse_weights
 from curate.tables import Tables
 
 FORMATS = ("jsonl", "parquet", "arrow", "text", "markdown", "html", "warc", "wet", "python", "hub")
@@ -33,6 +34,7 @@ OF_DOCUMENTS = (
     "place",
     "own_id",
     "tokens",
+    "copies",
 )  # columns that every document has by itself
 STUDY_TABLES = ("attribution", "mixture", "repetition", "base", "factor", "power")
 EDITED_BYTES = "edited_byte_count"  # what is left of a text after a level's edits: nothing left, nothing kept
@@ -77,6 +79,7 @@ class Level:
     rules: tuple[Rule, ...]
     profiles: tuple[str, ...] = ()
     edits: tuple[Edit, ...] = ()
+    weights: Weights = ()  # copies by the size of the cluster; none: each document once
 
 
 @dataclass(frozen=True)
@@ -301,7 +304,7 @@ class _Reader(Tables):
         if not name:
             raise self.fail("level", 'has no name; add name = "..."')
         where = f'level "{self.named("level", name)}"'
-        self.known(where, table, ("name", "on", "keep", "profiles", "cut", "mask"))
+        self.known(where, table, ("name", "on", "keep", "profiles", "cut", "mask", "weights"))
         names = [level.name for level in earlier]
         on = self.typed(where, table, "on", str)
         if on is not None and on not in names:
@@ -332,7 +335,23 @@ class _Reader(Tables):
                 self.measured.check_rule(where, rule, rule.name.rpartition(".")[0] in profiles)
         for edit in edits:
             self.measured.check_edit(where, edit.signal)
-        return Level(name, on, tuple(rules), profiles, tuple(edits))
+        weights = self.weights(where, table, on, {level.name: level for level in earlier}, rules)
+        return Level(name, on, tuple(rules), profiles, tuple(edits), weights)
+
+    def weights(self, where: str, table: dict, on: str | None, earlier: dict, rules: list[Rule]) -> Weights:
+        """The level's own, or those of the level below. A level with weights has dropped duplicates."""
+        if "weights" not in table:
+            return earlier[on].weights if on else ()
+        in_force = list(rules)
+        while on:
+            in_force += earlier[on].rules
+            on = earlier[on].on
+        if not any(rule.signal == DUPLICATE for rule in in_force):
+            raise self.fail(where, "weights are for what stands for others; add keep = { duplicate = false }")
+        try:
+            return parse_weights(table["weights"])
+        except ValueError as error:
+            raise self.fail(where, str(error)) from None
 
     def edits(self, where: str, table: dict) -> tuple[Edit, ...]:
         try:

@@ -285,7 +285,7 @@ def token_shares(built: Any, level: str, tokens: int) -> tuple[float, ...] | Non
     from curate.corpus import cut
 
     a = built.annotated
-    found = cut(a.pool, built.tokens[level], a.everything[level].kept & ~built.holdouts.held, (tokens,))
+    found = cut(a.pool, built.rows[level], built.tokens[level], (tokens,))
     if not found.ends:
         return None
     rows = found.rows[: found.ends[tokens]]

@@ -109,21 +109,20 @@ def tokenize(
     engine: Engine,
     edited: Edited,
 ) -> Tokens:
-    """Encode the documents of `whole`, and of each level in `wanted` (bool masks) the first that fill `budget`."""
+    """Encode the documents of `whole`, and of each level in `wanted` (rows in its order) the first that fill `budget`."""
     size = edited.sizes(pool.parts) if edited.edits else pool.bytes
     tokens = Tokens(*tokenizer, *_nothing(len(pool)), size, edited)
-    levels = {name: pool.order[mask[pool.order]] for name, mask in wanted.items()}
     reach = budget * BYTES_A_TOKEN
     need = np.zeros(len(pool), bool)
     for rows in whole:
         need[rows] = True
     while True:
         short = False
-        for rows in levels.values():
+        for rows in wanted.values():
             end = int(np.searchsorted(np.cumsum(size[rows]), reach)) + 1
             need[rows[:end]] = True
         _encode(store, pool, tokens, pool.order[need[pool.order] & (tokens.chunk[pool.order] < 0)], engine)
-        for rows in levels.values():
+        for rows in wanted.values():
             short |= int(tokens.count[rows].sum()) < budget and bool((tokens.chunk[rows] < 0).any())
         if not short:
             return tokens

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 
 from curate.build import Built
 from curate.corpus import cut
@@ -71,8 +72,7 @@ def grid_cells(built: Built) -> list[PlannedCell]:
     settings = expand({k: v for k, v in a.manifest.grid.items() if k != "levels"})
     planned = []
     for level in a.manifest.grid["levels"]:
-        usable = a.judged[level].kept & ~built.holdouts.held
-        found = cut(a.pool, built.tokens[level], usable, a.manifest.sizes)
+        found = cut(a.pool, built.rows[level], built.tokens[level], a.manifest.sizes)
         if not found.ends:
             continue
         packed, key = _pack(built, level, level, found.rows[: max(found.ends.values())])
@@ -91,8 +91,8 @@ def grid_cells(built: Built) -> list[PlannedCell]:
 def trial_cells(built: Built, trial: Trial) -> list[PlannedCell]:
     """A cell a seed; trials with the same documents in the same order share their runs, whatever they are called."""
     a = built.annotated
-    usable = a.everything[trial.level].kept & ~built.holdouts.held
-    found = cut(a.pool, built.tokens[trial.level], usable, (trial.tokens,), trial.shares)
+    rows = built.rows[trial.level]
+    found = cut(a.pool, rows, built.tokens[trial.level], (trial.tokens,), trial.shares)
     known = {"study": trial.study, "level": trial.name, **trial.about}
     if trial.shares is not None:
         known["shares"] = dict(zip(a.pool.sources, trial.shares, strict=True))
@@ -268,17 +268,19 @@ def train_corpus(
     from train.tokens import Packed, train_tokenizer
 
     data = datasets.load_from_disk(str(corpus)).with_format("arrow")
-    texts = data[:]["text"]
+    texts, ids = data[:]["text"], data[:]["id"]
     digest = digest_of([PACKED, read_json(corpus / "corpus.json")["digest"], setting.get("vocabulary", 4096)])
     folder = store.folder(PACKED) / f"corpus-{digest[:12]}"
     tokenizer = folder / "tokenizer.json"
     end = len(texts) - max(1, len(texts) // 20)
-    for name, part in (("train", texts.slice(0, end)), ("holdout", texts.slice(end))):
+    held = pc.is_in(
+        ids.slice(0, end), value_set=ids.slice(end).combine_chunks()
+    )  # further copies, with weights
+    trained = texts.slice(0, end).filter(pc.invert(held))
+    for name, part in (("train", trained), ("holdout", texts.slice(end))):
         if not (folder / name).exists():
             if not tokenizer.exists():
-                train_tokenizer(
-                    (t.as_py() for t in texts.slice(0, end)), setting.get("vocabulary", 4096), tokenizer
-                )
+                train_tokenizer((t.as_py() for t in trained), setting.get("vocabulary", 4096), tokenizer)
             warm_up(tokenizer)
             Packed.of_texts(folder / name, part, tokenizer)
     packed = Packed.open(folder / "train")
