@@ -148,7 +148,7 @@ def factor_trials(asked: Factors) -> list[Trial]:
 
 def factors_finding(name: str, asked: dict, runs: list[dict]) -> dict:
     """What every change costs in bits per byte, with intervals over seeds and documents; failures by name."""
-    from curate.findings import finding, table
+    from curate.report.finding import finding, table
 
     title = f"Which factor mattered on held-out {name} text"
     done = [run for run in runs if name in run.get("losses", {})]
@@ -223,7 +223,7 @@ def _signed(row: dict) -> str:
 
 def _grid(name: str, asked: dict, runs: list[dict]) -> fits.Grid:
     """All at the base's tokens, whatever they were trained on: here other tokens are a change like any other."""
-    from curate.answers import grid_of
+    from curate.report.answers import grid_of
 
     return grid_of(name, [run | {"size": asked["tokens"], "tags": {}} for run in runs])
 
@@ -238,7 +238,7 @@ def _looked(name: str, level: str, runs: list[dict]) -> dict:
 
 def _positions(name: str, runs: list[dict]) -> list[dict]:
     """Loss by position for the base and every change of the mixer, the window or the position."""
-    from curate.findings import table
+    from curate.report.finding import table
 
     shown: dict[str, list[dict]] = {}
     for run in runs:

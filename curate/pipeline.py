@@ -52,8 +52,8 @@ def write_report(built: Built, runs: list[dict], out: Path | None) -> tuple[Path
     made = directory / "made-from.json"
     if page.exists() and made.exists() and read_json(made) == {"key": key}:
         return page, read_json(directory / "report.json")
-    from curate.facts import facts as gather
-    from curate.report import write
+    from curate.report.facts import facts as gather
+    from curate.report.layout import write
 
     by_level, duplicates = examples(built)
     facts = gather(built.lock, runs, {"levels": by_level, "near_duplicates": duplicates})
@@ -66,18 +66,6 @@ def _report_code() -> list[str]:
     """Digests of what makes the page: a changed template or fit makes it again."""
     import train
 
-    here, there = Path(__file__).parent, Path(train.__file__).parent
-    names = (
-        "report.py",
-        "facts.py",
-        "answers.py",
-        "words.py",
-        "charts.py",
-        "findings.py",
-        "mixtures.py",
-        "repetition.py",
-        "scaling.py",
-    )
-    folders = sorted([*(here / "page").iterdir(), *there.glob("fits/*.py")])
-    sources = [*(here / name for name in names), *folders]
+    page, fits = Path(__file__).parent / "report", Path(train.__file__).parent / "fits"
+    sources = sorted(file for folder in (page, fits) for file in folder.rglob("*.*") if file.suffix != ".pyc")
     return [file_digest(path) for path in sources]

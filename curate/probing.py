@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from curate.answers import series_name
 from curate.errors import CurateError
 from curate.progress import say
+from curate.report.answers import series_name
 from curate.store import read_json
 from train import fits
 
@@ -49,7 +49,7 @@ def with_probes(run: dict) -> dict:
 
 def probe_finding(runs: list[dict]) -> dict | None:
     """Accuracy of every family by level, before and after tuning, and what distinguishes the levels."""
-    from curate.findings import finding, table
+    from curate.report.finding import finding, table
 
     probed = [run for run in map(with_probes, runs) if "probes" in run]
     if not probed:

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from curate.answers import finite, grid_of
 from curate.build import Annotated, annotate_all, build
 from curate.engine import Engine
 from curate.errors import CurateError, did_you_mean
@@ -21,10 +20,11 @@ from curate.holdout import BYTES_A_TOKEN
 from curate.manifest import Level, Manifest
 from curate.profiles import Bound, Rule
 from curate.quantities import short_bytes, short_count
+from curate.report.answers import finite, grid_of
+from curate.report.words import difference_text, figure_text
 from curate.store import Store
 from curate.studies import GRID_KNOBS, Trial
 from curate.summary import table
-from curate.words import difference_text, figure_text
 from train import fits
 
 QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)

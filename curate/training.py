@@ -60,7 +60,7 @@ class PlannedCell:
 
 def planned_cells(built: Built) -> list[PlannedCell]:
     """Every cell of the grid and of the studies, packing what they read where it is not packed yet."""
-    from curate.mixtures import recommended
+    from curate.report.mixtures import recommended
 
     planned = grid_cells(built) + [cell for trial in trials(built) for cell in trial_cells(built, trial)]
     confirming = recommended(built, planned)

@@ -7,7 +7,8 @@ import shutil
 import pytest
 from test_report import examples, lock, runs
 
-from curate import report
+from curate.report import layout
+from curate.report.facts import facts
 
 CHROME, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
 FLAGS = (
@@ -44,7 +45,7 @@ def browser(tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
-    return report.write(folder, report.facts(lock(), runs(folder / "runs"), examples()))
+    return layout.write(folder, facts(lock(), runs(folder / "runs"), examples()))
 
 
 def look(browser, page, scheme: str = "light", width: int = 1200) -> dict:

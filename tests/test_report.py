@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from curate import charts, report
-from curate import words as words_of
-from curate.facts import facts as gather
+from curate.report import charts, layout
+from curate.report import words as words_of
+from curate.report.facts import facts as gather
 from train import fits
 
 SIZES = {"400k": 400_000, "800k": 800_000, "1.6M": 1_600_000, "3.2M": 3_200_000}
@@ -213,7 +213,7 @@ def facts(tmp_path_factory) -> dict:
 
 @pytest.fixture(scope="module")
 def page(facts) -> str:
-    return report.render(facts)
+    return layout.render(facts)
 
 
 class Elements(HTMLParser):
@@ -297,19 +297,19 @@ def test_levels_inside_the_noise_are_not_distinguishable_in_the_headline():
     same = {name: [law[0]] * 4 for name, law in LAWS.items()}
     facts = gather(lock(), runs(laws=same), {})
     assert all("unique is not distinguishable from raw" in s for s in facts["statements"])
-    assert report.render(facts).count('class="clear"') <= 1  # ten intervals of 95 % may miss once
+    assert layout.render(facts).count('class="clear"') <= 1  # ten intervals of 95 % may miss once
 
 
 def test_one_seed_distinguishes_nothing_and_the_page_says_so():
     facts = gather(lock(), runs(seeds=1), {})
     assert "not distinguishable" in facts["headline"]
-    assert "one seed only" in words(report.render(facts))
+    assert "one seed only" in words(layout.render(facts))
 
 
 def test_one_size_gives_a_difference_instead_of_a_rate():
     facts = gather(lock(), [r for r in runs() if r["size"] == 400_000], {})
     assert "nats per token against raw at 400,000 tokens" in facts["headline"]
-    assert "needs two sizes" in words(report.render(facts))
+    assert "needs two sizes" in words(layout.render(facts))
 
 
 def test_a_failed_run_is_named_and_never_filled_in():
@@ -322,7 +322,7 @@ def test_a_failed_run_is_named_and_never_filled_in():
         "failed": "loss is not finite",
     }
     facts = gather(lock(), [*there, failed], {})
-    page = words(report.render(facts))
+    page = words(layout.render(facts))
     assert "1 run is missing." in page
     assert "unique, 3.2M tokens, seed 3: loss is not finite" in page
     assert len(facts["holdouts"]["raw"]["levels"]["unique"]["points"][-1]["seeds"]) == 2
@@ -344,7 +344,7 @@ def test_a_level_that_failed_wholly_leaves_the_others_comparable():
 
 def test_a_page_without_runs_still_shows_the_funnel():
     facts = gather(lock(), [], examples())
-    page = words(report.render(facts))
+    page = words(layout.render(facts))
     assert "No level can be compared" in page
     assert "gopher-repetition.top_2_gram_ratio" in page
 
@@ -372,7 +372,7 @@ def test_hostile_names_of_levels_are_escaped_in_text_and_figures():
     locked = json.loads(json.dumps(locked).replace('"unique"', json.dumps(evil)))
     for run in there:
         run["losses"] = {evil if n == "unique" else n: loss for n, loss in run["losses"].items()}
-    elements = Elements(report.render(gather(locked, there, {})))
+    elements = Elements(layout.render(gather(locked, there, {})))
     assert "script" not in {tag for tag, _ in elements.found}
     assert evil in elements.text
 
@@ -397,7 +397,7 @@ def test_the_page_asks_the_network_for_nothing(page):
 
 def test_the_same_input_gives_the_same_bytes(tmp_path, facts):
     again = gather(lock(), runs(tmp_path / "runs"), examples())
-    first, second = report.write(tmp_path / "a", facts), report.write(tmp_path / "b", again)
+    first, second = layout.write(tmp_path / "a", facts), layout.write(tmp_path / "b", again)
     names = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*") if p.is_file())
     assert {"report.html", "report.json"} < {str(n) for n in names}
     assert sum(n.suffix == ".svg" for n in names) == sum(n.suffix == ".png" for n in names) == 4
@@ -408,10 +408,10 @@ def test_the_same_input_gives_the_same_bytes(tmp_path, facts):
 
 def test_the_order_of_runs_and_of_the_lock_does_not_change_the_page():
     there = runs()
-    page = report.render(gather(lock(), there, {}))
-    assert page == report.render(gather(lock(), there[::-1], {}))
+    page = layout.render(gather(lock(), there, {}))
+    assert page == layout.render(gather(lock(), there[::-1], {}))
     sorted_lock = json.loads(json.dumps(lock(), sort_keys=True))  # as it is read back from its file
-    assert page == report.render(gather(sorted_lock, there, {}))
+    assert page == layout.render(gather(sorted_lock, there, {}))
 
 
 def test_facts_are_strict_json_even_where_a_rate_has_no_end():
@@ -419,13 +419,13 @@ def test_facts_are_strict_json_even_where_a_rate_has_no_end():
     facts = gather(lock(), runs(laws=laws), {})
     json.dumps(facts, allow_nan=False)
     assert "at least 8.00" in facts["headline"]
-    assert "∞" in report.render(facts)
+    assert "∞" in layout.render(facts)
 
 
 def test_gathering_facts_changes_nothing_of_its_input():
     locked, there = lock(), runs()
     before = copy.deepcopy((locked, there))
-    report.render(gather(locked, there, examples()))
+    layout.render(gather(locked, there, examples()))
     assert (locked, there) == before
 
 
@@ -453,14 +453,14 @@ def test_other_axes_of_the_grid_are_compared_within_themselves():
     facts = gather(lock(), wide + narrow, {})
     for e in facts["holdouts"]["unique"]["exchange"]:
         assert e["level"].split(", ")[1] == e["of"].split(", ")[1]
-    assert sum(name.startswith("loss-") for name in report.draw(facts)) == 4
+    assert sum(name.startswith("loss-") for name in layout.draw(facts)) == 4
 
 
 def test_marked_differences_join_to_the_texts_again():
     left, right = "one two\n three  four", "one 2\n three  four five"
-    for text, side in zip((left, right), report.marked_difference(left, right), strict=True):
+    for text, side in zip((left, right), layout.marked_difference(left, right), strict=True):
         assert "".join(part for _, part in side) == text
-    assert [part for differs, part in report.marked_difference(left, right)[1] if differs] == ["2", " five"]
+    assert [part for differs, part in layout.marked_difference(left, right)[1] if differs] == ["2", " five"]
 
 
 @pytest.mark.parametrize(
@@ -479,7 +479,7 @@ def test_bounds_read_as_words(bound, text):
 
 
 def test_figures_take_every_colour_from_the_page(facts):
-    for name, svg in report.draw(facts).items():
+    for name, svg in layout.draw(facts).items():
         assert "var(--level-1)" in svg or name.startswith("rates-")
         assert not re.search(r"#[0-9a-f]{6}", svg), name
         assert "var(" not in charts.standalone(svg)

@@ -12,9 +12,9 @@ from curate.build import build
 from curate.corpus import cut
 from curate.engine import open_engine
 from curate.errors import ManifestError
-from curate.facts import facts as gather
 from curate.manifest import load_manifest
-from curate.report import render
+from curate.report.facts import facts as gather
+from curate.report.layout import render
 from curate.store import Store
 from curate.studies import trials
 from curate.training import planned_cells, train, trial_cells
@@ -110,14 +110,14 @@ def test_a_level_that_keeps_all_but_one_rule_keeps_at_least_what_the_level_keeps
 def test_every_beginning_of_a_mixture_has_its_shares(studied, shares):
     built, _, _ = studied
     pool, tokens = built.annotated.pool, built.tokens["raw"]
-    usable = built.annotated.judged["raw"].kept & ~built.holdouts.held
-    found = cut(pool, tokens, usable, (1000, 2000, 4000), shares)
+    usable = built.rows["raw"]
+    found = cut(pool, usable, tokens, (1000, 2000, 4000), shares)
     longest = tokens.count.max()
     for size in (1000, 2000, 4000):
         if size not in found.ends:
             continue
         rows = found.rows[: found.ends[size]]
-        assert not set(rows) - set(np.flatnonzero(usable))
+        assert not set(rows) - set(usable)
         got = np.bincount(pool.source[rows], tokens.count[rows], 2)
         assert np.abs(got - np.array(shares) * got.sum()).max() <= 2 * longest
     assert found.ends

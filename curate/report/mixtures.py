@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from curate.answers import finite, grid_of
-from curate.findings import finding, table
+from curate.report.answers import finite, grid_of
+from curate.report.finding import finding, table
+from curate.report.words import difference_text, figure_text
 from curate.studies import Trial, confirming, largest_shares, mixture_trials
-from curate.words import difference_text, figure_text
 from train import fits
 
 CONFIRMING = "recommended"

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from curate.answers import finite, grid_of, place, series_name
-from curate.findings import finding, table
-from curate.words import count_text, figure_text
+from curate.report.answers import finite, grid_of, place, series_name
+from curate.report.finding import finding, table
+from curate.report.words import count_text, figure_text
 from train import fits
 
 REPLICATES = 100

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from curate.answers import document_tokens, finite, nats_of
-from curate.findings import finding, table
-from curate.words import difference_text, figure_text
+from curate.report.answers import document_tokens, finite, nats_of
+from curate.report.finding import finding, table
+from curate.report.words import difference_text, figure_text
 from train import fits
 
 REPLICATES = 100

@@ -7,9 +7,9 @@ the best of several rates would look better than it is.
 
 from __future__ import annotations
 
-from curate.answers import holdout_answers, place, series_name, setting
-from curate.findings import findings
-from curate.words import statement
+from curate.report.answers import holdout_answers, place, series_name, setting
+from curate.report.findings import findings
+from curate.report.words import statement
 
 
 def facts(lock: dict, runs: list[dict], examples: dict) -> dict:

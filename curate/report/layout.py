@@ -1,4 +1,4 @@
-"""The page: facts as figures, tables and sentences. `curate.facts` computes everything that is shown; this only
+"""The page: facts as figures, tables and sentences. `curate.report.facts` computes everything that is shown; this only
 lays it out."""
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from curate import charts
 from curate.quantities import short_bytes, short_count, short_time
+from curate.report import charts
+from curate.report.words import bound_text, difference_text, keep_together, rate_text
 from curate.store import atomic, write_json
-from curate.words import bound_text, difference_text, keep_together, rate_text
 
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # no text in HTML, though documents hold them
 
@@ -64,7 +64,7 @@ def render(facts: dict) -> str:
 
 def _page(facts: dict, figures: dict[str, str]) -> str:
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("curate", "page"), autoescape=True, undefined=jinja2.StrictUndefined,
+        loader=jinja2.PackageLoader("curate.report", "page"), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters |= {

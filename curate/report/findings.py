@@ -7,21 +7,20 @@ Where the runs are too few for an answer, the sentence says what is missing inst
 
 from __future__ import annotations
 
-from typing import Any
-
-from curate.answers import finite, grid_of
+from curate.factors import factors_finding
+from curate.probing import probe_finding
 from curate.quantities import short_count
-from curate.words import difference_text, worth_text
+from curate.report.answers import finite, grid_of
+from curate.report.finding import finding, table
+from curate.report.mixtures import mixture_finding
+from curate.report.repetition import repetition_finding
+from curate.report.scaling import scaling_finding
+from curate.report.words import difference_text, worth_text
 from train import fits
 
 
 def findings(lock: dict, runs: list[dict]) -> list[dict]:
     """Of all holdouts, in the order of the page."""
-    from curate.factors import factors_finding
-    from curate.mixtures import mixture_finding
-    from curate.probing import probe_finding
-    from curate.repetition import repetition_finding
-    from curate.scaling import scaling_finding
 
     everything, runs = runs, [run for run in runs if "losses" in run]
     asked, found = lock.get("studies", {}), []
@@ -40,17 +39,6 @@ def findings(lock: dict, runs: list[dict]) -> list[dict]:
         found += scaling_finding(name, lock, by_study[None])
     probes = probe_finding([run for run in runs if not run.get("study")])
     return found + ([probes] if probes else [])
-
-
-def finding(key: str, title: str, holdout: str, sentences: list[str], tables=(), **figures: Any) -> dict:
-    return {
-        "key": key, "title": title, "holdout": holdout, "sentences": sentences, "tables": list(tables),
-        "figures": figures,
-    }  # fmt: skip
-
-
-def table(caption: str, columns: list[str], rows: list[list[str]]) -> dict:
-    return {"caption": caption, "columns": columns, "rows": rows}
 
 
 # ------------------------------------------------------------------------------------------- attribution
