@@ -34,6 +34,7 @@ READ_BYTES_A_SECOND = {
 ANNOTATE_BYTES_A_SECOND = 8e6  # a core, every family
 TOKENIZE_BYTES_A_SECOND = 1.2e6  # a core
 FLOPS_A_SECOND = 1.5e10  # a core, small matrices
+SEED_NOISE = 0.02  # nats a token: what two seeds of one small cell usually differ by; [power] seed_noise says otherwise
 COMPRESSION = 4.0  # text is so many times larger than its compressed file
 
 
@@ -58,6 +59,10 @@ class Plan:
     training_tokens: float
     disk_bytes: float
     minutes: float
+    smallest_difference: (
+        float | None
+    )  # nats a token between two levels that the grid would find; None: one seed
+    seed_noise: float  # what that rests on
     problems: list[str] = field(default_factory=list)
     lint: Lint = field(default_factory=Lint)
 
@@ -96,6 +101,8 @@ def plan(store: Store, manifest: Manifest, workers: int | None = None, sample: i
         training_tokens=tokens,
         disk_bytes=1.7 * sum(s.bytes for s in sources) + 12 * wanted,
         minutes=seconds / workers / 60,
+        smallest_difference=_smallest_difference(manifest),
+        seed_noise=manifest.studies.seed_noise or SEED_NOISE,
         problems=problems,
         lint=lint(manifest, 0 if problems else sample),
     )
@@ -114,6 +121,18 @@ def _source(store: Store, manifest: Manifest, source) -> SourcePlan:
         for i in inputs
     )
     return SourcePlan(source.name, source.format, len(inputs), size, done)
+
+
+def _smallest_difference(manifest: Manifest) -> float | None:
+    """Between two levels at one size, with the comparisons that the report makes corrected for; the choice of holdout
+    documents comes on top of it."""
+    from train.fits import detectable
+
+    levels, seeds = len(manifest.grid["levels"]), manifest.grid.get("seeds", 1)
+    if levels < 2 or seeds < 2:
+        return None
+    noise, degrees = manifest.studies.seed_noise or SEED_NOISE, (levels - 1) * (seeds - 1)
+    return detectable(noise, seeds, degrees, comparisons=levels - 1)
 
 
 def _train_seconds(manifest: Manifest, setting: dict) -> float:

@@ -57,7 +57,17 @@ def plan_text(plan: Plan) -> str:
         f"{plan.name}: the manifest is sound\n\n{sources}\n\n{levels}\n\n{found}"
         f"{plan.corpora} corpora, {plan.cells} cells giving {plan.runs} runs, "
         f"{short_count(plan.training_tokens)} tokens to train\n"
-        f"at most {short_bytes(plan.disk_bytes)} of disk and, by rough rates, {short_time(plan.minutes * 60)}"
+        f"at most {short_bytes(plan.disk_bytes)} of disk and, by rough rates, {short_time(plan.minutes * 60)}\n"
+        f"{_power_text(plan)}"
+    )
+
+
+def _power_text(plan: Plan) -> str:
+    if plan.smallest_difference is None:
+        return "one seed or one level: no difference can be told from noise"
+    return (
+        f"levels that differ by {plan.smallest_difference:.3f} nats per token or more would be told apart, "
+        f"4 times of 5, where seeds differ by {plan.seed_noise:g}"
     )
 
 

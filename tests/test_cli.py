@@ -153,6 +153,19 @@ def test_the_manifest_for_ones_own_data_is_planned_on_local_stand_ins(tmp_path):
     assert [s["files"] for s in planned["sources"]][1:] == [1, 1]
     assert planned["cells"] == 12
     assert planned["training_tokens"] > 80e6
+    assert 0.02 < planned["smallest_difference"] < 0.1
+
+
+def test_plan_says_which_differences_a_grid_could_find(tmp_path):
+    found = []
+    for seeds, power in ((2, ""), (8, ""), (1, ""), (2, "[power]\nseed_noise = 0.2\n")):
+        text = MANIFEST.replace("[grid]\nseeds = 2", f"{power}[grid]\nseeds = {seeds}")
+        done = curate("plan", write_manifest(tmp_path, text), "--json", store=tmp_path / "store")
+        found.append(json.loads(done.stdout)["smallest_difference"])
+    few, many, one, noisy = found
+    assert one is None
+    assert few > 2 * many
+    assert noisy == pytest.approx(10 * few)
 
 
 def test_run_answers_with_the_headline_and_leaves_report_and_lock(small):

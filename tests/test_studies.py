@@ -15,6 +15,7 @@ from curate.errors import ManifestError
 from curate.manifest import load_manifest
 from curate.report.facts import facts as gather
 from curate.report.layout import render
+from curate.report.scaling import scaling_finding
 from curate.store import Store
 from curate.studies import trials
 from curate.training import planned_cells, train, trial_cells
@@ -195,3 +196,22 @@ def test_studies_without_runs_say_so(studied):
     built, _, _ = studied
     told = gather(built.lock, [], {})["findings"]
     assert told == [] or all("not there yet" in f["sentences"][0] for f in told if f["key"] != "trust")
+
+
+def test_sizes_of_models_that_make_no_difference_give_no_law_of_compute():
+    rng = np.random.default_rng(3)
+
+    def sentences(alpha: float) -> str:
+        runs = [
+            {
+                "level": "raw", "size": d, "seed": seed, "parameters": n, "tokens_trained": d, "flops": 6 * n * d,
+                "tags": {"model.width": n}, "losses": {"raw": {"nats_per_token": loss + rng.normal(0, 0.003)}},
+            }
+            for n in (50_000, 100_000, 400_000) for d in (100_000, 200_000, 400_000) for seed in (0, 1)
+            for loss in [1.5 + 40 * n**-alpha + 60 * d**-0.3]
+        ]  # fmt: skip
+        found = scaling_finding("raw", {"levels": [{"name": "raw"}]}, runs)
+        return " ".join(next(f for f in found if f["key"] == "surface")["sentences"])
+
+    assert "no law of L(N, D): the exponent of parameters" in sentences(0.0)
+    assert "alpha 0.3" in sentences(0.35)

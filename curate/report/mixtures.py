@@ -31,8 +31,9 @@ def recommended(built: Any, planned: list) -> Trial | None:
     try:
         shares_MS, loss_M, _ = _mixtures(asked.holdout, points)
         law = fits.fit_mixture(shares_MS, loss_M)
-        most = MARGIN * largest_shares(built, asked.level, asked.tokens)
-        shares = fits.best_shares(law, most)
+        held = MARGIN * largest_shares(built, asked.level, asked.tokens)
+        # No more of a source than some mixture had: past that the regression says what nobody has seen.
+        shares = fits.best_shares(law, np.minimum(held, shares_MS.max(0)))
     except fits.FitError:
         return None
     return confirming(mixture_trials(asked, built)[0], shares) if law.foretells else None
@@ -101,8 +102,7 @@ def _recommendation(
     shares_MS, _, names = _mixtures(name, runs)
     loss_NM = np.stack([grid.means_ND(one)[1][:REPLICATES, 0] for one in names], 1)
     laws = fits.refit_mixtures(law, shares_MS, loss_NM)
-    bound = np.where(shares_MS.max(0) > 0, np.maximum(shares_MS.max(0), shares), 0)
-    best_NS = np.array([fits.best_shares(one, bound) for one in laws])
+    best_NS = np.array([fits.best_shares(one, shares_MS.max(0)) for one in laws])
     low_S, high_S = np.quantile(best_NS[1:], [0.025, 0.975], axis=0)
     (gap,) = fits.differences(grid, [(CONFIRMING, NATURAL)])
     foretold = float(law.loss(shares) - law.loss(np.array(natural)))
@@ -112,10 +112,13 @@ def _recommendation(
     ]
     measured = difference_text(vars(gap))
     verdict = "" if gap.distinguishable else ", not distinguishable from the mixture as it is"
+    if gap.low > 0:
+        verdict = ", which refutes the recommendation: keep the shares as they are"
+    outside = "" if gap.low <= foretold <= gap.high else ", outside of that interval"
     sentences = [
         f"Recommended shares for held-out {name} text at {asked['tokens']:,} tokens: {', '.join(parts)}.",
         f"The confirming run has {measured} nats per token against the shares as they are{verdict}; the regression "
-        f"({law.form} in the shares) had foretold {foretold:+.3f}; {errors}.".replace("-", "−"),
+        f"({law.form} in the shares) had foretold {foretold:+.3f}{outside}; {errors}.".replace("-", "−"),
     ]
     row = [[s, f"{was:.2f}", figure_text(share, a, b, digits=2)] for s, was, share, a, b in
            zip(sources, natural, shares, low_S, high_S, strict=True)]  # fmt: skip

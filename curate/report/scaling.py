@@ -15,6 +15,7 @@ from train import fits
 
 REPLICATES = 100
 BUDGETS = 13  # compute budgets of a frontier, from the smallest to ten times the largest that was trained
+FLAT = 0.05  # an exponent so small says that a quantity does next to nothing: the law would trade it away for nothing
 
 
 def scaling_finding(name: str, lock: dict, runs: list[dict]) -> list[dict]:
@@ -82,6 +83,12 @@ def _surface(grid: fits.Grid, runs: list[dict]) -> dict:
         loss_NR.append(loss_ND[: REPLICATES + 1, int(np.flatnonzero(tokens_D == size)[0])])
     loss = np.stack(loss_NR, 1)
     law = fits.fit_surface(n, d, loss[0])
+    for what, exponent in (("parameters", law.alpha), ("tokens", law.beta)):
+        if exponent < FLAT:
+            raise fits.FitError(
+                f"the exponent of {what} is {exponent:.2f}, so these runs do not tell what more of them would do; "
+                f"widen the range of {what}"
+            )
     return {"law": law, "some": fits.refit_surfaces(law, n, d, loss[1:]), "n": n, "d": d}
 
 
