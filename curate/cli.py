@@ -62,7 +62,8 @@ def step(function: Any) -> Any:
         as_json: bool,
         **options: Any,
     ) -> None:
-        progress.quiet(as_json)
+        before = progress.quiet(as_json)
+        click.get_current_context().call_on_close(lambda: progress.quiet(before))
         try:
             from curate.engine import open_engine
             from curate.store import Store
