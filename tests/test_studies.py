@@ -15,10 +15,11 @@ from curate.errors import ManifestError
 from curate.manifest import load_manifest
 from curate.report.facts import facts as gather
 from curate.report.layout import render
-from curate.report.scaling import scaling_finding
+from curate.report.scaling import _open, scaling_finding
 from curate.store import Store
 from curate.studies import trials
 from curate.training import planned_cells, train, trial_cells
+from train import fits
 
 STUDIES = """
 [attribution]
@@ -215,3 +216,19 @@ def test_sizes_of_models_that_make_no_difference_give_no_law_of_compute():
 
     assert "no law of L(N, D): the exponent of parameters" in sentences(0.0)
     assert "alpha 0.3" in sentences(0.35)
+
+
+def test_what_is_open_says_whether_seeds_or_held_out_documents_would_settle_it():
+    def needs(gap: float, spread: float) -> str:
+        rng = np.random.default_rng(1)
+        lengths, points = np.full(60, 50.0), []
+        for level, loss, taste, noise in (("a", 4.0, 0.0, 0.002), ("b", 4.0 + gap, spread, -0.002)):
+            own = rng.normal(0, 1, 60) * taste
+            for seed in range(3):
+                nats = lengths * (loss + own - own.mean() + noise * (seed - 1))
+                points.append(fits.Point(level, 1000, seed, float(nats.sum() / lengths.sum()), nats))
+        (row,) = _open(fits.Grid(points, lengths), [("b", "a")])
+        return row["sentence"]
+
+    assert "more held-out documents would settle it" in needs(0.05, 1.0)
+    assert "no 100 seeds would settle it" in needs(0.00001, 0.0)

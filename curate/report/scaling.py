@@ -214,11 +214,12 @@ def _open(grid: fits.Grid, pairs: list[tuple[str, str]]) -> list[dict]:
             continue
         spread = fits.document_spread(grid, level, than, gap.tokens)
         seeds = fits.seeds_needed(gap.value, grid.noise.sigma, spread, len(pairs), len(grid.levels))
-        needs = (
-            f"{seeds} seeds would settle it"
-            if seeds
-            else "no hundred seeds would, for the held-out documents are too few or the difference too small"
-        )
+        if seeds:
+            needs = f"{seeds} seeds would settle it"
+        elif fits.seeds_needed(gap.value, grid.noise.sigma, 0.0, len(pairs), len(grid.levels)):
+            needs = "more held-out documents would settle it, more seeds would not"
+        else:
+            needs = f"no {fits.MOST_SEEDS} seeds would settle it, so small is the difference"
         size = f"{gap.value:+.4f}".replace("-", "−")
         sentence = f"{level} against {than} ({size} nats at {gap.tokens:,} tokens): {needs}"
         rows.append(
