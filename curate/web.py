@@ -1,10 +1,11 @@
 """Readers of pages: Markdown, HTML, and the archives of crawls (WARC, WET).
 
-The main text of a page is what Resiliparse finds: headings, paragraphs and code, without navigation, footers and
-scripts. It was
-chosen by measuring: six to twelve times as fast as trafilatura on the same pages; for training, the two were found to
-be about as good (DCLM, arXiv:2406.11794). Archives are read by FastWARC, a record at a time, so memory is
-bounded by the largest record that is let in (HTML_BYTES). Both come with `pip install "curate-lm[web]"`, and their
+The main text of a page is what Resiliparse finds: headings, paragraphs and code, without scripts and with little of the
+navigation and footers. It was chosen by measuring: six to twelve times as fast as trafilatura on the same pages; for
+training, the two were found to be about as good (DCLM, arXiv:2406.11794).
+
+Archives are read by FastWARC, a record at a time, so memory is bounded by the largest record that is let in
+(HTML_BYTES). Both come with `pip install "curate-lm[web]"`, and their
 versions are part of the key of what they read.
 
 What an archive holds besides responses (of a WARC) and conversions (of a WET), such as requests and metadata, tells
