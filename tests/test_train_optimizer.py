@@ -46,15 +46,25 @@ def test_the_default_rate_falls_with_the_width(model):
     assert set_rate(optimizers, 0.5) == pytest.approx(0.5 * default_rate("adamw", 32))
 
 
+@pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("shape", [(3, 16, 16), (2, 16, 48), (2, 48, 16)])
-def test_orthogonal_brings_singular_values_near_one(shape):
+def test_orthogonal_brings_singular_values_near_one(shape, half):
     torch.manual_seed(0)
     u, _, v = torch.linalg.svd(torch.randn(shape), full_matrices=False)
     matrices = u @ torch.diag_embed(torch.linspace(0.05, 1, 16).expand(shape[0], 16)) @ v
-    values = torch.linalg.svdvals(orthogonal(matrices))
+    values = torch.linalg.svdvals(orthogonal(matrices, half))
     assert values.min() > 0.6
     assert values.max() < 1.3
-    assert torch.allclose(orthogonal(7.0 * matrices), orthogonal(matrices), atol=1e-4)
+    assert torch.allclose(
+        orthogonal(7.0 * matrices, half), orthogonal(matrices, half), atol=1e-2 if half else 1e-4
+    )
+
+
+def test_half_precision_turns_an_update_by_about_a_hundredth():
+    torch.manual_seed(0)
+    matrices = torch.randn(2, 64, 176)
+    exact = orthogonal(matrices, half=False)
+    assert 0 < (orthogonal(matrices, half=True) - exact).norm() / exact.norm() < 0.03
 
 
 def test_stacked_matrices_are_made_orthogonal_one_by_one():

@@ -3,8 +3,9 @@
 The update of a matrix is its momentum with all singular values brought near 1 by five Newton-Schulz
 steps (Jordan et al. 2024), scaled by 0.2 * sqrt(larger side) so that its entries are about as large as
 AdamW's and both take the same rate (Liu et al. 2025). Matrices of one shape are stacked and done in one
-batched product, in float32.
-Price: some 5 % of a step at small batches, and a second optimizer for embeddings and gains.
+batched product, in bfloat16 where the device multiplies that faster: an update is then 1 % off in direction, which no
+loss has shown, and four to five times cheaper.
+Price: a second optimizer for embeddings and gains, and 5 % of a step of 4,096 tokens, four times that of one of 1,024.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from collections import defaultdict
 
 import torch
 from torch import Tensor
+
+from train.products import has_half_products
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # steepest near 0, at the price of values in 0.7..1.2 instead of 1
 STEPS = 5
@@ -54,13 +57,19 @@ class Muon(torch.optim.Optimizer):
         return gradient.lerp(state["momentum"], momentum)
 
 
-def orthogonal(matrices_NRC: Tensor) -> Tensor:
-    """Each matrix with its singular values brought to 0.7..1.2 (those near 0 stay smaller)."""
+def orthogonal(matrices_NRC: Tensor, half: bool | None = None) -> Tensor:
+    """Each matrix with its singular values brought to 0.7..1.2 (those near 0 stay smaller).
+
+    `half`: in bfloat16; None: where that is the faster.
+    """
     a, b, c = COEFFICIENTS
+    half = has_half_products(matrices_NRC.device.type) if half is None else half
     tall = matrices_NRC.shape[1] > matrices_NRC.shape[2]
     x = matrices_NRC.mT if tall else matrices_NRC
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    x = x.bfloat16() if half else x
     for _ in range(STEPS):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    x = x.to(matrices_NRC.dtype)
     return x.mT if tall else x

@@ -27,6 +27,13 @@ def has_wide_products() -> bool:
     return capable and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
+@cache
+def has_half_products(device: str) -> bool:
+    """Whether products of bfloat16 are faster than those of float32 on a device, and are not merely emulated."""
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return device == "cuda" or (device == "cpu" and supported() and torch.backends.mkldnn.is_available())
+
+
 def use_wide_products(x: Tensor) -> bool:
     return x.device.type == "cpu" and x.dtype == torch.float32 and has_wide_products()
 
