@@ -213,7 +213,7 @@ def _assemble(
     key = digest_of([VERSION, level, size, tokens.sha256, [p.digest for p in parts]])
     path = store.folder(STAGE) / f"{level}-{label}-{key[:12]}"
     if not _is_whole(path, parts):
-        with atomic(path) as temporary:
+        with atomic(path, lambda there: _is_whole(there, parts)) as temporary:
             temporary.mkdir()
             _fill(temporary, manifest, pool, tokens, level, size, rows, parts)
     return open_corpus(path)

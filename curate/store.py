@@ -56,8 +56,9 @@ def _flush(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _put_in_place(folder: Path, path: Path) -> None:
-    """Rename a folder onto `path`; one that is there goes aside first. Two processes may do it at once."""
+def _put_in_place(folder: Path, path: Path, is_whole: Callable[[Path], bool]) -> None:
+    """Rename a folder onto `path`. Two processes may do it at once: whoever comes second leaves a whole one
+    where it is, since the first may be reading it; one that is damaged goes aside."""
     aside = folder.with_name(f"{folder.name}.old.tmp")
     while True:
         try:
@@ -65,6 +66,8 @@ def _put_in_place(folder: Path, path: Path) -> None:
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
+        if is_whole(path):
+            return
         try:
             os.rename(path, aside)
         except FileNotFoundError:
@@ -72,15 +75,22 @@ def _put_in_place(folder: Path, path: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
+def _never(path: Path) -> bool:
+    return False
+
+
 @contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` (file or folder), renamed onto it if the block succeeds, else removed."""
+def atomic(path: Path, is_whole: Callable[[Path], bool] = _never) -> Iterator[Path]:
+    """A temporary path beside `path` (file or folder), renamed onto it if the block succeeds, else removed.
+
+    A folder that another process has put there meanwhile stays if `is_whole` says so; else it is replaced.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         yield temporary
         if temporary.is_dir():
-            _put_in_place(temporary, path)
+            _put_in_place(temporary, path, is_whole)
         else:
             _flush(temporary)
             os.replace(temporary, path)

@@ -288,10 +288,9 @@ def test_two_processes_on_one_store_give_the_same_digests(built, tmp_path):
     command = [sys.executable, "-m", "curate.cli", "build", str(manifest), "--json", "--workers", "1"]
     command += ["--store", str(tmp_path / "store")]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    for running in both:
-        answer = running.communicate(timeout=200)[0]
-        assert running.returncode == 0
-        assert digests(json.loads(answer)) == digests(built.lock)
+    answers = [running.communicate(timeout=200)[0] for running in both]
+    assert [running.returncode for running in both] == [0, 0]
+    assert all(digests(json.loads(answer)) == digests(built.lock) for answer in answers)
 
 
 def test_a_folder_replaces_one_that_is_there(tmp_path):
@@ -300,6 +299,15 @@ def test_a_folder_replaces_one_that_is_there(tmp_path):
             temporary.mkdir()
             (temporary / "file").write_text(text)
     assert (tmp_path / "folder" / "file").read_text() == "two"
+    assert [p.name for p in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_whole_folder_of_another_process_stays_where_it_may_be_being_read(tmp_path):
+    for text in ("first", "second"):
+        with atomic(tmp_path / "folder", lambda there: (there / "file").exists()) as temporary:
+            temporary.mkdir()
+            (temporary / "file").write_text(text)
+    assert (tmp_path / "folder" / "file").read_text() == "first"
     assert [p.name for p in tmp_path.iterdir()] == ["folder"]
 
 
