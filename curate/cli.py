@@ -168,27 +168,30 @@ def build(manifest: Path, store, workers, engine) -> tuple[Any, str]:
 
 @main.command()
 @manifest_argument
-@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("index")
 @click.option("--level", help="Whose documents are added; default: the manifest's last.")
 @step
-def index(manifest: Path, folder: Path, level: str | None, store, workers, engine) -> tuple[Any, str]:
+def index(manifest: Path, index: str, level: str | None, store, workers, engine) -> tuple[Any, str]:
     """Remember a level's documents in an index, so that later builds can drop what resembles them.
+
+    INDEX is a folder, or a Redis database that several machines share: redis://HOST:PORT/DB.
 
     Example: curate index manifests/quickstart.toml seen
     """
     from curate.build import annotate_all
     from curate.errors import did_you_mean
-    from curate.index import add
+    from curate.index import add, begin
     from curate.manifest import load_manifest
 
     loaded = load_manifest(manifest)
     names = [one.name for one in loaded.levels]
     if level is not None and level not in names:
         raise CurateError(f"--level {level}: no such level{did_you_mean(level, names)}")
-    found, added = add(annotate_all(store, loaded, engine()), folder, level or names[-1])
-    answer = {"index": str(folder), "added": added, "documents": found.documents}
+    begin(loaded, index)  # what cannot be added to is said before the work
+    found, added = add(annotate_all(store, loaded, engine()), index, level or names[-1])
+    answer = {"index": found.where, "added": added, "documents": found.documents}
     text = f"{added:,} documents added" if added else "these documents are in the index already"
-    return answer, f"{text}; {folder} holds {found.documents:,}"
+    return answer, f"{text}; {found.where} holds {found.documents:,}"
 
 
 @main.command()

@@ -102,13 +102,13 @@ def _write_bands(task: tuple[Store, Part, tuple[int, int], str]) -> Part:
     store, part, cut, key = task
 
     def make() -> tuple[pa.Table, dict]:
-        keys = band_keys(_flat(part.table(["signature"])["signature"]), *cut)
+        keys = band_keys(flat(part.table(["signature"])["signature"]), *cut)
         return pa.table({f"band{b}": np.ascontiguousarray(keys[:, b]) for b in range(cut[0])}), {}
 
     return store.table(BANDS, key, make)[0]
 
 
-def _flat(signatures: pa.ChunkedArray | pa.Array) -> np.ndarray:
+def flat(signatures: pa.ChunkedArray | pa.Array) -> np.ndarray:
     """uint32 [n, permutations]"""
     column = signatures.combine_chunks() if isinstance(signatures, pa.ChunkedArray) else signatures
     return column.flatten().to_numpy().reshape(len(column), -1)
@@ -154,7 +154,7 @@ def sharing_a_band(
 
 def signatures_at(signals: Signals, part: np.ndarray, row: np.ndarray) -> np.ndarray:
     """uint32 [rows, permutations]"""
-    return _flat(gather(signals.families["signatures"], part, row, "signature"))
+    return flat(gather(signals.families["signatures"], part, row, "signature"))
 
 
 # ---- Clusters ---------------------------------------------------------------------------------------------
@@ -203,7 +203,7 @@ def cluster_batch(batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
     scheme = Scheme(**batch.near)
     texts = gather(batch.documents, batch.part, batch.row, "text")
-    signatures = _flat(gather(batch.signatures, batch.part, batch.row, "signature"))
+    signatures = flat(gather(batch.signatures, batch.part, batch.row, "signature"))
     joined, similarity = leaders(texts, signatures, band_keys(signatures, *scheme.cut), scheme)
     moved = np.flatnonzero(joined != np.arange(len(joined)))
     template = np.zeros(len(joined), bool)

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curate.errors import did_you_mean
+from curate.errors import CurateError, did_you_mean
 from curate.profiles import Rule, parse_bound
 from curate.tables import Tables
 
@@ -258,15 +258,24 @@ class Measured(Tables):
             words = self._repeated(table, kind)
             if words:
                 pooled[f"repeated_{kind}"] = {"words": words}
-        folders = self.strings("[signals]", table, INDEX)
-        if folders:
+        named = self.strings("[signals]", table, INDEX)
+        if named:
             if not near:
                 raise self.fail("[signals] index", "documents are compared as near_duplicates says; add it")
-            for folder in folders:
-                if not (self.path.parent / folder / "index.json").is_file():
-                    raise self.fail("[signals] index", f"{folder}: no index; `curate index` makes one")
-            pooled[INDEX] = {INDEX: [str(self.path.parent / folder) for folder in folders]}
+            pooled[INDEX] = {INDEX: [self._index(one, pooled[DUPLICATES]) for one in named]}
         return pooled
+
+    def _index(self, named: str, duplicates: dict) -> str:
+        """The folder or URL of an index that compares documents as this manifest does."""
+        from curate.index import open_to_compare
+        from curate.index_redis import is_url
+
+        where = named if is_url(named) else str(self.path.parent / named)
+        try:
+            open_to_compare(where, duplicates)
+        except CurateError as error:
+            raise self.fail("[signals] index", str(error)) from None
+        return where
 
     def _near_duplicates(self, table: dict) -> Scheme | None:
         from filters.minhash import Scheme, scheme_of

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pyarrow.compute as pc
 
@@ -41,12 +39,8 @@ def as_told(parameters: dict) -> dict:
     """Parameters as the lock says them: of an index its name and what it holds, not its place on this machine."""
     if "index" not in parameters:
         return parameters
-    indexes = [open_index(Path(folder)) for folder in parameters["index"]]
-    return {
-        "index": [
-            {"name": i.folder.name, "documents": i.documents, "sha256": digest_of(i.record)} for i in indexes
-        ]
-    }
+    indexes = map(open_index, parameters["index"])
+    return {"index": [{"name": i.name, "documents": i.documents, "sha256": i.digest} for i in indexes]}
 
 
 def preferring(pool: Pool, signals: Signals, prefer: tuple[str, ...]) -> Pool:

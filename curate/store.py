@@ -67,7 +67,7 @@ def _put_in_place(folder: Path, path: Path, is_whole: Callable[[Path], bool]) ->
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
         if is_whole(path):
-            return
+            return None
         try:
             os.rename(path, aside)
         except FileNotFoundError:

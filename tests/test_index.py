@@ -13,7 +13,8 @@ from curate.build import annotate_all, build
 from curate.cli import main
 from curate.engine import open_engine
 from curate.errors import CurateError, ManifestError
-from curate.index import add, open_index
+from curate.index import add as add_to
+from curate.index import open_index
 from curate.manifest import load_manifest
 from curate.store import Store
 
@@ -68,6 +69,10 @@ def annotated(folder: Path, rows: list[str], index: str = "", rule: str = "", wo
         load_manifest(write(folder, rows, index, rule)),
         open_engine("local", workers),
     )
+
+
+def add(a, index: Path, level: str):
+    return add_to(a, str(index), level)
 
 
 @pytest.fixture
@@ -142,13 +147,15 @@ def test_another_comparison_is_refused_by_name(tmp_path, seen):
 
 
 def test_a_missing_index_or_segment_is_named_with_the_fix(tmp_path, seen):
-    with pytest.raises(ManifestError, match=r"nowhere: no index; `curate index` makes one"):
+    with pytest.raises(
+        ManifestError, match=r"nowhere: no index; `curate index MANIFEST .*nowhere` makes one"
+    ):
         load_manifest(write(tmp_path / "second", texts(2), 'index = "nowhere"'))
     with pytest.raises(ManifestError, match=r'add index = "DIRECTORY" to \[signals\]'):
         load_manifest(write(tmp_path / "second", texts(2), "", "index_similarity = [0, 0]"))
     (seen / "segment-00000.arrow").unlink()
     with pytest.raises(CurateError, match=r"segment-00000.arrow is missing; put it back"):
-        open_index(seen)
+        open_index(str(seen))
 
 
 def test_the_command_adds_once(tmp_path):
