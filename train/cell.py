@@ -21,6 +21,7 @@ from train.machine import PRECISIONS
 from train.objectives import LOSSES
 from train.optimizer import OptimizerConfig
 from train.packed import Packed
+from train.processes import PARALLEL
 from train.shape import BY_DEPTH, ModelConfig
 from train.windows import ORDERS
 
@@ -44,6 +45,7 @@ class Cell:
     threads: int | None = 1
     precision: str = "float32"
     compile: bool = False
+    parallel: str = "ddp"  # with torchrun; "fsdp" divides the weights as well: `train.processes`
     loss: str = "next-word"  # what a step learns from: `train.objectives`
     order: str = "text"  # of the words it learns from; "shuffled" within each window and document
     tags: dict[str, Any] = field(default_factory=dict)
@@ -65,7 +67,7 @@ class Cell:
             raise ValueError(
                 f"epochs = {self.epochs} with {len(self.sizes)} sizes: repeat data with one size only"
             )
-        for name, known in (("loss", LOSSES), ("order", ORDERS)):
+        for name, known in (("loss", LOSSES), ("order", ORDERS), ("parallel", PARALLEL)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} = {getattr(self, name)!r}: must be one of {', '.join(known)}")
         if self.precision not in PRECISIONS:

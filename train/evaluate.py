@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from train import processes
 from train.machine import autocast
 from train.model import Transformer
 from train.packed import Packed
@@ -74,7 +75,7 @@ def score(
     nats = np.zeros(len(documents) - 1)
     training = model.training
     model.eval()
-    for start, rows, columns in _windows(len(tokens), model.config.context):
+    for (start, rows, columns), counts in processes.turns(_windows(len(tokens), model.config.context)):
         stop = start + rows * columns
         targets_BT = torch.from_numpy(np.array(tokens[start:stop], np.int64)).view(rows, columns).to(device)
         before = end if start == 0 else int(tokens[start - 1])
@@ -83,11 +84,13 @@ def score(
         )
         with autocast(device, precision):
             losses_N = model.token_losses(inputs_BT, targets_BT).flatten().cpu().double().numpy()
+        if not counts:
+            continue
         document = np.searchsorted(documents, np.arange(start, stop), side="right") - 1
         first, last = document[0], document[-1] + 1
         nats[first:last] += np.bincount(document - first, losses_N, last - first)
     model.train(training)
-    return nats
+    return processes.total(nats)
 
 
 def _windows(tokens: int, context: int) -> list[tuple[int, int, int]]:

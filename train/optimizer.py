@@ -85,7 +85,15 @@ def make_optimizers(model: Transformer, config: OptimizerConfig) -> list[torch.o
     if config.name == "adamw":
         return [adamw]
     group = {"params": list(matrices), "rows": list(matrices.values()), "peak_rate": rate}
-    return [Muon([group], rate, config.momentum, config.weight_decay), adamw]
+    return [_muon(list(matrices))([group], rate, config.momentum, config.weight_decay), adamw]
+
+
+def _muon(matrices: list[Tensor]) -> type[Muon]:
+    if not hasattr(matrices[0], "full_tensor"):
+        return Muon
+    from train.sharded import ShardedMuon
+
+    return ShardedMuon
 
 
 def rate_factor(step: int, warmup_steps: int, decay_start: int | None, steps: int | None) -> float:

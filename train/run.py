@@ -12,7 +12,7 @@ each branch is exactly the run of that size trained alone, at a part of the pric
     directory/progress.json            tokens done and to do
     directory/failed.json              why the last attempt ended, if it did
 
-    python -m train.run CELL.json DIRECTORY
+    python -m train.run CELL.json DIRECTORY        torchrun --nproc-per-node 8 -m train.run CELL.json DIRECTORY
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -31,7 +32,7 @@ import pyarrow as pa
 import safetensors.torch
 import torch
 
-from train import stop
+from train import processes, stop
 from train.bpe import load_tokenizer
 from train.cell import Cell, Ladder
 from train.context import context_use
@@ -55,6 +56,8 @@ def train_cell(cell: Cell | dict, directory: str | Path, progress: Progress | No
     """Train what is not finished yet; returns {size: run.json of the size}."""
     cell = cell if isinstance(cell, Cell) else Cell.of(cell)
     prepare_process(cell.threads)
+    processes.join(processes.own_device(choose_device(cell.device)))
+    processes.check(cell.batch, cell.loss)
     return _CellRun(cell, Path(directory), progress).run()
 
 
@@ -83,15 +86,19 @@ class _CellRun:
         runs = {size: self._finished(size) for size in self.cell.sizes}
         if all(runs.values()):
             return {str(size): run for size, run in runs.items()}
-        (self.directory / "failed.json").unlink(missing_ok=True)
+        self._forget("failed.json")
         trainer = self._trainer([size for size, run in runs.items() if not run])
         for size in self.cell.sizes:
             if not runs[size]:
                 runs[size] = self._size(trainer, size)
-        for name in ("trunk.state", "branch.state"):
-            (self.directory / name).unlink(missing_ok=True)
+        self._forget("trunk.state", "branch.state")
         self.reporter.report(self.reporter.total, force=True)
         return {str(size): run for size, run in runs.items()}
+
+    def _forget(self, *names: str) -> None:
+        if processes.first():
+            for name in names:
+                (self.directory / name).unlink(missing_ok=True)
 
     def _finished(self, size: int) -> dict[str, Any] | None:
         """The record of a finished size; one that was trained otherwise is an error, never overwritten."""
@@ -135,8 +142,7 @@ class _CellRun:
         start, steps = self.ladder.branch_start(size), self.ladder.steps(size)
         trunk_path, branch_path = self.directory / "trunk.state", self.directory / "branch.state"
         self._walk(trainer, start, None, None, trunk_path, self.ladder.identity(), f"the trunk to {size}")
-        trunk = trainer.state()
-        save_checkpoint(trunk_path, self.ladder.identity(), trunk)
+        trunk = self._save(trainer, trunk_path, self.ladder.identity())
         branch = load_checkpoint(branch_path, self.ladder.identity(size))
         if branch:
             trainer.load(branch)
@@ -144,9 +150,16 @@ class _CellRun:
             trainer, steps, start, steps, branch_path, self.ladder.identity(size), f"size {size}", size
         )
         run = self._write_run(trainer, size)
-        branch_path.unlink(missing_ok=True)
+        self._forget(branch_path.name)
         trainer.load(trunk)
         return run
+
+    def _save(self, trainer: Trainer, path: Path, identity: str) -> bytes:
+        state = trainer.state()
+        if processes.first():
+            save_checkpoint(path, identity, state)
+        self.saved = time.monotonic()
+        return state
 
     def _walk(
         self,
@@ -164,12 +177,13 @@ class _CellRun:
             try:
                 trainer.train_step(decay_start, steps)
             except Diverged as error:
-                write_json(self.directory / "failed.json", _failure(error, what))
+                if processes.first():
+                    write_json(self.directory / "failed.json", _failure(error, what))
                 raise
-            stopping = stop.asked()
-            if stopping or time.monotonic() - self.saved > CHECKPOINT_SECONDS:
-                save_checkpoint(checkpoint, identity, trainer.state())
-                self.saved = time.monotonic()
+            due = time.monotonic() - self.saved > CHECKPOINT_SECONDS
+            stopping, due = processes.any_of([stop.asked(), due])
+            if stopping or due:
+                self._save(trainer, checkpoint, identity)
             self.reporter.report(self._steps_done(trainer.step, size) * self.cell.batch_tokens, trainer)
             if stopping:
                 raise stop.Stopped(f"{what}, step {trainer.step}: stopped; it continues from here")
@@ -183,13 +197,25 @@ class _CellRun:
         return trunk + branches + (step - trunk)
 
     def _write_run(self, trainer: Trainer, size: int) -> dict[str, Any]:
+        scores = {
+            name: evaluate(trainer.model, holdout, self.cell.precision)
+            for name, holdout in self.holdouts.items()
+        }
+        run, weights = self._record(trainer, size, scores), trainer.weights()
+        return processes.from_first(lambda: self._write_files(trainer, run, weights, scores))
+
+    def _write_files(
+        self,
+        trainer: Trainer,
+        run: dict[str, Any],
+        weights: dict[str, torch.Tensor],
+        scores: dict[str, Scores],
+    ) -> dict[str, Any]:
         """All files of a run, the record last."""
-        folder = self.directory / str(size)
-        scores = {}
-        for name, holdout in self.holdouts.items():
-            scores[name] = evaluate(trainer.model, holdout, self.cell.precision)
-            write_array(folder / f"holdout-{name}.npy", scores[name].nats)
-        weights = {name: p.detach().cpu().contiguous() for name, p in trainer.model.state_dict().items()}
+        folder = self.directory / str(run["size"])
+        for name, result in scores.items():
+            write_array(folder / f"holdout-{name}.npy", result.nats)
+        weights = {name: p.detach().cpu().contiguous() for name, p in weights.items()}
         write_whole(folder / "model.safetensors", lambda file: file.write(safetensors.torch.save(weights)))
         lines = "".join(json.dumps(point) + "\n" for point in trainer.curve)
         write_whole(folder / "metrics.jsonl", lambda file: file.write(lines.encode()))
@@ -197,7 +223,6 @@ class _CellRun:
         if tokenizer:
             content = tokenizer.read_bytes()
             write_whole(folder / "tokenizer.json", lambda file: file.write(content))
-        run = self._record(trainer, size, scores)
         run["sha256"] = {"model.safetensors": digest_of_file(folder / "model.safetensors")}
         write_json(folder / "run.json", run)
         return run
@@ -230,6 +255,7 @@ class _CellRun:
             "peak_memory_bytes": peak_memory_bytes(trainer.device),
             "device": str(trainer.device),
             "threads": torch.get_num_threads(),
+            "processes": processes.count(),
             "versions": {"torch": torch.__version__, "python": platform.python_version()},
             "packed_sha256": ladder.packed.meta["sha256"],
             "tokenizer_sha256": ladder.packed.meta["tokenizer_sha256"],
@@ -247,7 +273,7 @@ class Reporter:
     def report(self, done: int, trainer: Trainer | None = None, force: bool = False) -> None:
         if self.hook:
             self.hook(done, self.total)
-        if force or time.monotonic() - self.written >= PROGRESS_SECONDS:
+        if processes.first() and (force or time.monotonic() - self.written >= PROGRESS_SECONDS):
             facts: dict[str, Any] = {"tokens_done": done, "tokens_total": self.total}
             if trainer:
                 flops = trainer.model.flops_per_token()
@@ -313,11 +339,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("cell", help="JSON file of a cell")
     parser.add_argument("directory", help="where its runs go")
     options = parser.parse_args(arguments)
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, stop.ask)
     try:
         runs = train_cell(read_json(Path(options.cell)), options.directory)
-    except (ValueError, OSError, Diverged) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (ValueError, OSError, Diverged, stop.Stopped) as error:
+        print(f"{error}" if isinstance(error, stop.Stopped) else f"error: {error}", file=sys.stderr)
         return 1
+    if not processes.first():
+        return 0
     for size, run in runs.items():
         losses = ", ".join(f"{name} {loss['nats_per_token']:.4f}" for name, loss in run["losses"].items())
         print(f"{size} tokens: {losses or 'no holdout'} nats per token")
@@ -325,4 +355,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    processes.leave()
+    sys.exit(code)

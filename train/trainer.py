@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from train import processes
 from train.cell import Cell
 from train.files import write_whole
 from train.machine import autocast, choose_device, make_deterministic
@@ -46,10 +47,11 @@ class Trainer:
     def __init__(self, cell: Cell, config: ModelConfig, windows: Windows, record_every: int = 1) -> None:
         self.cell, self.windows, self.record_every = cell, windows, record_every
         self.config = OptimizerConfig.of(cell.optimizer)
-        self.device = choose_device(cell.device)
+        self.device = processes.own_device(choose_device(cell.device))
         make_deterministic(self.device)
         self.model = new_model(config, cell.seed).to(self.device)
-        self.loss_function = torch.compile(self.model) if cell.compile else self.model
+        self.loss_function = processes.spread(self.model, cell.parallel, cell.compile)
+        self.share = processes.share(cell.batch)
         self.optimizers = make_optimizers(self.model, self.config)
         self.step = 0
         self.seconds = 0.0  # spent on steps, across all processes that worked on this
@@ -62,12 +64,12 @@ class Trainer:
         """One step; returns its loss in nats. With `decay_start` it is a step of a branch."""
         began = time.perf_counter()
         rate = set_rate(self.optimizers, rate_factor(self.step, self.config.warmup_steps, decay_start, steps))
-        tokens_BT, targets_BT = self.windows(self.step)
+        tokens_BT, targets_BT = (rows[self.share] for rows in self.windows(self.step))
         with autocast(self.device, self.cell.precision):
             loss = self._loss(tokens_BT.to(self.device), targets_BT.to(self.device))
         loss.backward()
-        norm = clip_gradients(self.model, self.config.clip)
-        loss_nats, gradient_norm = loss.item(), norm.item()
+        norm = processes.whole(clip_gradients(self.model, self.config.clip))
+        loss_nats, gradient_norm = processes.mean(loss.item()), norm.item()
         self._check(loss_nats, rate, gradient_norm)
         for optimizer in self.optimizers:
             optimizer.step()
@@ -116,8 +118,8 @@ class Trainer:
 
     def _live_state(self) -> dict[str, Any]:
         return {
-            "model": self.model.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "model": self.weights(),
+            "optimizers": [processes.whole(optimizer.state_dict()) for optimizer in self.optimizers],
             "plain": {
                 "step": self.step,
                 "seconds": self.seconds,
@@ -128,11 +130,21 @@ class Trainer:
             },
         }
 
+    def weights(self) -> dict[str, torch.Tensor]:
+        return processes.whole(self.model.state_dict())
+
     def load(self, state: bytes) -> None:
         live = torch.load(io.BytesIO(state), map_location=self.device, weights_only=True)
-        self.model.load_state_dict(live["model"])
+        ours = self.model.state_dict()
+        self.model.load_state_dict(
+            {name: processes.part_of(tensor, ours[name]) for name, tensor in live["model"].items()}
+        )
         for optimizer, saved in zip(self.optimizers, live["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
+            for parameter, state_of in optimizer.state.items():
+                for name, value in state_of.items():
+                    if value.shape == parameter.shape:
+                        state_of[name] = processes.part_of(value, parameter)
         plain = live["plain"]
         self.step, self.seconds = plain["step"], plain["seconds"]
         self.smoothed, self.best = plain["smoothed"], plain["best"]
