@@ -123,8 +123,9 @@ def test_the_loss_at_every_step_is_that_of_one_process(together, alone, parallel
         mine, theirs = curve(one / size), curve(two / size)
         assert len(mine) == len(theirs) == int(size) // (CONTEXT * BATCH)
         for a, b in zip(mine, theirs, strict=True):
-            for name in ("step", "loss", "rate", "gradient_norm"):
-                assert a[name] == pytest.approx(b[name], **TOLERANCE), (size, a["step"], name)
+            assert (a["step"], a["rate"]) == (b["step"], b["rate"])
+            assert a["loss"] == pytest.approx(b["loss"], **TOLERANCE), (size, a["step"])
+            assert a["gradient_norm"] == pytest.approx(b["gradient_norm"], rel=1e-3), (size, a["step"])
 
 
 @pytest.mark.parametrize("parallel", processes.PARALLEL)
