@@ -8,7 +8,7 @@ write beside their runs, so a killed grid continues, and a finished one costs a 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -225,10 +225,11 @@ def _told(directory: Path) -> str | None:
 
 def _train(todo: list[PlannedCell], engine: Engine, tracker: Tracker | None = None) -> dict[str, str]:
     """Directory -> reason of the cells that failed."""
-    cells = [p.cell for p in todo]
     failed: dict[str, str] = {}
     if not todo:
         return failed
+    todo = _with_threads(todo, engine.workers)
+    cells = [p.cell for p in todo]
     with (
         Live(todo, [work_tokens(cell["sizes"], cell) for cell in cells], tracker) as live,
         Workers(devices(cells, engine.workers), live.say) as workers,
@@ -242,6 +243,17 @@ def _train(todo: list[PlannedCell], engine: Engine, tracker: Tracker | None = No
             if outcome.runs is None:
                 failed[outcome.directory] = outcome.reason or "unknown"
     return failed
+
+
+def _with_threads(todo: list[PlannedCell], cores: int) -> list[PlannedCell]:
+    """The same cells, with a number for `threads = 0`."""
+    asked = [p.cell for p in todo if p.cell.get("threads") == 0]
+    if not asked:
+        return todo
+    from train.placement import choose_threads
+
+    threads = choose_threads(asked, cores, todo[0].directory.parent / "threads.json")  # of this machine
+    return [replace(p, cell=p.cell | {"threads": threads}) if p.cell.get("threads") == 0 else p for p in todo]
 
 
 def _tasks(engine: Engine) -> Callable[..., Iterator[Outcome]]:

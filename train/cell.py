@@ -42,7 +42,7 @@ class Cell:
     cooldown: float = COOLDOWN  # share of a run's steps that the rate decays
     epochs: float = 1.0  # passes over the data; other than 1 only for a ladder of one
     device: str = "auto"
-    threads: int | None = 1
+    threads: int | None = 1  # of a CPU; 0 in a grid: by measurement, `train.placement`
     precision: str = "float32"
     compile: bool = False
     parallel: str = "ddp"  # with torchrun; "fsdp" divides the weights as well: `train.processes`

@@ -1,0 +1,120 @@
+"""How many threads a cell gets on a CPU, by measurement: the number at which the cells of a grid advance fastest together.
+
+As many processes as fit train a few steps side by side, first with one thread each, then with twice as many, for as
+long as tokens per second in all still grow. What was found is kept in a file, under the machine, the shape of the
+step and how many cells there are at once.
+Price: some ten seconds of a grid's start, once; and threads differ in the last bits of their sums, so a cell
+trained with two is equal to its twin with one in four digits, not in all.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from train.cell import Cell
+from train.files import digest_of_json, read_json, write_json
+from train.machine import autocast, choose_device, prepare_process
+from train.model import ModelConfig
+from train.optimizer import OptimizerConfig, make_optimizers
+from train.packed import Packed
+from train.trainer import new_model
+
+MEASURED_SECONDS = 1.5
+GROWTH = 1.05  # by less than this more threads are not worth their other sums
+START_SECONDS = 120  # for a process to be ready, before the trial counts as failed
+
+Step = tuple[ModelConfig, int, str, str]  # model, windows, optimizer, precision
+
+
+def choose_threads(
+    cells: list[dict[str, Any]],
+    cores: int,
+    known: Path,
+    measure: Callable[[Step, int, int], float] | None = None,
+) -> int:
+    """Threads for each of the cells: the best for the one whose step is the largest.
+
+    `measure(step, processes, threads)`: tokens per second in all.
+    """
+    step = max(map(_step, cells), key=lambda step: step[0].width ** 2 * step[0].depth * step[1])
+    at_once = min(cores, len(cells))
+    machine = [platform.machine(), torch.backends.cpu.get_cpu_capability(), torch.__version__, cores]
+    key = digest_of_json([machine, at_once, asdict(step[0]), step[1:]])[:16]
+    found = read_json(known) if known.exists() else {}
+    if key not in found:
+        found[key] = _fastest(step, at_once, cores, measure or throughput)
+        write_json(known, found)
+    return found[key]["threads"]
+
+
+def _step(cell: dict[str, Any]) -> Step:
+    whole = Cell.of(cell | {"threads": 1})
+    config = whole.model_config(Packed.open(whole.packed))
+    return config, whole.batch, OptimizerConfig.of(whole.optimizer).name, whole.precision
+
+
+def _fastest(step: Step, at_once: int, cores: int, measure: Callable[[Step, int, int], float]) -> dict:
+    speeds: dict[int, float] = {}
+    for threads in _doubling(cores):
+        speeds[threads] = measure(step, max(1, min(cores // threads, at_once)), threads)
+        if threads > 1 and speeds[threads] < GROWTH * speeds[threads // 2]:
+            return {"threads": threads // 2, "tokens_per_second": speeds}
+    return {"threads": max(speeds), "tokens_per_second": speeds}
+
+
+def _doubling(cores: int) -> Iterator[int]:
+    threads = 1
+    while threads <= cores:
+        yield threads
+        threads *= 2
+
+
+def throughput(step: Step, processes: int, threads: int) -> float:
+    """Tokens per second of so many processes that train side by side; 0.0 where one of them could not."""
+    context = multiprocessing.get_context("spawn")
+    barrier, queue = context.Barrier(processes), context.Queue()
+    running = [
+        context.Process(target=_train_a_little, args=(step, threads, barrier, queue), daemon=True)
+        for _ in range(processes)
+    ]
+    for process in running:
+        process.start()
+    for process in running:
+        process.join(START_SECONDS)
+        process.kill()
+    return 0.0 if any(process.exitcode for process in running) else sum(queue.get() for _ in running)
+
+
+def _train_a_little(step: Step, threads: int, barrier: Any, queue: Any) -> None:
+    config, batch, name, precision = step
+    prepare_process(threads)
+    device = choose_device("cpu")
+    model = new_model(config, os.getpid())
+    optimizers = make_optimizers(model, OptimizerConfig(name=name))
+    tokens_BT = torch.randint(0, config.vocabulary, (batch, config.context))
+
+    def one_step() -> None:
+        with autocast(device, precision):
+            loss = model(tokens_BT, tokens_BT)
+        loss.backward()
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+    one_step()
+    one_step()
+    barrier.wait(START_SECONDS)
+    began, steps = time.perf_counter(), 0
+    while time.perf_counter() - began < MEASURED_SECONDS:
+        one_step()
+        steps += 1
+    queue.put(steps * batch * config.context / (time.perf_counter() - began))
