@@ -130,7 +130,22 @@ def _paths(built: Built, packed: Path) -> dict:
 
 def _holdouts(built: Built) -> dict[str, tuple[Path, str]]:
     rows = built.holdouts.rows
-    return {name: _pack(built, name, f"holdout-{name}", rows[name]) for name in rows}
+    return {
+        name: _pack(built, name, f"holdout-{name}", rows[name], _groups(built, rows[name])) for name in rows
+    }
+
+
+def _groups(built: Built, rows: np.ndarray) -> dict[str, dict[str, list[int]]]:
+    """Which documents of a holdout come from each source, and which each level keeps; what is all of them tells nothing."""
+    a = built.annotated
+    kinds = {
+        "source": {name: a.pool.source[rows] == number for number, name in enumerate(a.pool.sources)},
+        "level": {name: judged.kept[rows] for name, judged in a.judged.items()},
+    }
+    return {
+        kind: {name: np.flatnonzero(of).tolist() for name, of in groups.items() if of.any() and not of.all()}
+        for kind, groups in kinds.items()
+    }
 
 
 def varying(setting: dict, settings: list[dict]) -> dict:
@@ -147,7 +162,9 @@ def _flat(tree: dict, prefix: str = "") -> dict:
     return out
 
 
-def _pack(built: Built, level: str, name: str, rows: np.ndarray) -> tuple[Path, str]:
+def _pack(
+    built: Built, level: str, name: str, rows: np.ndarray, groups: dict | None = None
+) -> tuple[Path, str]:
     """(directory, key) of the packed tokens of these documents as the level has them, in this order."""
     from train.tokens import Packed
 
@@ -159,13 +176,16 @@ def _pack(built: Built, level: str, name: str, rows: np.ndarray) -> tuple[Path, 
             a.pool.ids.take(np.asarray(rows)).to_pylist(),
             a.pool.digest,
             *tokens.edited.identity,
+            *([] if groups is None else [groups]),
         ]
     )
     path = a.store.folder(PACKED) / f"{name}-{key[:12]}"
     if not path.exists():
         offsets = np.concatenate([[0], np.cumsum(tokens.count[rows])])
         try:
-            Packed.write(path, tokens.of(rows), offsets, tokens.bytes[rows], tokenizer=tokens.tokenizer)
+            Packed.write(
+                path, tokens.of(rows), offsets, tokens.bytes[rows], tokenizer=tokens.tokenizer, groups=groups
+            )
         except OSError:
             if not path.exists():  # else another process has just written the same
                 raise

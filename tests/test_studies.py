@@ -162,12 +162,21 @@ def test_every_finding_is_told_in_sentences_and_the_page_has_each(facts):
     keys = {(f["key"], f["holdout"]) for f in facts["findings"]}
     assert {(k, h) for k in ("attribution", "repetition", "trust") for h in ("raw", "unique")} < keys
     assert ("mixture", "unique") in keys
+    assert ("groups", "raw") in keys
     json.dumps(facts, allow_nan=False)
     page = " ".join(render(facts).replace("\u00a0", " ").split())
     for finding in facts["findings"]:
         assert finding["sentences"]
         for sentence in finding["sentences"]:
             assert sentence.replace("&", "&amp;").replace("<", "&lt;") in page
+
+
+def test_the_loss_of_each_source_is_told_and_together_they_are_the_holdout(facts):
+    found = next(f for f in facts["findings"] if (f["key"], f["holdout"]) == ("groups", "raw"))
+    sources = {p["group"]: p for p in found["figures"]["parts"] if p["kind"] == "source"}
+    assert set(sources) == {"docstrings", "notes"}
+    assert sum(p["share"] for p in sources.values()) == pytest.approx(1)
+    assert {p["group"] for p in found["figures"]["parts"] if p["kind"] == "level"} <= {"long", "unique"}
 
 
 def test_parts_are_ordered_by_worth_with_intervals_that_hold_all(facts):

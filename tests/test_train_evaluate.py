@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from train.evaluate import BATCH, Scores, evaluate, score_documents
+from train.evaluate import BATCH, Scores, by_group, evaluate, score_documents
 from train.model import ModelConfig, Transformer
 from train.tokens import Packed
 
@@ -102,3 +102,26 @@ def test_documents_read_one_by_one_see_only_themselves(model, sizes):
             total -= F.log_softmax(model.logits(before)[0, -1].double(), -1)[stream[position + 1]].item()
         expected.append(total)
     assert nats == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_loss_of_each_group_is_that_of_its_documents(model, tmp_path):
+    packed = holdout(tmp_path / "p", 200, 6)
+    groups = {"source": {"a": [0, 2, 5], "b": [1, 3, 4]}, "level": {"few": [2]}}
+    named = Packed.write(
+        tmp_path / "named", packed.tokens, packed.documents, packed.bytes, vocabulary=40, end=0, groups=groups
+    )
+    named.verify()
+    scores = evaluate(model, named)
+    told = by_group(scores.nats, named)
+    assert {kind: list(names) for kind, names in told.items()} == {"source": ["a", "b"], "level": ["few"]}
+    lengths = np.diff(packed.documents)
+    for kind, names in groups.items():
+        for name, of in names.items():
+            one = told[kind][name]
+            assert (one["documents"], one["tokens"], one["bytes"]) == (
+                len(of), sum(lengths[d] for d in of), sum(packed.bytes[d] for d in of),
+            )  # fmt: skip
+            assert one["nats_per_token"] == pytest.approx(sum(scores.nats[d] for d in of) / one["tokens"])
+    both = told["source"].values()
+    assert sum(one["nats_per_token"] * one["tokens"] for one in both) == pytest.approx(scores.nats.sum())
+    assert by_group(scores.nats, packed) == {}

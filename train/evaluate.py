@@ -53,6 +53,19 @@ class Scores:
         }
 
 
+def by_group(nats: np.ndarray, holdout: Packed) -> dict[str, dict[str, Any]]:
+    """Kind -> name -> summary of the documents of each group that the holdout names."""
+    tokens, size = np.diff(holdout.documents), holdout.bytes
+    return {
+        kind: {
+            name: Scores(nats[of], int(tokens[of].sum()), int(size[of].sum())).summary()
+            for name, of in groups.items()
+            if size[of].any()
+        }
+        for kind, groups in holdout.groups.items()
+    }
+
+
 @torch.no_grad()
 def evaluate(model: Transformer, holdout: Packed, precision: str = "float32") -> Scores:
     """Score a whole holdout."""

@@ -5,6 +5,8 @@
     bytes.npy       int64 [n]: UTF-8 bytes of each document's text, for bits per byte
     meta.json       counts, types and digests; written last
     tokenizer.json  the tokenizer, where it was given: then the directory explains itself
+    groups.json     where given, kind -> name -> numbers of documents: {"source": {"books": [0, 3]}}; of a holdout,
+                    whose loss is then told of each
 
 A directory appears under its name only when all of it is on the disk. Opening checks every length, but
 not every byte: `verify()` does that.
@@ -29,6 +31,9 @@ from train.files import digest_of_file, read_json, write_array, write_json, writ
 META = ("vocabulary", "dtype", "tokens", "documents", "bytes", "tokenizer_sha256", "end", "sha256")
 
 
+Groups = dict[str, dict[str, list[int]]]
+
+
 @dataclass(frozen=True)
 class Packed:
     """An opened directory of packed tokens; `tokens`, `documents` and `bytes` are memory-mapped."""
@@ -47,6 +52,7 @@ class Packed:
         tokenizer: str | Path | None = None,
         vocabulary: int | None = None,
         end: int | None = None,
+        groups: Groups | None = None,
     ) -> Packed:
         """Write and open. `ids` may come in pieces, so that a corpus need not fit in memory; then `offsets` may be a
         function that is called when all have come.
@@ -65,7 +71,7 @@ class Packed:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         try:
-            _write_files(temporary, ids, offsets, byte_counts, tokenizer, vocabulary, end)
+            _write_files(temporary, ids, offsets, byte_counts, tokenizer, vocabulary, end, groups)
             os.rename(temporary, path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -124,6 +130,11 @@ class Packed:
         path = self.path / "tokenizer.json"
         return path if path.exists() else None
 
+    @property
+    def groups(self) -> Groups:
+        path = self.path / "groups.json"
+        return read_json(path) if path.exists() else {}
+
     def prefix_sha256(self, tokens: int) -> str:
         """Digest of the first tokens alone: equal for every corpus that begins alike."""
         digest = hashlib.sha256()
@@ -178,7 +189,9 @@ def _check_offsets(offsets: np.ndarray, tokens: int, where: Path) -> None:
         raise ValueError(f"{where}: offsets end at {offsets[-1]:,}, but there are {tokens:,} tokens")
 
 
-def _write_files(folder: Path, ids, offsets, byte_counts, tokenizer, vocabulary: int, end: int) -> None:
+def _write_files(
+    folder: Path, ids, offsets, byte_counts, tokenizer, vocabulary: int, end: int, groups: Groups | None
+) -> None:
     byte_counts = np.asarray(byte_counts, np.int64)
     dtype = token_dtype(vocabulary)
     tokens = 0
@@ -203,6 +216,9 @@ def _write_files(folder: Path, ids, offsets, byte_counts, tokenizer, vocabulary:
         content = Path(tokenizer).read_bytes()
         write_whole(folder / "tokenizer.json", lambda file: file.write(content))
         names.append("tokenizer.json")
+    if groups is not None:
+        write_json(folder / "groups.json", groups)
+        names.append("groups.json")
     digests = {name: digest_of_file(folder / name) for name in names}
     meta = {
         "vocabulary": vocabulary,

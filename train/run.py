@@ -37,7 +37,7 @@ from train.bpe import load_tokenizer
 from train.cell import Cell, Ladder
 from train.context import context_use
 from train.encoder import encode
-from train.evaluate import Scores, check_holdout, evaluate, score, score_documents
+from train.evaluate import Scores, by_group, check_holdout, evaluate, score, score_documents
 from train.files import digest_of_file, read_json, write_array, write_json, write_whole
 from train.machine import choose_device, peak_memory_bytes, prepare_process
 from train.model import ModelConfig, Transformer
@@ -247,6 +247,9 @@ class _CellRun:
             "flops_per_token": model.flops_per_token(),
             "flops": model.flops_per_token() * tokens,
             "losses": {name: result.summary() for name, result in scores.items()},
+            "losses_by": {
+                name: by_group(scores[name].nats, holdout) for name, holdout in self.holdouts.items()
+            },
             "context_use": {name: context_use(model, holdout) for name, holdout in self.holdouts.items()},
             "train_loss": curve_summary(trainer.curve),
             # As if this size had been trained alone: the trunk up to the branch, and the branch.

@@ -12,6 +12,7 @@ from curate.probing import probe_finding
 from curate.quantities import short_count
 from curate.report.answers import finite, grid_of
 from curate.report.finding import finding, table
+from curate.report.groups import groups_finding
 from curate.report.mixtures import mixture_finding
 from curate.report.repetition import repetition_finding
 from curate.report.scaling import scaling_finding
@@ -36,6 +37,7 @@ def findings(lock: dict, runs: list[dict]) -> list[dict]:
         if "factors" in asked:
             of_factors = [run for run in everything if run.get("study") == "factors"]
             found.append(factors_finding(name, asked["factors"], of_factors))
+        found += groups_finding(name, lock, by_study[None])
         found += scaling_finding(name, lock, by_study[None])
     probes = probe_finding([run for run in runs if not run.get("study")])
     return found + ([probes] if probes else [])
