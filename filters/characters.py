@@ -40,7 +40,7 @@ SCRIPTS = (
 _NAMED = {
     "LATIN": 0, "FEMININE": 0, "MASCULINE": 0, "FULLWIDTH": 0, "MODIFIER": 0, "CYRILLIC": 1, "GREEK": 2, "ARABIC": 3,
     "HEBREW": 4, "DEVANAGARI": 5, "THAI": 6, "CJK": 7, "IDEOGRAPHIC": 7, "HIRAGANA": 8, "KATAKANA": 8,
-    "KATAKANA-HIRAGANA": 8, "HALFWIDTH": 8, "HANGUL": 9,
+    "KATAKANA-HIRAGANA": 8, "HANGUL": 9,
 }  # fmt: skip
 OTHER = len(SCRIPTS) - 1
 CONTROL, REPLACEMENT, PRIVATE_USE, INVISIBLE, COMBINING, EMOJI, NOTHING = range(
@@ -74,7 +74,8 @@ def kinds() -> np.ndarray:
     for code in (*range(0x40000), *range(0xE0000, 0xE0200)):
         character = chr(code)
         if character.isalpha():
-            table[code] = scripts.get(unicodedata.name(character, "OTHER").split()[0], OTHER)
+            name = unicodedata.name(character, "OTHER").removeprefix("HALFWIDTH ")
+            table[code] = scripts.get(name.split()[0], OTHER)
         elif (category := unicodedata.category(character)) in categories and not character.isspace():
             table[code] = categories[category]
     table[0xF0000:0xFFFFE] = table[0x100000:0x10FFFE] = PRIVATE_USE
@@ -159,7 +160,7 @@ _SAYS = {
 
 FAMILY = Family(
     "characters",
-    1,
+    2,
     measure,
     (
         *(

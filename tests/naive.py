@@ -12,10 +12,18 @@ import unicodedata
 from collections import Counter
 from itertools import groupby
 
-from filters.text import terminal_marks
+import regex
 
 STOP_WORDS = {"the", "be", "to", "of", "and", "that", "have", "with"}
-TERMINAL = tuple(map(chr, terminal_marks()))
+# Unicode's Sentence_Terminal without what its versions 15.1 and 16 added, and with three Khmer marks.
+ADDED_LATER = "\u1b4e\u1b4f\u1b7f\u2024\u2cf9\u2cfa\u2cfb\u2e60\u2e61\ufe12\ufe15\ufe16\U000113d4\U000113d5\U00016d6e\U00016d6f"
+TERMINAL = tuple(
+    mark
+    for mark in regex.findall(
+        r"\p{Sentence_Terminal}|[\u17d6\u17d9\u17da]", "".join(map(chr, range(0x20000)))
+    )
+    if mark not in ADDED_LATER
+)
 
 
 def ratio(part: float, whole: float) -> float:

@@ -6,9 +6,31 @@ import re
 import unicodedata
 from itertools import pairwise
 
-from filters.characters import KINDS, SCRIPTS
-from filters.markup import BEGINNINGS, PHRASES
+import regex
 
+SCRIPTS = [
+    "latin",
+    "cyrillic",
+    "greek",
+    "arabic",
+    "hebrew",
+    "devanagari",
+    "thai",
+    "han",
+    "kana",
+    "hangul",
+    "other_script",
+]
+KINDS = ["control", "replacement", "private_use", "invisible", "combining", "emoji"]
+BEGINNING = re.compile(
+    r"//|/\*|</|<\?|#!|#(include|define)|(import|def|const|var|function|elif|>>>|\$) |else:"
+)
+PHRASE = re.compile(
+    r"all rights reserved|(privacy|cookie) policy|terms (of (use|service)|(and|&) conditions)|(use of|accept) cookies"
+    r"|sign (in|up)|log ?in|my account|subscribe|newsletter|(read|learn|show|load) more|click here|share (this|on)|follow us"
+    r"|skip to (content|main)|back to top|powered by|leave a (comment|reply)|add to cart|items in cart|copyright|©"
+    r"|(next|previous) page|(contact|about) us|site ?map|view all|report abuse|print this"
+)
 CODE_END = re.compile(r"(\{|\}|\};|\*/|\):)$")
 LOG = re.compile(r"\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d|\d{1,3}(\.\d{1,3}){3}(?![\d.])", re.A)
 TAG = re.compile(r"</?[A-Za-z][^<>]*>")
@@ -23,11 +45,11 @@ def ascii_lower(text: str) -> str:
 def is_code(line: str) -> bool:
     annotated = re.match(r"@[A-Za-z]", line) and " " not in line and "\t" not in line
     statement = line.endswith(";") and ("=" in line or "(" in line)
-    return bool(CODE_END.search(line) or statement or line.startswith(BEGINNINGS) or annotated)
+    return bool(CODE_END.search(line) or statement or BEGINNING.match(line) or annotated)
 
 
 def is_boilerplate(line: str) -> bool:
-    return len(line) <= 120 and any(phrase in ascii_lower(line) for phrase in PHRASES)
+    return len(line) <= 120 and PHRASE.search(ascii_lower(line)) is not None
 
 
 def is_capitals(line: str) -> bool:
@@ -79,9 +101,9 @@ def without_boilerplate(text: str) -> str:
 
 
 def script(c: str) -> str:
-    first = unicodedata.name(c, "OTHER").split()[0]
+    first = unicodedata.name(c, "OTHER").removeprefix("HALFWIDTH ").split()[0]
     known = {
-        "CJK": "han", "IDEOGRAPHIC": "han", "HIRAGANA": "kana", "KATAKANA": "kana", "HALFWIDTH": "kana",
+        "CJK": "han", "IDEOGRAPHIC": "han", "HIRAGANA": "kana", "KATAKANA": "kana",
         "KATAKANA-HIRAGANA": "kana", "FULLWIDTH": "latin", "FEMININE": "latin", "MASCULINE": "latin", "MODIFIER": "latin",
     }  # fmt: skip
     name = known.get(first, first.lower())
@@ -105,6 +127,8 @@ def characters(text: str) -> dict[str, float]:
         category = unicodedata.category(c)
         if c == "\ufffd":
             kinds["replacement"] += 1
+        elif ord(c) >= 0x2190 and not c.isalpha() and regex.match(r"\p{Extended_Pictographic}", c):
+            kinds["emoji"] += 1
         elif category == "Cc" and not c.isspace():
             kinds["control"] += 1
         elif category == "Co":
@@ -113,7 +137,6 @@ def characters(text: str) -> dict[str, float]:
             kinds["invisible"] += 1
         elif category[0] == "M":
             kinds["combining"] += not c.isalpha()
-    del kinds["emoji"]
     return {
         **{f"{name}_letter_ratio": n / len(letters) if letters else 0.0 for name, n in shares.items()},
         "script_count": sum(n > 0 and 100 * n >= len(letters) for n in shares.values()),

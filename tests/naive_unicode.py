@@ -1,9 +1,31 @@
-"""The word boundaries of UAX #29, rule by rule, and what is counted over them."""
+"""The word boundaries of UAX #29, rule by rule, and what is counted over them. Classes are those of `regex`."""
 
 from __future__ import annotations
 
-from filters.unicode_words import CLASSES, PICTOGRAPHIC, word_breaks
+from functools import cache
 
+import regex
+
+CLASSES = [
+    "CR",
+    "LF",
+    "Newline",
+    "Extend",
+    "ZWJ",
+    "Regional_Indicator",
+    "Format",
+    "Katakana",
+    "Hebrew_Letter",
+    "ALetter",
+    "Single_Quote",
+    "Double_Quote",
+    "MidNumLet",
+    "MidLetter",
+    "MidNum",
+    "Numeric",
+    "ExtendNumLet",
+    "WSegSpace",
+]
 AH = {"ALetter", "Hebrew_Letter"}
 MID_WORD = {"MidLetter", "MidNumLet", "Single_Quote"}
 MID_NUMBER = {"MidNum", "MidNumLet", "Single_Quote"}
@@ -11,9 +33,20 @@ IGNORED = {"Extend", "Format", "ZWJ"}
 NEWLINES = {"CR", "LF", "Newline"}
 
 
+@cache
+def word_break(c: str) -> str:
+    """The Word_Break property of a character."""
+    return next((name for name in CLASSES if regex.match(rf"\p{{Word_Break={name}}}", c)), "Other")
+
+
+@cache
+def is_pictographic(c: str) -> bool:
+    return regex.match(r"\p{Extended_Pictographic}", c) is not None
+
+
 def segments(text: str) -> list[str]:
     """Every piece of the text between two boundaries."""
-    kinds = [CLASSES[word_breaks()[ord(c)] & ~PICTOGRAPHIC] for c in text]
+    kinds = [word_break(c) for c in text]
     cuts = [i for i in range(1, len(text)) if is_boundary(text, kinds, i)]
     return [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)] if text else []
 
@@ -25,7 +58,7 @@ def is_boundary(text: str, kinds: list[str], i: int) -> bool:
         return False
     if raw in NEWLINES or kind in NEWLINES:  # WB3a, WB3b
         return True
-    if raw == "ZWJ" and word_breaks()[ord(text[i])] & PICTOGRAPHIC:  # WB3c
+    if raw == "ZWJ" and is_pictographic(text[i]):  # WB3c
         return False
     if raw == kind == "WSegSpace":  # WB3d
         return False
