@@ -204,10 +204,13 @@ def index(manifest: Path, index: str, level: str | None, store, workers, engine)
 @click.option("--width", default=64, show_default=True, help="With --corpus: width of the model.")
 @click.option("--vocabulary", default=4096, show_default=True, help="With --corpus: tokens of its tokenizer.")
 @click.option("--seed", default=0, show_default=True, help="With --corpus: seed.")
+@click.option(
+    "--cells", is_flag=True, help="Write the cells for `torchrun -m train.run CELL`; train nothing."
+)
 @track_option
 @step
 def train(
-    manifest, corpus, out, depth, width, vocabulary, seed, track, store, workers, engine
+    manifest, corpus, out, depth, width, vocabulary, seed, cells, track, store, workers, engine
 ) -> tuple[Any, ...]:
     """Train the grid of a manifest, or one model on one corpus directory.
 
@@ -220,6 +223,8 @@ def train(
 
     if (manifest is None) == (corpus is None):
         raise click.UsageError("name a manifest, or a corpus with --corpus DIR")
+    if cells and corpus:
+        raise click.UsageError("--cells writes those of a manifest")
     if corpus is not None:
         from curate.training import train_corpus
 
@@ -230,8 +235,12 @@ def train(
     from curate.build import build as make
     from curate.manifest import load_manifest
     from curate.training import train as train_grid
+    from curate.training import write_cells
 
     opened, loaded = engine(), load_manifest(manifest)
+    if cells:
+        written = list(map(str, write_cells(make(store, loaded, opened))))
+        return written, "\n".join(written) or "all cells are trained"
     tracker = open_tracker(track, loaded.name, store.root / "tracking")
     runs = train_grid(make(store, loaded, opened), opened, tracker)
     return runs, train_text(runs), any("failed" in one for one in runs)

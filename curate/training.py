@@ -7,6 +7,7 @@ write beside their runs, so a killed grid continues, and a finished one costs a 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from curate.corpus import cut
 from curate.engine import Engine, Local
 from curate.errors import CurateError
 from curate.live import Live
-from curate.store import Store, digest_of, read_json
+from curate.store import Store, digest_of, read_json, write_json
 from curate.studies import Trial, trials
 from curate.tracking import Tracker
 from train import VERSION
@@ -205,6 +206,19 @@ def train(built: Built, engine: Engine, tracker: Tracker | None = None) -> list[
     return records(again, failed)
 
 
+def write_cells(built: Built) -> list[Path]:
+    """`cell.json` in the directory of every unfinished cell, for `python -m train.run` there; the runs it leaves are
+    those that a report looks for."""
+    written = []
+    for planned in useful_first(_unfinished(planned_cells(built))):
+        cell = planned.cell
+        holdouts = {name: str(Path(path).resolve()) for name, path in cell["holdouts"].items()}
+        whole = cell | {"packed": str(Path(cell["packed"]).resolve()), "holdouts": holdouts}
+        written.append(planned.directory / "cell.json")
+        write_json(written[-1], whole)
+    return written
+
+
 def train_trials(built: Built, asked: list[Trial], engine: Engine) -> list[dict]:
     """As `train`, for these alone."""
     planned = [cell for trial in asked for cell in trial_cells(built, trial)]
@@ -248,6 +262,11 @@ def _train(todo: list[PlannedCell], engine: Engine, tracker: Tracker | None = No
     failed: dict[str, str] = {}
     if not todo:
         return failed
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        raise CurateError(
+            "under torchrun every process would train the whole grid; `curate train MANIFEST --cells` writes its "
+            "cells, and `torchrun -m train.run CELL` trains one"
+        )
     todo = _with_threads(todo, engine.workers)
     cells = [p.cell for p in todo]
     with (

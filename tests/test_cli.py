@@ -228,6 +228,35 @@ def test_one_corpus_can_be_trained_by_itself(small):
     assert curate("train", store=store).exit_code == 2
 
 
+def test_cells_are_written_for_torchrun_and_what_it_trains_is_found(small):
+    from train.run import main as train_run
+
+    manifest, store, _ = small
+    assert curate("train", manifest, "--cells", store=store).stdout == "all cells are trained\n"
+    run = next(path for path in sorted((store / "runs").glob("raw-0-*/16000/run.json")))
+    before = json.loads(run.read_text())
+    run.unlink()
+    (cell,) = json.loads(curate("train", manifest, "--cells", "--json", store=store).stdout)
+    assert Path(cell) == run.parent.parent / "cell.json"
+    assert train_run([cell]) == 0
+    after = json.loads(run.read_text())
+    assert (after["identity"], after["sha256"]) == (before["identity"], before["sha256"])
+    assert curate("train", manifest, "--cells", store=store).stdout == "all cells are trained\n"
+    assert curate("train", "--corpus", store, "--cells", store=store).exit_code == 2
+
+
+def test_a_grid_under_torchrun_is_refused_with_the_way_to_go(small, monkeypatch):
+    manifest, store, _ = small
+    run = next(path for path in sorted((store / "runs").glob("raw-0-*/16000/run.json")))
+    there = run.read_text()
+    run.unlink()
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    done = curate("train", manifest, store=store)
+    run.write_text(there)
+    assert done.exit_code == 1
+    assert "--cells" in done.output
+
+
 def test_signals_lists_what_a_level_may_bound():
     names = [row["name"] for row in json.loads(curate("signals", "--json").stdout)]
     assert {"word_count", "language", "repeated_line_ratio"} <= set(names)

@@ -16,6 +16,7 @@ import torch
 from train.cell import Cell, Ladder
 from train.model import ModelConfig, Transformer
 from train.optimizer import OptimizerConfig, make_optimizers
+from train.products import has_wide_products
 from train.run import curve_summary, load_run, loss_of, main, train_cell
 from train.tokens import Packed, encode, train_tokenizer
 from train.trainer import Diverged
@@ -64,16 +65,16 @@ def weights(directory) -> dict[str, torch.Tensor]:
     return safetensors.torch.load_file(directory / "model.safetensors")
 
 
-def trained_alone(folder, optimizer: str, steps: int, start: int) -> Transformer:
+def trained_alone(folder, optimizer: str, steps: int, start: int, warmup_steps: int = 3) -> Transformer:
     """The plainest loop: fresh weights, the published order and schedule, no trunk and no checkpoint."""
     data = Packed.open(folder / "data").tokens.astype(np.int64)
     order = [*shuffled(0, 10 * BATCH, 5, 0), *shuffled(10 * BATCH, 20 * BATCH, 5, 0)]
     torch.manual_seed(5)
     model = Transformer(ModelConfig(vocabulary=VOCABULARY, depth=1, width=16, context=CONTEXT))
-    config = OptimizerConfig(name=optimizer, rate=0.01, warmup_steps=3)
+    config = OptimizerConfig(name=optimizer, rate=0.01, warmup_steps=warmup_steps)
     optimizers = make_optimizers(model, config)
     for step in range(steps):
-        factor = min(1.0, (step + 1) / 4) * min(1.0, (steps - step) / (steps - start))
+        factor = min(1.0, (step + 1) / (warmup_steps + 1)) * min(1.0, (steps - step) / (steps - start))
         for group in (group for o in optimizers for group in o.param_groups):
             group["lr"] = 0.01 * factor
         rows = [
@@ -173,6 +174,33 @@ def test_killed_at_several_moments_a_cell_continues_to_identical_weights(
     assert left == []
 
 
+def test_killed_in_later_epochs_a_cell_continues_to_identical_weights(folder, tmp_path):
+    ours = cell(folder, sizes=[10 * STEP_TOKENS], epochs=2.5)  # 25 steps; the trunk ends at 15
+    train_cell(ours, tmp_path / "whole")
+    for step in (13, 24):  # in the second epoch, on the trunk; in the third, on the branch
+        moment = str(step * STEP_TOKENS)
+        arguments = [sys.executable, "-c", KILLED, moment, json.dumps(ours.asdict()), tmp_path / "killed"]
+        ended = subprocess.run(arguments, capture_output=True, text=True)
+        assert ended.returncode == -signal.SIGKILL, (moment, ended.stderr)
+    done: list[int] = []
+    train_cell(ours, tmp_path / "killed", lambda tokens, total: done.append(tokens))
+    assert done[0] == 25 * STEP_TOKENS  # the checkpoint of step 24 was there
+    whole, killed = tmp_path / "whole/320", tmp_path / "killed/320"
+    assert (whole / "model.safetensors").read_bytes() == (killed / "model.safetensors").read_bytes()
+    assert curve(whole) == curve(killed)
+
+
+def test_a_cooldown_of_the_whole_run_is_linear_to_zero(folder, tmp_path):
+    ours = cell(folder, sizes=[10 * STEP_TOKENS], cooldown=1, optimizer={"rate": 0.01, "warmup_steps": 0})
+    train_cell(ours, tmp_path)
+    assert [point["rate"] for point in curve(tmp_path / "320")] == pytest.approx(
+        [0.01 * (10 - step) / 10 for step in range(10)]
+    )
+    expected = trained_alone(folder, "muon", 10, 0, warmup_steps=0).state_dict()
+    for name, tensor in weights(tmp_path / "320").items():
+        assert torch.equal(tensor, expected[name]), name
+
+
 def curve(run) -> list[dict]:
     """metrics.jsonl without the times."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -231,6 +259,8 @@ def test_the_record_holds_what_a_report_needs(folder, tmp_path):
     assert loss["nats_per_token"] == pytest.approx(nats.sum() / 333)
     assert loss["bits_per_byte"] == pytest.approx(nats.sum() / math.log(2) / 999)
     assert record["versions"]["torch"] == torch.__version__
+    assert record["products"] == ("oneDNN" if has_wide_products() else "MKL")
+    assert (record["threads"], record["processes"]) == (1, 1)
     assert record["seconds"] > 0
     assert record["peak_memory_bytes"] > 1 << 20
     lines = [json.loads(line) for line in (tmp_path / "640" / "metrics.jsonl").read_text().splitlines()]
@@ -352,6 +382,10 @@ def test_one_cell_trains_from_the_command_line(folder, tmp_path, capsys):
     (tmp_path / "cell.json").write_text(json.dumps(cell(folder, sizes=[320]).asdict()))
     assert main([str(tmp_path / "cell.json"), str(tmp_path / "runs")]) == 0
     assert capsys.readouterr().out.startswith("320 tokens: raw ")
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "beside/cell.json").write_text((tmp_path / "cell.json").read_text())
+    assert main([str(tmp_path / "beside/cell.json")]) == 0
+    assert (tmp_path / "beside/320/run.json").exists()
     (tmp_path / "cell.json").write_text("{")
     assert main([str(tmp_path / "cell.json"), str(tmp_path / "runs")]) == 1
     assert "cell.json: not valid JSON" in capsys.readouterr().err

@@ -13,6 +13,8 @@ import sys
 
 import torch
 
+from train.products import has_wide_products
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # from malloc.h
 PRECISIONS = ("float32", "bfloat16")
 
@@ -61,6 +63,15 @@ def autocast(device: torch.device, precision: str):
     if precision == "float32":
         return contextlib.nullcontext()
     return torch.autocast(device.type, torch.bfloat16)
+
+
+def product_library(device: str, precision: str) -> str:
+    """Who makes a run's matrix products: two libraries differ in the last bits of their sums."""
+    if device != "cpu":
+        return {"cuda": "cuBLAS", "mps": "Metal"}.get(device, device)
+    if precision == "bfloat16" or has_wide_products():
+        return "oneDNN"
+    return "MKL" if torch.backends.mkl.is_available() else "BLAS"
 
 
 def peak_memory_bytes(device: torch.device) -> int:

@@ -1,6 +1,6 @@
 """Several processes that train one cell together: `torchrun` starts them, each takes its share of every batch.
 
-    torchrun --nproc-per-node 8 -m train.run CELL.json DIRECTORY
+    torchrun --nproc-per-node 8 -m train.run CELL.json        `curate train MANIFEST --cells` writes them
 
 Gradients are averaged over the processes (`parallel = "ddp"`), or weights, gradients and optimizer state are
 divided among them as well (`"fsdp"`, in `train.sharded`) where they do not fit on one device. Every process walks the

@@ -12,7 +12,7 @@ each branch is exactly the run of that size trained alone, at a part of the pric
     directory/progress.json            tokens done and to do
     directory/failed.json              why the last attempt ended, if it did
 
-    python -m train.run CELL.json DIRECTORY        torchrun --nproc-per-node 8 -m train.run CELL.json DIRECTORY
+    python -m train.run CELL.json [DIRECTORY]        torchrun --nproc-per-node 8 -m train.run CELL.json
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from train.context import context_use
 from train.encoder import encode
 from train.evaluate import Scores, by_group, check_holdout, evaluate, score, score_documents
 from train.files import digest_of_file, read_json, write_array, write_json, write_whole
-from train.machine import choose_device, peak_memory_bytes, prepare_process
+from train.machine import choose_device, peak_memory_bytes, prepare_process, product_library
 from train.model import ModelConfig, Transformer
 from train.packed import Packed
 from train.trainer import Diverged, Trainer, load_checkpoint, save_checkpoint
@@ -259,6 +259,7 @@ class _CellRun:
             "device": str(trainer.device),
             "threads": torch.get_num_threads(),
             "processes": processes.count(),
+            "products": product_library(trainer.device.type, cell.precision),
             "versions": {"torch": torch.__version__, "python": platform.python_version()},
             "packed_sha256": ladder.packed.meta["sha256"],
             "tokenizer_sha256": ladder.packed.meta["tokenizer_sha256"],
@@ -340,12 +341,10 @@ def tokenizer_of(directory: str | Path) -> Path:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m train.run", description="Train one cell.")
     parser.add_argument("cell", help="JSON file of a cell")
-    parser.add_argument("directory", help="where its runs go")
+    parser.add_argument("directory", nargs="?", help="where its runs go; default: beside the cell")
     options = parser.parse_args(arguments)
-    for one in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(one, stop.ask)
     try:
-        runs = train_cell(read_json(Path(options.cell)), options.directory)
+        runs = train_cell(read_json(Path(options.cell)), options.directory or Path(options.cell).parent)
     except (ValueError, OSError, Diverged, stop.Stopped) as error:
         print(f"{error}" if isinstance(error, stop.Stopped) else f"error: {error}", file=sys.stderr)
         return 1
@@ -358,6 +357,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    for sent in (signal.SIGINT, signal.SIGTERM):  # torchrun hands both on
+        signal.signal(sent, stop.ask)
     code = main()
     processes.leave()
     sys.exit(code)
