@@ -8,7 +8,14 @@ Every question of `train.puzzles` is answered three ways, all by the likelihood 
 
 So `tuned` less `scratch` is what the text was worth. Both try the same rates and keep the one with the lowest
 loss on training groups set aside for that; held-out items choose nothing. Only the tokens of the answer are
-trained on. A choice wins by the sum of its nats (accuracy) or by nats a byte of its text
+trained on. A fresh model has the run's seed, and so has the order of the items: there are as many of `scratch` as
+there are seeds of text, and runs that differ in their text only share one.
+
+A masked model is asked for the same: every token of an answer is predicted with itself and what is behind it masked.
+Their product is a probability of the answer given its length, and no pseudo-likelihood, where a token would be told
+by those behind it.
+
+A choice wins by the sum of its nats (accuracy) or by nats a byte of its text
 (accuracy_per_byte); equal choices share the point. `bits` is -log2 of the right choice's share of the
 probability of all choices: it moves before accuracy does, and chance is log2 of their number.
 
@@ -41,12 +48,13 @@ from train.puzzles import VERSION as ITEMS_VERSION
 from train.run import load_run, tokenizer_of
 from train.windows import mixed, shuffled
 
-VERSION = 1  # raise it when the same run would get other answers
+VERSION = 2  # raise it when the same run would get other answers
 RECORD = "probes.json"
 ROWS = 64  # sequences that go through the model together
 DRAWS = 1000
 ASIDE = 8  # one training group in so many is set aside for choosing the rate
 WAYS = ("zero-shot", "tuned", "scratch")
+Row = tuple[list[int], int]  # ids of a question and its continuation, and how many are the continuation's
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,6 @@ class Tuning:
     steps: int = 300
     batch: int = 16
     rates: tuple[float, ...] = (0.25, 1.0)
-    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.steps < 0 or self.batch < 1 or not self.rates:
@@ -109,7 +116,7 @@ def answer(model: Transformer, tokenizer: Tokenizer, asked: Sequence[Item]) -> A
     return Answers(asked, nats, sizes)
 
 
-def encoded(tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]]) -> list[tuple[list[int], int]]:
+def encoded(tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]]) -> list[Row]:
     """(ids of question and continuation, how many of them are the continuation's) of every pair."""
     questions = tokenizer.encode_batch([question for question, _ in pairs], add_special_tokens=False)
     whole = tokenizer.encode_batch([q + c for q, c in pairs], add_special_tokens=False)
@@ -122,52 +129,76 @@ def encoded(tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]]) -> list[tupl
 
 
 @torch.no_grad()
-def continuation_nats(model: Transformer, rows: list[tuple[list[int], int]], end: int) -> np.ndarray:
+def continuation_nats(model: Transformer, rows: list[Row], end: int) -> np.ndarray:
     """Nats of each row's continuation, float64 [rows]. A row longer than the context loses its beginning."""
     model.eval()
+    looks = [(row, look) for row, one in enumerate(rows) for look in _looks(one, end, model.config.mask)]
+    looks.sort(key=lambda one: -len(one[1].inputs))  # stable: rows of one length share a batch
     nats = np.zeros(len(rows))
-    ordered = np.argsort([-len(ids) for ids, _ in rows], kind="stable")
-    for chosen in (ordered[first : first + ROWS] for first in range(0, len(ordered), ROWS)):
-        inputs_BT, targets_BT, asked_BT = _batch([rows[i] for i in chosen], end, model.config.context)
-        device = model.embedding.device
-        losses_BT = model.token_losses(inputs_BT.to(device), targets_BT.to(device)).cpu().double()
-        nats[chosen] = torch.where(asked_BT, losses_BT, 0.0).sum(1).numpy()
+    for first in range(0, len(looks), ROWS):
+        owners, batch = zip(*looks[first : first + ROWS], strict=True)
+        losses_n, row_n = _asked_losses(model, batch, end)
+        np.add.at(nats, np.array(owners)[row_n.numpy()], losses_n.cpu().double().numpy())
     return nats
 
 
-def _batch(rows: list[tuple[list[int], int]], end: int, context: int) -> tuple[Tensor, Tensor, Tensor]:
-    """(inputs_BT, targets_BT, asked_BT): `<|end|>` ahead, filled up behind, `asked` at the continuation."""
-    width = min(context, max(len(ids) for ids, _ in rows))
-    inputs_BT = torch.full((len(rows), width), end)
-    targets_BT, asked_BT = inputs_BT.clone(), torch.zeros((len(rows), width), dtype=torch.bool)
-    for row, (ids, count) in enumerate(rows):
-        stream = torch.tensor([end, *ids][-width - 1 :])
-        T = len(stream) - 1
-        inputs_BT[row, :T], targets_BT[row, :T] = stream[:-1], stream[1:]
-        asked_BT[row, max(0, T - count) : T] = True
-    return inputs_BT, targets_BT, asked_BT
+@dataclass(frozen=True)
+class _Look:
+    """What a model sees at once, and the places where it is asked for the target: the last ones, up to `behind`."""
+
+    inputs: list[int]
+    targets: list[int]
+    count: int
+    behind: int = 0
+
+
+def _looks(row: Row, end: int, mask: int | None) -> list[_Look]:
+    """`<|end|>` stands ahead, as before every document. One look a row, or one a token where tokens are masked."""
+    ids, count = row
+    stream = [end, *ids]
+    if mask is None:
+        return [_Look(stream[:-1], stream[1:], count)]
+    hidden = range(1, count + 1)
+    return [_Look(stream[:-n] + [mask] * n, stream, 1, n - 1) for n in hidden]
+
+
+def _asked_losses(model: Transformer, looks: Sequence[_Look], end: int) -> tuple[Tensor, Tensor]:
+    """(nats of every asked target, the row it stands in)."""
+    width = min(model.config.context, max(len(look.inputs) for look in looks))
+    inputs_BT = torch.full((len(looks), width), end)
+    targets_BT, asked_BT = inputs_BT.clone(), torch.zeros((len(looks), width), dtype=torch.bool)
+    for row, look in enumerate(looks):
+        T = min(width, len(look.inputs))
+        inputs_BT[row, :T] = torch.tensor(look.inputs[-T:])
+        targets_BT[row, :T] = torch.tensor(look.targets[-T:])
+        asked_BT[row, max(0, T - look.behind - look.count) : T - look.behind] = True
+    device, asked_N = model.embedding.device, asked_BT.flatten()
+    states_nC = model.hidden_NC(inputs_BT.to(device))[asked_N.to(device)]
+    logits_nV = states_nC @ model.scoring_VC().T
+    losses_n = F.cross_entropy(logits_nV, targets_BT.flatten()[asked_N].to(device), reduction="none")
+    return losses_n, asked_BT.nonzero()[:, 0]
 
 
 # ---- Fine-tuning ------------------------------------------------------------------------------------------
 
 
 def tune(
-    model: Transformer, tokenizer: Tokenizer, trained: Sequence[Item], config: OptimizerConfig, tuning: Tuning
+    model: Transformer,
+    tokenizer: Tokenizer,
+    trained: Sequence[Item],
+    config: OptimizerConfig,
+    tuning: Tuning,
+    seed: int,
 ) -> None:
     """Train the model, in place, to continue each question with its right choice."""
     pairs = [(item.question, item.choices[item.answer]) for item in trained]
     rows, end = encoded(tokenizer, pairs), end_id(tokenizer)
-    optimizers, order = make_optimizers(model, config), _Order(trained, tuning.seed)
+    optimizers, order = make_optimizers(model, config), _Order(trained, seed)
     model.train()
     for step in range(tuning.steps):
         set_rate(optimizers, rate_factor(step, min(config.warmup_steps, tuning.steps // 10), 0, tuning.steps))
-        batch = [rows[i] for i in order(step, tuning.batch)]
-        inputs_BT, targets_BT, asked_BT = (
-            x.to(model.embedding.device) for x in _batch(batch, end, model.config.context)
-        )
-        asked_N = asked_BT.flatten()
-        logits_nV = model.hidden_NC(inputs_BT)[asked_N] @ model.scoring_VC().T
-        F.cross_entropy(logits_nV, targets_BT.flatten()[asked_N]).backward()
+        looks = [look for i in order(step, tuning.batch) for look in _looks(rows[i], end, model.config.mask)]
+        _asked_losses(model, looks, end)[0].mean().backward()
         clip_gradients(model, config.clip)
         for optimizer in optimizers:
             optimizer.step()
@@ -209,7 +240,12 @@ def split(trained: Sequence[Item]) -> tuple[list[Item], list[Item]]:
 
 
 def tuned(
-    start: Transformer, tokenizer: Tokenizer, knobs: dict[str, Any], tuning: Tuning, families: Iterable[str]
+    start: Transformer,
+    tokenizer: Tokenizer,
+    knobs: dict[str, Any],
+    tuning: Tuning,
+    families: Iterable[str],
+    seed: int = 0,
 ) -> tuple[Transformer, dict[str, Any]]:
     """The best of the rates, from the weights of `start`: (model, what was tried)."""
     trained, aside = split(items("train", families))
@@ -218,7 +254,7 @@ def tuned(
     for share in tuning.rates:
         model = Transformer(start.config).to(start.embedding.device)
         model.load_state_dict(start.state_dict())
-        tune(model, tokenizer, trained, OptimizerConfig.of({**knobs, "rate": peak * share}), tuning)
+        tune(model, tokenizer, trained, OptimizerConfig.of({**knobs, "rate": peak * share}), tuning, seed)
         bits = float(answer(model, tokenizer, aside).bits.mean())
         tried.append((bits if math.isfinite(bits) else math.inf, share, model))
     best = min(tried, key=lambda one: one[0])
@@ -240,31 +276,40 @@ def probe_run(
         if family not in FAMILIES:
             raise ValueError(f"{family}: no such probe; there are {', '.join(FAMILIES)}")
     model, run = load_run(directory)
+    tokenizer = tokenizer_of(directory)
     asked = {"families": list(families), "tuning": asdict(tuning) | {"rates": list(tuning.rates)}}
     identity = digest_of_json([VERSION, ITEMS_VERSION, run["identity"], asked])
     path = directory / RECORD
     if path.exists() and (found := read_json(path))["identity"] == identity:
         return found
     record = {"identity": identity, "version": [VERSION, ITEMS_VERSION], **asked}
-    record["ways"] = _ways(model, run, load_tokenizer(tokenizer_of(directory)), tuning, families)
+    loaded, held_out = load_tokenizer(tokenizer), items("held-out", families)
+    record["ways"] = {"zero-shot": _told(answer(model, loaded, held_out))}
+    if tuning.steps:
+        how = (loaded, Cell.of(run["cell"]).optimizer, tuning, families, run["seed"])
+        record["ways"] |= {"tuned": _tuned_and_asked(model, *how), "scratch": _scratch(run, model, *how)}
     write_json(path, record)
     return record
 
 
-def _ways(
-    model: Transformer, run: dict, tokenizer: Tokenizer, tuning: Tuning, families: Sequence[str]
-) -> dict[str, Any]:
-    asked = items("held-out", families)
-    ways = {"zero-shot": _told(answer(model, tokenizer, asked))}
-    if not tuning.steps:
-        return ways
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(tuning.seed)
-        fresh = Transformer(model.config).to(model.embedding.device)
-    for way, start in (("tuned", model), ("scratch", fresh)):
-        best, how = tuned(start, tokenizer, Cell.of(run["cell"]).optimizer, tuning, families)
-        ways[way] = _told(answer(best, tokenizer, asked)) | how
-    return ways
+def _tuned_and_asked(start: Transformer, tokenizer: Tokenizer, knobs: dict, tuning: Tuning, families, seed):
+    best, how = tuned(start, tokenizer, knobs, tuning, families, seed)
+    return _told(answer(best, tokenizer, items("held-out", families))) | how
+
+
+_scratches: dict[str, dict[str, Any]] = {}  # of this process: what no text was read for is the same for all levels
+
+
+def _scratch(
+    run: dict, model: Transformer, tokenizer: Tokenizer, knobs: dict, tuning: Tuning, families, seed
+):
+    key = digest_of_json([run["model"], run["tokenizer_sha256"], knobs, asdict(tuning), list(families), seed])
+    if key not in _scratches:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            fresh = Transformer(model.config).to(model.embedding.device)
+        _scratches[key] = _tuned_and_asked(fresh, tokenizer, knobs, tuning, families, seed)
+    return _scratches[key]
 
 
 def _told(answers: Answers) -> dict[str, Any]:
