@@ -424,8 +424,8 @@ def score(run: Path, files: tuple[Path, ...], store, workers, engine) -> tuple[A
 def probe(run: Path, steps: int | None, families: tuple[str, ...], store, workers, engine) -> tuple[Any, str]:
     """Sums, false beliefs, pronouns and a cipher, asked of a trained model before and after fine-tuning.
 
-    RUN is the directory of a finished run, or a manifest: then all its runs of the largest size are asked. What was
-    found stands in the next report.
+    RUN is the directory of a finished run, or a manifest: then all runs of its grid are asked, and what data quality
+    does to the answers stands in the next report, with intervals.
 
     Example: curate probe manifests/quickstart.toml --steps 0
     """

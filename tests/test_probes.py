@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,9 @@ import torch.nn.functional as F
 from click.testing import CliRunner
 
 from curate.cli import main
+from curate.report import layout
+from curate.report.probes import probe_finding
+from train.files import write_json
 from train.model import ModelConfig, Transformer
 from train.probes import Answers, Tuning, _Order, answer, interval, probe_run, split, tuned
 from train.puzzles import FAMILIES, MEN, OBJECTS, WOMEN, items
@@ -171,3 +175,108 @@ def test_the_command_answers_in_a_table_and_names_what_is_missing(run, tmp_path)
         wrong = CliRunner().invoke(main, ["probe", *arguments])
         assert wrong.exit_code == 1
         assert told in wrong.output
+
+
+def test_a_masked_model_is_asked_token_by_token_for_what_it_does_not_see(run):
+    torch.manual_seed(0)
+    tokenizer = load_tokenizer(run / "tokenizer.json")
+    mask, end = tokenizer.get_vocab_size(), tokenizer.token_to_id("<|end|>")
+    model = Transformer(ModelConfig(vocabulary=mask + 1, depth=1, width=16, context=64, mask=mask))
+    asked = items("held-out")[::301]
+    answers = answer(model, tokenizer, asked)
+    for item, nats in zip(asked, answers.nats, strict=True):
+        question = tokenizer.encode(item.question, add_special_tokens=False).ids
+        for choice, found in zip(item.choices, nats, strict=False):
+            own = tokenizer.encode(choice, add_special_tokens=False).ids
+            ids, expected = [end, *question, *own], 0.0
+            for place in range(len(ids) - len(own), len(ids)):
+                seen = [*ids[:place], *[mask] * (len(ids) - place)]
+                scores = model.logits(torch.tensor([seen[-64:]]))[0][place - len(ids)]
+                expected -= F.log_softmax(scores, -1)[ids[place]].item()
+            assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_masked_model_is_tuned_by_what_it_is_asked(run):
+    tokenizer = load_tokenizer(run / "tokenizer.json")
+    mask = tokenizer.get_vocab_size()
+    torch.manual_seed(0)
+    model = Transformer(ModelConfig(vocabulary=mask + 1, depth=1, width=32, context=64, mask=mask))
+    best, _ = tuned(model, tokenizer, {}, Tuning(steps=80, rates=(1.0,)), ["cipher"])
+    asked = items("held-out", ["cipher"])
+    assert answer(best, tokenizer, asked).bits.mean() < answer(model, tokenizer, asked).bits.mean() - 0.1
+
+
+def test_levels_of_one_seed_share_the_model_that_read_nothing(run):
+    first = probe_run(run, Tuning(steps=2, rates=(1.0,)), ["cipher"])["ways"]["scratch"]
+    (run / "probes.json").unlink()
+    assert probe_run(run, Tuning(steps=2, rates=(1.0,)), ["cipher"])["ways"]["scratch"] is first
+
+
+def told(accuracy: float, rng: np.random.Generator, groups: int = 200) -> dict:
+    """What a way of one run says of a family of `groups` groups of 4 questions."""
+    right = rng.binomial(4, accuracy, groups).astype(float)
+    by_group = {"items": [4] * groups, "right": right.tolist(), "bits": (4 - right).tolist()}
+    span = {"value": float(right.sum() / groups / 4), "low": 0.0, "high": 1.0}
+    return {
+        "families": {"cipher": {"items": 4 * groups, "chance": 0.25, "by_group": by_group, "accuracy": span}}
+    }
+
+
+def probed(folder, of_level: dict[str, float], scratch: float = 0.5) -> list[dict]:
+    """Runs of levels whose accuracy after fine-tuning is known; zero-shot all are at chance."""
+    rng, made = np.random.default_rng(0), []
+    fresh = [told(scratch, rng) for _ in range(3)]
+    for level, accuracy in of_level.items():
+        for size in (1000, 2000):
+            for seed in range(3):
+                place = folder / f"{level}-{size}-{seed}"
+                place.mkdir(parents=True)
+                ways = {"zero-shot": told(0.25, rng), "tuned": told(accuracy, rng), "scratch": fresh[seed]}
+                write_json(
+                    place / "probes.json",
+                    {"version": [2, 1], "families": ["cipher"], "tuning": {}, "ways": ways},
+                )
+                made.append(
+                    {
+                        "level": level,
+                        "size": size,
+                        "seed": seed,
+                        "tags": {},
+                        "losses": {},
+                        "directory": str(place),
+                    }
+                )
+    return made
+
+
+def test_what_differs_is_told_and_what_does_not_is_not_distinguishable(tmp_path):
+    found = probe_finding(probed(tmp_path / "a", {"raw": 0.6, "clean": 0.75}))
+    verdict = {(g["way"], g["about"], g["level"]): g["clear"] for g in found["figures"]["comparisons"]}
+    assert verdict == {
+        ("zero-shot", "quality", "clean"): False, ("tuned", "quality", "clean"): True,
+        ("tuned", "text", "raw"): True, ("tuned", "text", "clean"): True,
+    }  # fmt: skip
+    gap = next(g for g in found["figures"]["comparisons"] if g["about"] == "quality" and g["way"] == "tuned")
+    assert gap["low"] < 0.15 < gap["high"]
+    assert "clean answers" in found["sentences"][0]
+    assert "after fine-tuning from 0.5" in found["sentences"][1]
+    quiet = probe_finding(probed(tmp_path / "b", {"raw": 0.5, "clean": 0.5}))
+    assert not any(g["clear"] for g in quiet["figures"]["comparisons"])
+    assert "moves none of these answers distinguishably" in quiet["sentences"][0]
+    svg = layout.DRAWINGS["probes"](found["figures"], found["title"])
+    assert svg.count("from scratch") == 1
+    assert "cipher" in svg
+
+
+def test_records_that_were_asked_otherwise_are_left_out_and_counted(tmp_path):
+    runs = probed(tmp_path, {"raw": 0.6, "clean": 0.75})
+    path = Path(runs[0]["directory"]) / "probes.json"
+    other = {
+        "version": [1, 1],
+        "families": ["cipher"],
+        "tuning": {},
+        "ways": {"zero-shot": told(0.9, np.random.default_rng(1))},
+    }
+    write_json(path, other)
+    found = probe_finding(runs)
+    assert "1 record was asked otherwise and is left out" in found["sentences"][-1]

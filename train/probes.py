@@ -164,6 +164,18 @@ def _looks(row: Row, end: int, mask: int | None) -> list[_Look]:
 
 def _asked_losses(model: Transformer, looks: Sequence[_Look], end: int) -> tuple[Tensor, Tensor]:
     """(nats of every asked target, the row it stands in)."""
+    if model.config.mask is None:
+        return _padded_losses(model, looks, end)
+    of_length: dict[int, list[int]] = {}  # a model that reads both sides would read what fills up a row
+    for row, look in enumerate(looks):
+        of_length.setdefault(len(look.inputs), []).append(row)
+    parts = [(rows, *_padded_losses(model, [looks[row] for row in rows], end)) for rows in of_length.values()]
+    return torch.cat([part[1] for part in parts]), torch.cat(
+        [torch.tensor(part[0])[part[2]] for part in parts]
+    )
+
+
+def _padded_losses(model: Transformer, looks: Sequence[_Look], end: int) -> tuple[Tensor, Tensor]:
     width = min(model.config.context, max(len(look.inputs) for look in looks))
     inputs_BT = torch.full((len(looks), width), end)
     targets_BT, asked_BT = inputs_BT.clone(), torch.zeros((len(looks), width), dtype=torch.bool)
@@ -282,27 +294,37 @@ def probe_run(
     path = directory / RECORD
     if path.exists() and (found := read_json(path))["identity"] == identity:
         return found
-    record = {"identity": identity, "version": [VERSION, ITEMS_VERSION], **asked}
     loaded, held_out = load_tokenizer(tokenizer), items("held-out", families)
-    record["ways"] = {"zero-shot": _told(answer(model, loaded, held_out))}
+    ways = {"zero-shot": _told(answer(model, loaded, held_out))}
     if tuning.steps:
-        how = (loaded, Cell.of(run["cell"]).optimizer, tuning, families, run["seed"])
-        record["ways"] |= {"tuned": _tuned_and_asked(model, *how), "scratch": _scratch(run, model, *how)}
+        how = (loaded, Cell.of(run["cell"]).optimizer, tuning, families, int(run["seed"]))
+        ways |= {"tuned": _tuned_and_asked(model, *how), "scratch": _scratch(run, model, *how)}
+    record = {"identity": identity, "version": [VERSION, ITEMS_VERSION], **asked, "ways": ways}
     write_json(path, record)
     return record
 
 
-def _tuned_and_asked(start: Transformer, tokenizer: Tokenizer, knobs: dict, tuning: Tuning, families, seed):
+def _tuned_and_asked(
+    start: Transformer, tokenizer: Tokenizer, knobs: dict, tuning: Tuning, families: Sequence[str], seed: int
+) -> dict[str, Any]:
     best, how = tuned(start, tokenizer, knobs, tuning, families, seed)
     return _told(answer(best, tokenizer, items("held-out", families))) | how
 
 
-_scratches: dict[str, dict[str, Any]] = {}  # of this process: what no text was read for is the same for all levels
+_scratches: dict[
+    str, dict[str, Any]
+] = {}  # of this process: what no text was read for is the same for all levels
 
 
 def _scratch(
-    run: dict, model: Transformer, tokenizer: Tokenizer, knobs: dict, tuning: Tuning, families, seed
-):
+    run: dict,
+    model: Transformer,
+    tokenizer: Tokenizer,
+    knobs: dict,
+    tuning: Tuning,
+    families: Sequence[str],
+    seed: int,
+) -> dict[str, Any]:
     key = digest_of_json([run["model"], run["tokenizer_sha256"], knobs, asdict(tuning), list(families), seed])
     if key not in _scratches:
         with torch.random.fork_rng(devices=[]):

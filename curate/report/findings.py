@@ -8,12 +8,12 @@ Where the runs are too few for an answer, the sentence says what is missing inst
 from __future__ import annotations
 
 from curate.factors import factors_finding
-from curate.probing import probe_finding
 from curate.quantities import short_count
 from curate.report.answers import finite, grid_of
 from curate.report.finding import finding, table
 from curate.report.groups import groups_finding
 from curate.report.mixtures import mixture_finding
+from curate.report.probes import probe_finding
 from curate.report.repetition import repetition_finding
 from curate.report.scaling import scaling_finding
 from curate.report.words import difference_text, worth_text

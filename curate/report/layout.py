@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import jinja2
 from markupsafe import Markup
 
 from curate.quantities import short_bytes, short_count, short_time
-from curate.report import charts
+from curate.report import charts, panels
 from curate.report.words import bound_text, difference_text, keep_together, rate_text
 from curate.store import atomic, write_json
 
@@ -27,6 +28,12 @@ def marked_difference(left: str, right: str) -> tuple[list[tuple[bool, str]], li
             if words:
                 side.append((kind != "equal", "".join(words)))
     return marked
+
+
+DRAWINGS: dict[str, Callable[[dict, str], str]] = {
+    "factors": lambda figures, title: charts.tornado(figures["rows"], f"{title}, bits per byte"),
+    "probes": panels.probe_panels,
+}
 
 
 def draw(facts: dict) -> dict[str, str]:
@@ -47,9 +54,8 @@ def draw(facts: dict) -> dict[str, str]:
                 of = next(iter(named))
                 figures[f"rates-{key}"] = charts.exchange_rates(rates, of, f"Exchange rates on {what}")
     for number, found in enumerate(facts["findings"], 1):
-        if found["key"] == "factors" and found["figures"].get("rows"):
-            rows, label = found["figures"]["rows"], f"{found['title']}, bits per byte"
-            figures[f"factors-{number}"] = charts.tornado(rows, label)
+        if found["figures"].get("rows") and (drawing := DRAWINGS.get(found["key"])):
+            figures[f"{found['key']}-{number}"] = drawing(found["figures"], found["title"])
     return figures
 
 

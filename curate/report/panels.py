@@ -1,0 +1,110 @@
+"""Figures of several panels: probes by family, loss by position."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from curate.quantities import short_count
+from curate.report.charts import DASHES, GRID, INK, MARKERS, PAPER, STYLE, _colour, _svg, _visible
+
+COLUMNS = 2
+
+
+def probe_panels(figures: dict, label: str) -> str:
+    """Share of questions answered right against tokens of text read first, a panel a family.
+
+    Filled: after fine-tuning; hollow: zero-shot. The band is the fresh model, fine-tuned only; dotted is chance.
+    """
+    families = list(dict.fromkeys(row["family"] for row in figures["rows"]))
+    names = list(dict.fromkeys(row["series"] for row in figures["rows"] if row["way"] != "scratch"))
+    lines = -(-len(families) // COLUMNS)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(8.2, 0.7 + 2.5 * lines), layout="constrained")
+        panels = figure.subplots(lines, min(COLUMNS, len(families)), sharex=True, squeeze=False).flatten()
+        for axes, family in zip(panels, families, strict=False):
+            rows = [row for row in figures["rows"] if row["family"] == family]
+            _probe_panel(axes, family, rows, names)
+        for axes in panels[len(families) :]:
+            axes.set_axis_off()
+        handles = [_legend_line(panels[0], number, name) for number, name in enumerate(names)]
+        handles.append(panels[0].plot([], [], color=INK, linestyle=DASHES[1], label="from scratch")[0])
+        handles.append(panels[0].plot([], [], color=INK, linestyle=DASHES[2], linewidth=1, label="chance")[0])
+        figure.legend(handles=handles, loc="outside upper left", ncols=min(5, len(handles)), handlelength=3)
+        return _svg(figure, label)
+
+
+def _probe_panel(axes: Any, family: str, rows: list[dict], names: list[str]) -> None:
+    sizes = sorted({row["size"] for row in rows if row["size"]})
+    axes.axhline(rows[0]["chance"], color=INK, linewidth=1, linestyle=DASHES[2])
+    for row in rows:
+        if row["way"] == "scratch":
+            told = row["accuracy"]
+            axes.axhspan(told["low"], told["high"], color=INK, alpha=0.1, linewidth=0)
+            axes.axhline(told["value"], color=INK, linestyle=DASHES[1], linewidth=1.2)
+    for number, name in enumerate(names):
+        for way in ("tuned", "zero-shot"):
+            _probe_line(axes, number, len(names), [r for r in rows if (r["series"], r["way"]) == (name, way)])
+    axes.set_xscale("log")
+    axes.set_xticks(sizes, [short_count(size) for size in sizes])
+    axes.set_xlim(sizes[0] / 1.3, sizes[-1] * 1.3)
+    axes.minorticks_off()
+    axes.grid(True, axis="y")
+    axes.tick_params(length=0)
+    axes.set_title(family, loc="left", fontsize=11)
+    axes.set_xlabel("tokens of text read first")
+    axes.set_ylabel("share right")
+    axes.label_outer()
+
+
+def _probe_line(axes: Any, number: int, of: int, rows: list[dict]) -> None:
+    if not rows:
+        return
+    colour, marker = _colour(number), MARKERS[number % len(MARKERS)]
+    aside = 1.05 ** (number - (of - 1) / 2)  # levels stand beside each other, or one would hide the other
+    sizes = [row["size"] * aside for row in rows]
+    value = [row["accuracy"]["value"] for row in rows]
+    ends = [
+        [max(0.0, row["accuracy"]["value"] - row["accuracy"]["low"]) for row in rows],
+        [max(0.0, row["accuracy"]["high"] - row["accuracy"]["value"]) for row in rows],
+    ]
+    zero_shot = rows[0]["way"] == "zero-shot"
+    axes.errorbar(
+        sizes, value, ends, color=colour, marker=marker, markersize=5.5, linewidth=0.8 if zero_shot else 1.6,
+        elinewidth=0.9, linestyle=DASHES[number % len(DASHES)], markerfacecolor=PAPER if zero_shot else colour,
+        markeredgecolor=colour,
+    )  # fmt: skip
+
+
+def _legend_line(axes: Any, number: int, name: str) -> Any:
+    look = {"marker": MARKERS[number % len(MARKERS)], "linestyle": DASHES[number % len(DASHES)]}
+    return axes.plot([], [], color=_colour(number), label=_visible(name), **look)[0]
+
+
+def positions(told: dict, label: str) -> str:
+    """What a structure gains from its context: loss by position less that of a reference, a line a structure."""
+    edges, lines = told["edges"], told["lines"]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 3.9), layout="constrained")
+        axes = figure.add_subplot()
+        middles = [(a + b - 1) / 2 + 1 for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        for number, (name, line) in enumerate(lines.items()):
+            colour = _colour(number)
+            axes.fill_between(middles, line["low"], line["high"], color=colour, alpha=0.13, linewidth=0)
+            axes.plot(
+                middles, line["value"], color=colour, marker=MARKERS[number % len(MARKERS)], markersize=5,
+                linestyle=DASHES[number % len(DASHES)], linewidth=1.6, label=_visible(name),
+            )  # fmt: skip
+        axes.axhline(0, color=GRID, linewidth=1)
+        axes.set_xscale("log")
+        ticks = [edge + 1 for edge in edges[:-1]]
+        axes.set_xticks(ticks, [str(edge) for edge in edges[:-1]])
+        axes.minorticks_off()
+        axes.grid(True, axis="y")
+        axes.tick_params(length=0)
+        axes.set_xlabel("tokens before it, from")
+        axes.set_ylabel(told["unit"])
+        axes.legend(loc="best", handlelength=3)
+        return _svg(figure, label)
