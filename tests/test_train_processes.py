@@ -74,6 +74,7 @@ def cell(folder, parallel: str, optimizer: str, **knobs) -> dict:
         "cooldown": 0.4,
         "device": "cpu",
         "parallel": parallel,
+        "ema": 0.9,
         **knobs,
     }
 
@@ -144,6 +145,9 @@ def test_the_whole_holdout_is_scored_once_whoever_scores_what(together, alone, p
         a, b = (json.loads((run / "run.json").read_text()) for run in (mine, theirs))
         assert (a["processes"], b["processes"]) == (1, 2)
         assert a["identity"] == b["identity"]
+        assert b["losses_of_average"]["raw"]["nats_per_token"] == pytest.approx(
+            a["losses_of_average"]["raw"]["nats_per_token"], **TOLERANCE
+        )
         for name, tensor in weights(mine).items():
             assert weights(theirs)[name].numpy() == pytest.approx(tensor.numpy(), rel=1e-3, abs=1e-4), name
 

@@ -14,12 +14,13 @@ import safetensors.torch
 import torch
 
 from train.cell import Cell, Ladder
+from train.evaluate import evaluate
 from train.model import ModelConfig, Transformer
 from train.optimizer import OptimizerConfig, make_optimizers
 from train.products import has_wide_products
 from train.run import curve_summary, load_run, loss_of, main, train_cell
 from train.tokens import Packed, encode, train_tokenizer
-from train.trainer import Diverged
+from train.trainer import Diverged, Trainer, new_model
 from train.windows import Windows, shuffled
 
 VOCABULARY, END = 64, 0
@@ -175,7 +176,7 @@ def test_killed_at_several_moments_a_cell_continues_to_identical_weights(
 
 
 def test_killed_in_later_epochs_a_cell_continues_to_identical_weights(folder, tmp_path):
-    ours = cell(folder, sizes=[10 * STEP_TOKENS], epochs=2.5)  # 25 steps; the trunk ends at 15
+    ours = cell(folder, sizes=[10 * STEP_TOKENS], epochs=2.5, ema=0.9)  # 25 steps; the trunk ends at 15
     train_cell(ours, tmp_path / "whole")
     for step in (13, 24):  # in the second epoch, on the trunk; in the third, on the branch
         moment = str(step * STEP_TOKENS)
@@ -186,8 +187,40 @@ def test_killed_in_later_epochs_a_cell_continues_to_identical_weights(folder, tm
     train_cell(ours, tmp_path / "killed", lambda tokens, total: done.append(tokens))
     assert done[0] == 25 * STEP_TOKENS  # the checkpoint of step 24 was there
     whole, killed = tmp_path / "whole/320", tmp_path / "killed/320"
-    assert (whole / "model.safetensors").read_bytes() == (killed / "model.safetensors").read_bytes()
+    for name in ("model.safetensors", "average.safetensors"):
+        assert (whole / name).read_bytes() == (killed / name).read_bytes()
     assert curve(whole) == curve(killed)
+
+
+def test_the_running_average_of_the_weights_is_scored_beside_them(folder, tmp_path):
+    plain = train_cell(cell(folder), tmp_path / "plain")
+    records = train_cell(cell(folder, ema=0.8), tmp_path / "ema")
+    model = new_model(ModelConfig(vocabulary=VOCABULARY, depth=1, width=16, context=CONTEXT, end=END), 5)
+    for size in ("320", "640"):
+        record, run = records[size], tmp_path / "ema" / size
+        assert record["losses"] == plain[size]["losses"]  # training does not see the average
+        assert record["sha256"]["model.safetensors"] == plain[size]["sha256"]["model.safetensors"]
+        model.load_state_dict(safetensors.torch.load_file(run / "average.safetensors"))
+        told = evaluate(model, Packed.open(folder / "holdout")).summary()
+        assert record["losses_of_average"] == {"raw": told}
+        assert told != record["losses"]["raw"]
+    assert "losses_of_average" not in plain["640"]
+
+
+def test_the_average_is_what_its_formula_says(folder, tmp_path):
+    windows = Windows(Packed.open(folder / "data").tokens, CONTEXT, BATCH, [10], seed=5)
+    ours = cell(folder, ema=0.5)
+    trainer = Trainer(ours, ours.model_config(Packed.open(folder / "data")), windows)
+    expected = trainer.model.embedding.detach().clone()
+    for step in range(12):
+        trainer.train_step()
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * trainer.model.embedding.detach()
+    own = trainer.model.embedding.detach().clone()
+    assert torch.allclose(trainer.average["embedding"], expected, atol=1e-6)
+    with trainer.averaged():
+        assert torch.allclose(trainer.model.embedding, expected, atol=1e-6)
+    assert torch.equal(trainer.model.embedding, own)
 
 
 def test_a_cooldown_of_the_whole_run_is_linear_to_zero(folder, tmp_path):
@@ -358,6 +391,7 @@ def test_a_finished_run_scores_text_and_packed_tokens(tmp_path):
         ({"optimizer": {"name": "sgd"}}, "adamw, muon"),
         ({"optimizer": {"rate": -1}}, "optimizer.rate = -1"),
         ({"device": "gpu"}, "auto, cpu, cuda"),
+        ({"ema": 1.0}, "ema = 1.0: must be at least 0 and below 1"),
         ({"precision": "half"}, "float32, bfloat16"),
     ],
 )

@@ -47,6 +47,7 @@ class Cell:
     compile: bool = False
     parallel: str = "ddp"  # with torchrun; "fsdp" divides the weights as well: `train.processes`
     loss: str = "next-word"  # what a step learns from: `train.objectives`
+    ema: float = 0.0  # decay a step of a running average of the weights, scored beside them; 0: none
     order: str = "text"  # of the words it learns from; "shuffled" within each window and document
     tags: dict[str, Any] = field(default_factory=dict)
 
@@ -63,6 +64,8 @@ class Cell:
             raise ValueError(
                 f"cooldown = {self.cooldown}: must be above 0 and at most 1 (a share of the steps)"
             )
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema = {self.ema}: must be at least 0 and below 1 (what is kept at a step)")
         if self.epochs <= 0 or (self.epochs != 1 and len(self.sizes) > 1):
             raise ValueError(
                 f"epochs = {self.epochs} with {len(self.sizes)} sizes: repeat data with one size only"
@@ -176,4 +179,5 @@ class Ladder:
                     cell.order,
                 ],
             }
+            | ({"ema": cell.ema} if cell.ema else {})  # a checkpoint without one holds no average
         )

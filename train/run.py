@@ -5,7 +5,7 @@ for each size a branch leaves it at (1 - cooldown) of the size's steps and ends 
 each branch is exactly the run of that size trained alone, at a part of the price.
 
     directory/SIZE/run.json            the record, written last: a run without it does not exist
-    directory/SIZE/model.safetensors   weights
+    directory/SIZE/model.safetensors   weights; average.safetensors their running average, where `ema` asks for one
     directory/SIZE/metrics.jsonl       training loss, rate and gradient norm along the way
     directory/SIZE/holdout-NAME.npy    nats of each holdout document, float64
     directory/trunk.state, branch.state   checkpoints, gone once all sizes are done
@@ -197,33 +197,40 @@ class _CellRun:
         return trunk + branches + (step - trunk)
 
     def _write_run(self, trainer: Trainer, size: int) -> dict[str, Any]:
-        scores = {
+        scores = self._scores(trainer)
+        run, weights = self._record(trainer, size, scores), {"model": trainer.weights()}
+        if self.cell.ema:
+            with trainer.averaged():
+                of_average, weights["average"] = self._scores(trainer), _copied(trainer.weights())
+            run["losses_of_average"] = {name: result.summary() for name, result in of_average.items()}
+        return processes.from_first(lambda: self._write_files(trainer, run, weights, scores))
+
+    def _scores(self, trainer: Trainer) -> dict[str, Scores]:
+        return {
             name: evaluate(trainer.model, holdout, self.cell.precision)
             for name, holdout in self.holdouts.items()
         }
-        run, weights = self._record(trainer, size, scores), trainer.weights()
-        return processes.from_first(lambda: self._write_files(trainer, run, weights, scores))
 
     def _write_files(
         self,
         trainer: Trainer,
         run: dict[str, Any],
-        weights: dict[str, torch.Tensor],
+        weights: dict[str, dict[str, torch.Tensor]],
         scores: dict[str, Scores],
     ) -> dict[str, Any]:
         """All files of a run, the record last."""
         folder = self.directory / str(run["size"])
         for name, result in scores.items():
             write_array(folder / f"holdout-{name}.npy", result.nats)
-        weights = {name: p.detach().cpu().contiguous() for name, p in weights.items()}
-        write_whole(folder / "model.safetensors", lambda file: file.write(safetensors.torch.save(weights)))
+        for name, tensors in weights.items():
+            _write_bytes(folder / f"{name}.safetensors", safetensors.torch.save(_copied(tensors)))
         lines = "".join(json.dumps(point) + "\n" for point in trainer.curve)
-        write_whole(folder / "metrics.jsonl", lambda file: file.write(lines.encode()))
+        _write_bytes(folder / "metrics.jsonl", lines.encode())
         tokenizer = self.ladder.packed.tokenizer_path
         if tokenizer:
-            content = tokenizer.read_bytes()
-            write_whole(folder / "tokenizer.json", lambda file: file.write(content))
-        run["sha256"] = {"model.safetensors": digest_of_file(folder / "model.safetensors")}
+            _write_bytes(folder / "tokenizer.json", tokenizer.read_bytes())
+        files = [f"{name}.safetensors" for name in weights]
+        run["sha256"] = {name: digest_of_file(folder / name) for name in files}
         write_json(folder / "run.json", run)
         return run
 
@@ -265,6 +272,14 @@ class _CellRun:
             "tokenizer_sha256": ladder.packed.meta["tokenizer_sha256"],
             "holdouts": self._holdout_digests(),
         }
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    write_whole(path, lambda file: file.write(content))
+
+
+def _copied(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in weights.items()}
 
 
 class Reporter:

@@ -6,9 +6,11 @@ order of the data is a pure function of the step, and the model draws no random 
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,7 @@ class Trainer:
         self.loss_function = processes.spread(self.model, cell.parallel, cell.compile)
         self.share = processes.share(cell.batch)
         self.optimizers = make_optimizers(self.model, self.config)
+        self.average = {name: p.detach().clone() for name, p in self._parameters()} if cell.ema else {}
         self.step = 0
         self.seconds = 0.0  # spent on steps, across all processes that worked on this
         self.smoothed, self.best = math.log(config.vocabulary), math.log(config.vocabulary)
@@ -74,6 +77,7 @@ class Trainer:
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
+        self._move_average()
         self.step += 1
         self.seconds += time.perf_counter() - began
         self._record(loss_nats, rate, gradient_norm)
@@ -83,6 +87,33 @@ class Trainer:
         if self.cell.loss == "next-word":
             return self.loss_function(tokens_BT, targets_BT)
         return objective(self.cell.loss, self.model, tokens_BT, targets_BT, self.cell.seed, self.step)
+
+    def _parameters(self) -> list[tuple[str, torch.Tensor]]:
+        return list(self.model.named_parameters())
+
+    @torch.no_grad()
+    def _move_average(self) -> None:
+        """The average follows the weights; faster at first, so that it forgets where they started."""
+        if not self.average:
+            return
+        decay = min(self.cell.ema, (1 + self.step) / (10 + self.step))
+        for name, parameter in self._parameters():
+            self.average[name].lerp_(parameter, 1 - decay)
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The model holds the average inside, and its own weights again after."""
+        own = {name: parameter.detach().clone() for name, parameter in self._parameters()}
+        self._set(self.average)
+        try:
+            yield
+        finally:
+            self._set(own)
+
+    @torch.no_grad()
+    def _set(self, weights: dict[str, torch.Tensor]) -> None:
+        for name, parameter in self._parameters():
+            parameter.copy_(weights[name])
 
     def _check(self, loss: float, rate: float, gradient_norm: float) -> None:
         self.smoothed = SMOOTHING * self.smoothed + (1 - SMOOTHING) * loss
@@ -119,6 +150,7 @@ class Trainer:
     def _live_state(self) -> dict[str, Any]:
         return {
             "model": self.weights(),
+            "average": processes.whole(self.average),
             "optimizers": [processes.whole(optimizer.state_dict()) for optimizer in self.optimizers],
             "plain": {
                 "step": self.step,
@@ -139,6 +171,9 @@ class Trainer:
         self.model.load_state_dict(
             {name: processes.part_of(tensor, ours[name]) for name, tensor in live["model"].items()}
         )
+        self.average = {
+            name: processes.part_of(tensor, ours[name]) for name, tensor in live["average"].items()
+        }
         for optimizer, saved in zip(self.optimizers, live["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
             for parameter, state_of in optimizer.state.items():
