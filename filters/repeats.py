@@ -9,8 +9,9 @@ The first occurrence stays, in an order of documents that is given (and by place
 are those of every other, so cutting them keeps one copy of everything. Texts are compared by 64-bit hashes.
 
 Three steps, each a pure function, so that a pool of any size fits: `occurrences` of a part of the documents,
-split by hash; `repeated` of one split of all parts; and with the `Index` of those, `find` in each part. Nothing is
-sampled: time and memory are linear, eight bytes and four an occurrence.
+split by hash; of one split of all parts the `copies`, which are not the first; and with the places of those `find` in
+each part, which reads no document again that has none. Nothing is sampled: time and memory are linear, 16 bytes an
+occurrence. A split fits in a core's cache, so that nothing waits for memory however large the pool is.
 """
 
 from __future__ import annotations
@@ -27,7 +28,6 @@ from filters.shingles import (
     WORD_FACTOR,
     character_tables,
     highest_power,
-    insert,
     mix,
     room_for,
     slots_for,
@@ -131,7 +131,7 @@ def _occurrences(offsets, data, tables, kind, words, keys, ends):
 
 
 @kernel
-def _split(keys, ends, order, bits, bounds, split_keys, split_orders):
+def _split(keys, ends, order, bits, bounds, rows):
     """Bring the occurrences whose keys share their upper `bits` bits together."""
     shift = np.uint64(64 - bits)
     at = np.zeros(len(bounds), np.int64)
@@ -141,10 +141,11 @@ def _split(keys, ends, order, bits, bounds, split_keys, split_orders):
         at[k] += at[k - 1]
     bounds[:] = at
     for i in range(len(order)):
+        head = np.uint64(order[i]) << np.uint64(32)
         for k in range(ends[i], ends[i + 1]):
-            part = keys[k] >> shift
-            split_keys[at[part]], split_orders[at[part]] = keys[k], order[i]
-            at[part] += 1
+            split = keys[k] >> shift
+            rows[at[split], 0], rows[at[split], 1] = keys[k], head | np.uint64(k)
+            at[split] += 1
 
 
 def bits_for(size: int) -> int:
@@ -154,11 +155,13 @@ def bits_for(size: int) -> int:
 
 @dataclass(frozen=True)
 class Occurrences:
-    """Those of some documents: split s has `keys[bounds[s]:bounds[s + 1]]`, and beside each the document's order."""
+    """Those of some documents, those of split s in rows[bounds[s] : bounds[s + 1]], of document i at the places
+    ends[i] .. ends[i + 1]. A row is the key, and where it stands: the document's order above the place, so that of two
+    the lower is the first. Key and place lie together, since a split is written at as many spots as there are splits."""
 
-    keys: np.ndarray  # uint64
-    orders: np.ndarray  # uint32
+    rows: np.ndarray  # uint64 [n, 2]
     bounds: np.ndarray  # int64 [2 ** bits + 1]
+    ends: np.ndarray  # int64 [documents + 1]
 
 
 def occurrences(
@@ -170,115 +173,65 @@ def occurrences(
     keys, ends = np.empty(most, np.uint64), np.zeros(len(offsets), np.int64)
     _occurrences(offsets, data, character_tables(), KINDS.index(kind), words, keys, ends)
     n = ends[-1]
-    bounds = np.empty(2**bits + 1, np.int64)
-    split_keys, split_orders = np.empty(n, np.uint64), np.empty(n, np.uint32)
-    _split(keys[:n], ends, np.asarray(order, np.uint32), bits, bounds, split_keys, split_orders)
-    return Occurrences(split_keys, split_orders, bounds)
+    found = Occurrences(np.empty((n, 2), np.uint64), np.empty(2**bits + 1, np.int64), ends)
+    _split(keys[:n], ends, np.asarray(order, np.uint32), bits, found.bounds, found.rows)
+    return found
 
 
 @kernel
-def _repeated(keys, orders, found, first):
-    """Fill in the keys that occur more than once, and the lowest order of each; returns how many there are."""
-    last = slots_for(len(keys))
-    table, lowest = np.zeros(last + np.uint64(1), np.uint64), np.empty(last + np.uint64(1), np.uint32)
-    many = np.zeros(last + np.uint64(1), np.bool_)
-    for i in range(len(keys)):
-        slot = keys[i] & last
-        while table[slot] != FREE and table[slot] != keys[i]:
+def _copies(rows, copy):
+    """Mark the occurrences that are not the first of their key.
+
+    The table holds the index of the first as far as it is known; of it and the next one the later is a copy.
+    """
+    last = slots_for(len(rows))
+    table, first = np.zeros(last + np.uint64(1), np.uint64), np.empty(last + np.uint64(1), np.int32)
+    for i in range(len(rows)):
+        key = rows[i, 0]
+        slot = key & last
+        while table[slot] != FREE and table[slot] != key:
             slot = (slot + np.uint64(1)) & last
         if table[slot] == FREE:
-            table[slot], lowest[slot] = keys[i], orders[i]
+            table[slot], first[slot] = key, i
+        elif rows[i, 1] < rows[first[slot], 1]:
+            copy[first[slot]] = True
+            first[slot] = i
         else:
-            many[slot] = True
-            lowest[slot] = min(lowest[slot], orders[i])
-    n = 0
-    for slot in range(len(table)):
-        if many[slot]:
-            found[n], first[n] = table[slot], lowest[slot]
-            n += 1
-    return n
+            copy[i] = True
 
 
-def repeated(keys: np.ndarray, orders: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(uint64 ascending, uint32) keys that occur more than once, and the order of the first document with each."""
-    found, first = np.empty(len(keys) // 2, np.uint64), np.empty(len(keys) // 2, np.uint32)
-    n = _repeated(keys, orders, found, first)
-    ascending = np.argsort(found[:n])
-    return found[ascending], first[ascending]
-
-
-@dataclass(frozen=True)
-class Index:
-    """Repeated keys in a table of slots, with the first document of each; `bits` rules most others out unseen."""
-
-    keys: np.ndarray  # uint64 [a power of two], FREE where nothing is
-    first: np.ndarray  # uint32
-    bits: np.ndarray  # uint64
-
-
-@loop
-def _fill(found, orders, keys, first, bits):
-    last, all_bits = np.uint64(len(keys) - 1), np.uint64(len(bits) * 64 - 1)
-    for i in range(len(found)):
-        slot = found[i] & last
-        while keys[slot] != FREE:
-            slot = (slot + np.uint64(1)) & last
-        keys[slot], first[slot] = found[i], orders[i]
-        bit = (found[i] >> np.uint64(20)) & all_bits
-        bits[bit >> np.uint64(6)] |= np.uint64(1) << (bit & np.uint64(63))
-
-
-def index_of(found: np.ndarray, first: np.ndarray) -> Index:
-    """The table of what `repeated` gave, of all splits together."""
-    slots = 1 << max(6, (2 * len(found)).bit_length())
-    index = Index(
-        np.zeros(slots, np.uint64), np.empty(slots, np.uint32), np.zeros(slots * 8 // 64, np.uint64)
-    )
-    _fill(found, first, index.keys, index.first, index.bits)
-    return index
-
-
-@inlined
-def _first_of(key, keys, first, bits):
-    """The order of the first document with a repeated key, or -1."""
-    bit = (key >> np.uint64(20)) & np.uint64(len(bits) * 64 - 1)
-    if not (bits[bit >> np.uint64(6)] >> (bit & np.uint64(63))) & np.uint64(1):
-        return -1
-    last = np.uint64(len(keys) - 1)
-    slot = key & last
-    while keys[slot] != FREE:
-        if keys[slot] == key:
-            return np.int64(first[slot])
-        slot = (slot + np.uint64(1)) & last
-    return -1
+def copies(found: list[Occurrences], split: int) -> list[np.ndarray]:
+    """For each of these, all parts of a pool: uint32 places of the occurrences in one split that are not the first."""
+    pieces = [f.rows[f.bounds[split] : f.bounds[split + 1]] for f in found]
+    rows = np.concatenate(pieces)
+    copy = np.zeros(len(rows), np.bool_)
+    _copies(rows, copy)
+    edges = np.cumsum([len(piece) for piece in pieces])[:-1]
+    return [piece[own, 1].astype(np.uint32) for piece, own in zip(pieces, np.split(copy, edges), strict=True)]
 
 
 @kernel
-def _find(offsets, data, tables, kind, words, order, table_keys, first, bits, begins, stops, bounds, covered):
-    """Fill in the spans of every document: occurrences that are not the first, joined where they touch."""
+def _find(offsets, data, tables, kind, words, ends, copy, begins, stops, bounds, covered):
+    """Fill in the spans of every document: occurrences that are copies, joined where they touch."""
     room = room_for(offsets)
-    starts, ends = room[3], room[4]
     most = len(room[2])
     keys, piece_begins, piece_stops = (
         np.empty(most, np.uint64),
         np.empty(most, np.int32),
         np.empty(most, np.int32),
     )
-    slots = slots_for(most) + np.uint64(1)
-    seen, stamps = np.empty(slots, np.uint64), np.full(slots, -1, np.int64)
     filled = 0
     for i in range(len(offsets) - 1):
-        n = _keys_of(
-            data, offsets[i], offsets[i + 1], tables, kind, words, room, keys, piece_begins, piece_stops
-        )
-        last = slots_for(n)
-        mine = np.int64(order[i])
-        for k in range(n):
-            owner = _first_of(keys[k], table_keys, first, bits)
-            if owner < 0 or owner == mine and insert(keys[k], last, seen, stamps, i):
+        own = copy[ends[i] : ends[i + 1]]
+        if own.any():
+            _keys_of(
+                data, offsets[i], offsets[i + 1], tables, kind, words, room, keys, piece_begins, piece_stops
+            )
+        for k in range(len(own)):
+            if not own[k]:
                 continue
-            begin = starts[k] if kind == SPANS else piece_begins[k]
-            stop = ends[k + words - 1] if kind == SPANS else piece_stops[k]
+            begin = room[3][k] if kind == SPANS else piece_begins[k]
+            stop = room[4][k + words - 1] if kind == SPANS else piece_stops[k]
             if filled > bounds[i] and begin <= stops[filled - 1]:
                 stops[filled - 1] = stop
             else:
@@ -290,18 +243,28 @@ def _find(offsets, data, tables, kind, words, order, table_keys, first, bits, be
 
 
 def find(
-    texts: pa.Array | pa.ChunkedArray, order: np.ndarray, kind: str, words: int, index: Index
+    texts: pa.Array | pa.ChunkedArray, kind: str, words: int, ends: np.ndarray, places: np.ndarray
 ) -> dict[str, pa.Array]:
-    """Columns of the signals of a kind, for these texts; `order` as in `occurrences`."""
+    """Columns of the signals of a kind, for these texts; `ends` of their occurrences, `places` of the copies."""
     offsets, data = valid(texts)
     n = len(offsets) - 1
-    most = (int(offsets[-1] - offsets[0]) + 1) // 2 + n
-    begins, stops = np.empty(most, np.int64), np.empty(most, np.int64)
+    copy = np.zeros(ends[-1], np.bool_)
+    copy[places] = True
+    begins, stops = np.empty(len(places), np.int64), np.empty(len(places), np.int64)
     bounds, covered = np.zeros(n + 1, np.int64), np.zeros(n, np.int64)
     _find(
-        offsets, data, character_tables(), KINDS.index(kind), words, np.asarray(order, np.uint32),
-        index.keys, index.first, index.bits, begins, stops, bounds, covered,
-    )  # fmt: skip
+        offsets,
+        data,
+        character_tables(),
+        KINDS.index(kind),
+        words,
+        ends,
+        copy,
+        begins,
+        stops,
+        bounds,
+        covered,
+    )
     spans_name, ratio_name = NAMES[kind]
     return {
         spans_name: spans(bounds, begins[: bounds[-1]].copy(), stops[: bounds[-1]].copy()),
@@ -316,11 +279,8 @@ def repeats(
     order = np.arange(len(texts)) if order is None else order
     bits = bits_for(int(pa.compute.sum(pa.compute.binary_length(texts)).as_py() or 0))
     found = occurrences(texts, order, kind, words, bits)
-    pieces = [
-        repeated(found.keys[a:b], found.orders[a:b])
-        for a, b in zip(found.bounds, found.bounds[1:], strict=False)
-    ]
-    return find(texts, order, kind, words, index_of(*map(np.concatenate, zip(*pieces, strict=True))))
+    places = np.concatenate([copies([found], split)[0] for split in range(2**bits)])
+    return find(texts, kind, words, found.ends, places)
 
 
 NAMES = {

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from filters.repeats import KINDS, NAMES, find, index_of, occurrences, repeated, repeats
+from filters.repeats import KINDS, NAMES, copies, find, occurrences, repeats
 
 
 def column(texts: list[str]) -> pa.LargeStringArray:
@@ -60,13 +60,12 @@ def test_any_cut_into_parts_and_splits_gives_the_same(kind):
     for bits, cuts in ((1, [0, 50, 160]), (6, [0, 1, 2, 100, 160]), (12, [0, 160])):
         parts = [(column(texts[a:b]), order[a:b]) for a, b in zip(cuts, cuts[1:], strict=False)]
         found = [occurrences(part, own, kind, 3, bits) for part, own in parts]
-        splits = []
-        for s in range(2**bits):
-            keys = [f.keys[f.bounds[s] : f.bounds[s + 1]] for f in found]
-            orders = [f.orders[f.bounds[s] : f.bounds[s + 1]] for f in found]
-            splits.append(repeated(np.concatenate(keys), np.concatenate(orders)))
-        index = index_of(*map(np.concatenate, zip(*splits, strict=True)))
-        spans = [s for part, own in parts for s in spans_of(find(part, own, kind, 3, index), kind)]
+        places = [copies(found, split) for split in range(2**bits)]
+        spans = [
+            s
+            for (part, _), own, pieces in zip(parts, found, zip(*places, strict=True), strict=True)
+            for s in spans_of(find(part, kind, 3, own.ends, np.concatenate(pieces)), kind)
+        ]
         assert spans == spans_of(expected, kind)
 
 

@@ -29,7 +29,7 @@ from filters.arrow import from_utf8, utf8
 from filters.duplicates import Scheme, band_keys, jaccard, near_duplicates, signatures
 from filters.exact import content_hashes
 from filters.grouping import components, pairs_of
-from filters.repeats import KINDS, WORDS, find, index_of, occurrences, repeated, repeats
+from filters.repeats import KINDS, WORDS, bits_for, copies, find, occurrences, repeats
 from filters.shingles import shingle_sets
 
 TARGET = 0.8
@@ -68,13 +68,20 @@ def read(path: Path) -> pa.LargeStringArray:
 
 
 def exchanged(texts: pa.Array, seed: int) -> pa.LargeStringArray:
-    """The texts with every ASCII letter put for another."""
-    letters = np.random.default_rng(seed).permutation(26)
+    """The texts with every ASCII letter and digit put for another, and other characters moved by a few places, so that
+    copies have nothing in common in any script: copies of Chinese left alone would be more duplicates a document."""
+    chance = np.random.default_rng(seed)
+    letters, digits = chance.permutation(26), chance.permutation(10)
     table = np.arange(256, dtype=np.uint8)
-    for first in (65, 97):
-        table[first : first + 26] = first + letters
+    for first, others in ((48, digits), (65, letters), (97, letters)):
+        table[first : first + len(others)] = first + others
     offsets, data = utf8(texts)
-    return from_utf8(offsets.copy(), table[data])
+    continues = (data & 0xC0) == 0x80
+    last = continues & ~np.append(continues[1:], False)
+    last[1:] &= data[:-1] != 0xC2  # no-break spaces and the like stay what they are
+    out = table[data]
+    out[last] ^= np.uint8(seed % 16)
+    return from_utf8(offsets.copy(), out)
 
 
 def pairs_within(groups: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -159,19 +166,15 @@ def accuracy(texts: pa.Array, kinds: np.ndarray) -> None:
         )
 
 
-def repeats_in_parts(parts: list[pa.Array], bits: int) -> None:
+def repeats_in_parts(parts: list[pa.Array]) -> None:
     """As the stage does it: part by part, split by split, part by part."""
+    bits = bits_for(int(1e6 * sum(map(megabytes, parts))))
     begins = np.cumsum([0, *map(len, parts)])
     orders = [np.arange(a, b) for a, b in zip(begins, begins[1:], strict=False)]
     found = [occurrences(p, o, "spans", 50, bits) for p, o in zip(parts, orders, strict=True)]
-    pairs = []
-    for s in range(1 << bits):
-        rows = [slice(f.bounds[s], f.bounds[s + 1]) for f in found]
-        keys = np.concatenate([f.keys[r] for f, r in zip(found, rows, strict=True)])
-        pairs.append(repeated(keys, np.concatenate([f.orders[r] for f, r in zip(found, rows, strict=True)])))
-    index = index_of(*map(np.concatenate, zip(*pairs, strict=True)))
-    for part, order in zip(parts, orders, strict=True):
-        find(part, order, "spans", 50, index)
+    places = zip(*(copies(found, split) for split in range(1 << bits)), strict=True)
+    for part, own, pieces in zip(parts, found, places, strict=True):
+        find(part, "spans", 50, own.ends, np.concatenate(pieces))
 
 
 def growth(texts: pa.Array) -> None:
@@ -182,7 +185,7 @@ def growth(texts: pa.Array) -> None:
         parts = [exchanged(texts, seed) for seed in range(times_over)]
         some = pa.concat_arrays(parts)
         near = seconds(lambda some=some: near_duplicates(some))
-        spans = seconds(lambda parts=parts: repeats_in_parts(parts, 8))
+        spans = seconds(lambda parts=parts: repeats_in_parts(parts))
         times.append((len(some), near, spans))
         print(f"{len(some):>10}{megabytes(some):>8.0f}{near:>10.2f}{spans:>10.2f}")
     n, near, spans = np.log(np.array(times)).T
