@@ -17,7 +17,7 @@ from train import VERSION
 from train.files import digest_of_json
 from train.grid import COOLDOWN
 from train.knobs import check_knobs, knob_names
-from train.machine import PRECISIONS
+from train.machine import PRECISIONS, choose_device, choose_precision
 from train.objectives import LOSSES
 from train.optimizer import OptimizerConfig
 from train.packed import Packed
@@ -43,7 +43,7 @@ class Cell:
     epochs: float = 1.0  # passes over the data; other than 1 only for a ladder of one
     device: str = "auto"
     threads: int | None = 1  # of a CPU; 0 in a grid: by measurement, `train.placement`
-    precision: str = "float32"
+    precision: str = "auto"  # by device, see `train.machine`
     compile: bool = False
     parallel: str = "ddp"  # with torchrun; "fsdp" divides the weights as well: `train.processes`
     loss: str = "next-word"  # what a step learns from: `train.objectives`
@@ -75,6 +75,8 @@ class Cell:
                 raise ValueError(f"{name} = {getattr(self, name)!r}: must be one of {', '.join(known)}")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision = {self.precision!r}: must be one of {', '.join(PRECISIONS)}")
+        precision = choose_precision(self.precision, choose_device(self.device))
+        object.__setattr__(self, "precision", precision)
         OptimizerConfig.of(self.optimizer)
 
     @classmethod

@@ -42,7 +42,7 @@ MOST_SEEDS = 1000
 VALUES: dict[str, tuple] = {
     "context": (int, 1, 2**20), "batch": (int, 1, 2**20), "cooldown": (float, 1e-9, 1), "epochs": (float, 1e-9, 1e6),
     "device": ("auto", "cpu", "mps", "cuda", *(f"cuda:{i}" for i in range(16))),
-    "threads": (int, 0, 4096), "precision": ("float32", "bfloat16"), "compile": (bool,),
+    "threads": (int, 0, 4096), "precision": ("auto", "float32", "bfloat16"), "compile": (bool,),
     "parallel": ("ddp", "fsdp"), "ema": (float, 0, 1 - 1e-9),
     "model.depth": (int, 1, 1000), "model.width": (int, 2, 2**17), "model.heads": (int, 1, 2**12),
     "model.kv_heads": (int, 1, 2**12), "model.hidden": (int, 1, 2**19), "model.tied": (bool,),

@@ -16,7 +16,8 @@ import torch
 from train.products import has_wide_products
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # from malloc.h
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("auto", "float32", "bfloat16")
+BFLOAT16_CAPABILITY = (8, 0)  # of CUDA devices: Ampere and later
 
 
 def prepare_process(threads: int | None) -> None:
@@ -58,8 +59,20 @@ def make_deterministic(device: torch.device) -> None:
         torch.use_deterministic_algorithms(True, warn_only=True)
 
 
+def choose_precision(name: str, device: torch.device) -> str:
+    """`auto`: what the device is built for."""
+    fit = device.type == "cuda" and torch.cuda.get_device_capability(device) >= BFLOAT16_CAPABILITY
+    return precision_of(name, fit)
+
+
+def precision_of(name: str, fit: bool) -> str:
+    """What is asked for; else bfloat16 products on a GPU that is `fit` for them, and float32 elsewhere: a CPU without
+    AVX-512 emulates bfloat16, 13 times slower."""
+    return name if name != "auto" else "bfloat16" if fit else "float32"
+
+
 def autocast(device: torch.device, precision: str):
-    """bfloat16 products where asked for; never by default, as losses are to be compared exactly."""
+    """A context whose products are bfloat16 where `precision` says so; weights and sums stay float32."""
     if precision == "float32":
         return contextlib.nullcontext()
     return torch.autocast(device.type, torch.bfloat16)

@@ -9,6 +9,8 @@ Shapes in names: B sequences, T positions, C width, V vocabulary, N = B * T rows
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -39,6 +41,7 @@ class Transformer(nn.Module):
 
     cos_TD: Tensor
     sin_TD: Tensor
+    compiled_body: Callable[[Tensor], Tensor] | None = None  # of hidden_NC, for training alone
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -116,7 +119,8 @@ class Transformer(nn.Module):
         return (self.embedding if self.head is None else self.head) * self.gain
 
     def forward(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
-        return linear_cross_entropy(self.hidden_NC(tokens_BT), self.scoring_VC(), targets_BT.flatten())
+        hidden_NC = (self.compiled_body or self.hidden_NC)(tokens_BT)
+        return linear_cross_entropy(hidden_NC, self.scoring_VC(), targets_BT.flatten())
 
     @torch.no_grad()
     def token_losses(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:

@@ -20,6 +20,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from train.model import Transformer
+
 PARALLEL = ("ddp", "fsdp")
 T = TypeVar("T")
 
@@ -92,16 +94,20 @@ def turns(items: Sequence[T]) -> list[tuple[T, bool]]:
     return [(items[min(place, len(items) - 1)], place < len(items)) for place in places]
 
 
-def spread(model: nn.Module, parallel: str, compiled: bool) -> Callable[..., torch.Tensor]:
-    """The function that trains `model`: itself, or a wrapper that brings the processes' gradients together."""
+def spread(model: Transformer, parallel: str, compiled: bool) -> Callable[..., torch.Tensor]:
+    """The function that trains `model`: itself, or a wrapper that brings the processes' gradients together.
+
+    Only the body is compiled: the loss works off its chunks by itself, and evaluation has shapes of its own.
+    """
     if count() > 1 and parallel == "fsdp":
         from train.sharded import shard
 
         return shard(model, compiled)
-    function: Any = torch.compile(model) if compiled else model
+    if compiled:
+        model.compiled_body = torch.compile(model.hidden_NC)
     if count() == 1:
-        return function
-    return nn.parallel.DistributedDataParallel(function, gradient_as_bucket_view=True)
+        return model
+    return nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)
 
 
 def mean(value: float) -> float:

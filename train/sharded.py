@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 
@@ -17,9 +17,8 @@ from train.model import Transformer
 from train.muon import MATCH_ADAMW, Muon, orthogonal
 
 
-def shard(model: nn.Module, compiled: bool) -> nn.Module:
+def shard(model: Transformer, compiled: bool) -> Transformer:
     """Divide in place: a block's weights are gathered when it computes, and freed after it."""
-    assert isinstance(model, Transformer)
     for block in model.blocks:
         if compiled:
             block.compile()

@@ -196,13 +196,14 @@ def matrix_rate(cell: dict[str, Any], seconds: float = 0.2) -> float:
     """FLOP/s of large matrix products with the threads, device and precision of a cell: the best of what `seconds` hold."""
     import torch
 
-    from train.machine import choose_device, prepare_process
+    from train.machine import choose_device, choose_precision, prepare_process
     from train.products import product
 
     prepare_process(cell.get("threads", 1))
     device = choose_device(cell.get("device", "auto"))
     size = 512 if device.type == "cpu" else 4096
-    dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[cell.get("precision", "float32")]
+    precision = choose_precision(cell.get("precision", "auto"), device)
+    dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     best, end = float("inf"), time.perf_counter() + seconds
     while time.perf_counter() < end:
