@@ -55,7 +55,8 @@ INLINED = (
     "sha1.py",
     "kneser_ney.py",
     "ngrams.py",
-    "unicode_words.py",
+    "segments.py",
+    "vocabulary.py",
 )  # files whose compiled functions other files inline into their kernels
 
 

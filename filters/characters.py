@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from filters import Family
 from filters.columns import count_signal, ratio, real_signal
+from filters.segments import PICTOGRAPHIC, word_breaks
 from filters.text import (
     ONE_BIT,
     PADDING,
@@ -32,7 +33,6 @@ from filters.text import (
     open_page,
     valid,
 )
-from filters.unicode_words import PICTOGRAPHIC, word_breaks
 
 SCRIPTS = (
     "latin", "cyrillic", "greek", "arabic", "hebrew", "devanagari", "thai", "han", "kana", "hangul", "other_script",

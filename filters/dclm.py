@@ -22,6 +22,7 @@ from filters.ngrams import (
     LONGEST_NGRAM,
     REPEATED_NGRAMS,
     TOP_NGRAMS,
+    count_names,
     gram_characters,
     name_spans,
     repeated_pairs,
@@ -40,6 +41,7 @@ from filters.text import (
     continuation_mask,
     count_bits,
     decode,
+    eight_bytes,
     find_words,
     inlined,
     kernel,
@@ -48,14 +50,25 @@ from filters.text import (
     loop,
     lowest_bit,
     lowest_bits,
+    most_newlines,
     newline_mask,
     non_ascii_mask,
     open_page,
     strip,
     valid,
 )
-from filters.unicode_words import find_tokens, word_breaks
-from filters.words import STOP_WORDS, digit_mask, uppercase_mask
+from filters.vocabulary import FIRST, read_kind, tokens_of, words_of
+from filters.words import (
+    LONGEST_STOP_WORD,
+    SPREAD,
+    STOP_WORDS,
+    STOPS,
+    digit_mask,
+    dot_mask,
+    hash_mask,
+    uppercase_mask,
+    wide_mark_mask,
+)
 
 SHORT_LINE = 10  # words: in longer lines no phrase is taken out
 UPPERCASE_LINE = 0.5  # a line with a greater share of capitals goes
@@ -84,7 +97,8 @@ def _table(words: list[str] | tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-_STOP_WORDS, _COUNTED, _PHRASES = _table(STOP_WORDS), _table(COUNTED), _table(PHRASES)
+_COUNTED, _PHRASES = _table(COUNTED), _table(PHRASES)
+LOWER = np.uint64(0x2020202020202020)
 
 TALLIES = (
     "words",
@@ -127,46 +141,56 @@ def _is_at(page, start, end, texts, sizes, k):
     return same == sizes[k]
 
 
-@inlined
-def _among(page, start, end, texts, sizes):
-    for k in range(len(sizes)):
-        if end - start != sizes[k]:
-            continue
-        if _is_at(page, start, end, texts, sizes, k):
-            return True
-    return False
-
-
 # ---- Words and symbols ----------------------------------------------------------------------------------
 
 
+@inlined
+def _is_stop_word(page, start, size, stops):
+    """In upper or lower case: the bit 0x20 makes a letter of nothing else."""
+    word = (eight_bytes(page, start) | LOWER) & lowest_bits(8 * min(size, LONGEST_STOP_WORD))
+    slot = word * SPREAD >> np.uint64(60)
+    return (stops[0][slot] == word) & (stops[1][slot] == size)
+
+
 @loop
-def _add_words(page, length, edges, words, classes, stop_texts, stop_sizes, bare, tally):
+def _add_words(page, length, edges, words, classes, stops, bare, tally):
     """`bare[i]`: how many of the words before word i begin with a letter or digit."""
     bare[0] = 0
     for i in range(words):
-        code, _ = decode(page, edges[2 * i])
+        start = edges[2 * i]
+        code = np.int64(page[start])
+        if code >= 0x80:
+            code, _ = decode(page, start)
         bare[i + 1] = bare[i] + ((classes[code] & (ALPHABETIC | DIGIT)) != 0)
-        if edges[2 * i + 1] - edges[2 * i] <= 4:
-            tally[STOP] += _among(page, edges[2 * i], edges[2 * i + 1], stop_texts, stop_sizes)
+        tally[STOP] += _is_stop_word(page, start, edges[2 * i + 1] - start, stops)
     tally[WORDS], tally[BARE_WORDS] = words, bare[words]
-    dots = 0  # of "..." so far
-    spaced = 0  # of ". . ." so far
-    for at in range(length):
-        byte = page[at]
-        tally[SYMBOLS] += byte == 0x23 or (byte == 0xE2 and page[at + 1] == 0x80 and page[at + 2] == 0xA6)
-        if byte == 0x2E:
-            dots += 1
-            spaced = spaced + 1 if spaced % 2 == 0 else 1
+
+
+@loop
+def _add_symbols(page, length, tally):
+    dots = spaced = 0  # of "..." and of ". . ." so far
+    last = -3  # the dot before
+    for block in range(0, length, 64):
+        text = lowest_bits(length - block)
+        tally[SYMBOLS] += count_bits(hash_mask(page, block) & text)
+        wide = wide_mark_mask(page, block) & text
+        while wide:
+            at = block + lowest_bit(wide)
+            wide &= wide - ONE_BIT
+            tally[SYMBOLS] += page[at + 1] == 0x80 and page[at + 2] == 0xA6
+        found = dot_mask(page, block) & text
+        while found:
+            at = block + lowest_bit(found)
+            found &= found - ONE_BIT
+            dots = dots + 1 if at == last + 1 else 1
+            spaced = spaced + 1 if at == last + 2 and page[last + 1] == 0x20 else 1
+            last = at
             if dots == 3:
                 tally[SYMBOLS] += 1
                 dots = 0
-            if spaced == 5:
+            if spaced == 3:
                 tally[SYMBOLS] += 1
                 spaced = 0
-        else:
-            dots = 0
-            spaced = spaced + 1 if byte == 0x20 and spaced % 2 == 1 else 0
 
 
 # ---- Line edits -----------------------------------------------------------------------------------------
@@ -400,10 +424,9 @@ def _add_lines(page, edges, lines, tally):
 
 
 @loop
-def _add_ngrams(words, places, names, table, hash_key, words_before, tally):
+def _add_ngrams(repeats, places, names, table, hash_key, words_before, tally):
     """The top n-gram is the longest of the most common ones; of longer n-grams every word in a copy counts once."""
     counts = table.counts
-    repeats = repeated_words(words, names, places, counts)
     for n in range(2, LONGEST_NGRAM + 1):
         if repeats == 0:
             return
@@ -425,16 +448,20 @@ def _add_ngrams(words, places, names, table, hash_key, words_before, tally):
 
 
 @kernel
-def _count(offsets, data, breaks, classes, hash_key, stop, counted, phrases, tallies):
+def _count(offsets, data, given, tokens, classes, hash_key, stops, counted, phrases, tallies):
     """Fill in int64 [tallies, documents]; returns the edges of all documents' edits."""
-    longest = longest_document(offsets)
+    longest, most_lines = longest_document(offsets), most_newlines(offsets, data) + 1
+    most, most_words = tokens.counts.max(), given.counts.max()
     page, line = np.zeros(longest + PADDING, np.uint8), np.zeros(longest + PADDING, np.uint8)
-    edges, characters = np.empty(2 * longest + 2, np.int64), np.empty(2 * longest + 2, np.int64)
-    flags, blocks = np.empty(longest + 1, np.uint8), np.empty(blocks_of(longest), np.uint64)
-    most = longest + 1  # every character a token
-    words_before = np.empty(most + 1, np.int64)
-    names, first, places = np.empty((3, most), np.int32)
-    table = table_for(most)
+    edges, characters = np.empty((2, max(longest + 2, 2 * most_lines)), np.int32)
+    gone, blocks = np.empty(longest + 1, np.uint8), np.empty(blocks_of(longest), np.uint64)
+    words_before = np.empty(max(most, most_words) + 1, np.int32)
+    names, first, places = (
+        np.empty(max(most, most_lines), np.int32),
+        np.empty(most_lines, np.int32),
+        np.empty(most, np.int32),
+    )
+    counts, table = np.zeros(len(tokens.starts), np.int32), table_for(most_lines, most)
     tally = np.empty(len(tallies), np.int64)
     all_edits = np.empty(64, np.int64)
     edits = 0
@@ -442,14 +469,15 @@ def _count(offsets, data, breaks, classes, hash_key, stop, counted, phrases, tal
         length = open_page(page, data, offsets[i], offsets[i + 1])
         tally[:] = 0
         words, _ = find_words(page, length, edges, characters, blocks)
-        _add_words(page, length, edges, words, classes, stop[0], stop[1], words_before, tally)
+        _add_words(page, length, edges, words, classes, stops, words_before, tally)
+        _add_symbols(page, length, tally)
         room = 2 * (edits + length // 2 + 2)  # a span is of two bytes or more
         if room > len(all_edits):
             grown = np.empty(2 * room, np.int64)
             grown[: 2 * edits] = all_edits[: 2 * edits]
             all_edits = grown
         found = _edit(
-            page, length, edges, words, words_before, classes, counted, phrases, line, characters, flags,
+            page, length, edges, words, words_before, classes, counted, phrases, line, characters, gone,
             all_edits[2 * edits :], tally,
         )  # fmt: skip
         edits += found
@@ -467,19 +495,14 @@ def _count(offsets, data, breaks, classes, hash_key, stop, counted, phrases, tal
             page, edges, tally[PARAGRAPHS], names, table.counts
         )
 
-        tokens, _ = find_tokens(page, length, edges, characters, flags, breaks, classes)
-        words = 0
-        words_before[0] = 0
-        for k in range(tokens):
-            code, _ = decode(page, edges[2 * k])
-            if classes[code] & (ALPHABETIC | DIGIT):
-                edges[2 * words], edges[2 * words + 1] = edges[2 * k], edges[2 * k + 1]
-                size = characters[2 * k + 1] - characters[2 * k]
-                words += 1
-                words_before[words] = words_before[words - 1] + size
+        words = read_kind(
+            given.stretches[given.firsts[i] : given.firsts[i + 1]], tokens.parts_from, tokens.parts, tokens.lengths,
+            tokens.flags, FIRST, names, words_before,
+        )  # fmt: skip
         tally[WORD_CHARACTERS] = words_before[words]
-        name_spans(page, edges, words, names, first, table, hash_key)
-        _add_ngrams(words, places, names, table, hash_key, words_before, tally)
+        count_names(names, words, counts)
+        repeats, _ = repeated_words(words, names, places, counts)
+        _add_ngrams(repeats, places, names, table, hash_key, words_before, tally)
         tallies[:, i] = tally
     return all_edits[: 2 * edits]
 
@@ -488,9 +511,12 @@ def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
     """DCLM's own signals of every text; all are 0, and no spans, for an empty one."""
     offsets, data = valid(texts)
     tallies = np.zeros((len(TALLIES), len(offsets) - 1), np.int64)
-    edits = _count(
-        offsets, data, word_breaks(), character_classes(), KEY, _STOP_WORDS, _COUNTED, _PHRASES, tallies
-    )
+    edits = np.empty(0, np.int64)
+    if len(offsets) > 1:
+        words, tokens = words_of(texts), tokens_of(texts)
+        edits = _count(
+            offsets, data, words, tokens, character_classes(), KEY, STOPS, _COUNTED, _PHRASES, tallies
+        )
     n = dict(zip(TALLIES, tallies, strict=True))
     columns = {
         "dclm_word_count": pa.array(n["bare_words"]),

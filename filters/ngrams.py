@@ -48,8 +48,11 @@ class Table(NamedTuple):
     counts: np.ndarray  # int32 [things]: occurrences of a name
 
 
+MOST_PAIRS = 1 << 21  # are named at a time
+
+
 @inlined
-def _slots_for(things):
+def slots_for(things):
     """Size of a hash table that stays at most half full: a power of two."""
     slots = 16
     while slots < 2 * things:
@@ -58,18 +61,18 @@ def _slots_for(things):
 
 
 @kernel
-def table_for(most):
-    """A table for at most so many things."""
-    slots = _slots_for(most)
-    bits = slots // 8  # eight bits a thing, and eight words at least
+def table_for(spans, words):
+    """A table to name so many spans at most, and the n-grams of so many words."""
+    slots = slots_for(max(spans, min(words, MOST_PAIRS)))
+    bits = slots_for(words) // 8 + 1  # eight bits a thing, and eight words at least
     return Table(
         np.empty(slots, np.uint64), np.empty(slots, np.int32), np.empty(bits, np.uint64), np.empty(bits, np.uint64),
-        np.empty(most, np.int32), np.empty(most, np.int32),
+        np.empty(words, np.int32), np.empty(max(spans, words), np.int32),
     )  # fmt: skip
 
 
 @inlined
-def _key(page, start, end, hash_key):
+def key_of(page, start, end, hash_key):
     """64 bits of the bytes page[start:end]: of up to 7 bytes themselves and their number, of more a hash."""
     size = end - start
     if size <= _SHORT:
@@ -90,20 +93,20 @@ def _key(page, start, end, hash_key):
 
 
 @inlined
-def _mixed(key, hash_key):
+def mixed(key, hash_key):
     """The bits of a key spread over the upper half of 64."""
     key = (key ^ hash_key) * _MIX_AGAIN
     return (key ^ key >> _HALF) * _MIX
 
 
 @inlined
-def _same_bytes(page, a, b, size):
-    """Of at least 8 bytes."""
+def same_bytes(page, a, other, b, size):
+    """page[a:a + size] and other[b:b + size] are the same. Of at least 8 bytes."""
     last = size - 8
     for at in range(0, last, 8):
-        if eight_bytes(page, a + at) != eight_bytes(page, b + at):
+        if eight_bytes(page, a + at) != eight_bytes(other, b + at):
             return False
-    return eight_bytes(page, a + last) == eight_bytes(page, b + last)
+    return eight_bytes(page, a + last) == eight_bytes(other, b + last)
 
 
 @loop
@@ -113,14 +116,14 @@ def name_spans(page, edges, spans, names, first, table, hash_key):
     Counts the occurrences of each name in `table.counts`. Returns how many names there are.
     """
     keys, slots, counts = table.keys, table.slots, table.counts
-    size = _slots_for(spans)
+    size = slots_for(spans)
     slots[:size] = -1
     last_slot = np.uint64(size - 1)
     known = 0
     for i in range(spans):
         start, end = edges[2 * i], edges[2 * i + 1]
-        key = _key(page, start, end, hash_key)
-        slot = _mixed(key, hash_key) >> _HALF & last_slot
+        key = key_of(page, start, end, hash_key)
+        slot = mixed(key, hash_key) >> _HALF & last_slot
         while True:
             name = slots[slot]
             if name < 0:
@@ -134,7 +137,7 @@ def name_spans(page, edges, spans, names, first, table, hash_key):
                 else:
                     twin = edges[2 * first[name]]
                     same = edges[2 * first[name] + 1] - twin == end - start
-                    same = same and _same_bytes(page, twin, start, end - start)
+                    same = same and same_bytes(page, twin, page, start, end - start)
                 if same:
                     names[i] = name
                     counts[name] += 1
@@ -147,17 +150,37 @@ def name_spans(page, edges, spans, names, first, table, hash_key):
 
 
 @loop
-def repeated_words(words, names, places, counts):
-    """Keep the words that occur at least twice: `places` says where, and `names` are moved there. Returns how many.
+def count_names(names, words, counts):
+    """Count how often each name occurs; `counts` are 0 before. Returns how many names do."""
+    distinct = 0
+    for i in range(words):
+        count = counts[names[i]]
+        distinct += count == 0
+        counts[names[i]] = count + 1
+    return distinct
 
-    `counts` are the occurrences of each name.
+
+@loop
+def repeated_words(words, names, places, counts):
+    """Keep the words that occur at least twice: `places` says where, and `names` are moved there.
+
+    `counts` are the occurrences of each name, and 0 afterwards. Returns (how many, sum of count * log2(count) over
+    the names in order of first appearance).
     """
     kept = 0
     for i in range(words):
         name = names[i]
+        count = counts[name]
         places[kept], names[kept] = i, name
-        kept += counts[name] >= 2
-    return kept
+        kept += count >= 2
+        counts[name] = count if count >= 2 else 0
+    total = 0.0
+    for k in range(kept):
+        count = counts[names[k]]
+        if count:
+            total += count * np.log2(count)
+            counts[names[k]] = 0
+    return kept, total
 
 
 @inlined
@@ -194,21 +217,20 @@ def _likely_repeated(places, names, repeats, table, hash_key):
 
 
 @loop
-def repeated_pairs(places, names, repeats, table, hash_key):
-    """From the repeated n-grams to the repeated (n + 1)-grams: `places` are the words at which they begin, in order,
-    `names` what they are. Returns (how many, names), of which those that occur once have a count but no place.
-
-    Names are given in order of first appearance; `table.counts` are their occurrences.
-    """
+def _name_pairs(names, likely, number, passes, known, table, hash_key):
+    """Name the pairs of one of 2^passes shares, which their hash chooses; returns how many names there are then."""
     keys, slots, rights, counts = table.keys, table.slots, table.rights, table.counts
-    likely = _likely_repeated(places, names, repeats, table, hash_key)
-    size = _slots_for(likely)
+    size = slots_for(min(likely, MOST_PAIRS))
     slots[:size] = -1
     last_slot = np.uint64(size - 1)
-    known = 0
     for k in range(likely):
         key = _pair(names[k], rights[k])
-        slot = _mixed(key, hash_key) >> _HALF & last_slot
+        value = mixed(key, hash_key)
+        if passes:
+            if rights[k] < 0 or value >> np.uint64(64 - passes) != np.uint64(number):
+                continue
+            rights[k] = -1
+        slot = value >> _HALF & last_slot
         while slots[slot] >= 0 and keys[slot] != key:
             slot = (slot + ONE_BIT) & last_slot
         name = slots[slot]
@@ -218,6 +240,25 @@ def repeated_pairs(places, names, repeats, table, hash_key):
             known += 1
         counts[name] += 1
         names[k] = name
+    return known
+
+
+@loop
+def repeated_pairs(places, names, repeats, table, hash_key):
+    """From the repeated n-grams to the repeated (n + 1)-grams: `places` are the words at which they begin, in order,
+    `names` what they are. Returns (how many, names), of which those that occur once have a count but no place.
+
+    `table.counts` are their occurrences. Many pairs are named a share at a time, so that the table stays small: then
+    names are not given in order of first appearance.
+    """
+    likely = _likely_repeated(places, names, repeats, table, hash_key)
+    passes = 0  # as a power of two
+    while likely >> passes > MOST_PAIRS:
+        passes += 1
+    known = 0
+    for number in range(1 << passes):
+        known = _name_pairs(names, likely, number, passes, known, table, hash_key)
+    counts = table.counts
     kept = 0
     for k in range(likely):
         place, name = places[k], names[k]

@@ -16,6 +16,7 @@ from filters.ngrams import (
     LONGEST_NGRAM,
     REPEATED_NGRAMS,
     TOP_NGRAMS,
+    count_names,
     gram_characters,
     name_spans,
     repeated_pairs,
@@ -25,22 +26,21 @@ from filters.ngrams import (
 from filters.text import (
     ONE_BIT,
     PADDING,
-    blocks_of,
     character_classes,
     continuation_mask,
     count_bits,
-    find_words,
     kernel,
     longest_document,
     loop,
     lowest_bit,
     lowest_bits,
+    most_newlines,
     newline_mask,
     open_page,
     strip,
     valid,
 )
-from filters.unicode_words import find_tokens, word_breaks
+from filters.vocabulary import read_names, tokens_of, words_of
 
 TALLIES = (
     "characters",
@@ -93,13 +93,12 @@ ALL_NGRAMS = 34  # tallies[ALL_NGRAMS + n - 5]: of every n-gram
 @loop
 def _top_characters(places, names, counts, known, repeats, words_before, n):
     """(characters of the most common n-gram without spaces, its occurrences); of equals the first seen."""
-    top, top_count = -1, 1
+    top_count = 1
     for name in range(known):
-        if counts[name] > top_count:
-            top, top_count = name, counts[name]
+        top_count = max(top_count, counts[name])
     place = 0  # where nothing repeats, the first n-gram is the most common one
     for k in range(repeats):
-        if names[k] == top:
+        if counts[names[k]] == top_count:
             place = places[k]
             break
     return gram_characters(words_before, place, n), top_count
@@ -151,9 +150,8 @@ def _longest_run(names, words):
 
 
 @loop
-def _add_ngrams(words, places, names, table, hash_key, seen, words_before, tally):
-    """`names[i]` is the name of word i; `table` counts them. Overwrites all but `words_before`."""
-    repeats = repeated_words(words, names, places, table.counts)
+def _add_ngrams(words, repeats, places, names, table, hash_key, seen, words_before, tally):
+    """Of so many words so many are `repeated_words`. Overwrites all but `words_before`."""
     known = 0
     for n in range(2, LONGEST_NGRAM + 1):
         if words < n:
@@ -171,18 +169,6 @@ def _add_ngrams(words, places, names, table, hash_key, seen, words_before, tally
             characters = _repeated_characters(places, names, known, repeats, words_before, n, seen)
             tally[NGRAMS + n - 2] = characters
             tally[MORE_NGRAMS + n - 2] = _copied_characters(places, repeats, words_before, n)
-
-
-@loop
-def _entropy(counts, known, words):
-    """Shannon's entropy of the distribution of words, in bits: log2(words) - sum of count * log2(count) / words."""
-    if words == 0:
-        return 0.0
-    total = 0.0
-    for name in range(known):
-        if counts[name] > 1:
-            total += counts[name] * np.log2(counts[name])
-    return max(0.0, np.log2(words) - total / words)
 
 
 # ---- Lines and paragraphs -------------------------------------------------------------------------------
@@ -298,32 +284,37 @@ def _add_paragraphs(paragraphs, characters, names, first, tally):
 
 
 @kernel
-def _count(offsets, data, classes, hash_key, tallies, entropies):
+def _count(offsets, data, given, classes, hash_key, tallies, entropies):
     """Fill in int64 [tallies, documents] and float64 [documents]."""
-    longest = longest_document(offsets)
-    page = np.empty(longest + PADDING, np.uint8)
-    edges = np.empty(longest + 2, np.int64)  # of words, then of lines, then of paragraphs
-    characters = np.empty(longest + 2, np.int64)  # at those edges, then of each line or paragraph
-    blocks = np.empty(blocks_of(longest), np.uint64)
-    most = longest // 2 + 1  # words, lines or paragraphs at the worst
-    words_before = np.empty(most + 1, np.int64)  # characters of the words before each word
-    names, first, places = np.empty((3, most), np.int32)
+    page = np.empty(longest_document(offsets) + PADDING, np.uint8)
+    most, most_lines = given.counts.max(), most_newlines(offsets, data) + 1
+    edges, characters = np.empty(2 * most_lines, np.int32), np.empty(most_lines, np.int32)
+    words_before = np.empty(most + 1, np.int32)  # characters of the words before each word
+    names, first, places = (
+        np.empty(max(most, most_lines), np.int32),
+        np.empty(most_lines, np.int32),
+        np.empty(most, np.int32),
+    )
     seen = np.empty(most, np.uint8)
-    table = table_for(most)
+    counts = np.zeros(len(given.starts), np.int32)
+    table = table_for(most_lines, most)
     tally = np.empty(len(tallies), np.int64)
     for i in range(len(offsets) - 1):
-        length = open_page(page, data, offsets[i], offsets[i + 1])
         tally[:] = 0
-        words, tally[CHARACTERS] = find_words(page, length, edges, characters, blocks)
-        tally[WORDS] = words
-        words_before[0] = 0
-        for k in range(words):
-            words_before[k + 1] = words_before[k] + characters[2 * k + 1] - characters[2 * k]
-        known = name_spans(page, edges, words, names, first, table, hash_key)
-        tally[DISTINCT_WORDS], tally[WORD_CHARACTERS] = known, words_before[words]
+        stretches = given.stretches[given.firsts[i] : given.firsts[i + 1]]
+        words = read_names(stretches, given.parts_from, given.parts, given.lengths, names, words_before)
+        tally[WORDS], tally[CHARACTERS], tally[WORD_CHARACTERS] = (
+            words,
+            given.characters[i],
+            words_before[words],
+        )
+        tally[DISTINCT_WORDS] = count_names(names, words, counts)
         tally[LONGEST_WORD_RUN] = _longest_run(names, words)
-        entropies[i] = _entropy(table.counts, known, words)
-        _add_ngrams(words, places, names, table, hash_key, seen, words_before, tally)
+        repeats, logarithms = repeated_words(words, names, places, counts)
+        if words:  # Shannon's: log2(words) - sum of count * log2(count) / words
+            entropies[i] = max(0.0, np.log2(words) - logarithms / words)
+        _add_ngrams(words, repeats, places, names, table, hash_key, seen, words_before, tally)
+        length = open_page(page, data, offsets[i], offsets[i + 1])
         lines, tally[NEWLINES] = _find_lines(page, length, edges, characters)
         name_spans(page, edges, lines, names, first, table, hash_key)
         _add_copied_lines(length, tally[NEWLINES], characters, lines, names, table.counts, tally)
@@ -335,35 +326,32 @@ def _count(offsets, data, classes, hash_key, tallies, entropies):
 
 
 @kernel
-def _count_tokens(offsets, data, table, classes, hash_key, tallies):
+def _count_tokens(words, tokens, hash_key, tallies):
     """Fill in int64 [tallies, documents], those of n-grams alone, of Unicode tokens."""
-    longest = longest_document(offsets)
-    page = np.empty(longest + PADDING, np.uint8)
-    edges, characters = np.empty(2 * longest + 2, np.int64), np.empty(2 * longest + 2, np.int64)
-    flags = np.empty(longest + 1, np.uint8)
-    most = longest + 1  # every character a token
-    words_before = np.empty(most + 1, np.int64)
-    names, first, places = np.empty((3, most), np.int32)
+    most = tokens.counts.max()
+    words_before = np.empty(most + 1, np.int32)
+    names, places = np.empty((2, most), np.int32)
     seen = np.empty(most, np.uint8)
-    names_table = table_for(most)
+    counts = np.zeros(len(tokens.starts), np.int32)
+    table = table_for(0, most)
     tally = np.empty(len(tallies), np.int64)
-    for i in range(len(offsets) - 1):
-        length = open_page(page, data, offsets[i], offsets[i + 1])
+    for i in range(len(words.counts)):
         tally[:] = 0
-        words, tally[CHARACTERS] = find_tokens(page, length, edges, characters, flags, table, classes)
-        words_before[0] = 0
-        for k in range(words):
-            words_before[k + 1] = words_before[k] + characters[2 * k + 1] - characters[2 * k]
-        name_spans(page, edges, words, names, first, names_table, hash_key)
-        _add_ngrams(words, places, names, names_table, hash_key, seen, words_before, tally)
+        tally[CHARACTERS] = words.characters[i]
+        stretches = words.stretches[words.firsts[i] : words.firsts[i + 1]]
+        n = read_names(stretches, tokens.parts_from, tokens.parts, tokens.lengths, names, words_before)
+        count_names(names, n, counts)
+        repeats, _ = repeated_words(n, names, places, counts)
+        _add_ngrams(n, repeats, places, names, table, hash_key, seen, words_before, tally)
         tallies[:, i] = tally
 
 
 def measure_tokens(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
     """Repetition of n-grams of Unicode tokens in every text; all are 0.0 for an empty one."""
-    offsets, data = valid(texts)
-    tallies = np.zeros((len(TALLIES), len(offsets) - 1), np.int64)
-    _count_tokens(offsets, data, word_breaks(), character_classes(), KEY, tallies)
+    words, tokens = words_of(texts), tokens_of(texts)
+    tallies = np.zeros((len(TALLIES), len(words.counts)), np.int64)
+    if len(words.counts):
+        _count_tokens(words, tokens, KEY, tallies)
     n = dict(zip(TALLIES, tallies, strict=True))
     return {
         f"unicode_{name}": ratio(n[name.replace("_character_ratio", "_characters")], n["characters"])
@@ -376,7 +364,8 @@ def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
     offsets, data = valid(texts)
     tallies = np.zeros((len(TALLIES), len(offsets) - 1), np.int64)
     entropies = np.zeros(len(offsets) - 1)
-    _count(offsets, data, character_classes(), KEY, tallies, entropies)
+    if len(entropies):
+        _count(offsets, data, words_of(texts), character_classes(), KEY, tallies, entropies)
     n = dict(zip(TALLIES, tallies, strict=True))
     whole = n["characters"]
     columns = {

@@ -14,12 +14,14 @@ named after this file's content (see `filters`).
 
 from __future__ import annotations
 
+import functools
 import sys
 import threading
 import unicodedata
 import weakref
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numba
 import numpy as np
@@ -91,29 +93,44 @@ def character_classes() -> np.ndarray:
 # ---- The column -----------------------------------------------------------------------------------------
 
 
-_latest = (
-    threading.local()
-)  # .column: what this thread has looked at last, if it still lives, and what was found
+_latest = threading.local()  # .batch: the column this thread looked at last, and what was found in it
 
 
-def valid(texts: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-    """(offsets, data) of valid UTF-8; of bytes that are not, what `bytes.decode(errors="replace")` makes.
+Found = TypeVar("Found")
 
-    One array asked for again and again, by one family after another, is checked once.
+
+def shared(find: Callable[[pa.Array], Found]) -> Callable[[pa.Array | pa.ChunkedArray], Found]:
+    """`find`, looked for once in a batch: one array asked about again and again, by one family after another.
+
+    What was found is kept as long as its array lives and this thread asks about no other. So families name what they
+    need by calling it, and what no family calls is never looked for.
     """
-    if not isinstance(texts, pa.Array):
-        return _valid(text_column(texts))
-    latest = getattr(_latest, "column", None)
-    if latest is None or latest[0]() is not texts:
-        latest = _latest.column = weakref.ref(texts, _forget), _valid(text_column(texts))
-    return latest[1]
+
+    def once(texts: pa.Array | pa.ChunkedArray) -> Found:
+        if not isinstance(texts, pa.Array):
+            return find(text_column(texts))
+        batch = getattr(_latest, "batch", None)
+        if batch is None or batch[0]() is not texts:
+            found: dict[Any, Any] = {}
+            batch = _latest.batch = weakref.ref(texts, _forget), found
+        if find not in batch[1]:
+            batch[1][find] = find(texts)
+        return batch[1][find]
+
+    return functools.update_wrapper(once, find)
 
 
 def _forget(column: weakref.ref) -> None:
     """What was found holds the text in memory, so it goes when the column does (in this thread, as a rule)."""
-    latest = getattr(_latest, "column", None)
-    if latest is not None and latest[0] is column:
-        _latest.column = None
+    batch = getattr(_latest, "batch", None)
+    if batch is not None and batch[0] is column:
+        _latest.batch = None
+
+
+@shared
+def valid(texts: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """(offsets, data) of valid UTF-8; of bytes that are not, what `bytes.decode(errors="replace")` makes."""
+    return _valid(text_column(texts))
 
 
 def _valid(texts: pa.LargeStringArray) -> tuple[np.ndarray, np.ndarray]:
@@ -236,6 +253,18 @@ def longest_document(offsets):
     for i in range(len(offsets) - 1):
         longest = max(longest, offsets[i + 1] - offsets[i])
     return longest
+
+
+@loop
+def most_newlines(offsets, data):
+    """Of one document."""
+    most = 0
+    for i in range(len(offsets) - 1):
+        newlines = 0
+        for at in range(offsets[i], offsets[i + 1]):
+            newlines += data[at] == 0x0A
+        most = max(most, newlines)
+    return most
 
 
 # ---- Characters -----------------------------------------------------------------------------------------

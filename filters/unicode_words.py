@@ -1,251 +1,32 @@
-"""Words where no spaces stand between them: the word boundaries of Unicode (UAX #29, version 17, rules WB1 to WB16).
+"""Words where no spaces stand between them: signals over the Unicode tokens of `segments`.
 
-A *token* is a segment between two boundaries that is not white space: a word, a number, a mark of punctuation, an
-emoji. A *word* is a token with a letter or a digit. In Chinese and Japanese every ideograph and every hiragana is
-a token, a run of katakana is one; in Thai, Lao, Khmer and Burmese, whose words only a dictionary can tell
-apart, a character with its marks is one. So there words are short and many, and bounds on them are not
-comparable with those on words that a tokenizer with a dictionary finds.
-
-Tokens are what published filters of many languages count (their tokenizers give punctuation marks as tokens);
-whitespace words, as in the papers on English, are in `words`.
+In Chinese, Japanese or Thai such words are short and many, and bounds on them are not comparable with those on words
+that a tokenizer with a dictionary finds. Tokens are what published filters of many languages count (their tokenizers
+give punctuation marks as tokens); whitespace words, as in the papers on English, are in `words`.
 """
 
 from __future__ import annotations
-
-import sys
-from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from filters import Family
 from filters.columns import INF, count_signal, ratio, real_signal
+from filters.segments import LETTER, WORD
 from filters.text import (
-    ALPHABETIC,
-    DIGIT,
     PADDING,
-    WHITESPACE,
-    character_classes,
-    decode,
-    in_ranges,
-    inlined,
+    count_bits,
     kernel,
     longest_document,
     loop,
     lowest_bit,
+    lowest_bits,
+    newline_mask,
     open_page,
     valid,
-)  # fmt: skip
-
-CLASSES = (
-    "Other", "CR", "LF", "Newline", "Extend", "ZWJ", "Regional_Indicator", "Format", "Katakana", "Hebrew_Letter",
-    "ALetter", "Single_Quote", "Double_Quote", "MidNumLet", "MidLetter", "MidNum", "Numeric", "ExtendNumLet", "WSegSpace",
-)  # fmt: skip
-(
-    OTHER, CR, LF, NEWLINE, EXTEND, ZWJ, REGIONAL, FORMAT, KATAKANA, HEBREW, ALETTER, SINGLE_QUOTE, DOUBLE_QUOTE,
-    MID_NUM_LET, MID_LETTER, MID_NUM, NUMERIC, EXTEND_NUM_LET, WSEG_SPACE,
-) = range(len(CLASSES))  # fmt: skip
-PICTOGRAPHIC = np.uint8(32)  # set beside the class
-CLASS = np.uint8(31)
-
-letter_mask = in_ranges((0x41, 0x5A), (0x61, 0x7A))
-
-# Sets of classes, a bit each.
-BREAKS = np.uint32(1 << CR | 1 << LF | 1 << NEWLINE)
-IGNORED = np.uint32(1 << EXTEND | 1 << FORMAT | 1 << ZWJ)
-LETTERS = np.uint32(1 << ALETTER | 1 << HEBREW)
-IN_WORDS = np.uint32(1 << MID_LETTER | 1 << MID_NUM_LET | 1 << SINGLE_QUOTE)
-IN_NUMBERS = np.uint32(1 << MID_NUM | 1 << MID_NUM_LET | 1 << SINGLE_QUOTE)
-JOINED = np.uint32(LETTERS | 1 << NUMERIC | 1 << KATAKANA | 1 << EXTEND_NUM_LET)
-
-
-@lru_cache(maxsize=1)
-def word_breaks() -> np.ndarray:
-    """uint8 [code points]: the place of the Word_Break class in `CLASSES`, and PICTOGRAPHIC."""
-    table = np.zeros(sys.maxunicode + 1, np.uint8)
-    kind = 0
-    for line in (Path(__file__).parent / "word_break.txt").read_text(encoding="utf-8").splitlines():
-        if line.startswith("["):
-            name = line[1:-1]
-            kind = int(PICTOGRAPHIC) if name == "Extended_Pictographic" else CLASSES.index(name)
-        elif not line.startswith("#"):
-            for span in line.split():
-                low, _, high = span.partition("-")
-                table[int(low, 16) : int(high or low, 16) + 1] |= np.uint8(kind)
-    table.flags.writeable = False
-    return table
-
-
-@inlined
-def _is(kind, kinds):
-    return (np.uint32(1) << np.uint32(kind)) & kinds != 0
-
-
-@loop
-def _next(page, at, length, table):
-    """The class of the next character that is not ignored, OTHER at the end."""
-    while at < length:
-        code, width = decode(page, at)
-        kind = table[code] & CLASS
-        if not _is(kind, IGNORED):
-            return kind
-        at += width
-    return np.uint8(OTHER)
-
-
-@inlined
-def _joined(before, last, kind, page, after, length, table, regionals):
-    """No boundary between the characters of class `last` and `kind` (rules WB5 to WB16). `after`: the next byte."""
-    if _is(last, LETTERS):
-        if _is(kind, LETTERS) or kind == NUMERIC:
-            return True
-        if _is(kind, IN_WORDS) and _is(_next(page, after, length, table), LETTERS):
-            return True
-        if last == HEBREW:
-            if kind == SINGLE_QUOTE:
-                return True
-            if kind == DOUBLE_QUOTE and _next(page, after, length, table) == HEBREW:
-                return True
-    if _is(kind, LETTERS):
-        if _is(last, IN_WORDS) and _is(before, LETTERS):
-            return True
-        if last == DOUBLE_QUOTE and kind == HEBREW and before == HEBREW:
-            return True
-        if last == NUMERIC:
-            return True
-    if kind == NUMERIC and (last == NUMERIC or (_is(last, IN_NUMBERS) and before == NUMERIC)):
-        return True
-    if last == NUMERIC and _is(kind, IN_NUMBERS) and _next(page, after, length, table) == NUMERIC:
-        return True
-    if last == KATAKANA and kind == KATAKANA:
-        return True
-    if kind == EXTEND_NUM_LET:
-        return _is(last, JOINED)
-    if last == EXTEND_NUM_LET:
-        return _is(kind, JOINED)
-    return kind == REGIONAL and last == REGIONAL and regionals % 2 == 1
-
-
-BOUNDARY, JOINED_PAIR, LOOK = np.uint8(0), np.uint8(1), np.uint8(2)
-
-
-def _pairs() -> np.ndarray:
-    """uint8 [32 * 32]: what is between two characters of these classes; LOOK where more than the two decides."""
-    table = np.full((32, 32), BOUNDARY)
-
-    def members(kinds: np.uint32) -> list[int]:
-        return [kind for kind in range(len(CLASSES)) if kinds >> np.uint32(kind) & 1]
-
-    letters, ignored, breaks, joined = map(members, (LETTERS, IGNORED, BREAKS, JOINED))
-    words, numbers = members(IN_WORDS), members(IN_NUMBERS)
-    for left, right, what in (
-        ([*letters, NUMERIC], [*letters, NUMERIC], JOINED_PAIR),
-        ([KATAKANA], [KATAKANA], JOINED_PAIR),
-        ([WSEG_SPACE], [WSEG_SPACE], JOINED_PAIR),
-        (joined, [EXTEND_NUM_LET], JOINED_PAIR),
-        ([EXTEND_NUM_LET], joined, JOINED_PAIR),
-        (letters, words, LOOK),
-        (words, letters, LOOK),
-        ([HEBREW], [DOUBLE_QUOTE], LOOK),
-        ([DOUBLE_QUOTE], [HEBREW], LOOK),
-        ([NUMERIC], numbers, LOOK),
-        (numbers, [NUMERIC], LOOK),
-        ([REGIONAL], [REGIONAL], LOOK),
-        (range(32), ignored, JOINED_PAIR),
-        (ignored, range(32), LOOK),
-        (range(32), breaks, BOUNDARY),
-        (breaks, range(32), BOUNDARY),
-    ):
-        table[np.ix_(left, right)] = what
-    return table.ravel()
-
-
-PAIRS = _pairs()
-
-WORD, LETTER, VISIBLE = np.uint8(1), np.uint8(2), np.uint8(4)  # what a token has
-
-
-@loop
-def find_tokens(page, length, byte_edges, character_edges, flags, table, classes):
-    """Fill in the edges (begin, end) of every token, in bytes and in characters, and what it has.
-
-    Returns (tokens, characters of the text).
-    """
-    tokens = characters = 0
-    start = start_characters = at = 0
-    has = np.uint8(0)
-    before = last = raw = np.uint8(OTHER)
-    regionals = 0
-    while at < length:
-        byte = page[at]
-        if (last == ALETTER) & (raw == ALETTER):
-            # Most of most texts: letters of ASCII, and words of them with one space between. No rule has a say there.
-            letters = letter_mask(page, at)
-            run = lowest_bit(~letters)
-            if run:
-                at += run
-                characters += run
-                before = np.uint8(ALETTER)
-                continue
-            if byte == 0x20 and letters & np.uint64(2):
-                byte_edges[2 * tokens], byte_edges[2 * tokens + 1] = start, at
-                character_edges[2 * tokens], character_edges[2 * tokens + 1] = start_characters, characters
-                flags[tokens] = has
-                tokens += 1
-                start, start_characters, has = at + 1, characters + 1, VISIBLE | WORD | LETTER
-                before = np.uint8(WSEG_SPACE)
-                at += 2
-                characters += 2
-                continue
-        if byte < 0x80:
-            code, width = np.int64(byte), 1
-        else:
-            code, width = decode(page, at)
-        entry = table[code]
-        kind = entry & CLASS
-        pair = PAIRS[last * 32 + kind] if raw == last else LOOK
-        if pair != LOOK or at == 0:
-            joined = pair == JOINED_PAIR or at == 0
-        elif _is(raw, BREAKS) or _is(kind, BREAKS):
-            joined = False
-        elif (
-            raw == ZWJ
-            and entry & PICTOGRAPHIC
-            or _is(kind, IGNORED)
-            or raw == WSEG_SPACE
-            and kind == WSEG_SPACE
-        ):
-            joined = True
-        else:
-            joined = _joined(before, last, kind, page, at + width, length, table, regionals)
-        if not joined:
-            if has & VISIBLE:
-                byte_edges[2 * tokens], byte_edges[2 * tokens + 1] = start, at
-                character_edges[2 * tokens], character_edges[2 * tokens + 1] = start_characters, characters
-                flags[tokens] = has
-                tokens += 1
-            start, start_characters, has = at, characters, np.uint8(0)
-        what = classes[code]
-        if not what & WHITESPACE:
-            has |= VISIBLE
-        if what & (ALPHABETIC | DIGIT):
-            has |= WORD | LETTER if what & ALPHABETIC else WORD
-        if not _is(kind, IGNORED) or _is(raw, BREAKS) or at == 0:
-            regionals = (
-                regionals + 1 if kind == REGIONAL and (joined or last != REGIONAL) else (kind == REGIONAL)
-            )
-            before, last = last, kind
-        raw = kind
-        characters += 1
-        at += width
-    if has & VISIBLE:
-        byte_edges[2 * tokens], byte_edges[2 * tokens + 1] = start, length
-        character_edges[2 * tokens], character_edges[2 * tokens + 1] = start_characters, characters
-        flags[tokens] = has
-        tokens += 1
-    return tokens, characters
-
+)
+from filters.vocabulary import tokens_of, words_of
+from filters.words import dot_mask, hash_mask, wide_mark_mask
 
 TALLIES = ("tokens", "words", "word_characters", "alphabetic", "newlines", "hashes", "ellipses")
 TOKENS, WORDS, WORD_CHARACTERS, ALPHABETIC_TOKENS, NEWLINES, HASHES, ELLIPSES = range(len(TALLIES))
@@ -253,42 +34,65 @@ TOKENS, WORDS, WORD_CHARACTERS, ALPHABETIC_TOKENS, NEWLINES, HASHES, ELLIPSES = 
 
 @loop
 def _add_marks(page, length, i, tallies):
-    dots = 0
-    for at in range(length):
-        byte = page[at]
-        tallies[NEWLINES, i] += byte == 0x0A
-        tallies[HASHES, i] += byte == 0x23
-        tallies[ELLIPSES, i] += byte == 0xE2 and page[at + 1] == 0x80 and page[at + 2] == 0xA6
-        dots = dots + 1 if byte == 0x2E else 0
-        if dots == 3:
-            tallies[ELLIPSES, i] += 1
-            dots = 0
+    run, last = 0, -1  # of dots: "....." is one "..."
+    for block in range(0, length, 64):
+        text = lowest_bits(length - block)
+        tallies[NEWLINES, i] += count_bits(newline_mask(page, block) & text)
+        tallies[HASHES, i] += count_bits(hash_mask(page, block) & text)
+        wide = wide_mark_mask(page, block)
+        while wide:
+            at = block + lowest_bit(wide)
+            wide &= wide - np.uint64(1)
+            tallies[ELLIPSES, i] += page[at + 1] == 0x80 and page[at + 2] == 0xA6
+        dots = dot_mask(page, block) & text
+        while dots:
+            at = block + lowest_bit(dots)
+            dots &= dots - np.uint64(1)
+            run = run + 1 if at == last + 1 else 1
+            last = at
+            if run == 3:
+                tallies[ELLIPSES, i] += 1
+                run = 0
+
+
+@loop
+def _add_stretches(parts_from, parts, lengths, flags, sums):
+    """int32 [3, stretches]: words, their characters and tokens with a letter in each."""
+    for stretch in range(sums.shape[1]):
+        for k in range(parts_from[stretch], parts_from[stretch + 1]):
+            has = flags[parts[k]]
+            if has & WORD:
+                sums[0, stretch] += 1
+                sums[1, stretch] += lengths[parts[k]]
+            sums[2, stretch] += (has & LETTER) != 0
 
 
 @kernel
-def _count(offsets, data, table, classes, tallies):
+def _count(offsets, data, words, tokens, tallies):
     """Fill in int64 [tallies, documents]."""
-    longest = longest_document(offsets)
-    page = np.empty(longest + PADDING, np.uint8)
-    byte_edges, character_edges = np.empty(2 * longest + 2, np.int64), np.empty(2 * longest + 2, np.int64)
-    flags = np.empty(longest + 1, np.uint8)
+    page = np.empty(longest_document(offsets) + PADDING, np.uint8)
+    sums = np.zeros((3, len(words.starts)), np.int32)
+    _add_stretches(tokens.parts_from, tokens.parts, tokens.lengths, tokens.flags, sums)
     for i in range(len(offsets) - 1):
+        tallies[TOKENS, i] = tokens.counts[i]
+        _add_document(words.stretches[words.firsts[i] : words.firsts[i + 1]], sums, i, tallies)
         length = open_page(page, data, offsets[i], offsets[i + 1])
-        tokens, _ = find_tokens(page, length, byte_edges, character_edges, flags, table, classes)
-        tallies[TOKENS, i] = tokens
-        for k in range(tokens):
-            if flags[k] & WORD:
-                tallies[WORDS, i] += 1
-                tallies[WORD_CHARACTERS, i] += character_edges[2 * k + 1] - character_edges[2 * k]
-            tallies[ALPHABETIC_TOKENS, i] += (flags[k] & LETTER) != 0
         _add_marks(page, length, i, tallies)
+
+
+@loop
+def _add_document(stretches, sums, i, tallies):
+    for k in range(len(stretches)):
+        tallies[WORDS, i] += sums[0, stretches[k]]
+        tallies[WORD_CHARACTERS, i] += sums[1, stretches[k]]
+        tallies[ALPHABETIC_TOKENS, i] += sums[2, stretches[k]]
 
 
 def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
     """Signals over Unicode tokens of every text; all are 0 for an empty one."""
     offsets, data = valid(texts)
     tallies = np.zeros((len(TALLIES), len(offsets) - 1), np.int64)
-    _count(offsets, data, word_breaks(), character_classes(), tallies)
+    _count(offsets, data, words_of(texts), tokens_of(texts), tallies)
     n = dict(zip(TALLIES, tallies, strict=True))
     return {
         "unicode_token_count": pa.array(n["tokens"]),

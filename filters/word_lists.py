@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from filters import Family
 from filters.columns import count_signal, ratio, real_signal
+from filters.segments import WORD, find_tokens, word_breaks
 from filters.text import (
     PADDING,
     character_classes,
@@ -29,7 +30,6 @@ from filters.text import (
     open_page,
     valid,
 )
-from filters.unicode_words import WORD, find_tokens, word_breaks
 from filters.urls import read_list
 
 PREFIX = "word_list."  # of the names of their families

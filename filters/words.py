@@ -42,7 +42,7 @@ from filters.text import (
 
 STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")  # case-sensitive
 LONGEST_STOP_WORD = 4  # bytes
-_SPREAD = np.uint64(
+SPREAD = np.uint64(
     0xA648A7DD06839EB9
 )  # times a stop word's bytes as a number: its upper four bits differ for each
 
@@ -52,14 +52,14 @@ def _stop_table() -> tuple[np.ndarray, np.ndarray]:
     words, sizes = np.zeros(16, np.uint64), np.zeros(16, np.int64)
     for word in STOP_WORDS:
         number = int.from_bytes(word.encode(), "little")
-        slot = (number * int(_SPREAD) & (2**64 - 1)) >> 60
+        slot = (number * int(SPREAD) & (2**64 - 1)) >> 60
         assert sizes[slot] == 0
         assert len(word) <= LONGEST_STOP_WORD
         words[slot], sizes[slot] = number, len(word)
     return words, sizes
 
 
-_STOPS = _stop_table()
+STOPS = _stop_table()
 
 TALLIES = (
     "characters",
@@ -109,6 +109,7 @@ COMMON_LENGTHS = 64  # words shorter than this many characters are counted by le
 hash_mask = in_ranges((0x23, 0x23))
 symbol_mask = in_ranges((0x23, 0x23), (0xE2, 0xE2))  # "#", and what may begin "…"
 dot_mask = in_ranges((0x2E, 0x2E))
+wide_mark_mask = in_ranges((0xE2, 0xE2))  # what may begin "…"
 digit_mask = in_ranges((0x30, 0x39))
 uppercase_mask = in_ranges((0x41, 0x5A))
 letter_mask = in_ranges((0x41, 0x5A), (0x61, 0x7A))
@@ -263,7 +264,7 @@ def _add_words(page, byte_edges, character_edges, words, lengths, stops, tally):
         if characters >= COMMON_LENGTHS:
             tally[LONGEST_WORD_CHARACTERS] = max(tally[LONGEST_WORD_CHARACTERS], characters)
         word = eight_bytes(page, start) & lowest_bits(8 * min(size, LONGEST_STOP_WORD))
-        slot = word * _SPREAD >> np.uint64(60)
+        slot = word * SPREAD >> np.uint64(60)
         found = (stops[0][slot] == word) & (stops[1][slot] == size)
         tally[STOP] += found
         seen |= np.uint64(found) << slot
@@ -302,7 +303,7 @@ def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
     """Word and character signals of every text; all are 0 for an empty one."""
     offsets, data = valid(texts)
     tallies = np.zeros((len(TALLIES), len(offsets) - 1), np.int64)
-    _count(offsets, data, character_classes(), _STOPS, tallies)
+    _count(offsets, data, character_classes(), STOPS, tallies)
     n = dict(zip(TALLIES, tallies, strict=True))
     return {
         "byte_count": pa.array(np.diff(offsets)),

@@ -245,7 +245,7 @@ def test_words_of_the_same_hash_are_told_apart(monkeypatch):
     words = colliding_words(20, hash_key=12345)
     hashes = {
         key: {
-            int(ngrams._key(np.frombuffer(word.encode() + bytes(64), np.uint8), 0, 16, np.uint64(key)))
+            int(ngrams.key_of(np.frombuffer(word.encode() + bytes(64), np.uint8), 0, 16, np.uint64(key)))
             for word in words
         }
         for key in (12345, 54321)

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filters import FAMILIES, stop_words
+from filters.segments import find_tokens, word_breaks
 from filters.text import PADDING, character_classes
-from filters.unicode_words import find_tokens, word_breaks
 
 # Of each class of characters some, and what stands between letters and digits.
 PIECES = st.sampled_from(
