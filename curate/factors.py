@@ -18,7 +18,7 @@ base's, unless it is the change: that a structure would do better at a rate of i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,19 +34,6 @@ GRID_KNOBS = (*(knob for knob in RUN_KNOBS if knob != "epochs"), "model", "optim
 STUDY = "factors"
 BASE = "base"
 WILD = 5  # times the median spread of seeds
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A corpus that a study trains on: documents of `level`, a level or a derived one, perhaps in shares of sources."""
-
-    study: str
-    name: str
-    level: str
-    tokens: int
-    knobs: dict
-    shares: tuple[float, ...] | None = None  # by source, in the pool's order
-    about: dict = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -110,7 +97,7 @@ def _changes(reader: StudyTables, table: dict, common: dict) -> list[Change]:
                 reader.level(where, {knob: one}, knob, one)
             else:
                 try:
-                    expand(_changed(common["knobs"], knob, one))
+                    expand(changed(common["knobs"], knob, one))
                 except ValueError as error:
                     raise reader.fail(where, str(error)) from None
             changes.append(Change(name, knob, one))
@@ -124,23 +111,9 @@ def _flat(table: dict, prefix: str = "") -> list[tuple[str, Any]]:
     return found
 
 
-def _changed(knobs: dict, knob: str, value: Any) -> dict:
+def changed(knobs: dict, knob: str, value: Any) -> dict:
     table, _, inner = knob.partition(".")
     return knobs | {table: {**knobs.get(table, {}), inner: value} if inner else value}
-
-
-# ------------------------------------------------------------------------------------------- trials
-
-
-def factor_trials(asked: Factors) -> list[Trial]:
-    knobs = asked.knobs | {"seeds": asked.seeds}
-    told = [Trial(STUDY, BASE, asked.level, asked.tokens, knobs, None, {"factor": BASE})]
-    for change in asked.changes:
-        level = change.value if change.knob == "level" else asked.level
-        tokens = change.value if change.knob == "tokens" else asked.tokens
-        own = knobs if change.knob in ("level", "tokens") else _changed(knobs, change.knob, change.value)
-        told.append(Trial(STUDY, change.name, level, tokens, own, None, {"factor": change.factor}))
-    return told
 
 
 # ------------------------------------------------------------------------------------------- what came of it

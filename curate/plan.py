@@ -17,6 +17,7 @@ from curate.lint import Lint, lint
 from curate.manifest import Manifest
 from curate.readers import check_columns
 from curate.store import Store
+from curate.trials import comparisons, outline
 from train.grid import expand, work_tokens
 
 READ_BYTES_A_SECOND = {
@@ -49,6 +50,20 @@ class SourcePlan:
 
 
 @dataclass
+class Training:
+    """What the grid, or a study beside it, trains; at most, since trials with the same documents share their runs."""
+
+    name: str
+    cells: int
+    runs: int
+    tokens: float
+    seconds: float  # of one core
+    smallest_difference: (
+        float | None
+    )  # nats a token that it would find; None: one seed, or nothing to compare
+
+
+@dataclass
 class Plan:
     name: str
     sources: list[SourcePlan]
@@ -56,6 +71,7 @@ class Plan:
     corpora: int
     cells: int
     runs: int
+    training: list[Training]  # the grid, then every study
     training_tokens: float
     disk_bytes: float
     minutes: float
@@ -77,16 +93,14 @@ def plan(store: Store, manifest: Manifest, workers: int | None = None, sample: i
     """
     workers = workers or cores()
     sources = [_source(store, manifest, source) for source in manifest.sources]
-    settings = expand({k: v for k, v in manifest.grid.items() if k != "levels"})
-    levels = manifest.grid["levels"]
-    tokens = sum(work_tokens(list(manifest.sizes), setting) for setting in settings) * len(levels)
+    training = [_grid(manifest), *_studies(manifest)]
     new = [(s.format, s.bytes - s.read_already) for s in sources]
     seconds = sum(size / READ_BYTES_A_SECOND[format] + size / ANNOTATE_BYTES_A_SECOND for format, size in new)
     wanted = max(manifest.sizes) * len(manifest.levels) + manifest.holdout.tokens * len(
         manifest.holdout.levels
     )
     seconds += 4 * wanted / TOKENIZE_BYTES_A_SECOND
-    seconds += sum(_train_seconds(manifest, setting) for setting in settings) * len(levels)
+    seconds += sum(part.seconds for part in training)
     problems = [s.problem for s in sources if s.problem]
     return Plan(
         name=manifest.name,
@@ -96,12 +110,13 @@ def plan(store: Store, manifest: Manifest, workers: int | None = None, sample: i
             for level in manifest.levels
         ],
         corpora=len(manifest.levels) * len(manifest.sizes),
-        cells=len(settings) * len(levels),
-        runs=len(settings) * len(levels) * len(manifest.sizes),
-        training_tokens=tokens,
+        cells=training[0].cells,
+        runs=training[0].runs,
+        training=training,
+        training_tokens=sum(part.tokens for part in training),
         disk_bytes=1.7 * sum(s.bytes for s in sources) + 12 * wanted,
         minutes=seconds / workers / 60,
-        smallest_difference=_smallest_difference(manifest),
+        smallest_difference=training[0].smallest_difference,
         seed_noise=manifest.studies.seed_noise or SEED_NOISE,
         problems=problems,
         lint=lint(manifest, 0 if problems else sample),
@@ -123,21 +138,46 @@ def _source(store: Store, manifest: Manifest, source) -> SourcePlan:
     return SourcePlan(source.name, source.format, len(inputs), size, done)
 
 
-def _smallest_difference(manifest: Manifest) -> float | None:
-    """Between two levels at one size, with the comparisons that the report makes corrected for; the choice of holdout
-    documents comes on top of it."""
+def _grid(manifest: Manifest) -> Training:
+    """Levels are compared with the first, at one size."""
+    settings = expand({k: v for k, v in manifest.grid.items() if k != "levels"})
+    levels, sizes = len(manifest.grid["levels"]), list(manifest.sizes)
+    cells = len(settings) * levels
+    tokens = sum(work_tokens(sizes, setting) for setting in settings) * levels
+    seconds = sum(_train_seconds(manifest, setting, sizes) for setting in settings) * levels
+    found = _smallest_difference(manifest, levels, manifest.grid.get("seeds", 1), levels - 1)
+    return Training("grid", cells, cells * len(sizes), tokens, seconds, found)
+
+
+def _studies(manifest: Manifest) -> list[Training]:
+    by_study: dict[str, list] = {}
+    for trial in outline(manifest):
+        by_study.setdefault(trial.study, []).append(trial)
+    found = []
+    for study, trials in by_study.items():
+        seeds = trials[0].seeds
+        cells = sum(trial.seeds for trial in trials)
+        tokens = sum(trial.trained * trial.seeds for trial in trials)
+        seconds = sum(_train_seconds(manifest, trial.knobs, [trial.tokens]) * trial.seeds for trial in trials)
+        smallest = _smallest_difference(manifest, len(trials), seeds, comparisons(trials))
+        found.append(Training(study, cells, cells, tokens, seconds, smallest))
+    return found
+
+
+def _smallest_difference(manifest: Manifest, corpora: int, seeds: int, compared: int) -> float | None:
+    """At one size, with the comparisons that the report makes corrected for; the choice of holdout documents comes on
+    top of it."""
     from train.fits import detectable
 
-    levels, seeds = len(manifest.grid["levels"]), manifest.grid.get("seeds", 1)
-    if levels < 2 or seeds < 2:
+    if compared < 1 or seeds < 2:
         return None
-    noise, degrees = manifest.studies.seed_noise or SEED_NOISE, (levels - 1) * (seeds - 1)
-    return detectable(noise, seeds, degrees, comparisons=levels - 1)
+    noise, degrees = manifest.studies.seed_noise or SEED_NOISE, (corpora - 1) * (seeds - 1)
+    return detectable(noise, seeds, degrees, comparisons=compared)
 
 
-def _train_seconds(manifest: Manifest, setting: dict) -> float:
+def _train_seconds(manifest: Manifest, setting: dict, sizes: list[int]) -> float:
     """Six operations a parameter and token, parameters of a decoder with tied embeddings."""
     model = setting.get("model", {})
     depth, width = model.get("depth", 4), model.get("width", 64)
     parameters = depth * 12 * width**2 + manifest.tokenizer.vocabulary * width
-    return 6 * parameters * work_tokens(list(manifest.sizes), setting) / FLOPS_A_SECOND
+    return 6 * parameters * work_tokens(sizes, setting) / FLOPS_A_SECOND

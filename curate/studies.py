@@ -7,21 +7,18 @@
 
 A study is cheap since its corpora are selections: derived levels are judged from signals that are there already, and
 shares of sources are another order of documents that are encoded already. They are trained on, not written as
-data sets; the lock tells how many documents each has.
+data sets; the lock tells how many documents each has. `curate.trials` says which cells follow.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from typing import Any
-
-import numpy as np
+from dataclasses import asdict, dataclass
 
 from curate.errors import did_you_mean
-from curate.factors import GRID_KNOBS, Factors, Trial, factor_trials, factors
+from curate.factors import GRID_KNOBS, Factors, factors
 from curate.manifest import EDITED_BYTES, Level
 from curate.measured import DUPLICATE
-from curate.profiles import Rule
+from curate.profiles import Bound, Edit, Rule
 from curate.tables import Tables
 
 PARTS = ("rule", "profile", "level")
@@ -213,134 +210,67 @@ STUDIES = ("attribution", "mixture", "repetition")
 # ------------------------------------------------------------------------------------------- derived levels
 
 
+@dataclass(frozen=True)
+class Derived:
+    """A level of an attribution: `level` without a part, or `base` with this part only."""
+
+    level: Level
+    part: str
+    way: str
+
+
 def derived_levels(studies: Studies, levels: tuple[Level, ...]) -> tuple[Level, ...]:
-    """The levels of an attribution: nothing that is not a selection among what was measured."""
     asked = studies.attribution
-    if not asked:
-        return ()
+    return tuple(one.level for one in derived(asked, levels)) if asked else ()
+
+
+def derived(asked: Attribution, levels: tuple[Level, ...]) -> list[Derived]:
+    """The levels of an attribution: nothing that is not a selection among what was measured, or an edit of it."""
     by_name = {level.name: level for level in levels}
     low, high = by_name[asked.base], by_name[asked.level]
-    under, own = _rules(by_name, low), _rules(by_name, high)[len(_rules(by_name, low)) :]
-    groups = _parts(asked.parts, own)
+    under = _rules(by_name, low)
+    own = _own(by_name, high, low)
     found = []
-    for part, names in groups.items():
-        if "without" in asked.ways:
-            left = [rule for level, rule in own if rule.name not in names]
-            found.append(_derived(f"{high.name}-without-{part}", under, left, high))
-        if "only" in asked.ways:
-            alone = [rule for level, rule in own if rule.name in names]
-            found.append(_derived(f"{low.name}-with-{part}", under, alone, low))
-    return tuple(found)
+    for part, pieces in _parts(asked.parts, own).items():
+        for way, name in (("without", f"{high.name}-without-{part}"), ("only", f"{low.name}-with-{part}")):
+            if way in asked.ways:
+                kept = [piece for _, piece in own if (piece in pieces) == (way == "only")]
+                found.append(Derived(_level_of(name, low, under, kept), part, way))
+    return found
 
 
-def _derived(name: str, under: list, rules: list[Rule], edits_of: Level) -> Level:
-    return Level(name, None, tuple([rule for _, rule in under] + rules), (), edits_of.edits)
-
-
-def _rules(by_name: dict[str, Level], level: Level) -> list[tuple[Level, Rule]]:
+def _rules(by_name: dict[str, Level], level: Level) -> list[Rule]:
     below = _rules(by_name, by_name[level.on]) if level.on else []
-    return below + [(level, rule) for rule in level.rules]
+    return below + list(level.rules)
 
 
-def _parts(parts: str, own: list[tuple[Level, Rule]]) -> dict[str, set[str]]:
-    """Part -> names of its rules. Edits of texts are the level's own in every corpus, so no part bounds what they leave."""
-    groups: dict[str, set[str]] = {}
-    for level, rule in own:
-        if rule.signal == EDITED_BYTES:
-            continue
-        part = {"rule": rule.name, "profile": rule.name.rpartition(".")[0], "level": level.name}[parts]
-        if parts == "profile" and rule.signal == DUPLICATE:
-            part = rule.name
-        groups.setdefault(part, set()).add(rule.name)
-    return groups
-
-
-# ------------------------------------------------------------------------------------------- trials
-
-
-def trials(built: Any) -> list[Trial]:
-    """Everything that the manifest's studies train on, references included."""
-    studies = built.annotated.manifest.studies
-    found: list[Trial] = []
-    if studies.attribution:
-        found += _attribution_trials(studies.attribution, built)
-    if studies.mixture:
-        found += mixture_trials(studies.mixture, built)
-    if studies.repetition:
-        found += _repetition_trials(studies.repetition, built)
-    if studies.factors:
-        found += factor_trials(studies.factors)
-    return found
-
-
-def _attribution_trials(asked: Attribution, built: Any) -> list[Trial]:
-    knobs = asked.knobs | {"seeds": asked.seeds}
-    names = [asked.base, asked.level, *(level.name for level in built.annotated.manifest.derived)]
-    shares = token_shares(built, asked.level, asked.tokens) if asked.matched_sources else None
-    return [Trial("attribution", name, name, asked.tokens, knobs, shares) for name in names]
-
-
-def token_shares(built: Any, level: str, tokens: int) -> tuple[float, ...] | None:
-    """By source: its share of the level's first `tokens` tokens."""
-    from curate.corpus import cut
-
-    a = built.annotated
-    found = cut(a.pool, built.rows[level], built.tokens[level], (tokens,))
-    if not found.ends:
-        return None
-    rows = found.rows[: found.ends[tokens]]
-    counts = np.bincount(a.pool.source[rows], built.tokens[level].count[rows], len(a.pool.sources))
-    return tuple(float(x) for x in counts / counts.sum())
-
-
-def mixture_trials(asked: Mixture, built: Any) -> list[Trial]:
-    """As the level has its sources, and `runs` times otherwise; weights follow from the manifest's text alone."""
-    knobs = asked.knobs | {"seeds": asked.seeds}
-    natural = token_shares(built, asked.level, asked.tokens)
-    if natural is None:
+def _own(by_name: dict[str, Level], level: Level, base: Level) -> list[tuple[Level, Rule | Edit]]:
+    """What stands between the base and the level: rules, and edits of the text, each with the level that adds it."""
+    if level.name == base.name or not level.on:
         return []
-    most = largest_shares(built, asked.level, asked.tokens)
-    told = [Trial("mixture", "as it is", asked.level, asked.tokens, knobs, natural)]
-    for number, shares in enumerate(dirichlet(asked, most), 1):
-        told.append(Trial("mixture", f"mixture {number}", asked.level, asked.tokens, knobs, shares))
-    return told
+    below = by_name[level.on]
+    rules = [rule for rule in level.rules if rule.signal != EDITED_BYTES]
+    edits = [edit for edit in level.edits if edit not in below.edits]
+    pieces: list[Rule | Edit] = [*edits, *rules]
+    return _own(by_name, below, base) + [(level, piece) for piece in pieces]
 
 
-def largest_shares(built: Any, level: str, tokens: int) -> np.ndarray:
-    """By source: the share it can have of so many tokens without repeating."""
-    a, t = built.annotated, built.tokens[level]
-    rows = np.flatnonzero(a.everything[level].kept & ~built.holdouts.held)
-    return np.bincount(a.pool.source[rows], t.count[rows], len(a.pool.sources)) / tokens
+def _level_of(name: str, base: Level, under: list[Rule], pieces: list[Rule | Edit]) -> Level:
+    """As a manifest's level is made: texts of which the edits leave nothing are dropped, duplicates last."""
+    edits = [piece for piece in pieces if isinstance(piece, Edit)]
+    rules = [piece for piece in pieces if isinstance(piece, Rule)]
+    every = (*base.edits, *edits)
+    if edits:
+        rules.insert(0, Rule(f"{name}.{EDITED_BYTES}", EDITED_BYTES, Bound(low=1), every))
+    return Level(name, None, (*under, *rules), (), every)
 
 
-def dirichlet(asked: Mixture, most: np.ndarray) -> list[tuple[float, ...]]:
-    """Shares drawn by hash, the same every time, none above what its source holds; sources without text have none."""
-    from curate.store import digest_of
-
-    seed = int(digest_of(["mixture", asked.level, asked.concentration])[:15], 16)
-    rng, some, found = np.random.default_rng(seed), most > 0, list[tuple[float, ...]]()
-    for _ in range(1000 * asked.runs):
-        shares = np.zeros(len(most))
-        shares[some] = rng.dirichlet(np.full(int(some.sum()), asked.concentration))
-        if (shares <= 0.98 * most).all():
-            found.append(tuple(float(x) for x in shares))
-        if len(found) == asked.runs:
-            break
-    return found
-
-
-def _repetition_trials(asked: Repetition, built: Any) -> list[Trial]:
-    judged, size = built.annotated.everything, built.annotated.pool.bytes
-    whole = int(size[judged[asked.levels[0]].kept].sum())
-    found = []
-    for level in asked.levels:
-        unique = round(asked.tokens * int(size[judged[level].kept].sum()) / whole)
-        for epochs in asked.epochs:
-            knobs = asked.knobs | {"seeds": asked.seeds, "epochs": epochs * asked.tokens / unique}
-            about = {"of": level, "unique": unique, "trained": epochs * asked.tokens, "epochs": epochs}
-            found.append(Trial("repetition", f"{level}, {epochs} x", level, unique, knobs, None, about))
-    return found
-
-
-def confirming(trial: Trial, shares: np.ndarray) -> Trial:
-    return replace(trial, name="recommended", shares=tuple(float(x) for x in shares))
+def _parts(parts: str, own: list[tuple[Level, Rule | Edit]]) -> dict[str, list[Rule | Edit]]:
+    """Part -> its rules and edits. A profile's are one part; duplicates and edits stand for themselves beside it."""
+    groups: dict[str, list[Rule | Edit]] = {}
+    for level, piece in own:
+        name = f"{level.name}.{piece.signal}" if isinstance(piece, Edit) else piece.name
+        alone = parts == "rule" or isinstance(piece, Edit) or piece.signal == DUPLICATE
+        part = level.name if parts == "level" else name if alone else name.rpartition(".")[0]
+        groups.setdefault(part, []).append(piece)
+    return groups

@@ -55,20 +55,23 @@ def plan_text(plan: Plan) -> str:
     found = "".join(f"warning: {line}\n" for line in plan.lint.found)
     return (
         f"{plan.name}: the manifest is sound\n\n{sources}\n\n{levels}\n\n{found}"
-        f"{plan.corpora} corpora, {plan.cells} cells giving {plan.runs} runs, "
-        f"{short_count(plan.training_tokens)} tokens to train\n"
+        f"{_training_text(plan)}\n\n"
+        f"{plan.corpora} corpora, {sum(part.cells for part in plan.training)} cells giving at most "
+        f"{sum(part.runs for part in plan.training)} runs, {short_count(plan.training_tokens)} tokens to train\n"
         f"at most {short_bytes(plan.disk_bytes)} of disk and, by rough rates, {short_time(plan.minutes * 60)}\n"
-        f"{_power_text(plan)}"
+        f"told apart: what differs by as much is found 4 times of 5, where seeds differ by {plan.seed_noise:g} nats"
     )
 
 
-def _power_text(plan: Plan) -> str:
-    if plan.smallest_difference is None:
-        return "one seed or one level: no difference can be told from noise"
-    return (
-        f"levels that differ by {plan.smallest_difference:.3f} nats per token or more would be told apart, "
-        f"4 times of 5, where seeds differ by {plan.seed_noise:g}"
-    )
+def _training_text(plan: Plan) -> str:
+    """The grid and every study: what each costs, and the smallest difference that each can hope to distinguish."""
+    rows = [
+        [part.name, part.cells, part.runs, short_count(part.tokens), short_time(part.seconds),
+         "nothing: one seed, or one corpus" if part.smallest_difference is None
+         else f"{part.smallest_difference:.3f} nats per token"]
+        for part in plan.training
+    ]  # fmt: skip
+    return table(rows, ["trained", "cells", "runs", "tokens", "of a core", "told apart"])
 
 
 def build_text(built: Built) -> str:

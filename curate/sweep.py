@@ -16,6 +16,7 @@ from curate.build import Annotated, annotate_all, build
 from curate.engine import Engine
 from curate.errors import CurateError, did_you_mean
 from curate.examples import excerpt
+from curate.factors import GRID_KNOBS
 from curate.holdout import BYTES_A_TOKEN
 from curate.manifest import Level, Manifest
 from curate.profiles import Bound, Rule
@@ -23,8 +24,8 @@ from curate.quantities import short_bytes, short_count
 from curate.report.answers import finite, grid_of
 from curate.report.words import difference_text, figure_text
 from curate.store import Store
-from curate.studies import GRID_KNOBS, Trial
 from curate.summary import table
+from curate.trials import Trial
 from train import fits
 
 QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)

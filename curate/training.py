@@ -22,8 +22,8 @@ from curate.engine import Engine, Local
 from curate.errors import CurateError
 from curate.live import Live
 from curate.store import Store, digest_of, read_json, write_json
-from curate.studies import Trial, trials
 from curate.tracking import Tracker
+from curate.trials import Trial, settled
 from train import VERSION
 from train.grid import Outcome, expand, run_grid, work_tokens
 from train.workers import Workers, devices
@@ -63,7 +63,7 @@ def planned_cells(built: Built) -> list[PlannedCell]:
     """Every cell of the grid and of the studies, packing what they read where it is not packed yet."""
     from curate.report.mixtures import recommended
 
-    planned = grid_cells(built) + [cell for trial in trials(built) for cell in trial_cells(built, trial)]
+    planned = grid_cells(built) + [cell for trial in settled(built) for cell in trial_cells(built, trial)]
     confirming = recommended(built, planned)
     return planned + (trial_cells(built, confirming) if confirming else [])
 

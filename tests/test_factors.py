@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from conftest import MANIFEST, write_manifest
 
 from curate.errors import ManifestError
-from curate.factors import factor_trials, factors_finding
+from curate.factors import factors_finding
 from curate.manifest import load_manifest
 from curate.report import charts
+from curate.trials import factor_trials
 from train.context import context_use
 from train.model import ModelConfig, Transformer
 from train.objectives import ROUNDS, _rounds, objective, revealed_losses

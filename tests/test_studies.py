@@ -13,12 +13,13 @@ from curate.corpus import cut
 from curate.engine import open_engine
 from curate.errors import ManifestError
 from curate.manifest import load_manifest
+from curate.plan import plan
 from curate.report.facts import facts as gather
 from curate.report.layout import render
 from curate.report.scaling import _open, scaling_finding
 from curate.store import Store
-from curate.studies import trials
 from curate.training import planned_cells, train, trial_cells
+from curate.trials import outline, settled
 from train import fits
 
 STUDIES = """
@@ -88,6 +89,40 @@ def test_leave_one_out_and_add_one_levels_hold_every_rule_once(tmp_path):
         assert derived[f"raw-with-{name}"] == [name]
 
 
+def test_cuts_and_masks_are_parts_too(tmp_path):
+    text = (
+        MANIFEST.replace('name = "unique"', 'cut = ["c4_citation_spans"]\nname = "unique"', 1)
+        + "[attribution]\n"
+    )
+    manifest = load_manifest(write_manifest(tmp_path, text))
+    edited = {level.name: [edit.signal for edit in level.edits] for level in manifest.derived}
+    assert edited["unique-without-unique.c4_citation_spans"] == []
+    assert edited["raw-with-unique.c4_citation_spans"] == ["c4_citation_spans"]
+    assert edited["unique-without-unique.duplicate"] == ["c4_citation_spans"]
+    assert edited["raw-with-unique.duplicate"] == []
+    for level in manifest.derived:
+        bounded = [rule.signal for rule in level.rules].count("edited_byte_count")
+        assert bounded == bool(level.edits)
+
+
+def test_plan_counts_the_cells_that_are_trained(studied):
+    """The recommended mixture waits for runs, so the plan may count one more of each seed."""
+    built, _, _ = studied
+    manifest = built.annotated.manifest
+    told = {part.name: part for part in plan(built.annotated.store, manifest).training}
+    planned = planned_cells(built)
+    for study in ("attribution", "mixture", "repetition"):
+        cells = sum(p.study.get("study") == study for p in planned)
+        waiting = sum(t.seeds for t in outline(manifest) if t.study == study and t.waits)
+        assert cells <= told[study].cells <= cells + waiting
+        assert told[study].seconds > 0
+    assert told["grid"].cells == sum(not p.study for p in planned)
+    trials = [t for t in outline(manifest) if t.study == "attribution"]
+    compared, degrees = len(manifest.derived) + 1, len(trials) - 1
+    assert told["attribution"].smallest_difference == fits.detectable(0.02, 2, degrees, comparisons=compared)
+    assert told["mixture"].smallest_difference is None  # one seed
+
+
 def test_derived_levels_read_no_text_again(studied):
     _, before, after = studied
     assert before == after
@@ -127,14 +162,14 @@ def test_every_beginning_of_a_mixture_has_its_shares(studied, shares):
 
 def test_matched_sources_have_the_shares_of_the_level(studied):
     built, _, _ = studied
-    attributed = [t for t in trials(built) if t.study == "attribution"]
+    attributed = [t for t in settled(built) if t.study == "attribution"]
     assert len({t.shares for t in attributed}) == 1
     assert sum(attributed[0].shares) == pytest.approx(1)
 
 
 def test_equal_raw_pool_and_equal_compute(studied):
     built, _, _ = studied
-    repeated = [t for t in trials(built) if t.study == "repetition"]
+    repeated = [t for t in settled(built) if t.study == "repetition"]
     for epochs in (1, 2, 4):
         mine = [t for t in repeated if t.about["epochs"] == epochs]
         assert {round(t.tokens * t.knobs["epochs"]) for t in mine} == {4000 * epochs}
@@ -143,7 +178,7 @@ def test_equal_raw_pool_and_equal_compute(studied):
 
 def test_trials_with_the_same_documents_share_their_runs(studied):
     built, _, _ = studied
-    trial = next(t for t in trials(built) if t.study == "attribution")
+    trial = next(t for t in settled(built) if t.study == "attribution")
     from dataclasses import replace
 
     one, other = (

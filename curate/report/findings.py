@@ -56,9 +56,8 @@ def attribution_finding(name: str, lock: dict, runs: list[dict]) -> dict:
     same = _same_corpora(runs, {low, high})
     grid = grid_of(name, [run for run in runs if run["level"] not in same])
     pairs, idle, parts = [(low, high)], [], {}
-    for level in sorted(lock["derived"]):
-        way = "without" if level.startswith(f"{high}-without-") else "only"
-        part = level.removeprefix(f"{high}-without-" if way == "without" else f"{low}-with-")
+    known = {run["level"]: (run["part"], run["way"]) for run in runs if "part" in run}
+    for level, (part, way) in sorted(known.items()):
         pair = (level, high) if way == "without" else (low, level)
         if level in same:
             idle.append({"part": part, "way": way, "same_as": same[level]})

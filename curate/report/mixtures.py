@@ -9,11 +9,10 @@ import numpy as np
 from curate.report.answers import finite, grid_of
 from curate.report.finding import finding, table
 from curate.report.words import difference_text, figure_text
-from curate.studies import Trial, confirming, largest_shares, mixture_trials
+from curate.trials import NATURAL, RECOMMENDED, Trial, largest_shares
+from curate.trials import recommended as recommended_trial
 from train import fits
 
-CONFIRMING = "recommended"
-NATURAL = "as it is"
 MARGIN = 0.98  # of what a source holds, so that the corpus is whole whatever documents end where
 REPLICATES = 200
 
@@ -36,12 +35,12 @@ def recommended(built: Any, planned: list) -> Trial | None:
         shares = fits.best_shares(law, np.minimum(held, shares_MS.max(0)))
     except fits.FitError:
         return None
-    return confirming(mixture_trials(asked, built)[0], shares) if law.foretells else None
+    return recommended_trial(built.annotated.manifest, shares) if law.foretells else None
 
 
 def _mixtures(holdout: str, runs: list[dict]) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """(shares, mean loss over seeds, names) of every mixture but the confirming one."""
-    names = list(dict.fromkeys(run["level"] for run in runs if run["level"] != CONFIRMING))
+    names = list(dict.fromkeys(run["level"] for run in runs if run["level"] != RECOMMENDED))
     shares, losses = [], []
     for name in names:
         mine = [run for run in runs if run["level"] == name]
@@ -80,7 +79,7 @@ def mixture_finding(name: str, lock: dict, runs: list[dict]) -> dict:
             [f"No mixture is recommended, for the regression does not foretell: {errors}."],
             [tried],
         )
-    confirmed = [run for run in runs if run["level"] == CONFIRMING]
+    confirmed = [run for run in runs if run["level"] == RECOMMENDED]
     if not confirmed:
         return finding(
             "mixture",
@@ -96,7 +95,7 @@ def _recommendation(
     title: str, name: str, asked: dict, runs: list[dict], law, errors: str, tried: dict
 ) -> dict:
     grid = grid_of(name, runs)
-    confirmed = next(run for run in runs if run["level"] == CONFIRMING)
+    confirmed = next(run for run in runs if run["level"] == RECOMMENDED)
     shares, sources = np.array(list(confirmed["shares"].values())), list(confirmed["shares"])
     natural = next(list(run["shares"].values()) for run in runs if run["level"] == NATURAL)
     shares_MS, _, names = _mixtures(name, runs)
@@ -104,7 +103,7 @@ def _recommendation(
     laws = fits.refit_mixtures(law, shares_MS, loss_NM)
     best_NS = np.array([fits.best_shares(one, shares_MS.max(0)) for one in laws])
     low_S, high_S = np.quantile(best_NS[1:], [0.025, 0.975], axis=0)
-    (gap,) = fits.differences(grid, [(CONFIRMING, NATURAL)])
+    (gap,) = fits.differences(grid, [(RECOMMENDED, NATURAL)])
     foretold = float(law.loss(shares) - law.loss(np.array(natural)))
     parts = [
         f"{s} {share:.2f} [{a:.2f}, {b:.2f}]"
