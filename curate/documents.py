@@ -195,7 +195,7 @@ def _text_bytes(table: pa.Table) -> int:
 def _documents(task: Task, problems: Problems) -> Iterator[pa.Table]:
     source, count = task.source, 0
     for table in read(source, task.inputs, problems):
-        table = _without_unusable(table, source, problems)
+        table = _without_unusable(_with_newlines(table, source, problems), source, problems)
         if source.limit is not None:
             table = table.slice(0, max(0, source.limit - count))
         count += table.num_rows
@@ -203,6 +203,17 @@ def _documents(task: Task, problems: Problems) -> Iterator[pa.Table]:
             yield _with_ids(table, source)
         if source.limit is not None and count >= source.limit:
             return
+
+
+def _with_newlines(table: pa.Table, source: Source, problems: Problems) -> pa.Table:
+    """Lines of every text end in \\n, where the source asks for that; texts that this changes count as repaired."""
+    returns = pc.match_substring(table["text"], "\r") if source.newlines == "unix" else None
+    if returns is None or not pc.any(returns).as_py():
+        return table
+    for place in table["place"].filter(returns).to_pylist():
+        problems.repair("newlines", place, "lines ended in \\r\\n or \\r")
+    text = pc.replace_substring(pc.replace_substring(table["text"], "\r\n", "\n"), "\r", "\n")
+    return table.set_column(table.column_names.index("text"), "text", text)
 
 
 def _without_unusable(table: pa.Table, source: Source, problems: Problems) -> pa.Table:

@@ -7,12 +7,17 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from curate import progress
 from curate.engine import open_engine
 from curate.errors import CurateError
 from curate.manifest import Manifest
+from curate.pool import Pool
 from curate.profiles import Rule
 from curate.store import Store
+
+WORTH_SAYING = 0.05  # of a source's documents
 
 
 @dataclass
@@ -72,4 +77,22 @@ def _tried(manifest: Manifest, documents: int, found: list[str]) -> Lint:
         told = [
             f"tried on {len(a.pool):,} documents: {warning}" for warning in nearly_all(levels, len(a.pool))
         ]
-        return Lint([*found, *told], len(a.pool), kept)
+        return Lint([*found, *_foreign_newlines(a.pool), *told], len(a.pool), kept)
+
+
+def _foreign_newlines(pool: Pool) -> list[str]:
+    """Sources whose lines end in "\\r\\n": to filters that split at "\\n", blank lines are then equal lines of text."""
+    import pyarrow.compute as pc
+
+    returns = np.concatenate(
+        [pc.match_substring(part.table(["text"])["text"], "\r\n").to_numpy() for part in pool.parts]
+    )
+    found = []
+    for number, name in enumerate(pool.sources):
+        share = float(returns[pool.source == number].mean()) if (pool.source == number).any() else 0.0
+        if share > WORTH_SAYING:
+            found.append(
+                f'source "{name}": in {share:.0%} of documents tried lines end in \\r\\n, so blank lines count as repeated '
+                'ones; newlines = "unix" in that source reads them as \\n'
+            )
+    return found

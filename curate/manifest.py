@@ -40,6 +40,9 @@ STUDY_TABLES = ("attribution", "mixture", "repetition", "base", "factor", "power
 EDITED_BYTES = "edited_byte_count"  # what is left of a text after a level's edits: nothing left, nothing kept
 
 
+AS_THEY_ARE = "as they are"
+
+
 @dataclass(frozen=True)
 class Source:
     """Where documents come from. `path` entries have their placeholders filled in and are absolute or URLs."""
@@ -53,6 +56,7 @@ class Source:
     include: tuple[str, ...] = ()  # text, python: globs below a folder
     exclude: tuple[str, ...] = ()
     document: str = "file"  # text: a document is a "file", a "line" or a "paragraph"
+    newlines: str = AS_THEY_ARE  # or "unix": \r\n and \r become \n
     longest: int = 10_000_000  # bytes; longer documents are counted as failed, never cut silently
     limit: int | None = None  # at most so many documents (hub streams)
     split: str = "train"  # hub
@@ -64,6 +68,8 @@ class Source:
     def definition(self) -> dict:
         """What decides the content of its documents, given the files: part of their key."""
         skip = {"path", "license", "packages", "include", "exclude"}
+        if self.newlines == AS_THEY_ARE:
+            skip.add("newlines")  # keys are as they were before there was a choice
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in skip}
 
 
@@ -259,12 +265,19 @@ class _Reader(Tables):
             include=self.strings(where, table, "include"),
             exclude=self.strings(where, table, "exclude"),
             document=document,
+            newlines=self.newlines(where, table),
             longest=self.count(where, "longest", table.get("longest", Source.longest)),
             limit=self.count(where, "limit", table["limit"]) if "limit" in table else None,
             split=self.typed(where, table, "split", str, "train"),
             license=self.typed(where, table, "license", str, "unknown"),
             **texts | {"packages": self.package_folder(path, texts["packages"])},
         )
+
+    def newlines(self, where: str, table: dict) -> str:
+        given = self.typed(where, table, "newlines", str, AS_THEY_ARE)
+        if given not in (AS_THEY_ARE, "unix"):
+            raise self.fail(where, f'newlines = "{given}": write "unix", or leave it out')
+        return given
 
     def columns(self, where: str, table: dict, format: str) -> tuple[str, ...]:
         """The fields that are carried along, and that the reader of this format can be asked for."""

@@ -137,7 +137,9 @@ def explain_text(e: Explanation) -> str:
     document = e.document
     excerpt = document["text"][:400].strip()
     parts = [f"{document['id']}  {document['source']}  {document['place']}\n\n{excerpt}\n"]
-    parts.append(table([[k, _number(v)] for k, v in e.signals.items()], ["signal", "value"]))
+    parts.append(
+        table([[k, _signal(v, document["text"])] for k, v in e.signals.items()], ["signal", "value"])
+    )
     if e.duplicates:
         parts.append(table([[k, _number(v)] for k, v in e.duplicates.items()], ["duplicates", ""]))
     for level in e.levels:
@@ -147,6 +149,16 @@ def explain_text(e: Explanation) -> str:
         body = "\n" + table(rows, ["", "rule", "value", "bound"]) if rows else ""
         parts.append(f"level {level['name']}: {verdict}{body}")
     return "\n\n".join(parts)
+
+
+def _signal(value: Any, text: str) -> str:
+    """Of spans their number, and what the first of them say."""
+    if not isinstance(value, list) or not all(isinstance(span, dict) for span in value):
+        return _number(value)
+    raw = text.encode()
+    said = [_one_line(raw[s["start"] : s["end"]].decode(errors="replace"), 30) for s in value[:3]]
+    more = ", ..." if len(value) > len(said) else ""
+    return f"{len(value)}: {', '.join(map(repr, said))}{more}" if value else "0"
 
 
 def _number(value: Any) -> str:

@@ -51,7 +51,7 @@ def sweep(store: Store, manifest: Manifest, engine: Engine, asked: Asked, train:
     side = asked.side or _side(manifest, level, asked.signal)
     if not train:
         a = annotate_all(store, replace(manifest, derived=(_without(manifest, level, asked.signal),)), engine)
-        return _candidates(a, asked, level, side)
+        return _candidates(a, asked, level, side, _own(manifest, level, asked.signal))
     return _trained(store, manifest, engine, asked, level, side)
 
 
@@ -70,6 +70,16 @@ def _side(manifest: Manifest, level: Level, signal: str) -> str:
     bounds = [rule.bound for _, rule in manifest.rules_of(level) if rule.signal == signal]
     above_alone = bounds and all(math.isinf(b.low) and math.isfinite(b.high) for b in bounds)
     return "high" if above_alone else "low"
+
+
+def _own(manifest: Manifest, level: Level, signal: str) -> dict[str, tuple[float, ...]]:
+    """Side -> bounds that the level has now; none where a bound differs by language or is a quantile."""
+    bounds = [rule.bound for _, rule in manifest.rules_of(level) if rule.signal == signal]
+    numbers = [bound for bound in bounds if isinstance(bound, Bound)]
+    return {
+        side: tuple(sorted({value for b in numbers if math.isfinite(value := getattr(b, side))}))
+        for side in ("low", "high")
+    }
 
 
 def _without(manifest: Manifest, level: Level, signal: str, name: str = UNBOUND, *further: Rule) -> Level:
@@ -93,12 +103,12 @@ def _numbers(a: Annotated, signal: str) -> np.ndarray:
         raise CurateError(f"--signal {signal}: not a number, so no bound can be swept") from None
 
 
-def _candidates(a: Annotated, asked: Asked, level: Level, side: str) -> dict:
+def _candidates(a: Annotated, asked: Asked, level: Level, side: str, own: dict) -> dict:
     value = _numbers(a, asked.signal)
     reached = a.everything[UNBOUND].kept & np.isfinite(value)
     if not reached.any():
         raise CurateError(f"--signal {asked.signal}: no document that reaches it has a value")
-    bounds = asked.bounds or _quantiles(value[reached])
+    bounds = asked.bounds or (*_quantiles(value[reached]), *own[side])
     rows = []
     for bound in sorted(set(bounds)):
         kept = reached & (value >= bound if side == "low" else value <= bound)
@@ -106,6 +116,7 @@ def _candidates(a: Annotated, asked: Asked, level: Level, side: str) -> dict:
             {
                 "bound": [bound, None] if side == "low" else [None, bound],
                 "value": bound,
+                "now": bound in own[side],
                 "documents": int(kept.sum()),
                 "bytes": int(a.pool.bytes[kept].sum()),
                 "tokens": round(int(a.pool.bytes[kept].sum()) / BYTES_A_TOKEN),
@@ -116,7 +127,7 @@ def _candidates(a: Annotated, asked: Asked, level: Level, side: str) -> dict:
         )
     return {
         "signal": asked.signal, "level": level.name, "side": side, "documents": int(reached.sum()),
-        "missing": int((a.everything[UNBOUND].kept & ~np.isfinite(value)).sum()), "candidates": rows,
+        "missing": int((a.everything[UNBOUND].kept & ~np.isfinite(value)).sum()), "candidates": rows, "now": own,
     }  # fmt: skip
 
 
@@ -138,7 +149,8 @@ def _trained(store: Store, manifest: Manifest, engine: Engine, asked: Asked, lev
     from curate.training import train_trials
 
     unbound = _without(manifest, level, asked.signal)
-    told = _candidates(annotate_all(store, replace(manifest, derived=(unbound,)), engine), asked, level, side)
+    annotated = annotate_all(store, replace(manifest, derived=(unbound,)), engine)
+    told = _candidates(annotated, asked, level, side, _own(manifest, level, asked.signal))
     derived = [unbound]
     for row in told["candidates"]:
         bound = Bound(low=row["value"]) if side == "low" else Bound(high=row["value"])
@@ -190,8 +202,9 @@ def sweep_text(told: dict) -> str:
                 )
     losses = told.get("losses", {})
     rows = [
-        [_name(r), f"{r['documents']:,}", short_bytes(r["bytes"]), f"about {short_count(max(1, r['tokens']))}",
-         f"{100 * r['share']:.1f} %", *(_loss_text(losses[name].get(_name(r))) for name in losses)]
+        [_name(r) + ("  (as now)" if r["now"] else ""), f"{r['documents']:,}", short_bytes(r["bytes"]),
+         f"about {short_count(max(1, r['tokens']))}", f"{100 * r['share']:.1f} %",
+         *(_loss_text(losses[name].get(_name(r))) for name in losses)]
         for r in told["candidates"]
     ]  # fmt: skip
     header = [told["signal"], "documents", "text", "tokens", "share", *(f"loss on {name}" for name in losses)]
@@ -199,6 +212,10 @@ def sweep_text(told: dict) -> str:
         unbound = [_loss_text(losses[name].get(UNBOUND)) for name in losses]
         rows.insert(0, [UNBOUND, f"{told['documents']:,}", "", "", "100 %", *unbound])
     tail = [f"{told['missing']:,} documents have no value; a bound drops them"] if told["missing"] else []
+    other = "low" if told["side"] == "high" else "high"
+    if told["now"][other]:
+        values = ", ".join(f"{value:g}" for value in told["now"][other])
+        tail.append(f"the level also bounds it on the other side, at {values}: --side {other} shows that")
     tail += [
         f"missing: {run['level']}, seed {run['seed']}: {run['failed']}" for run in told.get("failed", [])
     ]

@@ -60,3 +60,15 @@ def test_plan_prints_what_was_found_and_leaves_no_store(tmp_path):
         main, ["plan", str(path), "--store", str(tmp_path / "s"), "--sample", "0", "--json"]
     )
     assert len(json.loads(done.stdout)["lint"]["found"]) == 1
+
+
+def test_lines_that_end_in_a_carriage_return_are_said_and_can_be_read_away(tmp_path):
+    path = write_manifest(tmp_path)
+    text = "A line of text that says something.\r\n\r\nAnd another one of them."
+    (tmp_path / "notes.jsonl").write_text(
+        "".join(json.dumps({"text": f"{text} {k}"}) + "\n" for k in range(50))
+    )
+    (told,) = [w for w in lint(load_manifest(path), 40).found if "newlines" in w]
+    assert told.startswith('source "notes": in 100%')
+    path.write_text(path.read_text().replace('"notes.jsonl"', '"notes.jsonl"\nnewlines = "unix"'))
+    assert not [w for w in lint(load_manifest(path), 40).found if "newlines" in w]

@@ -258,3 +258,14 @@ def test_a_changed_file_has_another_digest_and_an_untouched_one_is_not_read_agai
         assert digests(store, list_inputs(source)) == first
     path.write_text("two!")
     assert digests(store, list_inputs(source)) != first
+
+
+def test_lines_end_as_the_source_asks_and_what_that_changed_is_counted(tmp_path):
+    texts = ["one\r\n\r\ntwo\rthree\n", "plain\n"]
+    (tmp_path / "a.jsonl").write_bytes(jsonl(texts))
+    source = Source("s", "jsonl", (str(tmp_path / "a.jsonl"),))
+    _, table = read(tmp_path, source)
+    assert table["text"].to_pylist() == texts
+    account, table = read(tmp_path, replace(source, newlines="unix"))
+    assert table["text"].to_pylist() == ["one\n\ntwo\nthree\n", "plain\n"]
+    assert account.repaired["newlines"]["count"] == 1

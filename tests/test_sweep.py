@@ -49,3 +49,15 @@ def test_training_gives_a_loss_at_each_bound_and_writes_no_lock(place):
         assert losses[">= 30"]["difference"]["than"] == "any"
     assert not place[1].lock_path.exists()
     assert "clear of all" in sweep_text(told)
+
+
+def test_the_bound_that_the_level_has_now_is_among_the_candidates(place):
+    (rule,) = [rule for rule in place[1].level("long").rules if rule.signal == "word_count"]
+    told = sweep(*place, Asked("word_count", level="long"), False)
+    assert [row["value"] for row in told["candidates"] if row["now"]] == [rule.bound.low]
+    assert "(as now)" in sweep_text(told)
+
+
+def test_a_bound_on_the_other_side_is_mentioned(place):
+    told = sweep(*place, Asked("word_count", level="long", side="high"), False)
+    assert "--side low" in sweep_text(told)
