@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from train import attention, losses, products
+from train import attention, layers, losses, products
 from train.attention import attend, norm_and_rotate, rotary_tables
 from train.layers import rms_norm
 from train.model import ModelConfig, Transformer
@@ -92,14 +92,15 @@ def test_norm_and_rotation_and_their_gradients_equal_the_composed_ones():
 
 @pytest.mark.parametrize("kv_heads", [4, 2, 1])
 @pytest.mark.parametrize("documents", [False, True])
-def test_attention_by_head_equals_torchs_own(monkeypatch, kv_heads, documents):
+def test_attention_by_blocks_equals_torchs_own(monkeypatch, kv_heads, documents):
     q = torch.randn(3, 4, 40, 8)
     k, v = torch.randn(3, kv_heads, 40, 8), torch.randn(3, kv_heads, 40, 8)
     document_BT = (torch.rand(3, 40) < 0.1).cumsum(1) if documents else None
     monkeypatch.setattr(attention, "HELD", (1, 512))
+    monkeypatch.setattr(attention, "BLOCK", 16)  # the last holds 8
     found = []
     for wide in (True, False):
-        monkeypatch.setattr(attention, "use_wide_products", lambda x, wide=wide: wide)
+        monkeypatch.setattr(attention, "use_wide_products", lambda wide=wide: wide)
         inputs = [x.clone().requires_grad_() for x in (q, k, v)]
         y = attend(*inputs, document_BT)
         (y * torch.arange(8)).sum().backward()
@@ -108,19 +109,34 @@ def test_attention_by_head_equals_torchs_own(monkeypatch, kv_heads, documents):
         assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.skipif(not products.has_wide_products(), reason="the processor has no wide products")
+@pytest.mark.skipif(not products.use_wide_products(), reason="the processor has no wide products")
 @pytest.mark.parametrize("shape", [(1, 5, 7), (300, 64, 192), (300, 192, 64)])
-def test_wide_products_equal_plain_ones_with_gradients(monkeypatch, shape):
-    monkeypatch.setattr(products, "SMALLEST", 0)
+def test_wide_products_are_as_exact_as_float32_is(shape):
     rows, inner, out = shape
-    x, w = torch.randn(2, rows, inner, requires_grad=True), torch.randn(out, inner, requires_grad=True)
-    expected = F.linear(x.double(), w.double())
-    expected_grads = torch.autograd.grad(expected.square().sum(), (x, w))
-    ours = products.linear(x, w)
-    grads = torch.autograd.grad(ours.square().sum(), (x, w))
-    assert torch.allclose(ours.double(), expected, rtol=1e-4, atol=1e-4)
-    for grad, expected_grad in zip(grads, expected_grads, strict=True):
-        assert torch.allclose(grad, expected_grad, rtol=1e-4, atol=1e-2)
+    x, w = torch.randn(2, rows, inner), torch.randn(2, out, inner)
+    for ours, exact in (
+        (x @ w.mT, x.double() @ w.double().mT),
+        (x[0] @ w[0].T, x[0].double() @ w[0].double().T),
+    ):
+        assert (ours - exact).norm() < 1e-6 * exact.norm()
+
+
+def test_a_processor_that_would_round_products_keeps_its_own(monkeypatch):
+    before = torch.backends.mkldnn.matmul.fp32_precision
+    monkeypatch.setattr(products, "_is_rounded", lambda: True)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    try:
+        assert not products.use_wide_products.__wrapped__()
+        assert torch.backends.mkldnn.matmul.fp32_precision == "none"
+    finally:
+        torch.backends.mkldnn.matmul.fp32_precision = before
+
+
+def test_the_gate_and_its_gradient_equal_the_composed_ones():
+    both = torch.randn(3, 10, dtype=torch.float64, requires_grad=True)
+    gate, value = both.chunk(2, -1)
+    assert torch.allclose(layers._GatedBySilu.apply(both), F.silu(gate) * value)
+    assert torch.autograd.gradcheck(layers._GatedBySilu.apply, (both,))
 
 
 def test_the_loss_in_chunks_equals_cross_entropy_of_all_logits(monkeypatch):

@@ -1,9 +1,8 @@
 """Causal softmax attention, and how queries and keys learn where they stand.
 
 On a GPU and for long contexts this is torch's own kernel, which never holds the scores. On a CPU with wide products
-(`train.products`) a context of some hundred tokens is done head by head: the scores of one head lie in the cache, and
-the products are worth more than what is saved by skipping the half that is masked.
-Price: the probabilities of every head are kept for the way back, T numbers a token and head.
+(`train.products`) a context of some hundred tokens is done in blocks of queries, all heads in one batched product each.
+Price: the probabilities of every head are kept for the way back, T / 2 numbers a token and head and a little more.
 
 Shapes in names: B sequences, T positions, H heads of queries, K heads of keys, D width of a head.
 """
@@ -14,11 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from train.products import product, product_over_rows, use_wide_products
+from train.products import use_wide_products
 
 EPSILON = 1e-6
-# Positions of a context that is done head by head: shorter gains nothing, longer would hold too much.
+# Positions of a context that is done by blocks: shorter gains nothing, longer would hold too much.
 HELD = (64, 512)
+BLOCK = 128  # queries at once: half of what is masked is skipped; smaller blocks make small products
 
 
 def attend(
@@ -32,9 +32,10 @@ def attend(
     T, grouped = q_BHTD.shape[2], q_BHTD.shape[1] != k_BKTD.shape[1]
     if seen_BTT is not None:
         return F.scaled_dot_product_attention(q_BHTD, k_BKTD, v_BKTD, seen_BTT[:, None], enable_gqa=grouped)
-    by_head = use_wide_products(q_BHTD) and not torch.is_autocast_enabled("cpu") and HELD[0] <= T <= HELD[1]
-    if by_head and not torch.compiler.is_compiling():
-        return _AttendByHead.apply(q_BHTD, k_BKTD, v_BKTD, document_BT)
+    by_blocks = use_wide_products() and q_BHTD.device.type == "cpu" and q_BHTD.dtype == torch.float32
+    by_blocks = by_blocks and not torch.is_autocast_enabled("cpu") and HELD[0] <= T <= HELD[1]
+    if by_blocks and not torch.compiler.is_compiling():
+        return _AttendByBlocks.apply(q_BHTD, k_BKTD, v_BKTD, document_BT)
     if document_BT is None:
         return F.scaled_dot_product_attention(q_BHTD, k_BKTD, v_BKTD, is_causal=True, enable_gqa=grouped)
     seen_B1TT = _seen(document_BT)[:, None]
@@ -46,44 +47,62 @@ def _seen(document_BT: Tensor) -> Tensor:
     return (document_BT[:, :, None] == document_BT[:, None, :]).tril()
 
 
-class _AttendByHead(torch.autograd.Function):
+class _AttendByBlocks(torch.autograd.Function):
+    """Heads of queries that share keys lie on top of each other: one product for each head of keys and block."""
+
     @staticmethod
     def forward(ctx, q_BHTD, k_BKTD, v_BKTD, document_BT):
         B, H, T, D = q_BHTD.shape
-        share = H // k_BKTD.shape[1]
-        hidden_1TT = torch.full((1, T, T), -torch.inf).triu(1)
-        hidden_BTT = hidden_1TT.expand(B, T, T)
-        if document_BT is not None:
-            hidden_BTT = torch.zeros(B, T, T).masked_fill_(~_seen(document_BT), -torch.inf)
-        q_BHTD, k_BKTD, v_BKTD = q_BHTD * D**-0.5, k_BKTD.contiguous(), v_BKTD.contiguous()
-        p_BHTT, y_BTHD = q_BHTD.new_empty(B, H, T, T), q_BHTD.new_empty(B, T, H, D)
-        for b, h in _heads(B, H):
-            scores_TT = product(q_BHTD[b, h], k_BKTD[b, h // share]).add_(hidden_BTT[b])
-            torch.softmax(scores_TT, -1, out=p_BHTT[b, h])
-            y_BTHD[b, :, h] = product(p_BHTT[b, h], v_BKTD[b, h // share].T)
-        ctx.save_for_backward(q_BHTD, k_BKTD, v_BKTD, p_BHTT)
-        return y_BTHD.transpose(1, 2)
+        K = k_BKTD.shape[1]
+        q_NSTD = (q_BHTD * D**-0.5).view(B * K, H // K, T, D)
+        k_NTD, v_NTD = k_BKTD.reshape(B * K, T, D), v_BKTD.reshape(B * K, T, D)
+        y_NSTD, held = torch.empty_like(q_NSTD), []
+        for rows, end in _blocks(T):
+            scores = torch.bmm(_stacked(q_NSTD, rows), k_NTD[:, :end].mT)
+            _hide(scores.view(B, H, -1, end), rows, document_BT)
+            p = torch.softmax(scores, -1, out=scores)
+            y_NSTD[:, :, rows] = torch.bmm(p, v_NTD[:, :end]).view(B * K, H // K, -1, D)
+            held.append(p)
+        ctx.save_for_backward(q_NSTD, k_NTD, v_NTD, *held)
+        return y_NSTD.view(B, H, T, D)
 
     @staticmethod
     def backward(ctx, grad_BHTD):
-        q_BHTD, k_BKTD, v_BKTD, p_BHTT = ctx.saved_tensors
-        grad_BHTD = grad_BHTD.contiguous()
-        B, H, _, D = q_BHTD.shape
-        share = H // k_BKTD.shape[1]
-        grad_q = torch.empty_like(q_BHTD)
-        grad_k, grad_v = k_BKTD.new_zeros(k_BKTD.shape), v_BKTD.new_zeros(v_BKTD.shape)
-        for b, h in _heads(B, H):
-            of_head_TD, p_TT = grad_BHTD[b, h], p_BHTT[b, h]
-            grad_v[b, h // share] += product_over_rows(p_TT, of_head_TD)
-            grad_p_TT = product(of_head_TD, v_BKTD[b, h // share])
-            grad_scores_TT = torch._softmax_backward_data(grad_p_TT, p_TT, -1, torch.float32)
-            torch.mul(product(grad_scores_TT, k_BKTD[b, h // share].T), D**-0.5, out=grad_q[b, h])
-            grad_k[b, h // share] += product_over_rows(grad_scores_TT, q_BHTD[b, h])
-        return grad_q, grad_k, grad_v, None
+        q_NSTD, k_NTD, v_NTD, *held = ctx.saved_tensors
+        N, S, T, D = q_NSTD.shape
+        grad_NSTD = grad_BHTD.reshape(q_NSTD.shape)
+        grad_q = torch.empty_like(q_NSTD)
+        grad_k, grad_v = torch.zeros_like(k_NTD), torch.zeros_like(v_NTD)
+        for (rows, end), p in zip(_blocks(T), held, strict=True):
+            grad = _stacked(grad_NSTD, rows)
+            grad_v[:, :end] += torch.bmm(p.mT, grad)
+            grad_p = torch.bmm(grad, v_NTD[:, :end].mT)
+            grad_scores = torch._softmax_backward_data(grad_p, p, -1, torch.float32)
+            grad_q[:, :, rows] = torch.bmm(grad_scores, k_NTD[:, :end]).view(N, S, -1, D)
+            grad_k[:, :end] += torch.bmm(grad_scores.mT, _stacked(q_NSTD, rows))
+        B = len(grad_BHTD)
+        of_keys = (B, N // B, T, D)
+        return grad_q.mul_(D**-0.5).view(grad_BHTD.shape), grad_k.view(of_keys), grad_v.view(of_keys), None
 
 
-def _heads(B: int, H: int) -> list[tuple[int, int]]:
-    return [(b, h) for b in range(B) for h in range(H)]
+def _blocks(T: int) -> list[tuple[slice, int]]:
+    """Blocks of queries, and how many keys each may look at: keys that all of a block precede are never touched."""
+    return [(slice(start, min(T, start + BLOCK)), min(T, start + BLOCK)) for start in range(0, T, BLOCK)]
+
+
+def _stacked(x_NSTD: Tensor, rows: slice) -> Tensor:
+    """Some positions of the heads that share keys, on top of each other."""
+    return x_NSTD[:, :, rows].flatten(1, 2)
+
+
+def _hide(scores_BHnm: Tensor, rows: slice, document_BT: Tensor | None) -> None:
+    """Minus infinity where a query of the block may not look."""
+    n, m = scores_BHnm.shape[2:]
+    future_nn = torch.full((n, n), -torch.inf).triu(1)
+    scores_BHnm[..., m - n :] += future_nn
+    if document_BT is not None:
+        other_Bnm = document_BT[:, rows, None] != document_BT[:, None, :m]
+        scores_BHnm.masked_fill_(other_Bnm[:, None], -torch.inf)
 
 
 def rotary_tables(context: int, head_width: int, base: float) -> tuple[Tensor, Tensor]:

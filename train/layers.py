@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from train.attention import EPSILON
-from train.products import linear
 from train.shape import ModelConfig
 
 
@@ -57,7 +56,7 @@ class Reader(nn.Module):
     def forward(self, x_BTC: Tensor) -> Tensor:
         if self.norm == "rms":
             x_BTC = rms_norm(x_BTC)
-        return linear(x_BTC, self.weight * self.gain)
+        return F.linear(x_BTC, self.weight * self.gain)
 
 
 class Writer(nn.Linear):
@@ -65,9 +64,6 @@ class Writer(nn.Linear):
 
     def __init__(self, config: ModelConfig, width: int) -> None:
         super().__init__(width, config.width, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return linear(x, self.weight)
 
 
 class SwiGLU(nn.Module):
@@ -77,5 +73,25 @@ class SwiGLU(nn.Module):
         self.out = Writer(config, config.hidden)
 
     def forward(self, x_BTC: Tensor) -> Tensor:
-        gate, value = self.expand(x_BTC).chunk(2, dim=-1)
-        return self.out(F.silu(gate) * value)
+        return self.out(_GatedBySilu.apply(self.expand(x_BTC)))
+
+
+class _GatedBySilu(torch.autograd.Function):
+    """silu of the first half of the last axis, times the second. Written out, its gradient is filled in where it belongs:
+    composed, both halves are made apart and copied together."""
+
+    @staticmethod
+    def forward(ctx, both):
+        ctx.save_for_backward(both)
+        gate, value = both.chunk(2, -1)
+        return F.silu(gate).mul_(value)
+
+    @staticmethod
+    def backward(ctx, grad):
+        (both,) = ctx.saved_tensors
+        gate, value = both.chunk(2, -1)
+        grad_both = torch.empty_like(both)
+        of_gate, of_value = grad_both.chunk(2, -1)
+        torch.mul(grad, F.silu(gate), out=of_value)
+        torch.ops.aten.silu_backward.grad_input(grad * value, gate, grad_input=of_gate)
+        return grad_both

@@ -13,8 +13,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from train.products import product, product_over_rows
-
 # A chunk of logits should lie in the shared cache, yet keep the products tall; a GPU wants it larger.
 CHUNK_BYTES = {"cpu": 1 << 22, "other": 1 << 28}
 # A probability near the smallest float has few digits: losses above this are taken from the logits instead.
@@ -43,11 +41,11 @@ def _chunks(hidden_NC: Tensor, weight_VC: Tensor) -> list[slice]:
 
 def _scores(hidden_nC: Tensor, weight_VC: Tensor, targets_n: Tensor) -> tuple[Tensor, Tensor]:
     """Losses [n] and probabilities [n, V] of a chunk, in float32 whatever the inputs are."""
-    probabilities_nV = product(hidden_nC, weight_VC).float()
+    probabilities_nV = (hidden_nC @ weight_VC.T).float()
     torch.softmax(probabilities_nV, 1, out=probabilities_nV)  # in place: a second array is a second miss
     losses_n = probabilities_nV.gather(1, targets_n[:, None]).squeeze(1).log_().neg_()
     if not bool((losses_n < LARGEST_BY_LOGARITHM).all()):
-        losses_n = torch.log_softmax(product(hidden_nC, weight_VC).float(), 1)
+        losses_n = torch.log_softmax((hidden_nC @ weight_VC.T).float(), 1)
         losses_n = losses_n.gather(1, targets_n[:, None]).squeeze(1).neg_()
     return losses_n, probabilities_nV
 
@@ -55,16 +53,15 @@ def _scores(hidden_nC: Tensor, weight_VC: Tensor, targets_n: Tensor) -> tuple[Te
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, hidden_NC, weight_VC, targets_N):
-        grad_hidden_NC, grad_weight_VC = torch.empty_like(hidden_NC), None
+        grad_hidden_NC, grad_weight_VC = torch.empty_like(hidden_NC), torch.zeros_like(weight_VC)
         losses = []
         for rows in _chunks(hidden_NC, weight_VC):
             losses_n, grad_nV = _scores(hidden_NC[rows], weight_VC, targets_N[rows])
             losses.append(losses_n)
             grad_nV.scatter_add_(1, targets_N[rows, None], grad_nV.new_full((len(losses_n), 1), -1.0))
             grad_nV = grad_nV.to(hidden_NC.dtype)
-            grad_hidden_NC[rows] = product(grad_nV, weight_VC.T)
-            of_chunk_VC = product_over_rows(grad_nV, hidden_NC[rows])
-            grad_weight_VC = of_chunk_VC if grad_weight_VC is None else grad_weight_VC.add_(of_chunk_VC)
+            torch.mm(grad_nV, weight_VC, out=grad_hidden_NC[rows])
+            grad_weight_VC.addmm_(grad_nV.T, hidden_NC[rows])
         ctx.save_for_backward(grad_hidden_NC, grad_weight_VC)
         return torch.cat(losses).mean()
 
@@ -72,4 +69,4 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def backward(ctx, grad_loss):
         grad_hidden_NC, grad_weight_VC = ctx.saved_tensors
         scale = grad_loss / len(grad_hidden_NC)
-        return grad_hidden_NC * scale, (grad_weight_VC * scale).contiguous(), None
+        return grad_hidden_NC * scale, grad_weight_VC * scale, None

@@ -45,9 +45,10 @@ class Attention(nn.Module):
         B, T, C = x_BTC.shape
         H, K = self.heads, self.kv_heads
         qkv_BHTD = self.project(x_BTC).view(B, T, H + 2 * K, self.head_width).transpose(1, 2)
-        q_BHTD = self._placed(qkv_BHTD[:, :H], self.query_gain, places)
-        k_BKTD = self._placed(qkv_BHTD[:, H : H + K], self.key_gain, places)
-        y_BHTD = attend(q_BHTD, k_BKTD, qkv_BHTD[:, H + K :], places.document_BT, places.seen_BTT)
+        q_BHTD, k_BKTD, v_BKTD = qkv_BHTD.split((H, K, K), 1)
+        q_BHTD = self._placed(q_BHTD, self.query_gain, places)
+        k_BKTD = self._placed(k_BKTD, self.key_gain, places)
+        y_BHTD = attend(q_BHTD, k_BKTD, v_BKTD, places.document_BT, places.seen_BTT)
         return self.out(y_BHTD.transpose(1, 2).reshape(B, T, C))
 
     def _placed(self, x_BHTD: Tensor, gain_D: Tensor, places: Places) -> Tensor:

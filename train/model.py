@@ -20,6 +20,7 @@ from train.layers import Reader, SwiGLU, Writer, rms_norm
 from train.losses import linear_cross_entropy, token_losses
 from train.mixers import MIXERS, Places
 from train.objectives import revealed_losses
+from train.products import use_wide_products
 from train.shape import ModelConfig
 
 __all__ = ["ModelConfig", "Transformer"]
@@ -45,6 +46,7 @@ class Transformer(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        use_wide_products()
         self.config = config
         self.embedding = nn.Parameter(torch.empty(config.vocabulary, config.width))
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))

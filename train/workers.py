@@ -197,9 +197,10 @@ def matrix_rate(cell: dict[str, Any], seconds: float = 0.2) -> float:
     import torch
 
     from train.machine import choose_device, choose_precision, prepare_process
-    from train.products import product
+    from train.products import use_wide_products
 
     prepare_process(cell.get("threads", 1))
+    use_wide_products()
     device = choose_device(cell.get("device", "auto"))
     size = 512 if device.type == "cpu" else 4096
     precision = choose_precision(cell.get("precision", "auto"), device)
@@ -208,6 +209,6 @@ def matrix_rate(cell: dict[str, Any], seconds: float = 0.2) -> float:
     best, end = float("inf"), time.perf_counter() + seconds
     while time.perf_counter() < end:
         began = time.perf_counter()
-        product(a, b)[0, 0].item()  # which waits for the device
+        (a @ b)[0, 0].item()  # which waits for the device
         best = min(best, time.perf_counter() - began)
     return 2 * size**3 / best

@@ -2,11 +2,10 @@
 
     python tests/bench/bench_train.py [--steps 10] [--optimizer muon]
 
-Prints tokens per CPU-second of whole steps (forward, backward, clipping, optimizer) for two widths, and
+Prints tokens per CPU-second of whole steps (forward, backward, clipping, optimizer) for three widths, and
 the share of the step that its matrix products alone would take: every product of a step (forward and
-both gradients) is timed at its own shape, by the library that is the faster here, in the same process, on
-warm buffers. Figures are the best of
-the steps, since other work on the machine can only slow them down.
+both gradients, without Muon's) is timed at its own shape, by the library that is the faster here, in the same
+process, on warm buffers. Figures are the best of the steps, since other work on the machine can only slow them down.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import torch
 from train.machine import prepare_process
 from train.model import ModelConfig, Transformer
 from train.optimizer import OptimizerConfig, clip_gradients, make_optimizers, set_rate
-from train.products import has_wide_products, product, product_over_rows
+from train.products import use_wide_products
 
 DEPTH, VOCABULARY, CONTEXT, BATCH = 4, 4096, 256, 16
 
@@ -54,19 +53,19 @@ def product_seconds(rows: int, inner: int, out: int) -> float:
     """x @ w.T and both its gradients."""
     x, w, y = torch.randn(rows, inner), torch.randn(out, inner), torch.randn(rows, out)
     return (
-        best_cpu_seconds(lambda: product(x, w), 10)
-        + best_cpu_seconds(lambda: product(y, w.T), 10)
-        + best_cpu_seconds(lambda: product_over_rows(y, x), 10)
+        best_cpu_seconds(lambda: x @ w.T, 10)
+        + best_cpu_seconds(lambda: y @ w, 10)
+        + best_cpu_seconds(lambda: y.T @ x, 10)
     )
 
 
 def attention_seconds(config: ModelConfig, batch: int) -> float:
-    """The six batched products of attention (half of each is masked, but a plain product does it all)."""
+    """The six batched products of attention; half of each is masked, so half of a plain product's time counts."""
     heads, T, D = batch * config.heads, config.context, config.head_width
-    q, k, scores = torch.randn(T, D), torch.randn(T, D), torch.randn(T, T)
-    wide = best_cpu_seconds(lambda: product(q, k), 50)
-    narrow = best_cpu_seconds(lambda: product(scores, k.T), 50)
-    return heads * (2 * wide + 4 * narrow) / 2  # the causal half
+    q, k, scores = torch.randn(heads, T, D), torch.randn(heads, T, D), torch.randn(heads, T, T)
+    wide = best_cpu_seconds(lambda: q @ k.mT, 10)
+    narrow = best_cpu_seconds(lambda: scores @ k, 10)
+    return (2 * wide + 4 * narrow) / 2
 
 
 def products_seconds(config: ModelConfig, batch: int) -> float:
@@ -85,8 +84,8 @@ def main() -> None:
     options = parser.parse_args()
     prepare_process(1)
     shape = f"depth {DEPTH}, vocabulary {VOCABULARY}, context {CONTEXT}, batch {options.batch}"
-    print(f"{shape}, {options.optimizer}, products by {'oneDNN' if has_wide_products() else 'MKL'}")
-    for width in (64, 128):
+    print(f"{shape}, {options.optimizer}, products by {'oneDNN' if use_wide_products() else 'MKL'}")
+    for width in (64, 128, 256):
         config = ModelConfig(vocabulary=VOCABULARY, depth=DEPTH, width=width, context=CONTEXT)
         seconds = step_seconds(config, options.optimizer, options.steps, options.batch)
         products = products_seconds(config, options.batch)
