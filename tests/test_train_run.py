@@ -17,7 +17,7 @@ from train.cell import Cell, Ladder
 from train.evaluate import evaluate
 from train.model import ModelConfig, Transformer
 from train.optimizer import OptimizerConfig, make_optimizers
-from train.products import has_wide_products
+from train.products import use_wide_products
 from train.run import curve_summary, load_run, loss_of, main, train_cell
 from train.tokens import Packed, encode, train_tokenizer
 from train.trainer import Diverged, Trainer, new_model
@@ -292,7 +292,7 @@ def test_the_record_holds_what_a_report_needs(folder, tmp_path):
     assert loss["nats_per_token"] == pytest.approx(nats.sum() / 333)
     assert loss["bits_per_byte"] == pytest.approx(nats.sum() / math.log(2) / 999)
     assert record["versions"]["torch"] == torch.__version__
-    assert record["products"] == ("oneDNN" if has_wide_products() else "MKL")
+    assert record["products"] == ("oneDNN" if use_wide_products() else "MKL")
     assert (record["threads"], record["processes"]) == (1, 1)
     assert record["seconds"] > 0
     assert record["peak_memory_bytes"] > 1 << 20

@@ -13,7 +13,7 @@ import sys
 
 import torch
 
-from train.products import has_wide_products
+from train.products import use_wide_products
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # from malloc.h
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -82,7 +82,7 @@ def product_library(device: str, precision: str) -> str:
     """Who makes a run's matrix products: two libraries differ in the last bits of their sums."""
     if device != "cpu":
         return {"cuda": "cuBLAS", "mps": "Metal"}.get(device, device)
-    if precision == "bfloat16" or has_wide_products():
+    if precision == "bfloat16" or use_wide_products():
         return "oneDNN"
     return "MKL" if torch.backends.mkl.is_available() else "BLAS"
 
