@@ -12,8 +12,12 @@
     tokens = ["50k", "200k"]
 
 Every value of every list is one change of the base, all else equal: so few runs tell what each change does here, and
-nothing of how changes act together, for which a knob that is a list in [grid] gives the product. The rate is the
-base's, unless it is the change: that a structure would do better at a rate of its own is not ruled out.
+nothing of how changes act together, for which a knob that is a list in [grid] gives the product.
+
+The rate is the base's, unless it is the change: that a structure would do better at a rate of its own is not ruled
+out. `rates = [0.3, 1, 3]` in [base] rules it out for that many times the price: the base and every change but those of
+a rate are trained at each of these shares of the usual rate, and each is told at the one where its loss on the text it
+learned from ends lowest, so that the held-out text chooses nothing.
 """
 
 from __future__ import annotations
@@ -57,6 +61,7 @@ class Factors:
     seeds: int
     knobs: dict
     changes: tuple[Change, ...]
+    rates: tuple[float, ...] = (1.0,)  # shares of the usual rate
 
 
 # ------------------------------------------------------------------------------------------- what was asked
@@ -65,7 +70,7 @@ class Factors:
 def factors(reader: StudyTables) -> Factors:
     """[base] and every [[factor]], checked; each change must make a cell."""
     table = reader.table("base")
-    reader.known("[base]", table, ("level", "tokens", "seeds", *GRID_KNOBS))
+    reader.known("[base]", table, ("level", "tokens", "seeds", "rates", *GRID_KNOBS))
     level = reader.level("[base]", table, "level", reader.grid["levels"][-1])
     common = reader.common("[base]", table)
     changes = [change for one in reader.tables("factor") for change in _changes(reader, one, common)]
@@ -75,7 +80,19 @@ def factors(reader: StudyTables) -> Factors:
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise reader.fail("[[factor]]", f"{twice[0]} is named twice; drop one")
-    return Factors(level, common["tokens"], common["seeds"], common["knobs"], tuple(changes))
+    return Factors(
+        level, common["tokens"], common["seeds"], common["knobs"], tuple(changes), _rates(table, reader)
+    )
+
+
+def _rates(table: dict, reader: StudyTables) -> tuple[float, ...]:
+    rates = table.get("rates", [1.0])
+    numbers = isinstance(rates, list) and all(
+        type(rate) in (int, float) and 0 < rate <= 100 for rate in rates
+    )
+    if not numbers or not rates or len(set(rates)) < len(rates):
+        raise reader.fail("[base]", f"rates = {rates!r}: shares of the usual rate, such as [0.3, 1, 3]")
+    return tuple(sorted(map(float, rates)))
 
 
 def _changes(reader: StudyTables, table: dict, common: dict) -> list[Change]:
@@ -124,7 +141,7 @@ def factors_finding(name: str, asked: dict, runs: list[dict]) -> dict:
     from curate.report.finding import finding, table
 
     title = f"Which factor mattered on held-out {name} text"
-    done = [run for run in runs if name in run.get("losses", {})]
+    done, chosen = at_best_rate([run for run in runs if name in run.get("losses", {})])
     lost = list(dict.fromkeys((r["factor"], r["level"], r["failed"]) for r in runs if "failed" in r))
     if BASE not in {run["level"] for run in done}:
         return finding(STUDY, title, name, ["The runs of the base are not there yet."])
@@ -154,7 +171,7 @@ def factors_finding(name: str, asked: dict, runs: list[dict]) -> dict:
         f"[{base.low * per_nat:.3f}, {base.high * per_nat:.3f}] bits per byte on held-out {name} text, over "
         f"{asked['seeds']} seeds. One knob at a time: "
         + "; ".join(f"{f} moved it by up to {_signed(_largest(rows, f))}" for f in reach_order(reach)) + ".",
-        "Each change keeps the rate of the base, unless the rate is the change.",
+        *_rate_sentences(asked, chosen),
         *(f"{change} ({factor}) has a run without a result: {why}." for factor, change, why in lost),
     ]  # fmt: skip
     cells = [[BASE, "", "", own["said"], own["parameters"]]] + [
@@ -162,14 +179,56 @@ def factors_finding(name: str, asked: dict, runs: list[dict]) -> dict:
          r["said"], r["parameters"]]
         for r in rows
     ]  # fmt: skip
+    uses = _context_uses(name, done)
     columns = ["Change", "Factor", "Bits per byte more than the base", "Next words named first", "Parameters"]
     caption = (
         f"Every change of one knob, {asked['seeds']} seeds each, the same seeds and documents in all"
         + (f". Seeds differ far more than elsewhere, so compared alone: {', '.join(wild)}" if wild else "")
     )
-    tables = [table(caption, columns, cells), *_positions(name, done)]
+    tables = [table(caption, columns, cells), *_positions(uses)]
     return finding(STUDY, title, name, sentences, tables, rows=rows, base=base.value * per_nat,
                    failed=[list(one) for one in lost], caveats=grid.caveats)  # fmt: skip
+
+
+def at_best_rate(runs: list[dict]) -> tuple[list[dict], dict[str, float]]:
+    """(the runs of every change at the best of its rates, that share of the usual rate by change).
+
+    Best by the loss on what was learned from, at the end, over the seeds that ran at every rate.
+    """
+    tried: dict[str, dict[float, list[dict]]] = {}
+    for run in runs:
+        tried.setdefault(run["level"], {}).setdefault(run.get("rate_share", 1.0), []).append(run)
+    kept, chosen = [], {}
+    for change, at in tried.items():
+        whole = {rate: some for rate, some in at.items() if len(some) == max(map(len, at.values()))}
+        best = min(
+            whole, key=lambda rate: np.mean([_tail(run) for run in whole[rate]]) if len(whole) > 1 else 0.0
+        )
+        kept += whole[best]
+        if len(at) > 1:
+            chosen[change] = best
+    return kept, chosen
+
+
+def _tail(run: dict) -> float:
+    return run["train_loss"]["tail"]
+
+
+def _rate_sentences(asked: dict, chosen: dict[str, float]) -> list[str]:
+    if not chosen:
+        return ["Each change keeps the rate of the base, unless the rate is the change."]
+    rates = asked["rates"]
+    own = [f"{change} {share:g}" for change, share in chosen.items()]
+    told = [
+        f"Each at the best of {len(rates)} rates by the loss on the text it learned from, as a share of the usual rate: "
+        f"{', '.join(own)}."
+    ]
+    at_end = [change for change, share in chosen.items() if share in (min(rates), max(rates))]
+    if at_end:
+        told.append(
+            f"The best rate stands at an end of those tried for {', '.join(at_end)}: a further one may be better."
+        )
+    return told
 
 
 def _wild(name: str, runs: list[dict]) -> list[str]:
@@ -209,10 +268,26 @@ def _looked(name: str, level: str, runs: list[dict]) -> dict:
     return {"accuracy": accuracy, "said": said, "parameters": f"{mine[0]['parameters']:,}"}
 
 
-def _positions(name: str, runs: list[dict]) -> list[dict]:
-    """Loss by position for the base and every change of the mixer, the window or the position."""
+def _positions(shown: dict[str, list[dict]]) -> list[dict]:
+    """Loss by position as a table."""
     from curate.report.finding import table
 
+    if not shown:
+        return []
+    rows = [
+        [level, *(f"{x:.2f}" for x in np.mean([used["nats"] for used in some], 0))]
+        for level, some in shown.items()
+    ]
+    caption = "Nats per token by how many tokens stand before it, in documents as long as the window, mean over seeds"
+    return [table(caption, ["Position", *_spans(next(iter(shown.values()))[0]["edges"])], rows)]
+
+
+def _spans(edges: list[int]) -> list[str]:
+    return [f"{a} to {b - 1}" if b > a + 1 else str(a) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+
+
+def _context_uses(name: str, runs: list[dict]) -> dict[str, list[dict]]:
+    """What the base and every change of the mixer, the window or the position do with their context, by change."""
     shown: dict[str, list[dict]] = {}
     for run in runs:
         knob = run["level"].partition(" = ")[0]
@@ -220,13 +295,4 @@ def _positions(name: str, runs: list[dict]) -> list[dict]:
         if used and knob in (BASE, "model.mixer", "model.window", "model.position", "order"):
             shown.setdefault(run["level"], []).append(used)
     lengths = {used["length"] for some in shown.values() for used in some}
-    if len(lengths) != 1:
-        return []
-    edges = next(iter(shown.values()))[0]["edges"]
-    spans = [f"{a} to {b - 1}" if b > a + 1 else str(a) for a, b in zip(edges[:-1], edges[1:], strict=True)]
-    rows = [
-        [level, *(f"{x:.2f}" for x in np.mean([used["nats"] for used in some], 0))]
-        for level, some in shown.items()
-    ]
-    caption = "Nats per token by how many tokens stand before it, in documents as long as the window, mean over seeds"
-    return [table(caption, ["Position", *spans], rows)]
+    return shown if len(lengths) == 1 else {}

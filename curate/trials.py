@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from curate.factors import BASE, Factors, changed
+from curate.factors import BASE, Change, Factors, changed
 from curate.factors import STUDY as FACTORS
 from curate.manifest import Manifest
 from curate.studies import Attribution, Mixture, Repetition, derived
@@ -64,7 +64,7 @@ def comparisons(trials: list[Trial]) -> int:
         return 1
     if trials[0].study == "repetition":
         return len({trial.level for trial in trials}) - 1
-    return len(trials) - 1
+    return len({trial.name for trial in trials}) - 1
 
 
 def settled(built: Any) -> list[Trial]:
@@ -189,11 +189,23 @@ def _repeated(asked: Repetition, trials: list[Trial], built: Any) -> list[Trial]
 
 
 def factor_trials(asked: Factors) -> list[Trial]:
-    knobs = asked.knobs | {"seeds": asked.seeds}
-    told = [Trial(FACTORS, BASE, asked.level, asked.tokens, knobs, None, {"factor": BASE})]
-    for change in asked.changes:
+    knobs, told = asked.knobs | {"seeds": asked.seeds}, []
+    for change in (Change(BASE, BASE, None), *asked.changes):
         level = change.value if change.knob == "level" else asked.level
         tokens = change.value if change.knob == "tokens" else asked.tokens
-        own = knobs if change.knob in ("level", "tokens") else changed(knobs, change.knob, change.value)
-        told.append(Trial(FACTORS, change.name, level, tokens, own, None, {"factor": change.factor}))
+        same = change.knob in (BASE, "level", "tokens")
+        own = knobs if same else changed(knobs, change.knob, change.value)
+        about, name = {"factor": change.factor}, BASE if change.knob == BASE else change.name
+        for share in (1.0,) if change.knob == "optimizer.rate" else asked.rates:
+            at = own if share == 1 else _at_rate(own, share)
+            told.append(Trial(FACTORS, name, level, tokens, at, None, about | {"rate_share": share}))
     return told
+
+
+def _at_rate(knobs: dict, share: float) -> dict:
+    from train.optimizer import OptimizerConfig
+    from train.shape import ModelConfig
+
+    model = ModelConfig.of(knobs.get("model", {}), vocabulary=1, context=knobs.get("context", 256))
+    peak = OptimizerConfig.of(knobs.get("optimizer", {})).peak_rate(model.width)
+    return changed(knobs, "optimizer.rate", peak * share)

@@ -21,7 +21,8 @@ SHORTEST = 16  # positions, below which there is nothing to tell
 
 @torch.no_grad()
 def context_use(model: Transformer, holdout: Packed) -> dict[str, Any] | None:
-    """{"windows", "length", "accuracy", "edges", "nats"}: mean nats of the positions from one edge up to the next.
+    """{"windows", "length", "accuracy", "edges", "nats", "by_window"}: mean nats of the positions from one edge up to the
+    next, over all windows and in each.
 
     The length is the context, or half of it and so on, until eight documents are as long. None where no document is
     long enough, and for a model that reads both sides.
@@ -47,9 +48,9 @@ def context_use(model: Transformer, holdout: Packed) -> dict[str, Any] | None:
         nats_BT.append(model.token_losses(inputs_BT[rows], texts_BT[rows]).cpu().double())
         right += int((model.logits(inputs_BT[rows]).argmax(-1) == texts_BT[rows]).sum())
     edges = [0, *(2**power for power in range(length.bit_length()) if 2**power < length), length]
-    nats_T = torch.cat(nats_BT).mean(0).numpy()
-    means = [float(nats_T[a:b].mean()) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    all_BT = torch.cat(nats_BT).numpy()
+    means_BE = np.stack([all_BT[:, a:b].mean(1) for a, b in zip(edges[:-1], edges[1:], strict=True)], 1)
     return {
         "windows": len(texts_BT), "length": length, "accuracy": right / texts_BT.numel(), "edges": edges,
-        "nats": means,
+        "nats": means_BE.mean(0).tolist(), "by_window": means_BE.round(4).tolist(),
     }  # fmt: skip
