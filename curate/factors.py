@@ -142,7 +142,7 @@ def factors_finding(name: str, asked: dict, runs: list[dict]) -> dict:
 
     title = f"Which factor mattered on held-out {name} text"
     done, chosen = at_best_rate([run for run in runs if name in run.get("losses", {})])
-    lost = list(dict.fromkeys((r["factor"], r["level"], r["failed"]) for r in runs if "failed" in r))
+    lost = list(dict.fromkeys((r["factor"], _told_at(r), r["failed"]) for r in runs if "failed" in r))
     if BASE not in {run["level"] for run in done}:
         return finding(STUDY, title, name, ["The runs of the base are not there yet."])
     wild = _wild(name, done)
@@ -190,6 +190,14 @@ def factors_finding(name: str, asked: dict, runs: list[dict]) -> dict:
                    failed=[list(one) for one in lost], caveats=grid.caveats)  # fmt: skip
 
 
+def structures_finding(name: str, runs: list[dict]) -> dict | None:
+    """Where the structures among the changes stop gaining from their context."""
+    from curate.report.context import context_finding
+
+    done, _ = at_best_rate([run for run in runs if name in run.get("losses", {})])
+    return context_finding(name, BASE, _context_uses(name, done))
+
+
 def at_best_rate(runs: list[dict]) -> tuple[list[dict], dict[str, float]]:
     """(the runs of every change at the best of its rates, that share of the usual rate by change).
 
@@ -208,6 +216,11 @@ def at_best_rate(runs: list[dict]) -> tuple[list[dict], dict[str, float]]:
         if len(at) > 1:
             chosen[change] = best
     return kept, chosen
+
+
+def _told_at(run: dict) -> str:
+    share = run.get("rate_share", 1.0)
+    return run["level"] + ("" if share == 1 else f" at {share:g} times the usual rate")
 
 
 def _tail(run: dict) -> float:
@@ -268,31 +281,31 @@ def _looked(name: str, level: str, runs: list[dict]) -> dict:
     return {"accuracy": accuracy, "said": said, "parameters": f"{mine[0]['parameters']:,}"}
 
 
-def _positions(shown: dict[str, list[dict]]) -> list[dict]:
+def _positions(shown: dict[str, list[tuple[int, dict]]]) -> list[dict]:
     """Loss by position as a table."""
     from curate.report.finding import table
 
     if not shown:
         return []
     rows = [
-        [level, *(f"{x:.2f}" for x in np.mean([used["nats"] for used in some], 0))]
+        [level, *(f"{x:.2f}" for x in np.mean([used["nats"] for _, used in some], 0))]
         for level, some in shown.items()
     ]
     caption = "Nats per token by how many tokens stand before it, in documents as long as the window, mean over seeds"
-    return [table(caption, ["Position", *_spans(next(iter(shown.values()))[0]["edges"])], rows)]
+    return [table(caption, ["Position", *_spans(next(iter(shown.values()))[0][1]["edges"])], rows)]
 
 
 def _spans(edges: list[int]) -> list[str]:
     return [f"{a} to {b - 1}" if b > a + 1 else str(a) for a, b in zip(edges[:-1], edges[1:], strict=True)]
 
 
-def _context_uses(name: str, runs: list[dict]) -> dict[str, list[dict]]:
+def _context_uses(name: str, runs: list[dict]) -> dict[str, list[tuple[int, dict]]]:
     """What the base and every change of the mixer, the window or the position do with their context, by change."""
-    shown: dict[str, list[dict]] = {}
+    shown: dict[str, list[tuple[int, dict]]] = {}
     for run in runs:
         knob = run["level"].partition(" = ")[0]
         used = run.get("context_use", {}).get(name)
         if used and knob in (BASE, "model.mixer", "model.window", "model.position", "order"):
-            shown.setdefault(run["level"], []).append(used)
-    lengths = {used["length"] for some in shown.values() for used in some}
+            shown.setdefault(run["level"], []).append((run["seed"], used))
+    lengths = {used["length"] for some in shown.values() for _, used in some}
     return shown if len(lengths) == 1 else {}

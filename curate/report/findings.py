@@ -7,7 +7,7 @@ Where the runs are too few for an answer, the sentence says what is missing inst
 
 from __future__ import annotations
 
-from curate.factors import factors_finding
+from curate.factors import factors_finding, structures_finding
 from curate.quantities import short_count
 from curate.report.answers import finite, grid_of
 from curate.report.finding import finding, table
@@ -37,6 +37,7 @@ def findings(lock: dict, runs: list[dict]) -> list[dict]:
         if "factors" in asked:
             of_factors = [run for run in everything if run.get("study") == "factors"]
             found.append(factors_finding(name, asked["factors"], of_factors))
+            found += [one] if (one := structures_finding(name, of_factors)) else []
         found += groups_finding(name, lock, by_study[None])
         found += scaling_finding(name, lock, by_study[None])
     probes = probe_finding([run for run in runs if not run.get("study")])

@@ -32,6 +32,7 @@ def marked_difference(left: str, right: str) -> tuple[list[tuple[bool, str]], li
 
 DRAWINGS: dict[str, Callable[[dict, str], str]] = {
     "factors": lambda figures, title: charts.tornado(figures["rows"], f"{title}, bits per byte"),
+    "context": panels.positions,
     "probes": panels.probe_panels,
 }
 

@@ -1,0 +1,91 @@
+"""What a structure gains from its context: its loss by position, less that of a reference that sees little.
+
+What stands at a position is the same text for every model, so the difference to a reference is the model's own doing,
+while a loss that falls from one position to the next may only say that beginnings of documents are hard.
+
+The reference is the shortest window among the changes; without one there is nothing to tell but the table. Intervals
+are those of `train.fits` with positions in the place of sizes: windows of text drawn for all alike, seeds by run.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from curate.report.finding import finding
+from train import fits
+
+WINDOW = "model.window = "
+
+
+def context_finding(name: str, base: str, uses: dict[str, list[tuple[int, dict]]]) -> dict | None:
+    """`uses`: change -> (seed, what its run does with its context). None where no short window stands among them."""
+    short = sorted((change for change in uses if change.startswith(WINDOW)), key=_window)
+    whole = all("by_window" in used for some in uses.values() for _, used in some)
+    if not short or not whole or len(uses) < 2:
+        return None
+    reference = short[0]
+    edges = next(iter(uses.values()))[0][1]["edges"]
+    grid = _grid(uses, edges)
+    gains = {change: _gain(grid, change, reference) for change in uses if change != reference}
+    spans = [f"{a} to {b - 1}" if b > a + 1 else str(a) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    told = {change: _stops(grid, gain_NE) for change, gain_NE in gains.items()}
+    sentences = [_sentence(change, gains[change], stop, spans, grid) for change, stop in told.items()]
+    windows = len(next(iter(uses.values()))[0][1]["by_window"])
+    caption = (
+        f"How many nats less than {reference} each model needs for the next token, by how many tokens stand before it; "
+        f"{windows} windows of held-out {name} text, bands of 95 %"
+    )
+    lines = {change: _line(grid, gain_NE) for change, gain_NE in gains.items()}
+    return finding(
+        "context", f"Where structures stop gaining from context on held-out {name} text", name, sentences,
+        caption=caption, rows=[{"change": change, "stops": told[change]} for change in gains], edges=edges,
+        lines=lines, unit=f"nats less than {reference}", base=base, caveats=grid.caveats,
+    )  # fmt: skip
+
+
+def _window(change: str) -> int:
+    return int(change.removeprefix(WINDOW))
+
+
+def _grid(uses: dict[str, list[tuple[int, dict]]], edges: list[int]) -> fits.Grid:
+    points = []
+    for change, some in uses.items():
+        for seed, used in some:
+            nats_BE = np.array(used["by_window"], float)
+            for edge, nats_B in zip(edges[:-1], nats_BE.T, strict=True):
+                points.append(fits.Point(change, edge + 1, seed, float(nats_B.mean()), nats_B))
+    return fits.Grid(points)
+
+
+def _gain(grid: fits.Grid, change: str, reference: str) -> np.ndarray:
+    """[replicate, position]"""
+    return grid.means_ND(reference, change)[1] - grid.means_ND(change, reference)[1]
+
+
+def _line(grid: fits.Grid, gain_NE: np.ndarray) -> dict[str, list[float]]:
+    low, high = zip(*(grid.interval(gain_N) for gain_N in gain_NE.T), strict=True)
+    return {"value": gain_NE[0].tolist(), "low": list(low), "high": list(high)}
+
+
+def _stops(grid: fits.Grid, gain_NE: np.ndarray) -> int | None:
+    """The first span behind which no later one has a distinguishably larger gain; None where nothing is gained at all."""
+    if all(grid.interval(gain_N)[0] <= 0 for gain_N in gain_NE.T):
+        return None
+    for place in range(gain_NE.shape[1]):
+        later = gain_NE[:, place + 1 :] - gain_NE[:, [place]]
+        if all(grid.interval(more_N)[0] <= 0 for more_N in later.T):
+            return place
+    raise AssertionError("behind the last span there is nothing")
+
+
+def _sentence(change: str, gain_NE: np.ndarray, stop: int | None, spans: list[str], grid: fits.Grid) -> str:
+    if stop is None:
+        return f"{change}: gains nothing distinguishable from context anywhere."
+    low, high = grid.interval(gain_NE[:, stop])
+    told = f"{gain_NE[0, stop]:.2f} [{low:.2f}, {high:.2f}] nats"
+    if stop == len(spans) - 1:
+        return f"{change}: still gains from context at its last tokens ({spans[stop]} before it), {told}."
+    return (
+        f"{change}: gains {told} where {spans[stop]} tokens stand before it; more context than that adds nothing "
+        "distinguishable."
+    )
