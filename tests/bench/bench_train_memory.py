@@ -1,6 +1,6 @@
 """Peak memory of training on the CPU, beside what weights, gradients, optimizer state and activations need.
 
-    python tests/bench/bench_memory.py
+    python tests/bench/bench_train_memory.py
 
 Each row is a process of its own: its resident memory after libraries are loaded and warm is taken off its peak. Needed,
 in numbers of four bytes:
