@@ -447,6 +447,28 @@ def test_each_step_is_compared_with_the_level_it_builds_on(facts):
     assert pairs == {("filtered", "english"), ("unique", "filtered")}
 
 
+def test_the_page_says_what_intervals_leave_out_and_that_rankings_hang_on_the_rate(facts, page):
+    trust = next(f for f in facts["findings"] if f["key"] == "trust")
+    for part in ("cover training seeds", "every seed reads the same ones", "conditional"):
+        assert part in " ".join(trust["sentences"])
+    assert "every seed reads the same ones" in page
+
+
+@pytest.mark.parametrize(
+    ("laws", "told"),
+    [(LAWS, "rank alike by loss at all learning rates, 0.001, 0.01"), ({}, "flips with the learning rate")],
+)
+def test_several_rates_say_whether_the_ranking_flips(laws, told):
+    swapped = {name: some[::-1] for name, some in LAWS.items()}
+    other = [
+        run | {"tags": {"optimizer.rate": rate}}
+        for rate, some in ((0.001, runs(laws=LAWS, noise=0)), (0.01, runs(laws=laws or swapped, noise=0)))
+        for run in some
+    ]
+    trust = next(f for f in gather(lock(), other, {})["findings"] if f["key"] == "trust")
+    assert told in " ".join(trust["sentences"])
+
+
 def test_other_axes_of_the_grid_are_compared_within_themselves():
     wide = [run | {"tags": {"model.width": 128}} for run in runs()]
     narrow = [run | {"tags": {"model.width": 64}} for run in runs()]

@@ -158,7 +158,7 @@ def _ahead(told: dict, budgets: np.ndarray, factor: float, most: float, name: st
 def _trust(name: str, grid: fits.Grid, runs: list[dict]) -> dict:
     title = f"How far to trust this, on held-out {name} text"
     figures: dict[str, Any] = {}
-    sentences = [_foretold_sentence(grid, runs)]
+    sentences = [*_scope_sentences(grid, runs), _foretold_sentence(grid, runs)]
     pairs = _pairs(grid, runs)
     try:
         told = fits.signal_to_noise(grid, max(1, len(pairs)))
@@ -177,6 +177,42 @@ def _trust(name: str, grid: fits.Grid, runs: list[dict]) -> dict:
     elif pairs:
         sentences.append("Every comparison with the first level is settled.")
     return finding("trust", title, name, sentences, **figures)
+
+
+def _scope_sentences(grid: fits.Grid, runs: list[dict]) -> list[str]:
+    """What intervals and rankings hold for, and what they leave out."""
+    known = {"training seeds": grid.noise, "the choice of held-out documents": grid.documents}
+    covered = " and ".join(what for what, there in known.items() if there) or "nothing (one seed)"
+    intervals = (
+        f"Intervals of {100 * grid.confidence:.0f} % cover {covered}. They leave out which of a level's documents were "
+        "drawn to train on: every seed reads the same ones."
+    )
+    return [intervals, _rate_sentence(grid, runs)]
+
+
+def _rate_sentence(grid: fits.Grid, runs: list[dict]) -> str:
+    """Rankings of corpora can flip with the learning rate: whether they do, where several rates were trained."""
+    rates = sorted({run["tags"]["optimizer.rate"] for run in runs if "optimizer.rate" in run.get("tags", {})})
+    if len(rates) < 2:
+        return (
+            "All levels are trained at one learning rate, so the ranking is conditional on it; rate = [a, b, c] in "
+            "[grid.optimizer] trains several and says whether it flips."
+        )
+    size = grid.tokens[-1]
+    order: dict[tuple[str, ...], list[float]] = {}
+    for rate in rates:
+        mine = [r for r in runs if r.get("tags", {}).get("optimizer.rate") == rate and r["size"] == size]
+        losses: dict[str, list[float]] = {}
+        for run in mine:
+            losses.setdefault(run["level"], []).append(grid.loss_of(series_name(run), size, run["seed"]))
+        order.setdefault(tuple(sorted(losses, key=lambda level: float(np.mean(losses[level])))), []).append(
+            rate
+        )
+    told = [(" < ".join(levels), ", ".join(f"{r:g}" for r in some)) for levels, some in order.items()]
+    if len(told) == 1:
+        return f"At {size:,} tokens the levels rank alike by loss at all learning rates, {told[0][1]}: {told[0][0]}."
+    flips = "; ".join(f"{ranking} at {at}" for ranking, at in told)
+    return f"At {size:,} tokens the ranking of levels by loss flips with the learning rate, or is noise: {flips}."
 
 
 def _foretold_sentence(grid: fits.Grid, runs: list[dict]) -> str:

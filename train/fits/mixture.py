@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize, nnls
+from scipy.optimize import nnls
 
 from train.fits.laws import FitError
 
@@ -77,19 +77,36 @@ def _regress(form: str, shares_MS: np.ndarray, loss_M: np.ndarray) -> tuple[floa
 
 
 def best_shares(law: MixtureLaw, most_S: np.ndarray) -> np.ndarray:
-    """Shares of least loss, each at most `most_S` (what a source holds without being repeated)."""
-    sources = len(most_S)
+    """Shares of least loss, each at most `most_S` (what a source holds without being repeated).
+
+    Of the linear form the cheapest sources are filled up in turn. Of the log form all sources that are neither empty
+    nor full have the same slope t / (w + FLOOR), which is found by bisection.
+    """
     most_S = np.minimum(most_S, 1.0)
     if most_S.sum() < 1:
         raise FitError("all sources together hold less than this size; ask for fewer tokens")
-    start = most_S / most_S.sum()
-    found = minimize(
-        lambda w: float(law.loss(w)), start, method="SLSQP",
-        bounds=[(0.0, float(most)) for most in most_S], constraints={"type": "eq", "fun": lambda w: w.sum() - 1},
-        options={"maxiter": 200, "ftol": 1e-9},
-    )  # fmt: skip
-    shares = np.clip(found.x, 0, most_S)
-    return shares / shares.sum() if found.success and sources else start
+    if law.form == "linear" or not (law.t_S > 0).any():
+        return _filled(
+            np.zeros_like(most_S), law.t_S if law.form == "linear" else np.zeros_like(most_S), most_S
+        )
+    low, high = -40.0, 40.0  # log of the slope
+    for _ in range(60):
+        middle = (low + high) / 2
+        total = np.clip(law.t_S * np.exp(-middle) - FLOOR, 0, most_S).sum()
+        low, high = (middle, high) if total > 1 else (low, middle)
+    shares = np.clip(law.t_S * np.exp(-high) - FLOOR, 0, most_S)
+    return _filled(shares, -law.t_S, most_S)  # what useful sources cannot fill goes to the others
+
+
+def _filled(shares: np.ndarray, cost_S: np.ndarray, most_S: np.ndarray) -> np.ndarray:
+    """Up to a sum of 1, sources of equal cost alike."""
+    shares = shares.copy()
+    for cost in np.unique(cost_S):
+        here = cost_S == cost
+        room = np.where(here, most_S - shares, 0.0)
+        if room.sum() > 0:
+            shares += room * min(1.0, max(0.0, 1 - shares.sum()) / room.sum())
+    return shares
 
 
 def refit_mixtures(law: MixtureLaw, shares_MS: np.ndarray, loss_NM: np.ndarray) -> list[MixtureLaw]:
