@@ -12,7 +12,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from curate.differences import in_one_line
 from curate.pool import Pool
 from curate.selection import Values
 
@@ -35,7 +38,42 @@ def duplicates_summary(pool: Pool, values: Values) -> dict[str, Any]:
         here = pool.source == number
         counts = {k: int((kind[here] == k).sum()) for k in KINDS}
         by_source[name] = {"documents": int(here.sum()), **counts}
-    return {"by_source": by_source, "largest": _largest(pool, values.clusters())}
+    largest = _largest(pool, values.clusters())
+    return {
+        "by_source": by_source,
+        "largest": largest,
+        "examples": _examples(pool, values, by_source, largest),
+    }
+
+
+def _examples(pool: Pool, values: Values, by_source: dict[str, dict], largest: list[dict]) -> list[dict]:
+    """Pairs to read before the numbers are believed: the least similar of all, of each source that loses far more than
+    others and of each of the largest clusters; what differs is marked as git marks words."""
+    similarity, cluster = values.column("near_duplicate_similarity").to_numpy(), values.clusters()
+    asked = {"the least similar of all": ~np.isnan(similarity)}
+    asked |= {f'source "{name}"': pool.source == pool.sources.index(name) for name in _losing(by_source)}
+    ids = pool.ids.take(pa.array(cluster)) if largest else None
+    asked |= {
+        f"the cluster of {c['id'][:12]}": pc.equal(ids, c["id"]).to_numpy(zero_copy_only=False)
+        for c in largest
+    }
+    told: dict[int, dict] = {}
+    for why, here in asked.items():
+        rows = np.flatnonzero(here & ~np.isnan(similarity))
+        if len(rows):
+            row = int(rows[np.argmin(similarity[rows])])
+            told.setdefault(row, _pair(pool, row, int(cluster[row]), float(similarity[row]), why))
+    return list(told.values())
+
+
+def _pair(pool: Pool, row: int, stays: int, similarity: float, why: str) -> dict:
+    text = in_one_line(_text(pool, stays), _text(pool, row))
+    ids = {"goes": pool.ids[row].as_py(), "stays": pool.ids[stays].as_py()}
+    return {"why": why, **ids, "similarity": round(similarity, 4), "differences": text}
+
+
+def _text(pool: Pool, row: int) -> str:
+    return pool.parts[int(pool.part[row])].table(["text"])["text"][int(pool.row[row])].as_py()
 
 
 def _largest(pool: Pool, cluster: np.ndarray) -> list[dict]:
@@ -46,7 +84,7 @@ def _largest(pool: Pool, cluster: np.ndarray) -> list[dict]:
 
 def _cluster(pool: Pool, cluster: np.ndarray, row: int, size: int) -> dict:
     number, own = np.unique(pool.source[cluster == row], return_counts=True)
-    text = pool.parts[int(pool.part[row])].table(["text"])["text"][int(pool.row[row])].as_py()
+    text = _text(pool, row)
     return {
         "id": pool.ids[row].as_py(),
         "documents": size,
@@ -64,15 +102,21 @@ def alarms(summary: dict) -> list[str]:
 
 
 def _losing_sources(by_source: dict[str, dict]) -> list[str]:
-    found = []
+    return [
+        f'duplicates: source "{name}" loses {lost:.0%} of its {by_source[name]["documents"]:,} documents, '
+        f"all others {others:.0%}"
+        for name, (lost, others) in _losing(by_source).items()
+    ]
+
+
+def _losing(by_source: dict[str, dict]) -> dict[str, tuple[float, float]]:
+    """Source -> (share that it loses, share that all others lose), where that is far more."""
+    found = {}
     for name, own in by_source.items():
         others = [row for other, row in by_source.items() if other != name]
         lost, theirs = _share(own), _share({k: sum(row[k] for row in others) for k in own})
         if others and lost > WORTH_SAYING and lost > FAR_MORE * theirs:
-            found.append(
-                f'duplicates: source "{name}" loses {lost:.0%} of its {own["documents"]:,} documents, '
-                f"all others {theirs:.0%}"
-            )
+            found[name] = (lost, theirs)
     return found
 
 

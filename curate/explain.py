@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from curate.build import Annotated
+from curate.differences import in_one_line
 from curate.errors import CurateError
 from curate.measured import DUPLICATE
 from curate.profiles import Bound
@@ -69,7 +70,11 @@ def _document(a: Annotated, row: int) -> dict:
 def _duplicates(a: Annotated, row: int) -> dict:
     if not a.values.has_duplicates:
         return {}
-    return {name: a.values.column(name)[row].as_py() for name in DUPLICATE_COLUMNS}
+    found = {name: a.values.column(name)[row].as_py() for name in DUPLICATE_COLUMNS}
+    if found["near_duplicate_of"] is None:
+        return found
+    stays = _document(a, int(a.values.clusters()[row]))
+    return found | {"differences": in_one_line(stays["text"], _document(a, row)["text"])}
 
 
 def _level(a: Annotated, name: str, row: int) -> dict:

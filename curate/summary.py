@@ -141,7 +141,11 @@ def explain_text(e: Explanation) -> str:
         table([[k, _signal(v, document["text"])] for k, v in e.signals.items()], ["signal", "value"])
     )
     if e.duplicates:
-        parts.append(table([[k, _number(v)] for k, v in e.duplicates.items()], ["duplicates", ""]))
+        rows = [[k, _number(v)] for k, v in e.duplicates.items() if k != "differences"]
+        parts.append(table(rows, ["duplicates", ""]))
+    if "differences" in e.duplicates:
+        told = "[-the document that stays-] {+this one+}"
+        parts.append(f"{told}:\n{e.duplicates['differences'] or 'only white space differs'}")
     for level in e.levels:
         verdict = "kept" if level["kept"] else f"dropped by {level['dropped_by']}"
         rows = [["ok" if r["passes"] else "FAILS" if r["passes"] is False else "not reached", r["rule"],

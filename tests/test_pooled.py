@@ -161,6 +161,10 @@ def test_the_lock_counts_every_kind_by_source(tmp_path):
     assert sum(row["exact"] for row in table.values()) == 6
     assert sum(row["documents"] for row in table.values()) == lock["ledger"]["raw"]["good"]["in"] * 2
     assert lock["duplicates"]["largest"][0]["documents"] >= 3
+    examples = lock["duplicates"]["examples"]
+    assert examples[0]["why"] == "the least similar of all"
+    assert all(e["similarity"] >= 0.7 and e["goes"] != e["stays"] for e in examples)
+    assert any("[-" in e["differences"] or "{+" in e["differences"] for e in examples)
 
 
 def representatives(folder: Path, signals: str):

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from curate.differences import in_one_line, marked_difference
 from curate.report import charts, layout
 from curate.report import words as words_of
 from curate.report.facts import facts as gather
@@ -478,11 +479,23 @@ def test_other_axes_of_the_grid_are_compared_within_themselves():
     assert sum(name.startswith("loss-") for name in layout.draw(facts)) == 4
 
 
+def test_differences_in_one_line_show_both_texts_and_a_little_around():
+    left = " ".join(f"w{i}" for i in range(900))
+    right = left.replace("w700 w701", "new").replace("w890", "last")
+    assert in_one_line(left, right) == (
+        "... w695 w696 w697 w698 w699 [-w700 w701-] {+new+} w702 w703 w704 w705 w706 ... w885 w886 w887 w888 w889 "
+        "[-w890-] {+last+} w891 w892 w893 w894 w895 w896 w897 w898 w899"
+    )
+    assert in_one_line("a  b\n", "a b") == ""
+    assert in_one_line("a b", "a b c") == "a b {+c+}"
+    assert len(in_one_line(left, " ".join(f"v{i}" for i in range(5000)))) < 500
+
+
 def test_marked_differences_join_to_the_texts_again():
     left, right = "one two\n three  four", "one 2\n three  four five"
-    for text, side in zip((left, right), layout.marked_difference(left, right), strict=True):
+    for text, side in zip((left, right), marked_difference(left, right), strict=True):
         assert "".join(part for _, part in side) == text
-    assert [part for differs, part in layout.marked_difference(left, right)[1] if differs] == ["2", " five"]
+    assert [part for differs, part in marked_difference(left, right)[1] if differs] == ["2", " five"]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@ lays it out."""
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,23 +10,13 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
+from curate.differences import marked_difference
 from curate.quantities import short_bytes, short_count, short_time
 from curate.report import charts, panels
 from curate.report.words import bound_text, difference_text, keep_together, rate_text
 from curate.store import atomic, write_json
 
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # no text in HTML, though documents hold them
-
-
-def marked_difference(left: str, right: str) -> tuple[list[tuple[bool, str]], list[tuple[bool, str]]]:
-    """Both texts as runs of (differs, words); joined, they are the texts again."""
-    a, b = (re.findall(r"\s+|[^\s]+", text) for text in (left, right))
-    marked: tuple[list, list] = ([], [])
-    for kind, i, j, k, m in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
-        for side, words in zip(marked, (a[i:j], b[k:m]), strict=True):
-            if words:
-                side.append((kind != "equal", "".join(words)))
-    return marked
 
 
 DRAWINGS: dict[str, Callable[[dict, str], str]] = {

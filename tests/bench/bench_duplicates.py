@@ -96,21 +96,21 @@ def pairs_within(groups: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return pairs[pairs[:, 0] < pairs[:, 1]]
 
 
-def true_pairs(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-    """(int64 [k, 2] all pairs of rows at least TARGET similar, their similarities)"""
+def pairs_from(texts: pa.Array, target: float = TARGET) -> tuple[np.ndarray, np.ndarray]:
+    """(int64 [k, 2] all pairs of rows at least `target` similar, their similarities)"""
     offsets, shingles = shingle_sets(texts)
     sizes = np.diff(offsets)
     _, names, holders = np.unique(shingles, return_inverse=True, return_counts=True)
     rows = np.repeat(np.arange(len(sizes)), sizes)
     rarest_first = np.lexsort((names, holders[names], rows))
     place = np.arange(len(shingles)) - np.repeat(offsets[:-1], sizes)
-    prefix = sizes - np.ceil(TARGET * sizes - 1e-9).astype(np.int64) + 1
+    prefix = sizes - np.ceil(target * sizes - 1e-9).astype(np.int64) + 1
     chosen = place < np.repeat(prefix, sizes)
     pairs = pairs_within(names[rarest_first][chosen], rows[chosen])
     small, large = np.sort(sizes[pairs], axis=1).T
-    pairs = pairs[small >= TARGET * large - 1e-9]
+    pairs = pairs[small >= target * large - 1e-9]
     similarity = jaccard(texts, pairs[:, 0], pairs[:, 1])
-    true = similarity >= TARGET - 1e-9
+    true = similarity >= target - 1e-9
     return pairs[true], similarity[true]
 
 
@@ -118,7 +118,7 @@ def accuracy(texts: pa.Array, kinds: np.ndarray) -> None:
     """Recall of pairs by similarity, and whether every removed document is as similar as said."""
     from datasketch import MinHashLSH
 
-    true, similarity = true_pairs(texts)
+    true, similarity = pairs_from(texts)
     found = {}
     for name, scheme in {
         "128 places, 18 x 7 (default)": Scheme(),
