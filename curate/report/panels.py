@@ -97,14 +97,14 @@ def positions(told: dict, label: str) -> str:
                 middles, line["value"], color=colour, marker=MARKERS[number % len(MARKERS)], markersize=5,
                 linestyle=DASHES[number % len(DASHES)], linewidth=1.6, label=_visible(name),
             )  # fmt: skip
-        axes.axhline(0, color=GRID, linewidth=1)
+        axes.axhline(0, color=GRID, linewidth=1, zorder=1)
         axes.set_xscale("log")
-        ticks = [edge + 1 for edge in edges[:-1]]
-        axes.set_xticks(ticks, [str(edge) for edge in edges[:-1]])
+        spans = [f"{a}–{b - 1}" if b > a + 1 else str(a) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        axes.set_xticks(middles, spans)
         axes.minorticks_off()
         axes.grid(True, axis="y")
         axes.tick_params(length=0)
-        axes.set_xlabel("tokens before it, from")
+        axes.set_xlabel("tokens that stand before")
         axes.set_ylabel(told["unit"])
         axes.legend(loc="best", handlelength=3)
         return _svg(figure, label)

@@ -98,7 +98,8 @@ def _rows(runs: list[dict], family: str, way: str) -> list[dict]:
     told = runs[0]["probes"]["ways"][way]["families"][family]
     common = {"family": family, "chance": told["chance"], "questions": told["items"]}
     rows = []
-    for name in grids["bits"].levels:
+    in_order = [*dict.fromkeys(map(series_name, runs)), SCRATCH]
+    for name in (name for name in in_order if name in grids["bits"].levels):
         sizes = sorted(int(t) for t in grids["bits"].means_ND(name)[0])
         for size in sizes if name != SCRATCH else sizes[-1:]:
             means = {key: _less_one(fits.mean(grid, name, size)) for key, grid in grids.items()}
