@@ -356,6 +356,14 @@ def test_a_run_that_saw_other_tokens_than_its_size_is_a_warning():
     assert any("trained on 300,000 tokens" in w for w in gather(lock(), there, {})["warnings"])
 
 
+def test_a_corpus_that_is_mostly_one_document_is_a_warning(tmp_path):
+    np.save(tmp_path / "documents.npy", [0, 100_000, 400_000, 3_200_000])
+    found = [run | {"cell": {"packed": str(tmp_path)}} for run in runs() if run["size"] == 400_000]
+    told = [one for one in gather(lock(), found, examples())["warnings"] if "one document is" in one]
+    assert len(told) == len(LEVELS)
+    assert any(one.startswith("raw, size 400,000: one document is 75% of the corpus") for one in told)
+
+
 def test_hostile_documents_are_text_and_nothing_else(page):
     elements = Elements(page)
     assert not {"script", "img", "iframe", "object", "link"} & {tag for tag, _ in elements.found}

@@ -7,9 +7,15 @@ the best of several rates would look better than it is.
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
+
 from curate.report.answers import holdout_answers, place, series_name, setting
 from curate.report.findings import findings
 from curate.report.words import statement
+
+LARGEST_SHARE = 0.2  # of a corpus, from which one document decides much of what its models learn
 
 
 def facts(lock: dict, runs: list[dict], examples: dict) -> dict:
@@ -40,7 +46,7 @@ def facts(lock: dict, runs: list[dict], examples: dict) -> dict:
         "duplicates": lock.get("duplicates", {}),
         "runs": [_run_row(run) for run in sorted(done, key=place)],
         "missing": _missing(lock, runs) + _missing_of_studies(everything),
-        "warnings": lock.get("warnings", []) + _short_runs(done),
+        "warnings": lock.get("warnings", []) + _short_runs(done) + _long_documents(done),
         "lock": lock,
     }
 
@@ -118,3 +124,20 @@ def _short_runs(done: list[dict]) -> list[str]:
         f"trained on {run['tokens_trained']:,} tokens"
         for run in sorted(off, key=place)
     ]
+
+
+def _long_documents(done: list[dict]) -> list[str]:
+    """Corpora that are mostly one document: seeds share it, so no interval says what another one would have given."""
+    told = []
+    for level, size in dict.fromkeys((run["level"], run["size"]) for run in sorted(done, key=place)):
+        run = next(one for one in done if (one["level"], one["size"]) == (level, size))
+        path = Path(run.get("cell", {}).get("packed", "")) / "documents.npy"
+        if not path.is_file():
+            continue
+        share = np.diff(np.minimum(np.load(path), size)).max() / size
+        if share > LARGEST_SHARE:
+            told.append(
+                f"{level}, size {size:,}: one document is {share:.0%} of the corpus, and intervals over seeds say nothing "
+                "of what another would have given; take larger sizes, or name a `longest` for its source"
+            )
+    return told
