@@ -465,7 +465,8 @@ def _private_key(page, at, length):
     k = _run(page, k, length, UPPER)
     while k < length and page[k] == 0x20:
         k = _run(page, k + 1, min(length, k + 40), UPPER)
-    return k + 5 if _equals(page, k, length, _DASHES) else 0
+    end = k + 5
+    return end if _equals(page, k, length, _DASHES) and end - at <= PEM_BYTES else 0
 
 
 @loop
@@ -646,7 +647,7 @@ _SAYS = {
 
 FAMILY = Family(
     "private",
-    2,
+    3,
     measure,
     tuple(
         signal

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from itertools import pairwise
 
-import regex
+from naive_unicode import is_pictographic
 
 SCRIPTS = [
     "latin",
@@ -25,12 +25,52 @@ KINDS = ["control", "replacement", "private_use", "invisible", "combining", "emo
 BEGINNING = re.compile(
     r"//|/\*|</|<\?|#!|#(include|define)|(import|def|const|var|function|elif|>>>|\$) |else:"
 )
-PHRASE = re.compile(
-    r"all rights reserved|(privacy|cookie) policy|terms (of (use|service)|(and|&) conditions)|(use of|accept) cookies"
-    r"|sign (in|up)|log ?in|my account|subscribe|newsletter|(read|learn|show|load) more|click here|share (this|on)|follow us"
-    r"|skip to (content|main)|back to top|powered by|leave a (comment|reply)|add to cart|items in cart|copyright|©"
-    r"|(next|previous) page|(contact|about) us|site ?map|view all|report abuse|print this"
-)
+PHRASES = [
+    "all rights reserved",
+    "privacy policy",
+    "cookie policy",
+    "terms of use",
+    "terms of service",
+    "terms and conditions",
+    "terms & conditions",
+    "use of cookies",
+    "accept cookies",
+    "sign in",
+    "sign up",
+    "log in",
+    "login",
+    "my account",
+    "subscribe",
+    "unsubscribe",
+    "newsletter",
+    "read more",
+    "learn more",
+    "show more",
+    "load more",
+    "click here",
+    "share this",
+    "share on",
+    "follow us",
+    "skip to content",
+    "skip to main",
+    "back to top",
+    "powered by",
+    "leave a comment",
+    "leave a reply",
+    "add to cart",
+    "items in cart",
+    "copyright",
+    "©",
+    "next page",
+    "previous page",
+    "contact us",
+    "about us",
+    "site map",
+    "sitemap",
+    "view all",
+    "report abuse",
+    "print this",
+]
 CODE_END = re.compile(r"(\{|\}|\};|\*/|\):)$")
 LOG = re.compile(r"\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d|\d{1,3}(\.\d{1,3}){3}(?![\d.])", re.A)
 TAG = re.compile(r"</?[A-Za-z][^<>]*>")
@@ -49,7 +89,7 @@ def is_code(line: str) -> bool:
 
 
 def is_boilerplate(line: str) -> bool:
-    return len(line) <= 120 and PHRASE.search(ascii_lower(line)) is not None
+    return len(line) <= 120 and any(phrase in ascii_lower(line) for phrase in PHRASES)
 
 
 def is_capitals(line: str) -> bool:
@@ -127,7 +167,7 @@ def characters(text: str) -> dict[str, float]:
         category = unicodedata.category(c)
         if c == "\ufffd":
             kinds["replacement"] += 1
-        elif ord(c) >= 0x2190 and not c.isalpha() and regex.match(r"\p{Extended_Pictographic}", c):
+        elif ord(c) >= 0x2190 and not c.isalpha() and is_pictographic(c):
             kinds["emoji"] += 1
         elif category == "Cc" and not c.isspace():
             kinds["control"] += 1

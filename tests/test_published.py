@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 import tomllib
+import unicodedata
 from math import inf
 from pathlib import Path
 
@@ -13,11 +15,12 @@ import naive_markup
 import naive_private
 import naive_unicode
 import numpy as np
+import pyarrow as pa
 import pytest
 import regex
 
 import filters
-from filters import characters, private, shingles, stop_words, unicode_words
+from filters import characters, markup, private, segments, shingles, stop_words
 from filters.codes import canonical
 
 PROFILES = Path(filters.__file__).parent / "profiles"
@@ -31,11 +34,11 @@ def having(prop: str) -> list[int]:
 
 
 def test_every_character_has_its_word_break_class():
-    classes = unicode_words.word_breaks() & unicode_words.CLASS
+    classes = segments.word_breaks() & segments.CLASS
     for name in naive_unicode.CLASSES:
-        mine = np.flatnonzero(classes == unicode_words.CLASSES.index(name)).tolist()
+        mine = np.flatnonzero(classes == segments.CLASSES.index(name)).tolist()
         assert mine == having(f"Word_Break={name}"), name
-    pictographic = np.flatnonzero(unicode_words.word_breaks() & unicode_words.PICTOGRAPHIC)
+    pictographic = np.flatnonzero(segments.word_breaks() & segments.PICTOGRAPHIC)
     assert pictographic.tolist() == having("Extended_Pictographic")
 
 
@@ -70,6 +73,92 @@ def test_ibans_have_the_lengths_of_the_registry():
         a + b: int(private.LENGTHS[26 * i + k]) for i, a in enumerate(letters) for k, b in enumerate(letters)
     }
     assert {country: length for country, length in told.items() if length} == naive_private.iban_lengths()
+
+
+def test_furniture_of_pages_is_known_by_the_same_phrases():
+    assert sorted(markup.PHRASES) == sorted(naive_markup.PHRASES)
+
+
+def test_every_character_that_is_no_letter_has_its_kind():
+    place = {name: len(characters.SCRIPTS) + k for k, name in enumerate(characters.KINDS)}
+    kinds = characters.kinds()
+    emoji = {c for c in having("Extended_Pictographic") if c >= 0x2190 and not chr(c).isalpha()}
+    assert set(np.flatnonzero(kinds == place["emoji"]).tolist()) == emoji
+    for name, category in (("private_use", "Co"), ("invisible", "Cf"), ("combining", "M")):
+        expected = [c for c in having(category) if unicodedata.category(chr(c)).startswith(category)]
+        expected = [c for c in expected if not chr(c).isalpha() and c not in emoji]
+        assert np.flatnonzero(kinds == place[name]).tolist() == expected, name
+
+
+def luhn_completed(digits: str) -> str:
+    return next(digits + last for last in "0123456789" if naive_private.luhn(digits + last))
+
+
+def test_card_numbers_of_every_issuer_and_length_are_known():
+    edges = (
+        2220,
+        2221,
+        2720,
+        2721,
+        2999,
+        3000,
+        3059,
+        3060,
+        3399,
+        3400,
+        3499,
+        3527,
+        3528,
+        3589,
+        3590,
+        3600,
+        3699,
+        3700,
+        3799,
+    )
+    edges += (
+        3800,
+        3999,
+        4000,
+        4999,
+        5099,
+        5100,
+        5599,
+        6010,
+        6011,
+        6012,
+        6199,
+        6200,
+        6299,
+        6439,
+        6440,
+        6499,
+        6500,
+        6599,
+    )
+    forms = [(prefix, 16) for prefix in range(1000, 10_000)]
+    forms += [(prefix, size) for prefix in edges for size in range(12, 21)]
+    texts = [luhn_completed(str(prefix).ljust(size - 1, "7")) for prefix, size in forms]
+    told = private.measure(pa.array(texts, pa.large_string()))["card_number_count"].to_pylist()
+    assert told == [int(bool(re.fullmatch(naive_private.CARDS, text))) for text in texts]
+
+
+def test_addresses_of_every_special_network_are_left_alone():
+    edges = {n.network_address + offset for n in naive_private.NOT_PUBLIC for offset in (-256, -1, 0, 255, 256)
+             if 0 <= int(n.network_address) + offset < 2**32}  # fmt: skip
+    edges |= {
+        n.broadcast_address + o for n in naive_private.NOT_PUBLIC for o in (0, 1) if int(n[-1]) + o < 2**32
+    }
+    texts = [str(address) for address in sorted(edges)]
+    told = private.measure(pa.array(texts, pa.large_string()))["ipv4_address_count"].to_pylist()
+    assert told == [len(naive_private.ipv4_addresses(text)) for text in texts]
+
+
+@pytest.mark.parametrize(("more", "count"), [(0, 1), (1, 0)])
+def test_a_key_block_may_be_so_long_and_no_longer(more, count):
+    head, tail = "-----BEGIN PRIVATE KEY-----\n", "\n-----END PRIVATE KEY-----"
+    text = head + "A" * (16_384 - len(head) - len(tail) + more) + tail
+    assert private.measure(pa.array([text], pa.large_string()))["secret_key_count"].to_pylist() == [count]
 
 
 # ISO 639-1 with ISO 639-2/T, both letters of the first before the three of the other.
