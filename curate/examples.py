@@ -12,7 +12,7 @@ from curate.duplicates import gather
 from curate.histograms import histogram
 from curate.measured import DUPLICATE
 from curate.pool import Pool
-from curate.profiles import Rule
+from curate.profiles import Bound, Rule
 from curate.selection import KEPT, Judged
 
 EXCERPT = 700  # characters of a document that are shown
@@ -44,13 +44,15 @@ def _rule(built: Built, judged: Judged, number: int) -> dict:
     own = len(judged.rules) - len(judged.level.rules)
     bound = judged.bounds[number - own]
     column = a.values.of(rule).to_numpy(zero_copy_only=False).astype(float)
-    distance = np.fmax(
-        bound.low - column, column - bound.high
-    )  # above 0 outside; NaN where there is no value
+    distance = _outside(column, rows, bound)
     near = rows[
         np.argsort(distance[rows], kind="stable")[:OF_EACH]
     ]  # of equally near ones the first in order of ids
-    rest = rows[~np.isin(rows, near)][:OF_EACH]
+    rest = rows[~np.isin(rows, near)]
+    farther = (
+        ~(distance[rest] < np.nanmedian(distance[rest])) if np.isfinite(distance[rest]).any() else slice(None)
+    )
+    rest = rest[farther][:OF_EACH]
     kept = a.pool.order[(judged.kept & np.isfinite(distance))[a.pool.order]]
     inside = kept[np.argsort(-distance[kept], kind="stable")[:OF_EACH]]
     asked = (judged.verdict == KEPT) | (judged.verdict >= own)
@@ -63,6 +65,16 @@ def _rule(built: Built, judged: Judged, number: int) -> dict:
         "inside": told["inside"] if len(rows) else [],
         "histogram": histogram(column[asked], bound),
     }
+
+
+def _outside(column: np.ndarray, dropped: np.ndarray, bound: Bound) -> np.ndarray:
+    """How far every value lies outside of the bound: below 0 inside, NaN where there is no value.
+
+    A side that none of the dropped documents has crossed is no bound to be near: shares of 1 are not "just inside" of 1.
+    """
+    below, above = bound.low - column, column - bound.high
+    sides = [side for side in (below, above) if (side[dropped] > 0).any()]
+    return np.fmax(*sides) if len(sides) == 2 else sides[0] if sides else np.fmax(below, above)
 
 
 def _value(built: Built, rule: Rule, row: int) -> dict:

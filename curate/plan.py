@@ -101,7 +101,8 @@ def plan(store: Store, manifest: Manifest, workers: int | None = None, sample: i
     )
     seconds += 4 * wanted / TOKENIZE_BYTES_A_SECOND
     seconds += sum(part.seconds for part in training)
-    problems = [s.problem for s in sources if s.problem]
+    read = [*sources, *(_source(store, manifest, texts) for texts in manifest.evaluations)]
+    problems = [s.problem for s in read if s.problem]
     return Plan(
         name=manifest.name,
         sources=sources,

@@ -72,3 +72,11 @@ def test_lines_that_end_in_a_carriage_return_are_said_and_can_be_read_away(tmp_p
     assert told.startswith('source "notes": in 100%')
     path.write_text(path.read_text().replace('"notes.jsonl"', '"notes.jsonl"\nnewlines = "unix"'))
     assert not [w for w in lint(load_manifest(path), 40).found if "newlines" in w]
+
+
+def test_an_evaluation_that_is_not_there_is_said_before_anything_is_read(tmp_path):
+    more = '[[evaluation]]\nname = "exam"\nformat = "jsonl"\npath = "nowhere.jsonl"\n\n[parts]'
+    path = write_manifest(tmp_path, MANIFEST.replace("[parts]", more, 1))
+    done = CliRunner().invoke(main, ["plan", str(path), "--store", str(tmp_path / "s")])
+    assert done.exit_code == 2
+    assert "nowhere.jsonl" in done.output

@@ -537,3 +537,14 @@ def test_points_and_rates_say_their_figures_where_a_pointer_rests(facts, page):
 def test_levels_differ_by_marker_and_dash_not_only_by_colour():
     assert len(set(charts.MARKERS)) == len(charts.MARKERS) == len(charts.LIGHT) == len(charts.DARK)
     assert len(set(map(str, charts.DASHES))) == len(charts.DASHES) == len(charts.MARKERS)
+
+
+def test_documents_just_inside_lie_at_the_side_that_drops():
+    from curate.examples import _outside
+    from curate.profiles import Bound
+
+    share = np.array([0.05, 0.11, 0.13, 0.5, 1.0, np.nan])
+    inside = _outside(share, np.array([0, 1]), Bound(low=0.12, high=1.0))
+    assert np.argsort(-inside[2:5]).tolist() == [0, 1, 2]
+    both = _outside(np.array([0.0, 0.3, 0.8, 2.0]), np.array([0, 3]), Bound(low=0.1, high=1.0))
+    assert np.argmax(np.where(both <= 0, both, -np.inf)) in (1, 2)

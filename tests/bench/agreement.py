@@ -80,6 +80,10 @@ PROFILES = {
 }  # fmt: skip
 # What comes closest to datatrove's words: tokens of Unicode, punctuation among them, as FineWeb-2's signals count.
 TOKENS = {
+    "core_word_count": ("unicode_word_count", [50, 100_000]),
+    "mean_core_word_length": ("mean_unicode_word_length", [3, 10]),
+    "hash_word_ratio": ("hash_unicode_token_ratio", [0, 0.1]),
+    "ellipsis_word_ratio": ("ellipsis_unicode_token_ratio", [0, 0.1]),
     "alphabetic_word_ratio": ("alphabetic_unicode_token_ratio", [0.8, 1]),
     "newline_word_ratio": ("newline_unicode_token_ratio", [0, 0.3]),
     **{f"top_{n}gram_character_ratio": (f"unicode_top_{n}gram_character_ratio", [0, b]) for n, b in ((2, 0.2), (3, 0.18), (4, 0.16))},
@@ -119,16 +123,20 @@ def main() -> None:
     for profile, name in PROFILES.items():
         bounds = tomllib.loads((files("filters") / "profiles" / f"{profile}.toml").read_text())["keep"]
         keep = np.logical_and.reduce([inside(values[s], b) for s, b in bounds.items()])
-        print(row(f"**{profile}**", np.array(peer["filters"][name]), keep, None))
+        tokens = [of_tokens(values, signal) for signal in bounds]
+        rules = zip(bounds.items(), tokens, strict=True)
+        told = np.logical_and.reduce([inside(values[s], b) if t is None else t for (s, b), t in rules])
+        counted = any(t is not None for t in tokens)
+        print(row(f"**{profile}**", np.array(peer["filters"][name]), keep, told if counted else None))
         for signal, bound in bounds.items():
             theirs = "symbols" if signal in ("hash_word_ratio", "ellipsis_word_ratio") else signal
             if theirs not in peer["rules"] or signal == "ellipsis_word_ratio":
                 continue
             ours = inside(values[signal], bound)
+            ours_of_tokens = of_tokens(values, signal)
             if theirs == "symbols":
                 ours &= inside(values["ellipsis_word_ratio"], bound)
-            token = TOKENS.get(signal)
-            ours_of_tokens = inside(values[token[0]], token[1]) if token else None
+                ours_of_tokens &= of_tokens(values, "ellipsis_word_ratio")
             name = "hash_word_ratio, ellipsis_word_ratio" if theirs == "symbols" else signal
             print(row(name, np.array(peer["rules"][theirs]), ours, ours_of_tokens))
 
@@ -146,6 +154,12 @@ def measured(texts: pa.Array) -> tuple[dict[str, np.ndarray], float]:
         seconds += 0 if name.startswith("unicode") else time.process_time() - begin
         values |= {s: c.to_numpy(zero_copy_only=False) for s, c in columns.items() if not s.endswith("spans")}
     return values, seconds
+
+
+def of_tokens(values: dict[str, np.ndarray], signal: str) -> np.ndarray | None:
+    """What passes the rule where it is of Unicode tokens; None where it is of no words."""
+    token = TOKENS.get(signal)
+    return inside(values[token[0]], token[1]) if token else None
 
 
 def inside(values: np.ndarray, bound: list[float]) -> np.ndarray:
