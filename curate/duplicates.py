@@ -30,7 +30,8 @@ from curate.store import Part, Store, digest_of
 VERSION = 2
 STAGE = "duplicates"
 BANDS = "bands"
-BATCH_BYTES = 64_000_000  # of text held at once by one worker
+LEAST, MOST = 16_000_000, 64_000_000  # bytes of text held at once by one worker, as the memory allows
+BYTES_A_BYTE = 8  # of text, that clustering it takes: the text as it is gathered, its shingles, their table
 BYTES_A_HASH = 64  # what sorting the hashes of one cut needs for each
 
 
@@ -164,7 +165,8 @@ def _cluster(store, pool, signals, first, near, engine, leader, similarity, temp
     """Fill in, for each distinct text, the document it joins (itself where it stays), their Jaccard similarity, and
     whether numbers, dates and names are all they differ in."""
     component = _components(store, pool, signals, first, near, engine)
-    batches = list(_batches(pool, signals, component, near))
+    most = max(LEAST, min(MOST, engine.memory // (BYTES_A_BYTE * engine.workers)))
+    batches = list(_batches(pool, signals, component, near, most))
     with Progress("duplicates", sum(len(rows) for rows, _ in batches), "documents") as progress:
         answers = map_parts(
             engine, cluster_batch, [batch for _, batch in batches], done=lambda a: progress.add(len(a[0]))
@@ -174,7 +176,7 @@ def _cluster(store, pool, signals, first, near, engine, leader, similarity, temp
 
 
 def _batches(
-    pool: Pool, signals: Signals, component: np.ndarray, near: dict
+    pool: Pool, signals: Signals, component: np.ndarray, near: dict, most: int
 ) -> Iterator[tuple[np.ndarray, Batch]]:
     size = np.bincount(component, minlength=len(component))
     several = np.flatnonzero(size[component] > 1)
@@ -183,7 +185,7 @@ def _batches(
     total = np.cumsum(pool.bytes[several])
     begin = 0
     while begin < len(several):
-        limit = (total[begin - 1] if begin else 0) + BATCH_BYTES
+        limit = (total[begin - 1] if begin else 0) + most
         end = ends[
             max(np.searchsorted(ends, begin, "right"), np.searchsorted(total[ends - 1], limit, "right") - 1)
         ]

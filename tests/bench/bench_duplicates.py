@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import re
 import resource
+import subprocess
 import sys
 import tempfile
 import time
@@ -217,7 +218,27 @@ def grouping(millions: int) -> None:
           "(drawing the keys included)")  # fmt: skip
 
 
+def span_memory(path: str) -> None:
+    """Peak of this process beyond the text itself, while its repeated spans are found."""
+    texts = read(Path(path))
+    repeats(texts.slice(0, 50))
+    before = resident("VmRSS")
+    repeats(texts)
+    print(
+        f"repeated spans: {(resident('VmHWM') - before) / megabytes(texts):.2f} bytes of memory a byte of text"
+    )
+
+
+def resident(kind: str) -> float:
+    """MB of this process, from Linux: VmRSS now, VmHWM at most."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(kind)).split()[1]) / 1e3
+
+
 def main() -> int:
+    if "--span-memory" in sys.argv:
+        span_memory(sys.argv[-1])
+        return 0
     if "--keys" in sys.argv:
         grouping(int(sys.argv[sys.argv.index("--keys") + 1]))
         return 0
@@ -249,7 +270,6 @@ def main() -> int:
                 size / seconds(lambda: xxhash.xxh3_128_digest(utf8(whole)[1].data)),
             ),
         ]
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     rows += [
         (f"repeated {kind}", megabytes(texts) / seconds(lambda k=kind: repeats(texts, k, WORDS[k])))
         for kind in KINDS
@@ -268,9 +288,8 @@ def main() -> int:
     print(f"{'MB of text per CPU-second':<42}{'rate':>8}")
     for name, value in rows:
         print(f"{name:<42}{value:>8.1f}")
-    print(
-        f"peak of memory beyond what came before: {(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3:.0f} MB"
-    )
+    if sys.platform == "linux":
+        subprocess.run([sys.executable, __file__, "--span-memory", str(mix)], check=True)
     growth(texts.slice(0, 6000))
     accuracy(texts, np.array(pq.read_table(mix, columns=["kind"])["kind"].to_pylist()))
     return 0
