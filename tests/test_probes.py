@@ -263,6 +263,12 @@ def test_what_differs_is_told_and_what_does_not_is_not_distinguishable(tmp_path)
     quiet = probe_finding(probed(tmp_path / "b", {"raw": 0.5, "clean": 0.5}))
     assert not any(g["clear"] for g in quiet["figures"]["comparisons"])
     assert "moves none of these answers distinguishably" in quiet["sentences"][0]
+    assert found["figures"]["caveats"] == []
+    alone = probe_finding(
+        [run for run in probed(tmp_path / "c", {"raw": 0.5, "clean": 0.9}) if run["seed"] == 0]
+    )
+    assert not any(g["clear"] for g in alone["figures"]["comparisons"])
+    assert "one seed only" in alone["figures"]["caveats"][0]
     svg = layout.DRAWINGS["probes"](found["figures"], found["title"])
     assert svg.count("from scratch") == 1
     assert "cipher" in svg

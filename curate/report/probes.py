@@ -26,6 +26,7 @@ CAPTION = (
     "Share of held-out questions answered right, against the text read first. Filled: after fine-tuning; hollow: "
     "zero-shot; band: the fresh model, fine-tuned alike. Levels stand a little beside each other."
 )
+TOPS = {"accuracy": 1.0, "bits": float("inf")}
 DRAWS = 4000  # corrected intervals lie far out in the tails
 
 
@@ -45,6 +46,7 @@ def probe_finding(runs: list[dict]) -> dict | None:
         rows += found
         gaps += _gaps(probed, family, way, 0.05 / len(asked))
     size = max(run["size"] for run in probed)
+    caveats = _grid(probed, families[0], ways[-1], "right").caveats
     sentences = [_quality(gaps, size), *_text(gaps, rows, size), *_chance(rows, size)]
     if left_out:
         were = (
@@ -52,7 +54,7 @@ def probe_finding(runs: list[dict]) -> dict | None:
         )
         sentences.append(f"{left_out} {were} left out; `curate probe` asks again.")
     return finding("probes", "Probes: halfway to everywhere", "", sentences, _tables(rows, gaps, size),
-                   caption=CAPTION, rows=rows, comparisons=gaps, size=size)  # fmt: skip
+                   caption=CAPTION, caveats=caveats, rows=rows, comparisons=gaps, size=size)  # fmt: skip
 
 
 def with_probes(run: dict) -> dict:
@@ -102,14 +104,15 @@ def _rows(runs: list[dict], family: str, way: str) -> list[dict]:
     for name in (name for name in in_order if name in grids["bits"].levels):
         sizes = sorted(int(t) for t in grids["bits"].means_ND(name)[0])
         for size in sizes if name != SCRATCH else sizes[-1:]:
-            means = {key: _less_one(fits.mean(grid, name, size)) for key, grid in grids.items()}
+            means = {key: _less_one(fits.mean(grid, name, size), TOPS[key]) for key, grid in grids.items()}
             where = ("scratch", None) if name == SCRATCH else (way, size)
             rows.append({**common, "way": where[0], "series": name, "size": where[1], **means})
     return rows
 
 
-def _less_one(told: Any) -> dict[str, float]:
-    return {key: getattr(told, key) - 1 for key in ("value", "low", "high")}
+def _less_one(told: Any, top: float) -> dict[str, float]:
+    """The noise of seeds knows no bounds; a share and a length do."""
+    return {key: min(max(getattr(told, key) - 1, 0.0), top) for key in ("value", "low", "high")}
 
 
 def _gaps(runs: list[dict], family: str, way: str, alpha: float) -> list[dict]:
