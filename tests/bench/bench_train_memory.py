@@ -8,7 +8,8 @@ in numbers of four bytes:
     weights and gradients       2 P, and 2 (AdamW) or 1 (Muon, of the matrices in blocks) a weight of optimizer state
     activations, a layer        N (10 C + 4 H): twice the stream and its norm, queries and keys before and after their
                                 norm, values, what attention gives; gate, value, silu(gate) and their product
-                                + N A T where attention keeps its probabilities (CPUs with wide products, T of 64 to 512)
+                                + N A (T + 128) / 2 where attention keeps its probabilities, in blocks of 128 queries
+                                (CPUs with wide products, T of 64 to 512)
     the end                     3 N C, V C: the stream, its norm, the loss's gradients of it and of the scoring matrix
 
 N tokens a step, T context, C width, H hidden, A heads, V vocabulary, P parameters. No activation is computed twice.
@@ -69,16 +70,17 @@ def step(model, batch: int, optimizer: str, make_optimizers, config, clip_gradie
 
 def needed(model, batch: int, optimizer: str) -> int:
     """Bytes, by the formula above."""
-    from train.attention import HELD
-    from train.products import has_wide_products
+    from train.attention import HELD, _blocks
+    from train.products import use_wide_products
 
     config = model.config
     parameters, matrices = model.parameters_total(), sum(p.numel() for p in model.matrices())
     state = 2 * parameters - (matrices if optimizer == "muon" else 0)
     N, C, H = batch * CONTEXT, config.width, config.hidden
     layer = N * (10 * C + 4 * H)
-    if has_wide_products() and HELD[0] <= CONTEXT <= HELD[1]:
-        layer += N * config.heads * CONTEXT
+    if use_wide_products() and HELD[0] <= CONTEXT <= HELD[1]:
+        scores = sum((rows.stop - rows.start) * end for rows, end in _blocks(CONTEXT))
+        layer += batch * config.heads * scores
     return 4 * (2 * parameters + state + config.depth * layer + 3 * N * C + config.vocabulary * C)
 
 
