@@ -8,11 +8,13 @@ again, and another model measures one family again.
 
 from __future__ import annotations
 
+import itertools
 import os
 import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from curate import own
@@ -22,6 +24,7 @@ from curate.progress import Progress
 from curate.store import Part, Store, digest_of, file_digest
 
 STAGE = "signals"
+BATCH = 4_000_000  # bytes of text that families which share words are measured on, one after another
 
 
 @dataclass(frozen=True)
@@ -126,15 +129,43 @@ def annotate_part(task: Task) -> int:
 
     documents = task.documents.checked().table()
     texts = text_column(documents["text"])
-    for name in task.missing:
-        stage = f"{STAGE}/{name}"
-        table = pa.table(_measure(task, name, documents, texts))
-        part = task.store.write_part(stage, f"{task.keys[name]}.arrow", table)
-        task.store.finish(stage, task.keys[name], [part])
+    together = [n for n in task.missing if family_of(n, task.families[n]).batched]
+    for name in task.missing:  # families that are not batched take no signal of those that are
+        if name not in together:
+            _keep(task, name, _measure(task, name, documents, texts))
+    batches: dict[str, list[pa.Table]] = {name: [] for name in together}
+    for first, last in _batches(texts) if together else []:
+        some, rows = texts.slice(first, last - first), documents.slice(first, last - first)
+        for name in together:
+            batches[name].append(pa.table(_measure(task, name, rows, some, first)))
+    for name in together:
+        _keep(task, name, pa.concat_tables(batches.pop(name)).combine_chunks())
     return task.documents.bytes
 
 
-def _measure(task: Task, name: str, documents: pa.Table, texts: pa.Array) -> dict[str, pa.Array]:
+def _batches(texts: pa.LargeStringArray) -> list[tuple[int, int]]:
+    """Rows [first, last) of some BATCH bytes each; a document of more is alone, and there is one batch at least."""
+    from filters.arrow import utf8
+
+    offsets = utf8(texts)[0]
+    firsts = [0]
+    while firsts[-1] < len(texts):
+        first = firsts[-1]
+        last = int(np.searchsorted(offsets, offsets[first] + BATCH, side="right")) - 1
+        firsts.append(max(first + 1, min(last, len(texts))))
+    return list(itertools.pairwise(firsts)) or [(0, 0)]
+
+
+def _keep(task: Task, name: str, columns: dict[str, pa.Array] | pa.Table) -> None:
+    stage = f"{STAGE}/{name}"
+    part = task.store.write_part(stage, f"{task.keys[name]}.arrow", pa.table(columns))
+    task.store.finish(stage, task.keys[name], [part])
+
+
+def _measure(
+    task: Task, name: str, documents: pa.Table, texts: pa.Array, first: int = 0
+) -> dict[str, pa.Array]:
+    """Of these documents, which in their part begin at row `first`."""
     parameters = task.families[name]
     if name.startswith(own.PREFIX):
         signal = name.removeprefix(own.PREFIX)
@@ -145,7 +176,7 @@ def _measure(task: Task, name: str, documents: pa.Table, texts: pa.Array) -> dic
     for taken in family.takes:
         if taken in owner:
             part = _part_of(task.store, owner[taken], task.keys[owner[taken]])
-            beside[taken] = part.table([taken])[taken]
+            beside[taken] = part.table([taken])[taken].slice(first, len(documents))
         elif taken in documents.column_names:
             beside[taken] = documents[taken].cast(pa.string())
         else:

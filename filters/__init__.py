@@ -39,7 +39,9 @@ class Family:
     """Signals that one pass measures: `measure(texts, **parameters)` returns a column for each, in order.
 
     What `takes` names comes along as keyword arguments, a column each, row by row beside the texts: signals
-    of other families, or columns that the documents' source carries (all null where it does not).
+    of other families, or columns that the documents' source carries (all null where it does not). Families that
+    are `batched` find words or tokens that others find too (`text.shared`): they are measured one after another
+    on some megabytes, then on the next.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Family:
     measure: Callable[..., dict[str, pa.Array]]
     signals: tuple[Signal, ...]
     takes: tuple[str, ...] = ()
+    batched: bool = False
 
 
 INLINED = (

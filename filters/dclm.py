@@ -448,20 +448,14 @@ def _add_ngrams(repeats, places, names, table, hash_key, words_before, tally):
 
 
 @kernel
-def _count(offsets, data, given, tokens, classes, hash_key, stops, counted, phrases, tallies):
-    """Fill in int64 [tallies, documents]; returns the edges of all documents' edits."""
+def _count_lines(offsets, data, most_words, classes, hash_key, stops, counted, phrases, tallies):
+    """Fill in int64 [tallies, documents], those of n-grams excepted; returns the edges of all documents' edits."""
     longest, most_lines = longest_document(offsets), most_newlines(offsets, data) + 1
-    most, most_words = tokens.counts.max(), given.counts.max()
     page, line = np.zeros(longest + PADDING, np.uint8), np.zeros(longest + PADDING, np.uint8)
     edges, characters = np.empty((2, max(longest + 2, 2 * most_lines)), np.int32)
     gone, blocks = np.empty(longest + 1, np.uint8), np.empty(blocks_of(longest), np.uint64)
-    words_before = np.empty(max(most, most_words) + 1, np.int32)
-    names, first, places = (
-        np.empty(max(most, most_lines), np.int32),
-        np.empty(most_lines, np.int32),
-        np.empty(most, np.int32),
-    )
-    counts, table = np.zeros(len(tokens.starts), np.int32), table_for(most_lines, most)
+    bare, (names, first) = np.empty(most_words + 1, np.int32), np.empty((2, most_lines), np.int32)
+    table = table_for(most_lines, 0)
     tally = np.empty(len(tallies), np.int64)
     all_edits = np.empty(64, np.int64)
     edits = 0
@@ -469,7 +463,7 @@ def _count(offsets, data, given, tokens, classes, hash_key, stops, counted, phra
         length = open_page(page, data, offsets[i], offsets[i + 1])
         tally[:] = 0
         words, _ = find_words(page, length, edges, characters, blocks)
-        _add_words(page, length, edges, words, classes, stops, words_before, tally)
+        _add_words(page, length, edges, words, classes, stops, bare, tally)
         _add_symbols(page, length, tally)
         room = 2 * (edits + length // 2 + 2)  # a span is of two bytes or more
         if room > len(all_edits):
@@ -477,8 +471,8 @@ def _count(offsets, data, given, tokens, classes, hash_key, stops, counted, phra
             grown[: 2 * edits] = all_edits[: 2 * edits]
             all_edits = grown
         found = _edit(
-            page, length, edges, words, words_before, classes, counted, phrases, line, characters, gone,
-            all_edits[2 * edits :], tally,
+            page, length, edges, words, bare, classes, counted, phrases, line, characters, gone, all_edits[2 * edits :],
+            tally,
         )  # fmt: skip
         edits += found
         tally[EDITS] = found
@@ -494,17 +488,25 @@ def _count(offsets, data, given, tokens, classes, hash_key, stops, counted, phra
         tally[COPIED_PARAGRAPHS], tally[COPIED_PARAGRAPH_CHARACTERS], tally[PARAGRAPH_CHARACTERS] = _copied(
             page, edges, tally[PARAGRAPHS], names, table.counts
         )
+        tallies[:, i] = tally
+    return all_edits[: 2 * edits].copy()
 
+
+@kernel
+def _count_ngrams(given, tokens, hash_key, tallies):
+    """Fill in those of n-grams: on their own, so that a huge document needs room for one of both at a time."""
+    most = tokens.counts.max()
+    words_before, (names, places) = np.empty(most + 1, np.int32), np.empty((2, most), np.int32)
+    counts, table = np.zeros(len(tokens.starts), np.int32), table_for(0, most)
+    for i in range(len(given.counts)):
         words = read_kind(
             given.stretches[given.firsts[i] : given.firsts[i + 1]], tokens.parts_from, tokens.parts, tokens.lengths,
             tokens.flags, FIRST, names, words_before,
         )  # fmt: skip
-        tally[WORD_CHARACTERS] = words_before[words]
+        tallies[WORD_CHARACTERS, i] = words_before[words]
         count_names(names, words, counts)
         repeats, _ = repeated_words(words, names, places, counts)
-        _add_ngrams(repeats, places, names, table, hash_key, words_before, tally)
-        tallies[:, i] = tally
-    return all_edits[: 2 * edits]
+        _add_ngrams(repeats, places, names, table, hash_key, words_before, tallies[:, i])
 
 
 def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
@@ -514,9 +516,9 @@ def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
     edits = np.empty(0, np.int64)
     if len(offsets) > 1:
         words, tokens = words_of(texts), tokens_of(texts)
-        edits = _count(
-            offsets, data, words, tokens, character_classes(), KEY, STOPS, _COUNTED, _PHRASES, tallies
-        )
+        most, classes = words.counts.max(), character_classes()
+        edits = _count_lines(offsets, data, most, classes, KEY, STOPS, _COUNTED, _PHRASES, tallies)
+        _count_ngrams(words, tokens, KEY, tallies)
     n = dict(zip(TALLIES, tallies, strict=True))
     columns = {
         "dclm_word_count": pa.array(n["bare_words"]),
@@ -583,4 +585,5 @@ FAMILY = Family(
             "lines of capitals, digits, a counter or one word, and phrases of shops and teasers (DCLM)",
         ),
     ),
+    batched=True,
 )

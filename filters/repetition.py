@@ -470,6 +470,7 @@ FAMILY = Family(
         count_signal("longest_word_run", "words", "the longest run of one word said again and again"),
         real_signal("word_entropy", "bits", INF, "Shannon's entropy of the distribution of words"),
     ),
+    batched=True,
 )
 
 UNICODE = Family(
@@ -484,4 +485,5 @@ UNICODE = Family(
         )
         for name, says in _NGRAM_SIGNALS.items()
     ),
+    batched=True,
 )

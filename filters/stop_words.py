@@ -236,4 +236,5 @@ FAMILY = Family(
         ),
     ),
     takes=("language",),
+    batched=True,
 )  # fmt: skip
