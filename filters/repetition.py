@@ -26,9 +26,11 @@ from filters.ngrams import (
 from filters.text import (
     ONE_BIT,
     PADDING,
+    blocks_of,
     character_classes,
     continuation_mask,
     count_bits,
+    find_words,
     kernel,
     longest_document,
     loop,
@@ -284,37 +286,32 @@ def _add_paragraphs(paragraphs, characters, names, first, tally):
 
 
 @kernel
-def _count(offsets, data, given, classes, hash_key, tallies, entropies):
+def _count(offsets, data, classes, hash_key, tallies, entropies):
     """Fill in int64 [tallies, documents] and float64 [documents]."""
-    page = np.empty(longest_document(offsets) + PADDING, np.uint8)
-    most, most_lines = given.counts.max(), most_newlines(offsets, data) + 1
-    edges, characters = np.empty(2 * most_lines, np.int32), np.empty(most_lines, np.int32)
+    longest, most_lines = longest_document(offsets), most_newlines(offsets, data) + 1
+    page, blocks = np.empty(longest + PADDING, np.uint8), np.empty(blocks_of(longest), np.uint64)
+    room = max(longest + 2, 2 * most_lines)
+    edges, characters = np.empty((2, room), np.int32)  # of words, then of lines, then of paragraphs
+    most = longest // 2 + 1  # words or lines at the worst: what is not touched takes no memory
     words_before = np.empty(most + 1, np.int32)  # characters of the words before each word
-    names, first, places = (
-        np.empty(max(most, most_lines), np.int32),
-        np.empty(most_lines, np.int32),
-        np.empty(most, np.int32),
-    )
+    names, first, places = np.empty((3, max(most, most_lines)), np.int32)
     seen = np.empty(most, np.uint8)
-    counts = np.zeros(len(given.starts), np.int32)
-    table = table_for(most_lines, most)
+    table = table_for(max(most, most_lines), most)
     tally = np.empty(len(tallies), np.int64)
     for i in range(len(offsets) - 1):
+        length = open_page(page, data, offsets[i], offsets[i + 1])
         tally[:] = 0
-        stretches = given.stretches[given.firsts[i] : given.firsts[i + 1]]
-        words = read_names(stretches, given.parts_from, given.parts, given.lengths, names, words_before)
-        tally[WORDS], tally[CHARACTERS], tally[WORD_CHARACTERS] = (
-            words,
-            given.characters[i],
-            words_before[words],
-        )
-        tally[DISTINCT_WORDS] = count_names(names, words, counts)
+        words, tally[CHARACTERS] = find_words(page, length, edges, characters, blocks)
+        words_before[0] = 0
+        for k in range(words):
+            words_before[k + 1] = words_before[k] + characters[2 * k + 1] - characters[2 * k]
+        tally[WORDS], tally[WORD_CHARACTERS] = words, words_before[words]
+        tally[DISTINCT_WORDS] = name_spans(page, edges, words, names, first, table, hash_key)
         tally[LONGEST_WORD_RUN] = _longest_run(names, words)
-        repeats, logarithms = repeated_words(words, names, places, counts)
+        repeats, logarithms = repeated_words(words, names, places, table.counts)
         if words:  # Shannon's: log2(words) - sum of count * log2(count) / words
             entropies[i] = max(0.0, np.log2(words) - logarithms / words)
         _add_ngrams(words, repeats, places, names, table, hash_key, seen, words_before, tally)
-        length = open_page(page, data, offsets[i], offsets[i + 1])
         lines, tally[NEWLINES] = _find_lines(page, length, edges, characters)
         name_spans(page, edges, lines, names, first, table, hash_key)
         _add_copied_lines(length, tally[NEWLINES], characters, lines, names, table.counts, tally)
@@ -364,8 +361,7 @@ def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
     offsets, data = valid(texts)
     tallies = np.zeros((len(TALLIES), len(offsets) - 1), np.int64)
     entropies = np.zeros(len(offsets) - 1)
-    if len(entropies):
-        _count(offsets, data, words_of(texts), character_classes(), KEY, tallies, entropies)
+    _count(offsets, data, character_classes(), KEY, tallies, entropies)
     n = dict(zip(TALLIES, tallies, strict=True))
     whole = n["characters"]
     columns = {

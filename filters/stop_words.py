@@ -20,11 +20,9 @@ import pyarrow as pa
 from filters import Family, Signal
 from filters.columns import INF
 from filters.segments import find_tokens, word_breaks
-from filters.text import character_classes, inlined, kernel, loop, open_page, valid
-from filters.vocabulary import room_for, tokens_of, words_of
+from filters.text import PADDING, character_classes, inlined, kernel, longest_document, loop, open_page, valid
 
 MOST_TOKENS = 6  # of one stop word
-MOST_FOUND = 1 << 16  # stop words of stretches that are remembered at a time
 ENDINGS = "ko"  # the language whose list is of endings
 FNV_OFFSET, FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
 
@@ -99,122 +97,69 @@ def _find(key, own, lists):
 
 
 @inlined
-def _note(word, found, count):
-    found[count] = word
-    return count + (word >= 0)
+def _note(word, document, occurrences, distinct, seen):
+    if word >= 0:
+        occurrences[document] += 1
+        distinct[document] += seen[word] != document
+        seen[word] = document
 
 
 @loop
-def _endings(page, begin, end, own, lists, found, count):
-    """Note the last character of a token, and the last two."""
+def _endings(page, begin, end, own, lists, document, occurrences, distinct, seen):
+    """The last character of a token, and the last two."""
     at = end
     for _ in range(2):
         if at == begin:
-            break
+            return
         at -= 1
         while at > begin and page[at] & 0xC0 == 0x80:
             at -= 1
-        count = _note(_find(_hash_more(FNV_OFFSET, page, at, end), own, lists), found, count)
-    return count
-
-
-@loop
-def _stop_words_in(page, edges, tokens, own, endings, lists, found, count):
-    """Note the stop words of a stretch behind the first `count`; returns how many are noted then."""
-    for k in range(tokens):
-        begin = at = edges[2 * k]
-        if own == endings:
-            count = _endings(page, begin, edges[2 * k + 1], own, lists, found, count)
-            continue
-        if not lists.begins[own, np.int64(page[begin]) | np.int64(page[begin + 1]) << 8]:
-            continue
-        key = FNV_OFFSET
-        for last in range(k, min(tokens, k + MOST_TOKENS)):
-            end = edges[2 * last + 1]
-            if edges[2 * last] != at or end - begin > lists.longest:
-                break
-            key = _hash_more(key, page, at, end)
-            at = end
-            count = _note(_find(key, own, lists), found, count)
-    return count
-
-
-class Memory(NamedTuple):
-    """What stretches are known to hold, in one language."""
-
-    at: (
-        np.ndarray
-    )  # int32 [names of stretches]: where `found` has it, how many and which; -1 where not looked yet
-    found: np.ndarray  # int32
-
-
-@loop
-def _count_all(
-    data, words, language, order, endings, lists, breaks, classes, room, memory, seen, occurrences, distinct
-):
-    at, found = memory.at, memory.found
-    used, before = 0, -1
-    for i in order:
-        own = language[i]
-        if own != before:
-            at[:] = -1
-            used, before = 0, own
-        for k in range(words.firsts[i], words.firsts[i + 1]):
-            s = words.stretches[k]
-            if at[s] < 0:
-                if used > MOST_FOUND - 2:
-                    at[:] = -1
-                    used = 0
-                length = open_page(room.page, data, words.starts[s], words.starts[s] + words.sizes[s])
-                tokens, _ = find_tokens(
-                    room.page, length, room.edges, room.characters, room.has, breaks, classes
-                )
-                end = _stop_words_in(room.page, room.edges, tokens, own, endings, lists, found, used + 1)
-                at[s], found[used] = used, end - used - 1
-                used = end
-            for place in range(at[s] + 1, at[s] + 1 + found[at[s]]):
-                occurrences[i] += 1
-                distinct[i] += seen[found[place]] != i
-                seen[found[place]] = i
+        _note(_find(_hash_more(FNV_OFFSET, page, at, end), own, lists), document, occurrences, distinct, seen)
 
 
 @kernel
-def _count(data, words, language, order, endings, lists, breaks, classes, occurrences, distinct):
-    """Fill in int64 [documents] each, for the documents in `order`, sorted by language (its place among the lists)."""
-    room = room_for(words)
-    found = np.empty(MOST_FOUND + MOST_TOKENS * len(room.page), np.int32)
-    memory = Memory(np.empty(len(words.sizes), np.int32), found)
+def _count(offsets, data, language, endings, lists, table, classes, occurrences, distinct, tokens_of):
+    """Fill in int64 [documents] each, for documents whose language (its place among the lists) is not -1."""
+    longest = longest_document(offsets)
+    page = np.empty(longest + PADDING, np.uint8)
+    edges, character_edges = np.empty((2, 2 * longest + 2), np.int32)
+    flags = np.empty(longest + 1, np.uint8)
     seen = np.full(len(lists.member), -1)
-    _count_all(
-        data,
-        words,
-        language,
-        order,
-        endings,
-        lists,
-        breaks,
-        classes,
-        room,
-        memory,
-        seen,
-        occurrences,
-        distinct,
-    )
+    for i in range(len(offsets) - 1):
+        own = language[i]
+        if own < 0:
+            continue
+        length = open_page(page, data, offsets[i], offsets[i + 1])
+        tokens, _ = find_tokens(page, length, edges, character_edges, flags, table, classes)
+        tokens_of[i] = tokens
+        for k in range(tokens):
+            begin = at = edges[2 * k]
+            if own == endings:
+                _endings(page, begin, edges[2 * k + 1], own, lists, i, occurrences, distinct, seen)
+                continue
+            if not lists.begins[own, np.int64(page[begin]) | np.int64(page[begin + 1]) << 8]:
+                continue
+            key = FNV_OFFSET
+            for last in range(k, min(tokens, k + MOST_TOKENS)):
+                end = edges[2 * last + 1]
+                if edges[2 * last] != at or end - begin > lists.longest:
+                    break
+                key = _hash_more(key, page, at, end)
+                at = end
+                _note(_find(key, own, lists), i, occurrences, distinct, seen)
 
 
 def measure(texts: pa.Array | pa.ChunkedArray, language: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
     """Stop words of each text's `language` (canonical code); null where it has no list."""
-    words, tokens = words_of(texts), tokens_of(texts).counts
+    offsets, data = valid(texts)
     codes = list(stop_words())
     if isinstance(language, pa.ChunkedArray):
         language = language.combine_chunks()
     place = {code: k for k, code in enumerate(codes)}
     own = np.array([place.get(code, -1) for code in language.to_pylist()], np.int64)
-    order = np.argsort(own, kind="stable")
-    order = order[np.count_nonzero(own < 0) :]
-    occurrences, distinct = np.zeros(len(own), np.int64), np.zeros(len(own), np.int64)
+    occurrences, distinct, tokens = (np.zeros(len(own), np.int64) for _ in range(3))
     tables = (codes.index(ENDINGS), _lists(), word_breaks(), character_classes())
-    _count(valid(texts)[1], words, own, order, *tables, occurrences, distinct)
+    _count(offsets, data, own, *tables, occurrences, distinct, tokens)
     return {
         "native_stop_word_count": pa.array(distinct, mask=own < 0),
         "native_stop_word_ratio": pa.array(occurrences / np.maximum(tokens, 1), mask=own < 0),
@@ -236,5 +181,4 @@ FAMILY = Family(
         ),
     ),
     takes=("language",),
-    batched=True,
 )  # fmt: skip
