@@ -27,6 +27,7 @@ name = "memory"
 name = "web"
 format = "parquet"
 path = "{folder}/*.parquet"
+longest = 1_000_000_000
 [signals]
 heuristics = true
 {families}
