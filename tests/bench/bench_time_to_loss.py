@@ -33,9 +33,9 @@ from train.optimizer import default_rate
 from train.packed import Packed
 from train.tokens import train_tokenizer
 
-TOKENS = {"0.2M": 600_000, "0.8M": 400_000, "4.7M": 150_000, "7.1M": 100_000}  # that the others train on
+TOKENS = {"0.2M": 600_000, "0.8M": 200_000, "4.7M": 80_000, "7.1M": 80_000}  # that the others train on
 PIECE = 2000  # characters
-LADDER = (0.15, 0.22, 0.32, 0.5, 1.5)  # shares of them at which ours is asked for its loss
+LADDER = (0.15, 0.25, 0.4, 0.6, 1.3)  # shares of them at which ours is asked for its loss
 RATES = {
     ("nanogpt", 64): (2e-3, 4e-3, 8e-3), ("nanogpt", 128): (1e-3, 2e-3, 4e-3),
     ("nanogpt", 256): (1e-3, 2e-3, 4e-3), ("nanogpt", 384): (0.5e-3, 1e-3, 2e-3),
