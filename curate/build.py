@@ -157,7 +157,7 @@ def _tokens(
         levels = {name: own for name, own in rows.items() if edits[name] == recipe}
         whole = [own for name, own in holdouts.rows.items() if edits[name] == recipe]
         levels |= _by_source(a, {name: levels[name] for name in levels if name in _mixed(manifest)})
-        budget = max(a.manifest.sizes)
+        budget = a.manifest.most_tokens
         text = edited(recipe, a.signals)
         shared[recipe] = tokenize(a.store, a.pool, tokenizer, levels, budget, whole, a.engine, text)
     return {name: shared[recipe] for name, recipe in edits.items()}

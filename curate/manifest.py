@@ -36,7 +36,7 @@ OF_DOCUMENTS = (
     "tokens",
     "copies",
 )  # columns that every document has by itself
-STUDY_TABLES = ("attribution", "mixture", "repetition", "base", "factor", "power")
+STUDY_TABLES = ("attribution", "mixture", "repetition", "overtaking", "base", "factor", "power")
 EDITED_BYTES = "edited_byte_count"  # what is left of a text after a level's edits: nothing left, nothing kept
 
 
@@ -126,6 +126,11 @@ class Manifest:
     @property
     def digest(self) -> str:
         return hashlib.sha256(self.text.encode()).hexdigest()
+
+    @property
+    def most_tokens(self) -> int:
+        """Of the largest corpus that is trained on: what each level is encoded for."""
+        return max(*self.sizes, self.studies.overtaking.most if self.studies.overtaking else 0)
 
     @property
     def lock_path(self) -> Path:

@@ -96,7 +96,7 @@ def plan(store: Store, manifest: Manifest, workers: int | None = None, sample: i
     training = [_grid(manifest), *_studies(manifest)]
     new = [(s.format, s.bytes - s.read_already) for s in sources]
     seconds = sum(size / READ_BYTES_A_SECOND[format] + size / ANNOTATE_BYTES_A_SECOND for format, size in new)
-    wanted = max(manifest.sizes) * len(manifest.levels) + manifest.holdout.tokens * len(
+    wanted = manifest.most_tokens * len(manifest.levels) + manifest.holdout.tokens * len(
         manifest.holdout.levels
     )
     seconds += 4 * wanted / TOKENIZE_BYTES_A_SECOND

@@ -3,6 +3,7 @@
     [attribution] level = "filtered"     what each rule is worth: leave-one-out and add-one corpora
     [repetition]  epochs = [1, 4, 16]    equal raw pool and equal compute, small corpora repeated
     [mixture]     runs = 8               shares of sources by regression, and a confirming run
+    [overtaking]  most = "4M"            runs where more dirty text is foretold to overtake clean text
     [[factor]]    model.mixer = ["lstm"] what else matters: one knob at a time off a base (`curate.factors`)
 
 A study is cheap since its corpora are selections: derived levels are judged from signals that are there already, and
@@ -66,10 +67,24 @@ class Repetition:
 
 
 @dataclass(frozen=True)
+class Overtaking:
+    """Where `dirty` is foretold to overtake `clean_tokens` of `clean`, runs look for it, at most of `most` tokens."""
+
+    dirty: str
+    clean: str
+    clean_tokens: int
+    most: int
+    holdout: str
+    seeds: int
+    knobs: dict
+
+
+@dataclass(frozen=True)
 class Studies:
     attribution: Attribution | None = None
     mixture: Mixture | None = None
     repetition: Repetition | None = None
+    overtaking: Overtaking | None = None
     factors: Factors | None = None
     seed_noise: float | None = None  # nats: what is believed of a run's noise before any was trained
 
@@ -132,12 +147,34 @@ class StudyTables(Tables):
         concentration = table.get("concentration", 1.0)
         if not isinstance(concentration, int | float) or not 0 < concentration <= 100:
             raise self.fail(where, f"concentration = {concentration!r}: above 0 and at most 100; 1 is usual")
-        holdout = self.typed(where, table, "holdout", str, self.holdouts[-1])
-        if holdout not in self.holdouts:
-            raise self.fail(where, f'holdout = "{holdout}" is not one of {", ".join(self.holdouts)}')
+        holdout = self.holdout(where, table)
         return Mixture(
             level, runs, concentration=float(concentration), holdout=holdout, **self.common(where, table)
         )
+
+    def overtaking(self, table: dict) -> Overtaking:
+        where = "[overtaking]"
+        self.known(where, table, ("dirty", "clean", "clean_tokens", "most", "holdout", "seeds", *GRID_KNOBS))
+        levels = self.grid["levels"]
+        dirty, clean = (self.level(where, table, key, levels[i]) for key, i in (("dirty", 0), ("clean", -1)))
+        if dirty == clean or not {dirty, clean} <= set(levels):
+            raise self.fail(where, f'dirty = "{dirty}", clean = "{clean}": name two levels of [grid]')
+        clean_tokens = self.count(where, "clean_tokens", table.get("clean_tokens", max(self.sizes)))
+        most = self.count(where, "most", table.get("most", 4 * max(self.sizes)))
+        if clean_tokens > max(self.sizes) or most <= clean_tokens:
+            raise self.fail(
+                where,
+                f"clean_tokens = {clean_tokens:,} is above the largest of [sizes], or most = {most:,} not above the largest",
+            )
+        common = self.common(where, table)
+        del common["tokens"]
+        return Overtaking(dirty, clean, clean_tokens, most, self.holdout(where, table), **common)
+
+    def holdout(self, where: str, table: dict) -> str:
+        holdout = self.typed(where, table, "holdout", str, self.holdouts[-1])
+        if holdout not in self.holdouts:
+            raise self.fail(where, f'holdout = "{holdout}" is not one of {", ".join(self.holdouts)}')
+        return holdout
 
     def repetition(self, table: dict) -> Repetition:
         where = "[repetition]"
@@ -204,7 +241,7 @@ class StudyTables(Tables):
 
 
 COMMON = ("tokens", "seeds", *GRID_KNOBS)
-STUDIES = ("attribution", "mixture", "repetition")
+STUDIES = ("attribution", "mixture", "repetition", "overtaking")
 
 
 # ------------------------------------------------------------------------------------------- derived levels

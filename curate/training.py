@@ -23,7 +23,7 @@ from curate.errors import CurateError
 from curate.live import Live
 from curate.store import Store, digest_of, read_json, write_json
 from curate.tracking import Tracker
-from curate.trials import Trial, settled
+from curate.trials import Trial, outline, settled
 from train import VERSION
 from train.grid import Outcome, expand, run_grid, work_tokens
 from train.workers import Workers, devices
@@ -61,11 +61,12 @@ class PlannedCell:
 
 def planned_cells(built: Built) -> list[PlannedCell]:
     """Every cell of the grid and of the studies, packing what they read where it is not packed yet."""
+    from curate.report.crossing import crossing
     from curate.report.mixtures import recommended
 
     planned = grid_cells(built) + [cell for trial in settled(built) for cell in trial_cells(built, trial)]
-    confirming = recommended(built, planned)
-    return planned + (trial_cells(built, confirming) if confirming else [])
+    confirming = [*recommended(built, planned), *crossing(built, planned)]
+    return planned + [cell for trial in confirming for cell in trial_cells(built, trial)]
 
 
 def grid_cells(built: Built) -> list[PlannedCell]:
@@ -196,11 +197,12 @@ def _pack(
 def train(built: Built, engine: Engine, tracker: Tracker | None = None) -> list[dict]:
     """Train what is not finished; returns a record for every run, those of failed cells with their reason.
 
-    Once the runs of a mixture are there, they recommend one more.
+    Once the runs of a mixture are there, they recommend one more; those of the grid foretell where others are to look.
     """
     planned = planned_cells(built)
     failed = _train(useful_first(_unfinished(planned)), engine, tracker)
-    again = planned_cells(built) if built.annotated.manifest.studies.mixture else planned
+    waits = any(trial.waits for trial in outline(built.annotated.manifest))
+    again = planned_cells(built) if waits else planned
     if len(again) > len(planned):
         failed |= _train(_unfinished(again[len(planned) :]), engine, tracker)
     return records(again, failed)

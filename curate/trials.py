@@ -15,7 +15,8 @@ import numpy as np
 from curate.factors import BASE, Change, Factors, changed
 from curate.factors import STUDY as FACTORS
 from curate.manifest import Manifest
-from curate.studies import Attribution, Mixture, Repetition, derived
+from curate.quantities import short_count
+from curate.studies import Attribution, Mixture, Overtaking, Repetition, derived
 
 RECOMMENDED = "recommended"
 NATURAL = "as it is"
@@ -53,6 +54,8 @@ def outline(manifest: Manifest) -> list[Trial]:
         found += _mixture(asked.mixture)
     if asked.repetition:
         found += _repetition(asked.repetition)
+    if asked.overtaking:
+        found += _overtaking(asked.overtaking)
     if asked.factors:
         found += factor_trials(asked.factors)
     return found
@@ -60,7 +63,7 @@ def outline(manifest: Manifest) -> list[Trial]:
 
 def comparisons(trials: list[Trial]) -> int:
     """How many differences the report makes of a study's trials and corrects for together."""
-    if trials[0].study == "mixture":
+    if trials[0].study in ("mixture", "overtaking"):
         return 1
     if trials[0].study == "repetition":
         return len({trial.level for trial in trials}) - 1
@@ -183,6 +186,27 @@ def _repeated(asked: Repetition, trials: list[Trial], built: Any) -> list[Trial]
         knobs = trial.knobs | {"epochs": trial.trained / unique}
         found.append(replace(trial, tokens=unique, knobs=knobs, about=trial.about | {"unique": unique}))
     return found
+
+
+# ------------------------------------------------------------------------------------------- overtaking
+
+
+def _overtaking(asked: Overtaking) -> list[Trial]:
+    """The clean corpus, and what the grid will foretell: at most three sizes, none above the largest allowed."""
+    waiting = [
+        replace(trial, waits=True)
+        for trial in crossing_trials(asked, [asked.most // 4, asked.most // 2, asked.most])
+    ]
+    return [_crossing_trial(asked, asked.clean, asked.clean_tokens), *waiting]
+
+
+def crossing_trials(asked: Overtaking, sizes: list[int]) -> list[Trial]:
+    return [_crossing_trial(asked, asked.dirty, size) for size in sizes]
+
+
+def _crossing_trial(asked: Overtaking, level: str, tokens: int) -> Trial:
+    knobs = asked.knobs | {"seeds": asked.seeds}
+    return Trial("overtaking", f"{level}, {short_count(tokens)}", level, tokens, knobs, None, {"of": level})
 
 
 # ------------------------------------------------------------------------------------------- factors

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from curate.engine import open_engine
 from curate.errors import ManifestError
 from curate.manifest import load_manifest
 from curate.plan import plan
+from curate.report.crossing import crossing, crossing_finding
 from curate.report.facts import facts as gather
 from curate.report.layout import render
 from curate.report.scaling import _open, scaling_finding
@@ -72,6 +74,8 @@ def facts(studied) -> dict:
         ("[repetition]\nepochs = [0]", "whole numbers"),
         ("[repetition]\nmodel = { width = [8, 16] }", "axis"),
         ("[power]\nseed_noise = 0", "above 0"),
+        ('[overtaking]\nclean = "raw"', "two levels"),
+        ('[overtaking]\nmost = "1k"', "above the largest"),
     ],
 )
 def test_a_mistake_in_a_study_says_where_and_what(tmp_path, table, complaint):
@@ -276,3 +280,38 @@ def test_what_is_open_says_whether_seeds_or_held_out_documents_would_settle_it()
 
     assert "more held-out documents would settle it" in needs(0.05, 1.0)
     assert "no 100 seeds would settle it" in needs(0.00001, 0.0)
+
+
+def crossing_runs(level: str, law: fits.Law, sizes, rng, **more) -> list[dict]:
+    return [
+        {"level": level, "size": size, "seed": seed, "tags": {}, **more,
+         "losses": {"unique": {"nats_per_token": float(law.loss(size)) + rng.normal(0, 0.002)}}}
+        for size in sizes for seed in range(3)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("factor", "told"), [(1.0, ": as foretold"), (0.75, "below all of these"), (1.3, "above all of these")]
+)
+def test_a_foretold_crossing_is_looked_for_and_said_to_be_found_or_not(tmp_path, factor, told):
+    table = '[overtaking]\nholdout = "unique"\nclean_tokens = "4k"\nmost = "40k"\n'
+    manifest = load_manifest(write_manifest(tmp_path, MANIFEST + table))
+    rng, raw, clean = np.random.default_rng(0), fits.Law(2.0, 60.0, 0.3), fits.Law(2.0, 51.0, 0.3)
+    sizes = [500, 1000, 2000, 4000]
+    grid = crossing_runs("raw", raw, sizes, rng) + crossing_runs("unique", clean, sizes, rng)
+    planned = [
+        SimpleNamespace(study={}, cell={"level": level}, finished=lambda level=level: [r for r in grid if r["level"] == level])
+        for level in ("raw", "unique")
+    ]  # fmt: skip
+    trials = crossing(SimpleNamespace(annotated=SimpleNamespace(manifest=manifest)), planned)
+    true = raw.tokens_for(float(clean.loss(4000)))
+    assert [t.tokens / true for t in trials] == pytest.approx([0.5, 1, 2], rel=0.1)
+    assert {(t.study, t.level, t.about["of"]) for t in trials} == {("overtaking", "raw", "raw")}
+    found = fits.Law(raw.E, raw.B * factor, raw.b)
+    runs = crossing_runs("a", found, [t.tokens for t in trials], rng, of="raw")
+    runs += crossing_runs("b", clean, [4000], rng, of="unique")
+    lock = {"studies": {"overtaking": vars(manifest.studies.overtaking)}}
+    assert told in crossing_finding("unique", lock, grid, runs)["sentences"][0]
+    assert "not there yet" in crossing_finding("unique", lock, grid, runs[:-3])["sentences"][0]
+    few = {"studies": {"overtaking": vars(manifest.studies.overtaking) | {"most": 5000}}}
+    assert "no run looks for it" in crossing_finding("unique", few, grid, [])["sentences"][0]

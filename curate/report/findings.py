@@ -10,6 +10,7 @@ from __future__ import annotations
 from curate.factors import factors_finding, structures_finding
 from curate.quantities import short_count
 from curate.report.answers import finite, grid_of
+from curate.report.crossing import crossing_finding
 from curate.report.finding import finding, table
 from curate.report.groups import groups_finding
 from curate.report.mixtures import mixture_finding
@@ -34,6 +35,8 @@ def findings(lock: dict, runs: list[dict]) -> list[dict]:
             found.append(repetition_finding(name, lock, by_study["repetition"]))
         if "mixture" in asked and asked["mixture"]["holdout"] == name:
             found.append(mixture_finding(name, lock, by_study["mixture"]))
+        if "overtaking" in asked and asked["overtaking"]["holdout"] == name:
+            found.append(crossing_finding(name, lock, by_study[None], by_study["overtaking"]))
         if "factors" in asked:
             of_factors = [run for run in everything if run.get("study") == "factors"]
             found.append(factors_finding(name, asked["factors"], of_factors))

@@ -19,15 +19,15 @@ REPLICATES = 200
 NORMAL = 1.96
 
 
-def recommended(built: Any, planned: list) -> Trial | None:
+def recommended(built: Any, planned: list) -> list[Trial]:
     """The confirming trial, once every run of the mixtures is there and they foretell each other."""
     asked = built.annotated.manifest.studies.mixture
     if not asked:
-        return None
+        return []
     cells = [p for p in planned if p.study.get("study") == "mixture" and not p.missing]
     runs = [p.finished() for p in cells]
     if not runs or any(run is None for run in runs):
-        return None
+        return []
     points = [run for some in runs if some for run in some]
     try:
         shares_MS, loss_M, _ = _mixtures(asked.holdout, points)
@@ -36,9 +36,9 @@ def recommended(built: Any, planned: list) -> Trial | None:
         # No more of a source than some mixture had: past that the regression says what nobody has seen.
         shares = fits.best_shares(law, np.minimum(held, shares_MS.max(0)))
     except fits.FitError:
-        return None
+        return []
     shares = np.round(shares, 3)  # what a run is keyed by must not hang on the last bits of a library's sums
-    return recommended_trial(built.annotated.manifest, shares / shares.sum()) if law.foretells else None
+    return [recommended_trial(built.annotated.manifest, shares / shares.sum())] if law.foretells else []
 
 
 def _mixtures(holdout: str, runs: list[dict]) -> tuple[np.ndarray, np.ndarray, list[str]]:

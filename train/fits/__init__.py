@@ -19,6 +19,7 @@ from train.fits.compare import (
     differences,
     exchange_rate,
     exchange_rates,
+    met,
     overtaking,
 )
 from train.fits.curves import Curves, Estimate, Fit, Foretold, foretold, mean
@@ -66,6 +67,7 @@ __all__ = [
     "fit_surface",
     "foretold",
     "mean",
+    "met",
     "overtaking",
     "refit_mixtures",
     "refit_repetition",

@@ -210,6 +210,37 @@ def overtaking(grid: Grid, curves: Curves, dirty: str, clean: str, clean_tokens:
     return Overtaking(dirty, clean, clean_tokens, tokens, bottom, top, float(target_N[0]), kind)
 
 
+def met(grid: Grid, dirty: str, clean: str, clean_tokens: int) -> Overtaking:
+    """Where `dirty`, as it was trained, crosses the loss that `clean` has with `clean_tokens`: between two of its sizes, on
+    logarithmic scales. `kind`: measured | at most (better from its first size on) | at least (worse even at its last)."""
+    clean_D, clean_ND = grid.means_ND(clean)
+    at = np.flatnonzero(clean_D == clean_tokens)
+    if not len(at):
+        raise FitError(f'no run of level "{clean}" with {clean_tokens} tokens')
+    sizes_D, loss_ND = grid.means_ND(dirty)
+    goal_N = np.log(clean_ND[:, at[0]])
+    log_N = np.array(
+        [_first_below(np.log(sizes_D), row, goal) for row, goal in zip(np.log(loss_ND), goal_N, strict=True)]
+    )
+    low, high = grid.interval(log_N)
+    kind = "measured" if math.isfinite(log_N[0]) else "at most" if log_N[0] < 0 else "at least"
+    tokens = math.exp(np.clip(log_N[0], math.log(sizes_D[0]), math.log(sizes_D[-1])))
+    return Overtaking(
+        dirty, clean, clean_tokens, tokens, math.exp(low), math.exp(high), float(clean_ND[0, at[0]]), kind
+    )
+
+
+def _first_below(log_D: np.ndarray, log_loss_D: np.ndarray, goal: float) -> float:
+    below = log_loss_D <= goal
+    if not below.any():
+        return math.inf
+    i = int(below.argmax())
+    if not i:
+        return -math.inf
+    share = (log_loss_D[i - 1] - goal) / (log_loss_D[i - 1] - log_loss_D[i])
+    return float(log_D[i - 1] + share * (log_D[i] - log_D[i - 1]))
+
+
 def _difference_is_clear(grid: Grid, level: str, of: str) -> bool:
     try:
         return difference(grid, level, of).distinguishable
