@@ -109,7 +109,9 @@ def _filled(shares: np.ndarray, cost_S: np.ndarray, most_S: np.ndarray) -> np.nd
     return shares
 
 
-def refit_mixtures(law: MixtureLaw, shares_MS: np.ndarray, loss_NM: np.ndarray, rng_seed: int = 0) -> list[MixtureLaw]:
+def refit_mixtures(
+    law: MixtureLaw, shares_MS: np.ndarray, loss_NM: np.ndarray, rng_seed: int = 0
+) -> list[MixtureLaw]:
     """The same form through every replicate, row 0 as measured. Where mixtures that are left out are foretold worse than
     seeds and documents explain, the others are drawn as far about the law as that error says."""
     error_NM = loss_NM[1:] - loss_NM[0]
