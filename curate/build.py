@@ -10,40 +10,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from curate.alarms import alarms, duplicates_summary
-from curate.annotate import Signals, annotate
-from curate.corpus import Corpus, Cut, build_corpora, cut
-from curate.documents import SourceDocuments, read_sample, read_sources
-from curate.edits import edited
+from curate.annotated import Annotated
+from curate.corpora.corpus import Corpus, Cut, build_corpora, cut
+from curate.corpora.holdout import Holdouts, hold_out
+from curate.corpora.lock import write_lock
+from curate.corpora.selection import Judged, Values, funnel, judge, ledger, warnings
+from curate.corpora.tokenization import Tokens, make_tokenizer, tokenize
+from curate.duplicates.alarms import alarms, duplicates_summary
+from curate.duplicates.pooled import as_told, measure_pool, preferring
+from curate.duplicates.rehydration import copies_of, in_order
 from curate.engine import Engine
 from curate.errors import ManifestError
-from curate.holdout import Holdouts, hold_out
-from curate.lock import write_lock
-from curate.manifest import Level, Manifest
-from curate.models import make_models
-from curate.pool import Pool, open_pool
-from curate.pooled import as_told, measure_pool, preferring
+from curate.manifest.asked import Level, Manifest
 from curate.progress import say
 from curate.quantities import short_count
-from curate.rehydration import copies_of, in_order
-from curate.selection import Judged, Values, funnel, judge, ledger, warnings
+from curate.signals.annotate import Signals, annotate
+from curate.signals.edits import edited
+from curate.signals.models import make_models
+from curate.sources.documents import SourceDocuments, read_sample, read_sources
+from curate.sources.pool import Pool, open_pool
 from curate.store import Store, digest_of
-from curate.tokenization import Tokens, make_tokenizer, tokenize
-
-
-@dataclass
-class Annotated:
-    """Documents with their signals, judged by every level."""
-
-    manifest: Manifest
-    store: Store
-    engine: Engine
-    sources: list[SourceDocuments]
-    pool: Pool
-    signals: Signals
-    values: Values
-    judged: dict[str, Judged]  # the manifest's levels
-    everything: dict[str, Judged]  # and those that are derived for studies
 
 
 @dataclass

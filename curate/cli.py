@@ -123,8 +123,8 @@ def run(manifest: Path, track, store, workers, engine) -> tuple[Any, str, bool]:
 
     Example: curate run manifests/quickstart.toml
     """
+    from curate.commands.summary import run_text
     from curate.pipeline import run_all
-    from curate.summary import run_text
 
     outcome = run_all(store, manifest, engine(), track)
     return outcome.as_json(), run_text(outcome), any("failed" in one for one in outcome.runs)
@@ -140,9 +140,9 @@ def plan(manifest: Path, sample: int, store, workers, engine) -> tuple[Any, str]
 
     Example: curate plan manifests/quickstart.toml
     """
-    from curate.manifest import load_manifest
-    from curate.plan import plan as make_plan
-    from curate.summary import plan_text
+    from curate.commands.plan import plan as make_plan
+    from curate.commands.summary import plan_text
+    from curate.manifest.reader import load_manifest
 
     planned = make_plan(store, load_manifest(manifest), workers, sample)
     if planned.problems:
@@ -159,8 +159,8 @@ def build(manifest: Path, store, workers, engine) -> tuple[Any, str]:
     Example: curate build manifests/quickstart.toml
     """
     from curate.build import build as make
-    from curate.manifest import load_manifest
-    from curate.summary import build_text
+    from curate.commands.summary import build_text
+    from curate.manifest.reader import load_manifest
 
     built = make(store, load_manifest(manifest), engine())
     return built.lock, build_text(built)
@@ -179,9 +179,9 @@ def index(manifest: Path, index: str, level: str | None, store, workers, engine)
     Example: curate index manifests/quickstart.toml seen
     """
     from curate.build import annotate_all
+    from curate.duplicates.index import add, begin
     from curate.errors import did_you_mean
-    from curate.index import add, begin
-    from curate.manifest import load_manifest
+    from curate.manifest.reader import load_manifest
 
     loaded = load_manifest(manifest)
     names = [one.name for one in loaded.levels]
@@ -218,24 +218,24 @@ def train(
 
     Example: curate train manifests/quickstart.toml
     """
-    from curate.summary import corpus_run_text, train_text
-    from curate.tracking import open_tracker
+    from curate.commands.summary import corpus_run_text, train_text
+    from curate.runs.tracking import open_tracker
 
     if (manifest is None) == (corpus is None):
         raise click.UsageError("name a manifest, or a corpus with --corpus DIR")
     if cells and corpus:
         raise click.UsageError("--cells writes those of a manifest")
     if corpus is not None:
-        from curate.training import train_corpus
+        from curate.runs.training import train_corpus
 
         setting = {"seed": seed, "vocabulary": vocabulary, "model": {"depth": depth, "width": width}}
         tracker = open_tracker(track, corpus.name, store.root / "tracking")
         directory, record = train_corpus(store, corpus, setting, out, engine(), tracker)
         return record, corpus_run_text(directory, record)
     from curate.build import build as make
-    from curate.manifest import load_manifest
-    from curate.training import train as train_grid
-    from curate.training import write_cells
+    from curate.manifest.reader import load_manifest
+    from curate.runs.training import train as train_grid
+    from curate.runs.training import write_cells
 
     opened, loaded = engine(), load_manifest(manifest)
     if cells:
@@ -256,10 +256,10 @@ def report(manifest: Path, out, store, workers, engine) -> tuple[Any, str]:
     Example: curate report manifests/quickstart.toml
     """
     from curate.build import build as make
-    from curate.manifest import load_manifest
+    from curate.commands.summary import report_text
+    from curate.manifest.reader import load_manifest
     from curate.pipeline import write_report
-    from curate.summary import report_text
-    from curate.training import planned_cells, records
+    from curate.runs.training import planned_cells, records
 
     built = make(store, load_manifest(manifest), engine())
     page, facts = write_report(built, records(planned_cells(built)), out)
@@ -274,7 +274,7 @@ def verify(lock: Path, store, workers, engine) -> tuple[Any, str]:
 
     Example: curate verify manifests/quickstart.lock.json
     """
-    from curate.lock import check
+    from curate.corpora.lock import check
 
     count = check(store, lock)
     return {"corpora": count, "differ": []}, f"{lock}: {count} corpora are what the lock says"
@@ -292,9 +292,9 @@ def explain(manifest: Path, document: str, store, workers, engine) -> tuple[Any,
     Example: curate explain manifests/quickstart.toml python3.11/json/__init__.py::dumps
     """
     from curate.build import annotate_all
-    from curate.explain import explain as explain_one
-    from curate.manifest import load_manifest
-    from curate.summary import explain_text
+    from curate.commands.explain import explain as explain_one
+    from curate.commands.summary import explain_text
+    from curate.manifest.reader import load_manifest
 
     explanation = explain_one(annotate_all(store, load_manifest(manifest), engine()), document)
     return explanation.as_json(), explain_text(explanation)
@@ -311,8 +311,8 @@ def diff(a: str, b: str, of: Path | None, store, workers, engine) -> tuple[Any, 
 
     Example: curate diff c4 fineweb --of manifests/quickstart.toml
     """
-    from curate.diff import diff as compare
-    from curate.summary import diff_text
+    from curate.commands.diff import diff as compare
+    from curate.commands.summary import diff_text
 
     difference = compare(store, a, b, of, engine())
     return difference.as_json(), diff_text(difference)
@@ -335,8 +335,8 @@ def show(
 
     Example: curate show manifests/quickstart.toml --level filtered --rule alphabetic_word_ratio
     """
-    from curate.show import show_corpus, show_level
-    from curate.summary import show_text
+    from curate.commands.show import show_corpus, show_level
+    from curate.commands.summary import show_text
 
     if corpus.is_dir() and (level or rule):
         raise CurateError(f"{corpus} is a corpus; --level and --rule choose among a manifest's documents")
@@ -370,9 +370,9 @@ def sweep(manifest: Path, signal, level, side, bounds, train, tokens, seeds, sto
 
     Example: curate sweep manifests/quickstart.toml --signal word_count
     """
-    from curate.manifest import load_manifest
-    from curate.sweep import Asked, sweep_text
-    from curate.sweep import sweep as run_sweep
+    from curate.commands.sweep import Asked, sweep_text
+    from curate.commands.sweep import sweep as run_sweep
+    from curate.manifest.reader import load_manifest
 
     asked = Asked(signal, level, side, bounds, tokens, seeds)
     told = run_sweep(store, load_manifest(manifest), engine(), asked, train)
@@ -389,8 +389,8 @@ def signals(markdown: bool, store, workers, engine) -> tuple[Any, str]:
 
     Example: curate signals
     """
-    from curate.families import described
-    from curate.summary import signals_markdown, signals_text
+    from curate.commands.summary import signals_markdown, signals_text
+    from curate.signals.families import described
 
     rows = described()
     return rows, signals_markdown(rows).rstrip() if markdown else signals_text(rows)
@@ -407,8 +407,8 @@ def score(run: Path, files: tuple[Path, ...], store, workers, engine) -> tuple[A
 
     Example: curate score runs/first README.md
     """
-    from curate.loss import score_files
-    from curate.summary import score_text
+    from curate.commands.summary import score_text
+    from curate.signals.loss import score_files
 
     rows = score_files(run, list(files))
     return rows, score_text(rows)
@@ -429,14 +429,14 @@ def probe(run: Path, steps: int | None, families: tuple[str, ...], store, worker
 
     Example: curate probe manifests/quickstart.toml --steps 0
     """
-    from curate import probing
+    from curate.commands import probing
 
     if run.suffix != ".toml":
         record = probing.probe(run, steps, families)
         return record, probing.probe_text(record)
     from curate.build import build as make
-    from curate.manifest import load_manifest
-    from curate.training import planned_cells, records
+    from curate.manifest.reader import load_manifest
+    from curate.runs.training import planned_cells, records
 
     runs = records(planned_cells(make(store, load_manifest(run), engine())))
     probed = probing.probe_all(runs, steps, families)

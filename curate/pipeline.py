@@ -8,11 +8,11 @@ from pathlib import Path
 
 from curate.build import Built, build
 from curate.engine import Engine
-from curate.examples import examples
-from curate.manifest import load_manifest
+from curate.manifest.reader import load_manifest
+from curate.report.examples import examples
+from curate.runs.tracking import open_tracker
+from curate.runs.training import planned_cells, records, train
 from curate.store import Store, digest_of, file_digest, read_json, write_json
-from curate.tracking import open_tracker
-from curate.training import planned_cells, records, train
 
 
 @dataclass

@@ -13,44 +13,12 @@ import hashlib
 import os
 import sys
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
+from filters.family import Family, Signal
 
-
-@dataclass(frozen=True)
-class Signal:
-    """One column: what it is called, what it counts, and which values it can take."""
-
-    name: str
-    unit: str  # "words", "characters", "ratio", "label", ...
-    low: float | None  # smallest possible value; None where a range makes no sense (labels)
-    high: float | None  # largest possible value, float("inf") where there is none
-    empty: object  # the value of an empty document; None is null
-    says: str  # the definition in one line, with its source where it was published
-    type: pa.DataType = pa.float64()
-
-
-@dataclass(frozen=True)
-class Family:
-    """Signals that one pass measures: `measure(texts, **parameters)` returns a column for each, in order.
-
-    What `takes` names comes along as keyword arguments, a column each, row by row beside the texts: signals
-    of other families, or columns that the documents' source carries (all null where it does not). Families that
-    are `batched` find words or tokens that others find too (`text.shared`): they are measured one after another
-    on some megabytes, then on the next.
-    """
-
-    name: str
-    version: int
-    measure: Callable[..., dict[str, pa.Array]]
-    signals: tuple[Signal, ...]
-    takes: tuple[str, ...] = ()
-    batched: bool = False
-
+__all__ = ["FAMILIES", "SIGNALS", "Family", "Signal"]
 
 INLINED = (
     "text.py",

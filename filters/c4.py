@@ -20,8 +20,8 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from filters import Family, Signal
 from filters.columns import count_signal, span_signal, spans
+from filters.family import Family, Signal
 from filters.text import (
     NO_BITS,
     ONE_BIT,

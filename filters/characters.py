@@ -15,8 +15,8 @@ from functools import lru_cache
 import numpy as np
 import pyarrow as pa
 
-from filters import Family
 from filters.columns import count_signal, ratio, real_signal
+from filters.family import Family
 from filters.segments import PICTOGRAPHIC, word_breaks
 from filters.text import (
     ONE_BIT,

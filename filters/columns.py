@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from filters import Signal
+from filters.family import Signal
 
 INF = float("inf")
 SPANS = pa.large_list(pa.struct([("start", pa.int64()), ("end", pa.int64())]))

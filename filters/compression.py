@@ -12,8 +12,8 @@ import zlib
 import numpy as np
 import pyarrow as pa
 
-from filters import Family
 from filters.columns import real_signal
+from filters.family import Family
 from filters.text import kernel, valid
 
 

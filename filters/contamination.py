@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from filters import Family
 from filters.columns import label_signal, ratio, real_signal, span_signal, spans
+from filters.family import Family
 from filters.shingles import WORD_FACTOR as FACTOR
 from filters.shingles import character_tables, highest_power, mix, room_for, units_of
 from filters.text import inlined, kernel, loop, valid

@@ -15,8 +15,8 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from filters import Family
 from filters.columns import INF, count_signal, ratio, real_signal, span_signal, spans
+from filters.family import Family
 from filters.ngrams import (
     KEY,
     LONGEST_NGRAM,

@@ -25,10 +25,10 @@ import math
 import numpy as np
 import pyarrow as pa
 
-from filters import Family, Signal
 from filters.arrow import text_column
 from filters.columns import count_signal, label_signal, real_signal
 from filters.exact import content_hashes
+from filters.family import Family, Signal
 from filters.grouping import components, pairs_of
 from filters.minhash import Scheme, band_keys, bands_and_rows, recall, scheme_of, signatures
 from filters.shingles import fill_table, jaccard, jaccard_with_table, shingle_sets, table_for

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
-from filters import Family, Signal
 from filters.arrow import utf8
+from filters.family import Family, Signal
 from filters.shingles import UNITS, WORD_FACTOR, character_tables, mix, room_for, units_of
 from filters.text import kernel, valid
 

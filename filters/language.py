@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from filters import Family, Signal
 from filters.codes import canonical_of_label
+from filters.family import Family, Signal
 from filters.fasttext_model import read_model
 from filters.fasttext_predict import Tables, predict, tables_of
 

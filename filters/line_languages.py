@@ -11,9 +11,9 @@ import os
 import numpy as np
 import pyarrow as pa
 
-from filters import Family, Signal
 from filters.arrow import from_utf8
 from filters.columns import count_signal
+from filters.family import Family, Signal
 from filters.language import measure as identify
 from filters.text import (
     ONE_BIT,

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from filters import Family
 from filters.columns import INF, count_signal, ratio, real_signal
+from filters.family import Family
 from filters.text import (
     NO_BITS,
     ONE_BIT,

@@ -22,8 +22,8 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from filters import Family
 from filters.columns import count_signal, ratio, real_signal, span_signal, spans
+from filters.family import Family
 from filters.text import (
     ALPHABETIC,
     DIGIT,

@@ -24,9 +24,9 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
-from filters import Family, Signal
 from filters.arrow import text_column, utf8
 from filters.columns import span_signal, spans
+from filters.family import Family, Signal
 from filters.kneser_ney import BEGIN, END, ENTRY, Estimate, estimate, log_probability, table_of
 from filters.shingles import (
     ALONE,

@@ -28,8 +28,8 @@ from string import ascii_lowercase, ascii_uppercase
 import numpy as np
 import pyarrow as pa
 
-from filters import Family
 from filters.columns import count_signal, span_signal, spans
+from filters.family import Family
 from filters.text import (
     NO_BITS,
     ONE_BIT,

@@ -23,8 +23,8 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
-from filters import Family, Signal
 from filters.arrow import text_column
+from filters.family import Family, Signal
 from filters.fasttext_model import read_model
 from filters.fasttext_predict import LOG_FLOOR, Tables, predict, tables_of
 from filters.fasttext_train import train as train_classifier

@@ -6,8 +6,6 @@ A new family is one line here.
 from __future__ import annotations
 
 from filters import (
-    Family,
-    Signal,
     c4,
     characters,
     compression,
@@ -29,6 +27,7 @@ from filters import (
     urls,
     words,
 )
+from filters.family import Family, Signal
 
 _FAMILIES = (
     words.FAMILY,

@@ -22,8 +22,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from filters import Family
 from filters.columns import ratio, real_signal, span_signal, spans
+from filters.family import Family
 from filters.shingles import (
     WORD_FACTOR,
     character_tables,

@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from filters import Family, Signal
 from filters.columns import INF
+from filters.family import Family, Signal
 from filters.segments import find_tokens, word_breaks
 from filters.text import PADDING, character_classes, inlined, kernel, longest_document, loop, open_page, valid
 

@@ -18,8 +18,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters import Family, Signal
 from filters.columns import INF, count_signal, ratio, real_signal, span_signal, spans
+from filters.family import Family, Signal
 from filters.text import (
     ONE_BIT,
     PADDING,

@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from filters import Family
 from filters.columns import count_signal, ratio, real_signal
+from filters.family import Family
 from filters.segments import WORD, find_tokens, word_breaks
 from filters.text import (
     PADDING,

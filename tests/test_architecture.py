@@ -38,6 +38,34 @@ def test_no_module_bears_the_name_of_a_standard_module():
             assert path.stem not in sys.stdlib_module_names - {"__init__"}, path
 
 
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def needs(path: Path, modules: set[str]) -> set[str]:
+    """Files whose names it takes, inside functions too; but not what only its annotations name."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    typed = [
+        n for n in ast.walk(tree) if isinstance(n, ast.If) and getattr(n.test, "id", "") == "TYPE_CHECKING"
+    ]
+    ignored = {id(inner) for node in typed for inner in ast.walk(node)}
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and id(node) not in ignored:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return (found & modules) - {module_of(path)}
+
+
+def test_no_files_need_each_other_in_a_circle():
+    paths = {module_of(path): path for room in ROOMS for path in (ROOT / room).rglob("*.py")}
+    left = {name: needs(path, set(paths)) for name, path in paths.items()}
+    left["filters"] -= {"filters.registry"}  # `filters.SIGNALS` loads the families when it is first asked for
+    while left:
+        free = {name for name, needed in left.items() if not needed & set(left)}
+        assert free, f"a circle among {sorted(left)}"
+        left = {name: needed for name, needed in left.items() if name not in free}
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["plan", "--help"]])
 def test_help_loads_neither_torch_nor_numba(arguments):
     code = (

@@ -16,13 +16,13 @@ import pyarrow as pa
 import pytest
 from conftest import MANIFEST, write_manifest
 
-from curate.annotate import annotate
 from curate.build import annotate_all, build
+from curate.corpora.lock import check, read_lock
+from curate.corpora.selection import KEPT, best_of_clusters
 from curate.engine import open_engine
 from curate.errors import CurateError, Mismatch
-from curate.lock import check, read_lock
-from curate.manifest import load_manifest
-from curate.selection import KEPT, best_of_clusters
+from curate.manifest.reader import load_manifest
+from curate.signals.annotate import annotate
 from curate.store import Store, atomic, read_json, write_json
 
 
@@ -137,7 +137,9 @@ def test_another_version_of_unicode_measures_every_signal_again(built, monkeypat
     a = built.annotated
     todo = []
     monkeypatch.setattr("unicodedata.unidata_version", "99.0.0")
-    monkeypatch.setattr("curate.annotate.map_parts", lambda engine, work, items, done: todo.extend(items))
+    monkeypatch.setattr(
+        "curate.signals.annotate.map_parts", lambda engine, work, items, done: todo.extend(items)
+    )
     with pytest.raises(AssertionError, match="just been measured"):
         annotate(a.store, a.manifest.families, a.pool.parts, a.engine)
     assert len(todo) == len(a.pool.parts)
@@ -148,8 +150,8 @@ def test_another_threshold_measures_no_signal_again(built, tmp_path, monkeypatch
     folder = built.annotated.manifest.path.parent
     changed = folder / "changed.toml"
     changed.write_text(MANIFEST.replace("word_count = [8, inf]", "word_count = [9, inf]"))
-    monkeypatch.setattr("curate.annotate.annotate_part", lambda task: pytest.fail("measured again"))
-    monkeypatch.setattr("curate.documents.read_task", lambda task: pytest.fail("read again"))
+    monkeypatch.setattr("curate.signals.annotate.annotate_part", lambda task: pytest.fail("measured again"))
+    monkeypatch.setattr("curate.sources.documents.read_task", lambda task: pytest.fail("read again"))
     again = build(built.annotated.store, load_manifest(changed), open_engine("local", 1))
     assert digests(again.lock)["raw 16k"] == digests(built.lock)["raw 16k"]
     assert digests(again.lock)["long 16k"] != digests(built.lock)["long 16k"]
@@ -178,7 +180,11 @@ def test_a_level_may_bound_what_documents_carry_from_their_sources(tmp_path):
 
 
 def test_building_again_writes_nothing(built, monkeypatch):
-    for name in ("curate.store.write_table", "curate.corpus.write_shard", "curate.tokenization.encode_chunk"):
+    for name in (
+        "curate.store.write_table",
+        "curate.corpora.corpus.write_shard",
+        "curate.corpora.tokenization.encode_chunk",
+    ):
         monkeypatch.setattr(name, lambda *a, **k: pytest.fail("worked again"))
     before = built.annotated.manifest.lock_path.stat().st_mtime_ns
     again = build(built.annotated.store, built.annotated.manifest, open_engine("local", 1))

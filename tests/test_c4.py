@@ -71,7 +71,7 @@ def test_a_level_that_cuts_has_corpora_without_the_dropped_lines(tmp_path):
 
     from curate.build import build
     from curate.engine import open_engine
-    from curate.manifest import load_manifest
+    from curate.manifest.reader import load_manifest
     from curate.store import Store
 
     level = '[[level]]\nname = "cut"\non = "raw"\ncut = ["c4_any_ending_dropped_line_spans"]\nmask = ["c4_citation_spans"]\n'

@@ -182,7 +182,7 @@ def test_run_answers_with_the_headline_and_leaves_report_and_lock(small):
 def test_running_again_does_nothing_and_gives_the_same_answer(small, monkeypatch):
     manifest, store, answer = small
     monkeypatch.chdir(manifest.parent)
-    monkeypatch.setattr("curate.training.run_grid", lambda *a: pytest.fail("trained again"))
+    monkeypatch.setattr("curate.runs.training.run_grid", lambda *a: pytest.fail("trained again"))
     monkeypatch.setattr("curate.report.layout.render", lambda *a: pytest.fail("made the page again"))
     done = curate("run", manifest, "--json", store=store)
     again = json.loads(done.stdout)

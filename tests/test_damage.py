@@ -94,7 +94,7 @@ def test_a_shard_that_changed_on_the_disk_never_becomes_a_corpus(copied):
 
 def test_tokens_that_changed_on_the_disk_are_never_trained_on(copied, monkeypatch):
     manifest, store, _ = copied
-    monkeypatch.setattr("curate.training.run_grid", lambda *a: pytest.fail("trained on them"))
+    monkeypatch.setattr("curate.runs.training.run_grid", lambda *a: pytest.fail("trained on them"))
     for part in store.glob("tokens/*.arrow"):
         change(part)
     shutil.rmtree(store / "packed", ignore_errors=True)
@@ -160,7 +160,7 @@ def test_a_grid_with_a_failed_run_ends_with_exit_code_1(whole, monkeypatch):
     manifest, store, _ = whole
     monkeypatch.chdir(manifest.parent)
     monkeypatch.setattr(
-        "curate.training.run_grid",
+        "curate.runs.training.run_grid",
         lambda cells, map: [Outcome(str(d), None, "the disk is full") for _, d in cells],
     )
     done = curate("train", manifest, "--json", store=store)

@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from conftest import MANIFEST, write_manifest
 
 from curate.errors import ManifestError
-from curate.factors import at_best_rate, factors_finding
-from curate.manifest import load_manifest
+from curate.manifest.reader import load_manifest
 from curate.report import charts
 from curate.report.context import context_finding
+from curate.report.factors import at_best_rate, factors_finding
 from curate.report.layout import DRAWINGS
-from curate.trials import factor_trials
+from curate.runs.trials import factor_trials
 from train.context import context_use
 from train.model import ModelConfig, Transformer
 from train.objectives import ROUNDS, _rounds, objective, revealed_losses

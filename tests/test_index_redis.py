@@ -17,10 +17,10 @@ from test_index import annotated, texts, write
 
 from curate.build import annotate_all, build
 from curate.cli import main
+from curate.duplicates.index import add, open_index
 from curate.engine import open_engine
 from curate.errors import CurateError, ManifestError
-from curate.index import add, open_index
-from curate.manifest import load_manifest
+from curate.manifest.reader import load_manifest
 from curate.store import Store
 
 redis = pytest.importorskip("redis", reason="the package redis is not installed")
@@ -166,9 +166,9 @@ def test_two_programs_add_at_once_and_nothing_is_lost_or_counted_twice(tmp_path,
 
 def test_a_program_killed_before_the_entries_leaves_no_half_documents(tmp_path, database, monkeypatch):
     first = annotated(tmp_path / "first", texts(1))
-    monkeypatch.setattr("curate.index_redis.AT_ONCE", 20)
+    monkeypatch.setattr("curate.duplicates.index_redis.AT_ONCE", 20)
     monkeypatch.setattr(
-        "curate.index_redis.ADD", "error('killed')"
+        "curate.duplicates.index_redis.ADD", "error('killed')"
     )  # after the buckets of the first 20 were filled
     with pytest.raises(CurateError, match="the Redis server says: .*killed"):
         add(first, database, "raw")

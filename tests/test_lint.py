@@ -9,8 +9,8 @@ from click.testing import CliRunner
 from conftest import MANIFEST, write_manifest
 
 from curate.cli import main
-from curate.lint import lint
-from curate.manifest import load_manifest
+from curate.commands.lint import lint
+from curate.manifest.reader import load_manifest
 
 
 def linted(folder, right: str, wrong: str, documents: int = 40):

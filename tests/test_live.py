@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from curate.errors import CurateError, ManifestError
-from curate.live import Live, Row, table
-from curate.tracking import open_tracker
-from curate.training import PlannedCell, useful_first
+from curate.runs.live import Live, Row, table
+from curate.runs.tracking import open_tracker
+from curate.runs.training import PlannedCell, useful_first
 from train.grid import Outcome, run_grid
 from train.workers import devices
 

@@ -8,8 +8,8 @@ import pytest
 from conftest import MANIFEST, write_manifest
 
 from curate.errors import ManifestError
-from curate.manifest import load_manifest
-from curate.profiles import load_profile, parse_bound, shipped_profiles
+from curate.manifest.profiles import load_profile, parse_bound, shipped_profiles
+from curate.manifest.reader import load_manifest
 from curate.quantities import parse_count, short_bytes, short_count, short_time
 
 SHIPPED = sorted((Path(__file__).parent.parent / "manifests").glob("*.toml"))

@@ -9,10 +9,10 @@ import pytest
 from conftest import MANIFEST, write_manifest
 
 from curate.build import annotate_all, build
+from curate.commands.explain import explain
 from curate.engine import open_engine
 from curate.errors import CurateError, ManifestError
-from curate.explain import explain
-from curate.manifest import load_manifest
+from curate.manifest.reader import load_manifest
 from curate.store import Store
 
 MODELS = """
@@ -292,7 +292,7 @@ def test_the_loss_under_a_trained_model_is_a_signal(tmp_path, run):
 
 
 def test_a_text_file_is_scored_by_itself(tmp_path, run):
-    from curate.loss import score_files
+    from curate.signals.loss import score_files
     from train.run import loss_of
 
     (tmp_path / "seen.txt").write_text(RUN_TEXTS[0][:60])

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from curate.cli import main
 from curate.errors import ManifestError
-from curate.manifest import load_manifest
+from curate.manifest.reader import load_manifest
 
 WHOLE: dict[str, Any] = {
     "name": "whole",

@@ -15,12 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curate.documents import open_source
 from curate.engine import open_engine
 from curate.errors import CurateError, InputError
-from curate.inputs import digests, list_inputs
-from curate.manifest import Source
-from curate.pool import open_pool
+from curate.manifest.asked import Source
+from curate.sources.documents import open_source
+from curate.sources.inputs import digests, list_inputs
+from curate.sources.pool import open_pool
 from curate.store import Store
 
 TEXTS = ["first text", "zweiter Text: ä ö ü", "第三", "fourth\nwith two lines"]
@@ -254,7 +254,7 @@ def test_a_changed_file_has_another_digest_and_an_untouched_one_is_not_read_agai
     store, source = Store(tmp_path / "store"), Source("s", "text", (str(path),))
     first = digests(store, list_inputs(source))
     with monkeypatch.context() as patch:
-        patch.setattr("curate.inputs.file_digest", lambda path: pytest.fail("was read again"))
+        patch.setattr("curate.sources.inputs.file_digest", lambda path: pytest.fail("was read again"))
         assert digests(store, list_inputs(source)) == first
     path.write_text("two!")
     assert digests(store, list_inputs(source)) != first

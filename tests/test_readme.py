@@ -11,8 +11,8 @@ from conftest import MANIFEST
 
 from curate.build import annotate_all
 from curate.engine import open_engine
-from curate.families import shipped, shipped_signals
-from curate.manifest import load_manifest
+from curate.manifest.reader import load_manifest
+from curate.signals.families import shipped, shipped_signals
 from curate.store import Store
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")

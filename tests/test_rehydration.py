@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from curate.build import build
+from curate.duplicates.rehydration import copies_of
 from curate.engine import open_engine
 from curate.errors import ManifestError
-from curate.manifest import load_manifest
-from curate.rehydration import PRESETS, copies_of, parse_weights
+from curate.manifest.reader import load_manifest
+from curate.manifest.weights import PRESETS, parse_weights
 from curate.store import Store
 
 MANIFEST = """

@@ -10,18 +10,18 @@ import pytest
 from conftest import MANIFEST, write_manifest
 
 from curate.build import build
-from curate.corpus import cut
+from curate.commands.plan import plan
+from curate.corpora.corpus import cut
 from curate.engine import open_engine
 from curate.errors import ManifestError
-from curate.manifest import load_manifest
-from curate.plan import plan
+from curate.manifest.reader import load_manifest
 from curate.report.crossing import crossing, crossing_finding
 from curate.report.facts import facts as gather
 from curate.report.layout import render
 from curate.report.scaling import _open, scaling_finding
+from curate.runs.training import planned_cells, train, trial_cells
+from curate.runs.trials import outline, settled
 from curate.store import Store
-from curate.training import planned_cells, train, trial_cells
-from curate.trials import outline, settled
 from train import fits
 
 STUDIES = """

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from conftest import write_manifest
 
+from curate.commands.sweep import Asked, sweep, sweep_text
 from curate.engine import open_engine
 from curate.errors import CurateError
-from curate.manifest import load_manifest
+from curate.manifest.reader import load_manifest
 from curate.store import Store
-from curate.sweep import Asked, sweep, sweep_text
 
 
 @pytest.fixture(scope="module")

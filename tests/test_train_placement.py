@@ -60,7 +60,7 @@ def test_processes_side_by_side_tell_their_speed(cells):
 
 
 def test_a_grid_asks_for_its_cells_without_a_number_alone(cells, tmp_path, monkeypatch):
-    from curate import training
+    from curate.runs import training
 
     given = cells[0] | {"threads": 3}
     monkeypatch.setattr("train.placement.choose_threads", lambda cells, cores, known: len(cells) * cores)

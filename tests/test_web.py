@@ -9,14 +9,15 @@ import pyarrow as pa
 import pytest
 from conftest import MANIFEST, write_manifest
 
-from curate.documents import open_source
 from curate.engine import open_engine
 from curate.errors import ManifestError
-from curate.inputs import Input
-from curate.manifest import Source, load_manifest
-from curate.readers import Problems
+from curate.manifest.asked import Source
+from curate.manifest.reader import load_manifest
+from curate.sources.documents import open_source
+from curate.sources.inputs import Input
+from curate.sources.rows import Problems
+from curate.sources.web import front_matter, read_pages
 from curate.store import Store
-from curate.web import front_matter, read_pages
 
 pytest.importorskip("fastwarc", reason="the extra `web` is not installed")
 pytest.importorskip("resiliparse", reason="the extra `web` is not installed")
@@ -160,7 +161,7 @@ def test_what_is_no_archive_is_said_and_the_other_files_are_read(tmp_path, damag
 
 
 def test_a_record_beyond_the_limit_is_counted_and_passed_over(tmp_path, monkeypatch):
-    monkeypatch.setattr("curate.web.HTML_BYTES", 1000)
+    monkeypatch.setattr("curate.sources.web.HTML_BYTES", 1000)
     records = [conversion("http://a/1", b"x" * 1001), conversion("http://a/2", b"short")]
     (tmp_path / "a.wet.gz").write_bytes(packed(records))
     account, table = read(tmp_path, Source("s", "wet", (str(tmp_path),)))
@@ -227,7 +228,7 @@ def test_archives_carry_url_and_date_where_the_source_says_nothing(tmp_path):
 
 
 def test_without_the_extra_the_error_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setattr("curate.web.find_spec", lambda name: None)
+    monkeypatch.setattr("curate.sources.web.find_spec", lambda name: None)
     with pytest.raises(
         ManifestError, match=r'format = "warc" needs fastwarc, resiliparse: pip install "curate-lm\[web\]"'
     ):

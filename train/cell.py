@@ -15,8 +15,7 @@ from typing import Any
 
 from train import VERSION
 from train.files import digest_of_json
-from train.grid import COOLDOWN
-from train.knobs import check_knobs, knob_names
+from train.knobs import COOLDOWN, check_knobs, knob_names
 from train.machine import PRECISIONS, choose_device, choose_precision
 from train.objectives import LOSSES
 from train.optimizer import OptimizerConfig

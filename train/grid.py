@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from train.knobs import check_knobs, check_value, knob_names
+from train.knobs import COOLDOWN, check_knobs, check_value, knob_names
 from train.shape import DATA, ModelConfig
 
-COOLDOWN = 0.3  # share of a run's steps in which the rate decays, where a cell does not say
 TRIES = 2  # a cell whose machine failed is tried once more; it continues from its checkpoint
 
 # The knobs of a manifest's grid, and what each is called in a cell. A test holds them to its dataclasses.

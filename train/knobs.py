@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import fields
 
+COOLDOWN = 0.3  # share of a run's steps in which the rate decays, where a cell does not say
+
 
 def knob_names(config: type) -> list[str]:
     """The fields of a dataclass."""

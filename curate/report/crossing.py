@@ -8,7 +8,7 @@ from curate.quantities import short_count
 from curate.report.answers import finite, grid_of
 from curate.report.finding import finding
 from curate.report.words import count_text
-from curate.trials import Trial, crossing_trials
+from curate.runs.trials import Trial, crossing_trials
 from train import fits
 
 AROUND = (0.5, 1.0, 2.0)  # times the foretold crossing: what is trained to find the true one

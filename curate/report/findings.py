@@ -7,10 +7,10 @@ Where the runs are too few for an answer, the sentence says what is missing inst
 
 from __future__ import annotations
 
-from curate.factors import factors_finding, structures_finding
 from curate.quantities import short_count
 from curate.report.answers import finite, grid_of
 from curate.report.crossing import crossing_finding
+from curate.report.factors import factors_finding, structures_finding
 from curate.report.finding import finding, table
 from curate.report.groups import groups_finding
 from curate.report.mixtures import mixture_finding

@@ -10,8 +10,8 @@ import numpy as np
 from curate.report.answers import finite, grid_of
 from curate.report.finding import finding, table
 from curate.report.words import difference_text, figure_text
-from curate.trials import NATURAL, RECOMMENDED, Trial, largest_shares
-from curate.trials import recommended as recommended_trial
+from curate.runs.trials import NATURAL, RECOMMENDED, Trial, largest_shares
+from curate.runs.trials import recommended as recommended_trial
 from train import fits
 
 MARGIN = 0.98  # of what a source holds, so that the corpus is whole whatever documents end where

@@ -1,0 +1,1 @@
+"""What answers a question without training: plan, explain, diff, show, sweep."""

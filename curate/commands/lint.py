@@ -1,0 +1,98 @@
+"""Rules that cannot do what they were written for: found in the manifest alone, and on a few documents of each source."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from curate import progress
+from curate.engine import open_engine
+from curate.errors import CurateError
+from curate.manifest.asked import Manifest
+from curate.manifest.profiles import Rule
+from curate.sources.pool import Pool
+from curate.store import Store
+
+WORTH_SAYING = 0.05  # of a source's documents
+
+
+@dataclass
+class Lint:
+    """What was found; `documents` were read, and `kept` of them by each level (none where it could not be tried)."""
+
+    found: list[str] = field(default_factory=list)
+    documents: int = 0
+    kept: dict[str, int] = field(default_factory=dict)
+
+
+def lint(manifest: Manifest, documents: int) -> Lint:
+    """Look at every rule, and try the levels on about so many documents of each source (0: on none)."""
+    found = [
+        f'level "{level.name}": {rule.name} = {rule.bound.text()} can never fire, {rule.signal} lies within'
+        for level in manifest.levels
+        for rule in level.rules
+        if not _published(manifest, rule) and _never_fires(manifest, rule)
+    ]
+    if not documents:
+        return Lint(found)
+    was_quiet = progress.quiet(True)
+    try:
+        return _tried(manifest, documents, found)
+    except CurateError as error:
+        return Lint([*found, f"tried on {documents:,} documents a source: {error}"])
+    finally:
+        progress.quiet(was_quiet)
+
+
+def _published(manifest: Manifest, rule: Rule) -> bool:
+    """Published profiles guard against empty documents, which readers here refuse already."""
+    return rule.name.rpartition(".")[0] in manifest.profiles
+
+
+def _never_fires(manifest: Manifest, rule: Rule) -> bool:
+    from curate.signals.families import family_of, signals_of
+
+    owner = signals_of(manifest.families | manifest.pooled).get(rule.signal)
+    if owner is None or rule.bound.labels or rule.bound.top or rule.bound.by_language:
+        return False
+    signals = {s.name: s for s in family_of(owner, (manifest.families | manifest.pooled)[owner]).signals}
+    signal = signals[rule.signal]
+    if signal.low is None or signal.high is None or signal.empty is None:
+        return False  # labels, and what is null somewhere: a null keeps no document
+    return rule.bound.low <= signal.low and rule.bound.high >= signal.high and math.isfinite(signal.low)
+
+
+def _tried(manifest: Manifest, documents: int, found: list[str]) -> Lint:
+    from curate.build import annotate_sample
+    from curate.corpora.selection import funnel, nearly_all
+
+    with tempfile.TemporaryDirectory() as folder:
+        a = annotate_sample(Store(Path(folder)), manifest, open_engine("local", 1), documents)
+        levels = [funnel(judged, a.pool, a.values) for judged in a.judged.values()]
+        kept = {level["name"]: level["documents"] for level in levels}
+        told = [
+            f"tried on {len(a.pool):,} documents: {warning}" for warning in nearly_all(levels, len(a.pool))
+        ]
+        return Lint([*found, *_foreign_newlines(a.pool), *told], len(a.pool), kept)
+
+
+def _foreign_newlines(pool: Pool) -> list[str]:
+    """Sources whose lines end in "\\r\\n": to filters that split at "\\n", blank lines are then equal lines of text."""
+    import pyarrow.compute as pc
+
+    returns = np.concatenate(
+        [pc.match_substring(part.table(["text"])["text"], "\r\n").to_numpy() for part in pool.parts]
+    )
+    found = []
+    for number, name in enumerate(pool.sources):
+        share = float(returns[pool.source == number].mean()) if (pool.source == number).any() else 0.0
+        if share > WORTH_SAYING:
+            found.append(
+                f'source "{name}": in {share:.0%} of documents tried lines end in \\r\\n, so blank lines count as repeated '
+                'ones; newlines = "unix" in that source reads them as \\n'
+            )
+    return found

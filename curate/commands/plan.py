@@ -1,0 +1,184 @@
+"""What would be done: counts, disk and minutes, and what is wrong, before anything is done.
+
+Minutes come from rates measured on two cores of a common server, so they are a guide, not a promise;
+what is in the store already is not counted again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+
+from curate.commands.lint import Lint, lint
+from curate.engine import cores
+from curate.errors import CurateError
+from curate.manifest.asked import Manifest
+from curate.runs.trials import comparisons, outline
+from curate.sources.documents import STAGE as DOCUMENTS
+from curate.sources.documents import plan_tasks
+from curate.sources.inputs import digests, list_inputs
+from curate.sources.readers import check_columns
+from curate.store import Store
+from train.grid import expand, work_tokens
+
+READ_BYTES_A_SECOND = {
+    "python": 4e6,
+    "hub": 2e7,
+    "text": 5e7,
+    "markdown": 5e7,
+    "html": 1.2e7,
+    "warc": 1e7,
+    "wet": 1e8,
+    "jsonl": 6e7,
+    "parquet": 1e8,
+    "arrow": 2e8,
+}  # a core
+ANNOTATE_BYTES_A_SECOND = 8e6  # a core, every family
+TOKENIZE_BYTES_A_SECOND = 1.2e6  # a core
+FLOPS_A_SECOND = 1.5e10  # a core, small matrices
+SEED_NOISE = 0.02  # nats a token: what two seeds of one small cell usually differ by; [power] seed_noise says otherwise
+COMPRESSION = 4.0  # text is so many times larger than its compressed file
+
+
+@dataclass
+class SourcePlan:
+    name: str
+    format: str
+    files: int
+    bytes: int
+    read_already: int  # bytes
+    problem: str | None = None
+
+
+@dataclass
+class Training:
+    """What the grid, or a study beside it, trains; at most, since trials with the same documents share their runs."""
+
+    name: str
+    cells: int
+    runs: int
+    tokens: float
+    seconds: float  # of one core
+    smallest_difference: (
+        float | None
+    )  # nats a token that it would find; None: one seed, or nothing to compare
+
+
+@dataclass
+class Plan:
+    name: str
+    sources: list[SourcePlan]
+    levels: list[dict]
+    corpora: int
+    cells: int
+    runs: int
+    training: list[Training]  # the grid, then every study
+    training_tokens: float
+    disk_bytes: float
+    minutes: float
+    smallest_difference: (
+        float | None
+    )  # nats a token between two levels that the grid would find; None: one seed
+    seed_noise: float  # what that rests on
+    problems: list[str] = field(default_factory=list)
+    lint: Lint = field(default_factory=Lint)
+
+    def as_json(self) -> dict:
+        return asdict(self)
+
+
+def plan(store: Store, manifest: Manifest, workers: int | None = None, sample: int = 0) -> Plan:
+    """Looks at the inputs, reads none of them whole but to hash what it has not seen before.
+
+    The levels are tried on about `sample` documents of each source.
+    """
+    workers = workers or cores()
+    sources = [_source(store, manifest, source) for source in manifest.sources]
+    training = [_grid(manifest), *_studies(manifest)]
+    new = [(s.format, s.bytes - s.read_already) for s in sources]
+    seconds = sum(size / READ_BYTES_A_SECOND[format] + size / ANNOTATE_BYTES_A_SECOND for format, size in new)
+    wanted = manifest.most_tokens * len(manifest.levels) + manifest.holdout.tokens * len(
+        manifest.holdout.levels
+    )
+    seconds += 4 * wanted / TOKENIZE_BYTES_A_SECOND
+    seconds += sum(part.seconds for part in training)
+    read = [*sources, *(_source(store, manifest, texts) for texts in manifest.evaluations)]
+    problems = [s.problem for s in read if s.problem]
+    return Plan(
+        name=manifest.name,
+        sources=sources,
+        levels=[
+            {"name": level.name, "on": level.on, "rules": {r.name: r.bound.text() for r in level.rules}}
+            for level in manifest.levels
+        ],
+        corpora=len(manifest.levels) * len(manifest.sizes),
+        cells=training[0].cells,
+        runs=training[0].runs,
+        training=training,
+        training_tokens=sum(part.tokens for part in training),
+        disk_bytes=1.7 * sum(s.bytes for s in sources) + 12 * wanted,
+        minutes=seconds / workers / 60,
+        smallest_difference=training[0].smallest_difference,
+        seed_noise=manifest.studies.seed_noise or SEED_NOISE,
+        problems=problems,
+        lint=lint(manifest, 0 if problems else sample),
+    )
+
+
+def _source(store: Store, manifest: Manifest, source) -> SourcePlan:
+    try:
+        inputs = list_inputs(source)
+        check_columns(source, inputs[0])
+    except CurateError as error:
+        return SourcePlan(source.name, source.format, 0, 0, 0, str(error))
+    tasks = plan_tasks(store, source, manifest.part_bytes, inputs, digests(store, inputs))
+    done = sum(i.size for t in tasks if store.receipt(DOCUMENTS, t.key) for i in t.inputs)
+    size = sum(
+        round(i.size * (COMPRESSION if i.name.endswith((".gz", ".zst", ".bz2", ".lz4", ".xz")) else 1))
+        for i in inputs
+    )
+    return SourcePlan(source.name, source.format, len(inputs), size, done)
+
+
+def _grid(manifest: Manifest) -> Training:
+    """Levels are compared with the first, at one size."""
+    settings = expand({k: v for k, v in manifest.grid.items() if k != "levels"})
+    levels, sizes = len(manifest.grid["levels"]), list(manifest.sizes)
+    cells = len(settings) * levels
+    tokens = sum(work_tokens(sizes, setting) for setting in settings) * levels
+    seconds = sum(_train_seconds(manifest, setting, sizes) for setting in settings) * levels
+    found = _smallest_difference(manifest, levels, manifest.grid.get("seeds", 1), levels - 1)
+    return Training("grid", cells, cells * len(sizes), tokens, seconds, found)
+
+
+def _studies(manifest: Manifest) -> list[Training]:
+    by_study: dict[str, list] = {}
+    for trial in outline(manifest):
+        by_study.setdefault(trial.study, []).append(trial)
+    found = []
+    for study, trials in by_study.items():
+        seeds = trials[0].seeds
+        cells = sum(trial.seeds for trial in trials)
+        tokens = sum(trial.trained * trial.seeds for trial in trials)
+        seconds = sum(_train_seconds(manifest, trial.knobs, [trial.tokens]) * trial.seeds for trial in trials)
+        smallest = _smallest_difference(manifest, len(trials), seeds, comparisons(trials))
+        found.append(Training(study, cells, cells, tokens, seconds, smallest))
+    return found
+
+
+def _smallest_difference(manifest: Manifest, corpora: int, seeds: int, compared: int) -> float | None:
+    """At one size, with the comparisons that the report makes corrected for; the choice of holdout documents comes on
+    top of it."""
+    from train.fits import detectable
+
+    if compared < 1 or seeds < 2:
+        return None
+    noise, degrees = manifest.studies.seed_noise or SEED_NOISE, (corpora - 1) * (seeds - 1)
+    return detectable(noise, seeds, degrees, comparisons=compared)
+
+
+def _train_seconds(manifest: Manifest, setting: dict, sizes: list[int]) -> float:
+    """Six operations a parameter and token, parameters of a decoder with tied embeddings."""
+    model = setting.get("model", {})
+    depth, width = model.get("depth", 4), model.get("width", 64)
+    parameters = depth * 12 * width**2 + manifest.tokenizer.vocabulary * width
+    return 6 * parameters * work_tokens(sizes, setting) / FLOPS_A_SECOND

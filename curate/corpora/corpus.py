@@ -1,0 +1,340 @@
+"""Corpora: level x size, immutable Arrow data sets that `datasets.load_from_disk` opens and memory-maps.
+
+The digest of a corpus is of its content (ids, texts, sources in order), not of its files: another cut in
+files or another version of Arrow does not change it.
+
+The documents of a level in ascending order of id are one fixed random order; a corpus of N tokens is the
+shortest beginning of it that holds N. So sizes nest. Their text is written once: files are cut where a
+size ends, and a smaller corpus is made of hard links to the first files of the larger one.
+
+    corpora/LEVEL-SIZE-KEY/
+      data-00000.arrow ...    documents: id, text, source, place, the sources' columns, tokens (their number);
+                              copies (how often the document stands in the level) where the level has weights
+      state.json, dataset_info.json    what `datasets` reads
+      corpus.json             level, size, counts, digests: written last
+      README.md               the data set's card
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from curate.corpora.tokenization import Tokens
+from curate.engine import Engine, map_parts
+from curate.manifest.asked import Level, Manifest
+from curate.progress import Progress
+from curate.quantities import short_bytes, short_count
+from curate.signals.edits import Edited
+from curate.sources.pool import Pool
+from curate.store import Part, Store, atomic, digest_of, read_json, write_json
+
+VERSION = 2
+STAGE = "corpora"
+SHARDS = "shards"
+SHARD_BYTES = 256_000_000
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A file of consecutive documents of a level: which rows of which parts, and their numbers of tokens."""
+
+    store: Store
+    documents: list[Part]
+    part: np.ndarray
+    row: np.ndarray
+    tokens: np.ndarray
+    key: str
+    bytes: int
+    edited: Edited
+    schema: pa.Schema  # of all documents: a corpus has the same columns whichever sources a file of it holds
+    copies: np.ndarray | None  # of each in the level, where that has weights
+
+
+@dataclass(frozen=True)
+class Corpus:
+    level: str
+    size: int  # tokens asked for
+    documents: int
+    tokens: int  # tokens it holds: at least `size`
+    bytes: int
+    digest: str  # of its content, see content_digest
+    path: Path
+
+    @property
+    def label(self) -> str:
+        return short_count(self.size)
+
+    def as_json(self) -> dict:
+        return {
+            "level": self.level, "size": self.label, "budget": self.size, "documents": self.documents,
+            "tokens": self.tokens, "bytes": self.bytes, "digest": self.digest,
+        }  # fmt: skip
+
+
+@dataclass
+class Cut:
+    """A level's documents in order, and where each size ends in them."""
+
+    rows: np.ndarray
+    ends: dict[int, int]  # size -> number of documents
+    missing: list[int]  # sizes that the level is too small for
+
+
+def cut(
+    pool: Pool,
+    rows: np.ndarray,
+    tokens: Tokens,
+    sizes: tuple[int, ...],
+    shares: Sequence[float] | None = None,
+) -> Cut:
+    """`rows`: what the level keeps and no holdout has, in its order. `shares`: of each source, in place of those it has
+    in that order."""
+    rows = _encoded(tokens, rows) if shares is None else _interleaved(pool, tokens, rows, np.asarray(shares))
+    total = np.cumsum(tokens.count[rows])
+    ends = {size: int(np.searchsorted(total, size)) + 1 for size in sizes if len(total) and total[-1] >= size}
+    return Cut(rows, ends, [size for size in sizes if size not in ends])
+
+
+def _encoded(tokens: Tokens, rows: np.ndarray) -> np.ndarray:
+    """Up to the first that is not encoded."""
+    encoded = tokens.count[rows] > 0
+    return rows[: len(rows) if encoded.all() else int(np.argmin(encoded))]
+
+
+def _interleaved(pool: Pool, tokens: Tokens, rows: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Rows so ordered that every beginning of them has each source in its share, to within a document; it ends
+    where the first source does. Each source keeps its order, so sizes nest."""
+    chosen, place, end = [], [], np.inf
+    for source in np.flatnonzero(shares > 0):
+        mine = _encoded(tokens, rows[pool.source[rows] == source])
+        after = np.cumsum(tokens.count[mine]) / shares[source]
+        chosen.append(mine)
+        place.append(after - tokens.count[mine] / shares[source] / 2)  # the middle of the document
+        end = min(end, after[-1] if len(after) else 0.0)
+    places = np.concatenate(place) if place else np.zeros(0)
+    order = np.argsort(places, kind="stable")
+    return (
+        np.concatenate(chosen)[order][: int(np.searchsorted(places[order], end, "right"))]
+        if chosen
+        else rows[:0]
+    )
+
+
+def build_corpora(
+    store: Store,
+    manifest: Manifest,
+    pool: Pool,
+    tokens: dict[str, Tokens],
+    cuts: dict[str, Cut],
+    engine: Engine,
+) -> list[Corpus]:
+    """Every level x size that has enough text. What is in the store already is not written again.
+
+    `tokens`: by level, of its text after its edits.
+    """
+    weighed = {level.name for level in manifest.levels if level.weights}
+    plan = {
+        name: list(_shards(store, pool, tokens[name], cut, name in weighed)) for name, cut in cuts.items()
+    }
+    shards = {s.key: s for level in plan.values() for s, _ in level}
+    todo = [s for s in shards.values() if store.receipt(SHARDS, s.key) is None]
+    with Progress("corpora", sum(s.bytes for s in todo), "B") as progress:
+        map_parts(engine, write_shard, todo, done=progress.add)
+    corpora = []
+    for name, cut in cuts.items():
+        for size, end in cut.ends.items():
+            parts = [_shard_part(store, s) for s, last in plan[name] if last <= end]
+            corpora.append(_assemble(store, manifest, pool, tokens[name], name, size, cut.rows[:end], parts))
+    return corpora
+
+
+def _shards(store: Store, pool: Pool, tokens: Tokens, cut: Cut, weighed: bool) -> Iterator[tuple[Shard, int]]:
+    """(shard, number of the level's documents up to its end): no shard crosses the end of a size."""
+    parts_digest = pool.digest
+    schema = pa.unify_schemas([part.table().schema for part in pool.parts], promote_options="permissive")
+    copies = np.bincount(cut.rows, minlength=len(pool)) if weighed else None
+    begin = 0
+    for end in sorted(set(cut.ends.values())):
+        while begin < end:
+            total = np.cumsum(pool.bytes[cut.rows[begin:end]])
+            stop = begin + max(1, int(np.searchsorted(total, SHARD_BYTES, "right")))
+            rows = cut.rows[begin:stop]
+            ids = pool.ids.take(pa.array(rows)).to_pylist()
+            own = None if copies is None else copies[rows]
+            parameters = [*tokens.edited.identity, *([] if own is None else [own.tolist()])]
+            key = digest_of([SHARDS, VERSION, parts_digest, tokens.sha256, ids, *parameters])
+            place = (pool.part[rows], pool.row[rows], tokens.count[rows])
+            size = int(pool.bytes[rows].sum())
+            yield Shard(store, pool.parts, *place, key, size, tokens.edited, schema, own), stop
+            begin = stop
+
+
+def write_shard(shard: Shard) -> int:
+    """Gather the documents in order and write them in the stream format. Returns their bytes of text."""
+    tables, places = [shard.schema.empty_table()], []
+    for number in np.unique(shard.part):
+        here = np.flatnonzero(shard.part == number)
+        tables.append(shard.documents[number].checked().table().take(pa.array(shard.row[here])))
+        places.append(here)
+    table = pa.concat_tables(tables, promote_options="permissive")
+    table = table.take(pa.array(np.argsort(np.concatenate(places), kind="stable")))
+    if shard.edited.edits:
+        at = table.schema.get_field_index("text")
+        texts = shard.edited.of(table["text"].combine_chunks(), shard.part, shard.row)
+        table = table.set_column(at, table.schema.field("text"), texts)
+    table = table.append_column("tokens", pa.array(shard.tokens))
+    if shard.copies is not None:
+        table = table.append_column("copies", pa.array(shard.copies))
+    table = table.combine_chunks()
+    part = shard.store.write_part(SHARDS, f"{shard.key}.arrow", table, stream=True)
+    shard.store.finish(SHARDS, shard.key, [part])
+    return shard.bytes
+
+
+def _shard_part(store: Store, shard: Shard) -> Part:
+    receipt = store.receipt(SHARDS, shard.key)
+    assert receipt is not None, "every shard has just been written"
+    return store.parts(SHARDS, receipt)[0]
+
+
+def _assemble(
+    store, manifest, pool, tokens, level: str, size: int, rows: np.ndarray, parts: list[Part]
+) -> Corpus:
+    label = short_count(size)
+    key = digest_of([VERSION, level, size, tokens.sha256, [p.digest for p in parts]])
+    path = store.folder(STAGE) / f"{level}-{label}-{key[:12]}"
+    if not _is_whole(path, parts):
+        with atomic(path, lambda there: _is_whole(there, parts)) as temporary:
+            temporary.mkdir()
+            _fill(temporary, manifest, pool, tokens, level, size, rows, parts)
+    return open_corpus(path)
+
+
+def _is_whole(path: Path, parts: list[Part]) -> bool:
+    """Whether its record can be read and its files have the bytes of the shards that they are links to."""
+    try:
+        open_corpus(path)
+        return all(
+            (path / name).stat().st_size == part.bytes
+            for name, part in zip(_names(parts), parts, strict=True)
+        )
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _names(parts: list[Part]) -> list[str]:
+    return [f"data-{i:05d}.arrow" for i in range(len(parts))]
+
+
+def _fill(folder: Path, manifest, pool, tokens, level, size, rows, parts: list[Part]) -> None:
+    names = _names(parts)
+    for name, part in zip(names, parts, strict=True):
+        _link(part.checked().path, folder / name)
+    digest, schema = content_digest([folder / name for name in names])
+    corpus = Corpus(
+        level, size, len(rows), int(tokens.count[rows].sum()), int(tokens.bytes[rows].sum()), digest, folder
+    )
+    _describe(folder, names, schema, corpus)
+    by_source = np.bincount(pool.source[rows], minlength=len(pool.sources))
+    (folder / "README.md").write_text(_card(manifest, pool, by_source, corpus), encoding="utf-8")
+    files = [{"name": n, "sha256": p.digest, "rows": p.rows} for n, p in zip(names, parts, strict=True)]
+    facts = {"manifest": manifest.name, "tokenizer_sha256": tokens.sha256, "files": files}
+    write_json(folder / "corpus.json", corpus.as_json() | facts)
+
+
+def content_digest(files: list[Path]) -> tuple[str, pa.Schema]:
+    """sha256 over three streams, the lengths and bytes of ids, texts and sources, however they are cut in files."""
+    streams = {name: (hashlib.sha256(), hashlib.sha256()) for name in ("id", "text", "source")}
+    for path in files:
+        with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as reader:
+            schema = reader.schema
+            for batch in reader:
+                for name, (lengths, values) in streams.items():
+                    offsets, data = _utf8(batch.column(name))
+                    lengths.update(np.diff(offsets).data)
+                    values.update(data[offsets[0] : offsets[-1]].data)
+    return digest_of([[a.hexdigest(), b.hexdigest()] for a, b in streams.values()]), schema
+
+
+def _utf8(column: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    from filters.arrow import utf8
+
+    return utf8(column)
+
+
+def _link(existing: str, new: Path) -> None:
+    try:
+        os.link(existing, new)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(existing, new)
+
+
+def _describe(folder: Path, names: list[str], schema: pa.Schema, corpus: Corpus) -> None:
+    """The two files by which `datasets` knows a data set that was saved to disk."""
+    from datasets import DatasetInfo, Features
+
+    DatasetInfo(features=Features.from_arrow_schema(schema)).write_to_directory(str(folder))
+    state: dict[str, Any] = {
+        "_data_files": [{"filename": name} for name in names], "_fingerprint": corpus.digest[:16],
+        "_format_columns": None, "_format_kwargs": {}, "_format_type": None, "_output_all_columns": False,
+        "_split": None,
+    }  # fmt: skip
+    write_json(folder / "state.json", state)
+
+
+def _card(manifest: Manifest, pool: Pool, by_source: np.ndarray, corpus: Corpus) -> str:
+    level = manifest.level(corpus.level)
+    rules = (
+        "\n".join(f"- `{rule.name}`: {rule.bound.text()}" for _, rule in manifest.rules_of(level)) or "- none"
+    )
+    edits = "\n".join(f"- `{edit.text()}`" for edit in level.edits) or "- none"
+    sources = "\n".join(
+        f"| {name} | {count:,} | {next(s.license for s in manifest.sources if s.name == name)} |"
+        for name, count in zip(pool.sources, by_source, strict=True)
+    )
+    return f"""---
+pretty_name: {manifest.name} {corpus.level} {corpus.label}
+---
+# {manifest.name}: level `{corpus.level}`, {corpus.label} tokens
+
+{corpus.documents:,} documents, {corpus.tokens:,} tokens, {short_bytes(corpus.bytes)} of UTF-8 text.
+Digest `{corpus.digest}`; made by `curate build` from the manifest below.
+
+| source | documents | licence |
+|---|---:|---|
+{sources}
+
+Rules that every document passed:
+
+{rules}
+
+{_weights(level)}Edits of its text:
+
+{edits}
+
+```toml
+{manifest.text.strip()}
+```
+"""
+
+
+def _weights(level: Level) -> str:
+    if not level.weights:
+        return ""
+    steps = ", ".join(f"{copies} from {size}" for size, copies in level.weights)
+    return f"Documents stand several times, by the size of their duplicate cluster (`copies`): {steps}.\n\n"
+
+
+def open_corpus(path: Path) -> Corpus:
+    """The corpus in a directory, from its record."""
+    r = read_json(path / "corpus.json")
+    return Corpus(r["level"], r["budget"], r["documents"], r["tokens"], r["bytes"], r["digest"], path)

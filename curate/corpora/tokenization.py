@@ -1,0 +1,196 @@
+"""Tokens are annotations too: each document is encoded once for a tokenizer, every corpus gathers from that.
+
+Encoding costs more than all signals together, so only what some corpus or holdout may need is encoded:
+of each level the documents in ascending order of id, until the largest size is full. How far that is
+nobody knows before encoding, so a first guess is doubled until it holds.
+
+Documents are encoded in chunks that follow the order of ids; a chunk's key is the digest of its ids and
+of the documents' parts. `Tokens` answers how many tokens a document has, and what they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from curate.engine import Engine, map_parts
+from curate.errors import ManifestError
+from curate.manifest.asked import Manifest
+from curate.progress import Progress, say
+from curate.signals.edits import Edited
+from curate.sources.pool import Pool
+from curate.store import Part, Store, digest_of, file_digest
+
+VERSION = 1
+STAGE = "tokens"
+CHUNK_BYTES = 4_000_000
+BYTES_A_TOKEN = 5  # the first guess of how much text fills a size; what it lacks is encoded in a second round
+
+
+@dataclass(frozen=True)
+class Chunk:
+    store: Store
+    documents: list[Part]
+    part: np.ndarray
+    row: np.ndarray
+    tokenizer: str
+    key: str
+    bytes: int
+    edited: Edited
+
+
+@dataclass
+class Tokens:
+    """What is encoded so far of the documents' text after some edits.
+
+    `count` int64 [documents of the pool]: tokens with the end mark, 0 where not encoded.
+    """
+
+    tokenizer: str  # path
+    sha256: str
+    count: np.ndarray
+    chunk: np.ndarray  # int32: which chunk holds a document's tokens, -1 where none
+    place: np.ndarray  # int64: its row there
+    bytes: np.ndarray  # int64: of the text after the edits
+    edited: Edited
+    parts: list[Part] = field(default_factory=list)
+
+    def of(self, rows: np.ndarray) -> Iterator[np.ndarray]:
+        """The token ids of these documents, one array a run of documents that lie side by side."""
+        opened: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        for number, place in zip(self.chunk[rows].tolist(), self.place[rows].tolist(), strict=True):
+            if number not in opened:
+                column = self.parts[number].checked().table(["tokens"])["tokens"].chunk(0)
+                opened[number] = column.values.to_numpy(), column.offsets.to_numpy()
+            ids, offsets = opened[number]
+            yield ids[offsets[place] : offsets[place + 1]]
+
+
+def make_tokenizer(
+    store: Store, manifest: Manifest, pool: Pool, usable: np.ndarray, edited: Edited
+) -> tuple[str, str]:
+    """(path, sha256) of the manifest's tokenizer: the given file, or one trained on documents no holdout has.
+
+    `usable` bool [documents]: kept by the level it is trained on, and in no holdout; `edited`: its edits.
+    """
+    spec = manifest.tokenizer
+    if spec.path:
+        return spec.path, file_digest(spec.path)
+    from train.tokens import train_tokenizer
+
+    rows = pool.order[usable[pool.order]]
+    rows = rows[: int(np.searchsorted(np.cumsum(pool.bytes[rows]), spec.bytes)) + 1]
+    ids = pool.ids.take(pa.array(rows)).to_pylist()
+    key = digest_of(["tokenizer", VERSION, spec.vocabulary, ids, pool.digest, *edited.identity])
+    path = store.folder("tokenizers") / key / "tokenizer.json"
+    receipt = store.receipt("tokenizers", key)
+    if receipt is None or not path.is_file() or file_digest(path) != receipt["sha256"]:
+        with Progress("tokenizer", int(pool.bytes[rows].sum()), "B"):
+            texts = edited.texts(pool.parts, pool.part[rows], pool.row[rows])
+            try:
+                sha256 = train_tokenizer((t.as_py() for t in texts), spec.vocabulary, path)
+            except ValueError as error:
+                raise ManifestError(f"{manifest.path}, [tokenizer]: {error}") from None
+        receipt = store.finish("tokenizers", key, [], sha256=sha256)
+    return str(path), receipt["sha256"]
+
+
+def tokenize(
+    store: Store,
+    pool: Pool,
+    tokenizer: tuple[str, str],
+    wanted: dict[str, np.ndarray],
+    budget: int,
+    whole: list[np.ndarray],
+    engine: Engine,
+    edited: Edited,
+) -> Tokens:
+    """Encode the documents of `whole`, and of each level in `wanted` (rows in its order) the first that fill `budget`."""
+    size = edited.sizes(pool.parts) if edited.edits else pool.bytes
+    tokens = Tokens(*tokenizer, *_nothing(len(pool)), size, edited)
+    reach = budget * BYTES_A_TOKEN
+    need = np.zeros(len(pool), bool)
+    for rows in whole:
+        need[rows] = True
+    while True:
+        short = False
+        for rows in wanted.values():
+            end = int(np.searchsorted(np.cumsum(size[rows]), reach)) + 1
+            need[rows[:end]] = True
+        _encode(store, pool, tokens, pool.order[need[pool.order] & (tokens.chunk[pool.order] < 0)], engine)
+        for rows in wanted.values():
+            short |= int(tokens.count[rows].sum()) < budget and bool((tokens.chunk[rows] < 0).any())
+        if not short:
+            return tokens
+        reach *= 2
+
+
+def _nothing(documents: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return np.zeros(documents, np.int64), np.full(documents, -1, np.int32), np.zeros(documents, np.int64)
+
+
+def _encode(store: Store, pool: Pool, tokens: Tokens, rows: np.ndarray, engine: Engine) -> None:
+    if not len(rows):
+        return
+    cuts = np.flatnonzero(np.diff(np.cumsum(pool.bytes[rows]) // CHUNK_BYTES)) + 1
+    pieces = np.split(rows, cuts)
+    parts_digest = pool.digest
+    chunks = []
+    for piece in pieces:
+        ids = pool.ids.take(pa.array(piece)).to_pylist()
+        key = digest_of([STAGE, VERSION, tokens.sha256, parts_digest, ids, *tokens.edited.identity])
+        size = int(pool.bytes[piece].sum())
+        chunks.append(
+            Chunk(
+                store,
+                pool.parts,
+                pool.part[piece],
+                pool.row[piece],
+                tokens.tokenizer,
+                key,
+                size,
+                tokens.edited,
+            )
+        )
+    todo = [c for c in chunks if store.receipt(STAGE, c.key) is None]
+    if todo:
+        warm_up(tokens.tokenizer)
+    with Progress("tokenize", sum(c.bytes for c in todo), "B") as progress:
+        map_parts(engine, encode_chunk, todo, done=progress.add)
+    for piece, chunk in zip(pieces, chunks, strict=True):
+        receipt = store.receipt(STAGE, chunk.key)
+        assert receipt is not None, "every chunk has just been encoded"
+        part = store.parts(STAGE, receipt)[0]
+        tokens.count[piece] = part.table(["count"])["count"].to_numpy()
+        tokens.chunk[piece] = len(tokens.parts)
+        tokens.place[piece] = np.arange(len(piece))
+        tokens.parts.append(part)
+
+
+def warm_up(tokenizer: str | Path) -> None:
+    """Compile the encoder by one thread where this machine has not yet, and say what will take long."""
+    from train.encoder import open_encoder
+
+    encoder = open_encoder(tokenizer)
+    if encoder.slow:
+        say(f"tokenize   by the library, some twenty times slower: {Path(tokenizer).name}: {encoder.slow}")
+    elif not encoder.compiled():
+        with Progress("compile", 1, "encoder, once on this machine") as progress:
+            encoder.encode([""])
+            progress.add(1)
+
+
+def encode_chunk(chunk: Chunk) -> int:
+    from train.tokens import encode
+
+    texts = chunk.edited.texts(chunk.documents, chunk.part, chunk.row)
+    ids, offsets = encode(chunk.tokenizer, texts)
+    column = pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(ids))
+    table = pa.table({"tokens": column, "count": np.diff(offsets)})
+    part = chunk.store.write_part(STAGE, f"{chunk.key}.arrow", table)
+    chunk.store.finish(STAGE, chunk.key, [part])
+    return chunk.bytes

@@ -1,0 +1,137 @@
+"""What finding duplicates took from each source, and what of it a person should look at before believing it.
+
+Alarms say; they never drop or keep anything:
+
+- a source that loses far more of its documents than all others together do;
+- a cluster that swallows thousands of documents, or a hundredth of the pool;
+- a stub that stands for many: where all that several documents share is a sentence, it is likely a template.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate.corpora.selection import Values
+from curate.differences import in_one_line
+from curate.sources.pool import Pool
+
+KINDS = ("exact", "template", "near")
+LARGEST = 5  # clusters that the lock names
+FAR_MORE = 3.0  # times the share that all other sources lose
+WORTH_SAYING = 0.2  # of a source's documents
+SWALLOWED, SWALLOWED_SHARE, AT_LEAST = 1000, 0.01, 100  # documents of a cluster
+STUB_BYTES, STUB_CLUSTER = 300, 20
+SHOWN = 80  # characters of a document that stands for a cluster
+
+
+def duplicates_summary(pool: Pool, values: Values) -> dict[str, Any]:
+    """By source, what its documents are duplicates of; the largest clusters; empty where duplicates are not measured."""
+    if not values.has_duplicates:
+        return {}
+    kind = values.column("duplicate_kind").to_numpy(zero_copy_only=False)
+    by_source = {}
+    for number, name in enumerate(pool.sources):
+        here = pool.source == number
+        counts = {k: int((kind[here] == k).sum()) for k in KINDS}
+        by_source[name] = {"documents": int(here.sum()), **counts}
+    largest = _largest(pool, values.clusters())
+    return {
+        "by_source": by_source,
+        "largest": largest,
+        "examples": _examples(pool, values, by_source, largest),
+    }
+
+
+def _examples(pool: Pool, values: Values, by_source: dict[str, dict], largest: list[dict]) -> list[dict]:
+    """Pairs to read before the numbers are believed: the least similar of all, of each source that loses far more than
+    others and of each of the largest clusters; what differs is marked as git marks words."""
+    similarity, cluster = values.column("near_duplicate_similarity").to_numpy(), values.clusters()
+    asked = {"the least similar of all": ~np.isnan(similarity)}
+    asked |= {f'source "{name}"': pool.source == pool.sources.index(name) for name in _losing(by_source)}
+    ids = pool.ids.take(pa.array(cluster)) if largest else None
+    asked |= {
+        f"the cluster of {c['id'][:12]}": pc.equal(ids, c["id"]).to_numpy(zero_copy_only=False)
+        for c in largest
+    }
+    told: dict[int, dict] = {}
+    for why, here in asked.items():
+        rows = np.flatnonzero(here & ~np.isnan(similarity))
+        if len(rows):
+            row = int(rows[np.argmin(similarity[rows])])
+            told.setdefault(row, _pair(pool, row, int(cluster[row]), float(similarity[row]), why))
+    return list(told.values())
+
+
+def _pair(pool: Pool, row: int, stays: int, similarity: float, why: str) -> dict:
+    text = in_one_line(_text(pool, stays), _text(pool, row))
+    ids = {"goes": pool.ids[row].as_py(), "stays": pool.ids[stays].as_py()}
+    return {"why": why, **ids, "similarity": round(similarity, 4), "differences": text}
+
+
+def _text(pool: Pool, row: int) -> str:
+    return pool.parts[int(pool.part[row])].table(["text"])["text"][int(pool.row[row])].as_py()
+
+
+def _largest(pool: Pool, cluster: np.ndarray) -> list[dict]:
+    size = np.bincount(cluster, minlength=len(pool))
+    rows = np.lexsort((pool.rank, -size))[:LARGEST]
+    return [_cluster(pool, cluster, int(row), int(size[row])) for row in rows if size[row] > 1]
+
+
+def _cluster(pool: Pool, cluster: np.ndarray, row: int, size: int) -> dict:
+    number, own = np.unique(pool.source[cluster == row], return_counts=True)
+    text = _text(pool, row)
+    return {
+        "id": pool.ids[row].as_py(),
+        "documents": size,
+        "sources": {pool.sources[n]: int(count) for n, count in zip(number, own, strict=True)},
+        "bytes": int(pool.bytes[row]),
+        "begins": " ".join(text[: 4 * SHOWN].split())[:SHOWN],
+    }
+
+
+def alarms(summary: dict) -> list[str]:
+    """A sentence for each thing to look at."""
+    if not summary:
+        return []
+    return [*_losing_sources(summary["by_source"]), *_clusters(summary)]
+
+
+def _losing_sources(by_source: dict[str, dict]) -> list[str]:
+    return [
+        f'duplicates: source "{name}" loses {lost:.0%} of its {by_source[name]["documents"]:,} documents, '
+        f"all others {others:.0%}"
+        for name, (lost, others) in _losing(by_source).items()
+    ]
+
+
+def _losing(by_source: dict[str, dict]) -> dict[str, tuple[float, float]]:
+    """Source -> (share that it loses, share that all others lose), where that is far more."""
+    found = {}
+    for name, own in by_source.items():
+        others = [row for other, row in by_source.items() if other != name]
+        lost, theirs = _share(own), _share({k: sum(row[k] for row in others) for k in own})
+        if others and lost > WORTH_SAYING and lost > FAR_MORE * theirs:
+            found[name] = (lost, theirs)
+    return found
+
+
+def _share(row: dict) -> float:
+    return sum(row[k] for k in KINDS) / max(1, row["documents"])
+
+
+def _clusters(summary: dict) -> list[str]:
+    found = []
+    documents = sum(row["documents"] for row in summary["by_source"].values())
+    for c in summary["largest"]:
+        size = c["documents"]
+        about = f'one document stands for {size:,} ({c["id"][:12]}, begins "{c["begins"]}")'
+        if size >= SWALLOWED or size >= max(AT_LEAST, SWALLOWED_SHARE * documents):
+            found.append(f"duplicates: {about}: read some of them")
+        elif size >= STUB_CLUSTER and c["bytes"] < STUB_BYTES:
+            found.append(f"duplicates: {about}: a stub, likely a template")
+    return found

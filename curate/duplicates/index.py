@@ -1,0 +1,140 @@
+"""Indexes: what has been built before, remembered by hashes and signatures, so that another build can drop it.
+
+`curate index MANIFEST INDEX` adds the documents that a level keeps. The direction is: what is in the index stays what
+it is, and documents of a later build that resemble it say so in their own signals. No text is kept, so similarity
+is estimated from the signatures (standard error sqrt(s (1 - s) / permutations)); equal hashes are certain.
+
+An index is a folder (`index_folder`), or a Redis database that several machines share (`index_redis`): the same
+documents in the same order give the same answers from both. Its digest names the documents it held when it was
+opened; what is added meanwhile is not seen.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate.duplicates.matches import VERSION
+from curate.engine import Engine
+from curate.errors import CurateError
+from curate.manifest.asked import DUPLICATES
+from curate.signals.annotate import Signals
+from curate.sources.pool import Pool, gather
+from curate.store import Part, Store, digest_of
+
+if TYPE_CHECKING:
+    from curate.annotated import Annotated
+    from curate.manifest.asked import Manifest
+
+STAGE = "index"
+
+
+class Index(Protocol):
+    """`where`: as messages name it; `name`: as the lock does; `digest`: of the documents it held when it was opened."""
+
+    @property
+    def where(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def comparison(self) -> dict: ...
+    @property
+    def documents(self) -> int: ...
+    @property
+    def digest(self) -> str: ...
+
+    def add(self, rows: pa.Table, origin: dict) -> tuple[Index, int]:
+        """The index with these documents (id, text_hash, signature) as well, and how many of them it had not."""
+
+    def match(
+        self, store: Store, pool: Pool, signals: Signals, near: dict, engine: Engine
+    ) -> tuple[pa.Array, np.ndarray]:
+        """(id of the most similar document of the index or null, similarity or 0) of every document of the pool."""
+
+
+def open_index(where: str, new: dict | None = None) -> Index:
+    """`new`: the comparison of the index that is begun where there is none. Raises CurateError."""
+    from curate.duplicates import index_folder, index_redis
+
+    if index_redis.is_url(where):
+        return index_redis.open_redis(where, new)
+    return index_folder.open_folder(Path(where), new)
+
+
+def comparison(near: dict, normalise: str) -> dict:
+    """What two builds must share to be compared by an index."""
+    from filters.duplicates import Scheme
+
+    scheme = Scheme(**near)
+    return {
+        "signing": scheme.signing,
+        "cut": list(scheme.cut),
+        "similarity": scheme.similarity,
+        "normalise": normalise,
+    }
+
+
+def open_to_compare(where: str, duplicates: dict, *, new: bool = False) -> Index:
+    """Raises CurateError where there is no index, and where it compares otherwise: then by the name of what differs."""
+    ours = comparison(duplicates["near"], duplicates["normalise"])
+    index = open_index(where, ours if new else None)
+    theirs = index.comparison
+    if ours != theirs:
+        differing = "; ".join(
+            f"{k}: {theirs.get(k)} in the index, {ours[k]} here" for k in ours if ours[k] != theirs.get(k)
+        )
+        raise CurateError(f"{index.where}: the index compares documents in another way: {differing}")
+    return index
+
+
+def begin(manifest: Manifest, where: str) -> Index:
+    """The index to which this manifest's documents can be added, maybe a new one. Raises CurateError."""
+    parameters = manifest.pooled.get(DUPLICATES)
+    if not parameters or not parameters["near"]:
+        raise CurateError(f"{manifest.path}: an index needs near_duplicates = true in [signals]")
+    return open_to_compare(where, parameters, new=True)
+
+
+def add(a: Annotated, where: str, level: str) -> tuple[Index, int]:
+    """Add the documents that a level keeps; returns the index and how many were added (0: they are in it already)."""
+    index = begin(a.manifest, where)
+    rows = a.pool.order[a.judged[level].kept[a.pool.order]]
+    place = a.pool.part[rows], a.pool.row[rows]
+    table = pa.table(
+        {
+            "id": a.pool.ids.take(pa.array(rows)),
+            "text_hash": gather(a.signals.families["text_hash"], *place, "text_hash"),
+            "signature": gather(a.signals.families["signatures"], *place, "signature"),
+        }
+    )
+    origin = {"manifest": a.manifest.name, "sha256": a.manifest.digest, "level": level}
+    return index.add(table, origin)
+
+
+def find_indexed(
+    store: Store, pool: Pool, signals: Signals, parameters: dict, duplicates: dict, engine: Engine
+) -> list[Part]:
+    """A table of matches beside each part of the pool."""
+    indexes = [open_to_compare(where, duplicates) for where in parameters["index"]]
+    made_of = [signals.versions[name] for name in ("text_hash", "signatures")]
+    key = digest_of([STAGE, VERSION, [i.digest for i in indexes], pool.digest, made_of])
+    receipt = store.receipt(STAGE, key)
+    if receipt is None:
+        match = pa.nulls(len(pool), pa.string())
+        similarity = np.zeros(len(pool))
+        for index in indexes:
+            own, found = index.match(store, pool, signals, duplicates["near"], engine)
+            better = found > similarity
+            match = pc.if_else(pa.array(better), own, match)
+            similarity = np.maximum(similarity, found)
+        table = pa.table({"index_match": match, "index_similarity": similarity})
+        written = [
+            store.write_part(STAGE, f"{key}-{i:05d}.arrow", table.slice(begin, end - begin))
+            for i, (begin, end) in enumerate(pool.ranges())
+        ]
+        receipt = store.finish(STAGE, key, written)
+    return store.parts(STAGE, receipt)

@@ -1,0 +1,142 @@
+"""An index as a folder: one writer, any number of readers, nothing that has been written changes.
+
+DIR/index.json            how documents are compared, and the segments in the order in which they came
+DIR/segment-00000.arrow   id, text_hash, signature, band0 ... of one addition
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate.duplicates.matches import MOST_OF_A_BUCKET, VERSION, most_similar
+from curate.duplicates.resolve import band_parts, flat, signatures_at
+from curate.engine import Engine, map_parts
+from curate.errors import CurateError
+from curate.signals.annotate import Signals
+from curate.sources.pool import Pool
+from curate.store import Part, Store, digest_of, file_digest, read_json, read_table, write_json, write_table
+
+RECORD = "index.json"
+AT_ONCE = 100_000  # pairs compared at once
+
+
+def open_folder(folder: Path, new: dict | None = None) -> Folder:
+    """Raises CurateError where there is no whole index."""
+    try:
+        record = read_json(folder / RECORD)
+    except FileNotFoundError:
+        if new is None:
+            raise CurateError(f"{folder}: no index; `curate index MANIFEST {folder}` makes one") from None
+        return Folder(folder, {"version": VERSION, "comparison": new, "segments": []})
+    except NotADirectoryError:
+        raise CurateError(
+            f"{folder}: a file; an index is a folder, or a database redis://HOST:PORT/DB"
+        ) from None
+    except ValueError as error:
+        raise CurateError(f"{folder / RECORD}: damaged: {error}") from None
+    for segment in record["segments"]:
+        if not (folder / segment["name"]).is_file():
+            raise CurateError(f"{folder}: {segment['name']} is missing; put it back, or make the index again")
+    return Folder(folder, record)
+
+
+@dataclass(frozen=True)
+class Folder:
+    folder: Path
+    record: dict
+
+    @property
+    def where(self) -> str:
+        return str(self.folder)
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def comparison(self) -> dict:
+        return self.record["comparison"]
+
+    @property
+    def documents(self) -> int:
+        return sum(segment["documents"] for segment in self.record["segments"])
+
+    @property
+    def digest(self) -> str:
+        return digest_of(self.record)
+
+    def table(self, columns: list[str]) -> pa.Table:
+        """Columns of all segments, memory-mapped."""
+        files = [self.folder / segment["name"] for segment in self.record["segments"]]
+        return pa.concat_tables([read_table(file, columns) for file in files])
+
+    def add(self, rows: pa.Table, origin: dict) -> tuple[Folder, int]:
+        """All of them or none, as one segment; none where one of the same documents is there."""
+        hashes = rows["text_hash"].cast(pa.binary()).to_pylist()
+        content = digest_of([rows["id"].to_pylist(), [one.hex() for one in hashes]])
+        if any(segment["content"] == content for segment in self.record["segments"]):
+            return self, 0
+        name = f"segment-{len(self.record['segments']):05d}.arrow"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_table(self.folder / name, _with_bands(rows, self.comparison["cut"]))
+        segment = {
+            "name": name, "documents": len(rows), "content": content,
+            "sha256": file_digest(self.folder / name), "from": origin,
+        }  # fmt: skip
+        record = self.record | {"segments": [*self.record["segments"], segment]}
+        write_json(self.folder / RECORD, record)
+        return Folder(self.folder, record), len(rows)
+
+    def match(
+        self, store: Store, pool: Pool, signals: Signals, near: dict, engine: Engine
+    ) -> tuple[pa.Array, np.ndarray]:
+        ids = self.table(["id"])["id"].combine_chunks()
+        parts = band_parts(store, signals, near, engine)
+        tasks = [(parts, self, band) for band in range(self.comparison["cut"][0])]
+        rows, others = np.unique(np.concatenate(map_parts(engine, _band_pairs, tasks)), axis=0).T
+        estimate = np.empty(len(rows))
+        theirs = self.table(["signature"])["signature"]
+        for begin in range(0, len(rows), AT_ONCE):
+            some = slice(begin, begin + AT_ONCE)
+            own = signatures_at(signals, pool.part[rows[some]], pool.row[rows[some]])
+            estimate[some] = (own == flat(theirs.take(pa.array(others[some])))).mean(axis=1)
+        best, found = most_similar(len(pool), rows, others, estimate, near["similarity"])
+        hashes = self.table(["text_hash"])["text_hash"].combine_chunks()
+        equal = pc.index_in(signals.column("text_hash", "text_hash"), value_set=hashes)
+        same = equal.is_valid().to_numpy()
+        best[same] = pc.fill_null(equal, -1).to_numpy()[same]
+        found[same] = 1.0
+        return ids.take(pa.array(best, mask=best < 0)), found
+
+
+def _with_bands(rows: pa.Table, cut: list[int]) -> pa.Table:
+    from filters.duplicates import band_keys
+
+    keys = band_keys(flat(rows["signature"]), *cut)
+    for band in range(cut[0]):
+        rows = rows.append_column(f"band{band}", pa.array(np.ascontiguousarray(keys[:, band])))
+    return rows
+
+
+def _band_pairs(task: tuple[list[Part], Folder, int]) -> np.ndarray:
+    """int64 [k, 2]: (row of the pool, document of the index) that share the key of a band."""
+    parts, index, band = task
+    name = f"band{band}"
+    theirs = index.table([name])[name].to_numpy()
+    order = np.argsort(theirs, kind="stable")
+    ascending = theirs[order]
+    found, first = [], 0
+    for part in parts:
+        own = part.table([name])[name].to_numpy()
+        low = np.searchsorted(ascending, own, "left")
+        count = np.minimum(np.searchsorted(ascending, own, "right") - low, MOST_OF_A_BUCKET)
+        rows = np.repeat(np.arange(len(own)), count)
+        nth = np.arange(len(rows)) - np.repeat(np.cumsum(count) - count, count)
+        found.append(np.stack([first + rows, order[low[rows] + nth]], axis=1))
+        first += len(own)
+    return np.concatenate(found) if found else np.empty((0, 2), np.int64)

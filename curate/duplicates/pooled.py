@@ -1,0 +1,59 @@
+"""Signals of the whole pool: what no document can be asked alone, measured after every other signal."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow.compute as pc
+
+from curate.duplicates.index import find_indexed, open_index
+from curate.duplicates.repeats import find_repeats
+from curate.duplicates.resolve import find_duplicates
+from curate.engine import Engine
+from curate.manifest.asked import DUPLICATES, INDEX
+from curate.signals.annotate import Signals
+from curate.signals.families import of_the_pool
+from curate.sources.pool import Pool
+from curate.store import Store, digest_of
+
+
+def measure_pool(store: Store, pooled: dict[str, dict], pool: Pool, signals: Signals, engine: Engine) -> None:
+    """Add these families (name -> parameters) to the signals, a table beside each part of documents."""
+    for name, parameters in pooled.items():
+        if name == DUPLICATES:
+            parts = find_duplicates(store, pool, signals, parameters, engine)
+        elif name == INDEX:
+            parts = find_indexed(store, pool, signals, parameters, pooled[DUPLICATES], engine)
+        else:
+            parts = find_repeats(store, pool, name, parameters["words"], engine)
+        family = of_the_pool()[name]
+        signals.families[name] = parts
+        signals.owner |= {signal.name: name for signal in family.signals}
+        signals.versions[name] = {
+            "version": family.version,
+            "parameters": as_told(parameters),
+            "digest": digest_of([part.digest for part in parts]),
+        }
+
+
+def as_told(parameters: dict) -> dict:
+    """Parameters as the lock says them: of an index its name and what it holds, not its place on this machine."""
+    if "index" not in parameters:
+        return parameters
+    indexes = map(open_index, parameters["index"])
+    return {"index": [{"name": i.name, "documents": i.documents, "sha256": i.digest} for i in indexes]}
+
+
+def preferring(pool: Pool, signals: Signals, prefer: tuple[str, ...]) -> Pool:
+    """The pool with the order of preference that a manifest asks for, see `Measured.prefer`."""
+    columns = []
+    for entry in prefer:
+        way, _, name = entry.rpartition(" ")
+        if name == "source":
+            column = pool.source.astype(float)
+        elif name in ("longest", "shortest"):
+            column = pool.bytes * (-1.0 if name == "longest" else 1.0)
+        else:
+            values = signals.column(signals.owner[name], name)
+            column = pc.cast(values, "float64").to_numpy() * (-1.0 if way == "high" else 1.0)
+        columns.append(np.nan_to_num(column, nan=np.inf))
+    return pool.preferring(columns)

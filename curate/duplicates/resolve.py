@@ -1,0 +1,238 @@
+"""The global step: which documents of the whole pool are duplicates of which.
+
+Exact duplicates share the 128-bit hash of their text. Of each distinct text the candidates (documents that share
+a band of their signatures with another) fall into connected components; components do not touch each other, so
+they are clustered in independent batches, on any number of workers, with the same answer. Within one, a document
+joins the most similar document that stays (`filters.duplicates`), in the pool's order of preference.
+
+What is held in memory of all documents: their hashes, and one column of band keys, cut by prefix where the budget
+asks for it (`filters.grouping`). Signatures and texts are read of candidates only, a batch at a time.
+
+The outcome is one table beside each part of documents; `duplicate_cluster_index` is the row in the pool of the
+document that stands for the cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate.engine import Engine, map_parts
+from curate.progress import Progress
+from curate.signals.annotate import Signals
+from curate.sources.pool import Pool, gather
+from curate.store import Part, Store, digest_of
+
+VERSION = 2
+STAGE = "duplicates"
+BANDS = "bands"
+LEAST, MOST = 16_000_000, 64_000_000  # bytes of text held at once by one worker, as the memory allows
+BYTES_A_BYTE = 8  # of text, that clustering it takes: the text as it is gathered, its shingles, their table
+BYTES_A_HASH = 64  # what sorting the hashes of one cut needs for each
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Whole candidate components: rows of the pool in order of preference, and where their data lies."""
+
+    documents: list[Part]
+    signatures: list[Part]
+    part: np.ndarray
+    row: np.ndarray
+    near: dict
+
+
+def find_duplicates(
+    store: Store, pool: Pool, signals: Signals, parameters: dict, engine: Engine
+) -> list[Part]:
+    """A table of duplicate signals for each part of the pool: computed once for a pool and its parameters."""
+    near = parameters["near"]
+    made_of = [signals.versions[name] for name in ("text_hash", *(["signatures"] if near else []))]
+    key = digest_of([STAGE, VERSION, parameters, pool.digest, pool.rank_digest, made_of])
+    receipt = store.receipt(STAGE, key)
+    if receipt is None:
+        first = _first_of_equal_texts(pool, signals, engine.memory)
+        leader = np.arange(len(pool), dtype=np.int64)
+        similarity, template = np.ones(len(pool), np.float32), np.zeros(len(pool), bool)
+        if near:
+            _cluster(store, pool, signals, first, near, engine, leader, similarity, template)
+        written = [
+            store.write_part(STAGE, f"{key}-{i:05d}.arrow", table)
+            for i, table in enumerate(_tables(pool, first, leader, similarity, template))
+        ]
+        receipt = store.finish(STAGE, key, written)
+    return store.parts(STAGE, receipt)
+
+
+def _first_of_equal_texts(pool: Pool, signals: Signals, memory: int) -> np.ndarray:
+    """For each document the preferred document with the very same text (itself where it is that one)."""
+    hashes = signals.column("text_hash", "text_hash").combine_chunks()
+    words = np.frombuffer(hashes.buffers()[1], np.uint64).reshape(-1, 2)
+    first = np.arange(len(pool), dtype=np.int64)
+    bits = max(0, (len(pool) * BYTES_A_HASH // memory).bit_length())
+    for cut in range(1 << bits):
+        rows = np.flatnonzero(words[:, 1] >> np.uint64(64 - bits) == cut) if bits else np.arange(len(pool))
+        order = rows[np.lexsort((pool.rank[rows], words[rows, 1], words[rows, 0]))]
+        sorted_words = words[order]
+        begins = np.ones(len(order), bool)
+        begins[1:] = (sorted_words[1:] != sorted_words[:-1]).any(axis=1)
+        first[order] = order[begins][np.cumsum(begins) - 1]
+    return first
+
+
+# ---- Candidates: documents that share a band --------------------------------------------------------------
+
+
+def band_parts(store: Store, signals: Signals, near: dict, engine: Engine) -> list[Part]:
+    """A table of band keys (a column a band) beside each part of signatures."""
+    from filters.duplicates import Scheme
+
+    cut = Scheme(**near).cut
+    todo = [(store, part, cut, digest_of([BANDS, VERSION, part.digest, cut]))
+            for part in signals.families["signatures"]]  # fmt: skip
+    return map_parts(engine, _write_bands, todo)
+
+
+def _write_bands(task: tuple[Store, Part, tuple[int, int], str]) -> Part:
+    from filters.duplicates import band_keys
+
+    store, part, cut, key = task
+
+    def make() -> tuple[pa.Table, dict]:
+        keys = band_keys(flat(part.table(["signature"])["signature"]), *cut)
+        return pa.table({f"band{b}": np.ascontiguousarray(keys[:, b]) for b in range(cut[0])}), {}
+
+    return store.table(BANDS, key, make)[0]
+
+
+def flat(signatures: pa.ChunkedArray | pa.Array) -> np.ndarray:
+    """uint32 [n, permutations]"""
+    column = signatures.combine_chunks() if isinstance(signatures, pa.ChunkedArray) else signatures
+    return column.flatten().to_numpy().reshape(len(column), -1)
+
+
+def _column(parts: list[Part], band: int) -> Iterator[np.ndarray]:
+    for part in parts:
+        yield part.table([f"band{band}"])[f"band{band}"].to_numpy()
+
+
+def _pairs(task: tuple[list[Part], np.ndarray, int, int, int]) -> np.ndarray:
+    """Pairs of rows, each the first of its text, that share a key of one cut of a band."""
+    from filters.grouping import cut_of, pairs_of
+
+    parts, first, band, cut, cuts = task
+    keys, rows = cut_of(_column(parts, band), cut, cuts)
+    distinct = first[rows] == rows
+    return pairs_of(keys[distinct], rows[distinct])
+
+
+def _components(store, pool, signals, first, near, engine) -> np.ndarray:
+    """int64 [documents]: the connected component of "shares a band" that each distinct text is in."""
+    from filters.grouping import components, cuts_of
+
+    parts = band_parts(store, signals, near, engine)
+    bands = len(parts[0].table().column_names) if parts else 0
+    cuts = cuts_of(len(pool), engine.memory // (2 * engine.workers))
+    todo = [(parts, first, band, cut, cuts) for band in range(bands) for cut in range(cuts)]
+    return components(len(pool), map_parts(engine, _pairs, todo))
+
+
+def sharing_a_band(
+    store: Store, signals: Signals, near: dict, wanted: np.ndarray, engine: Engine
+) -> np.ndarray:
+    """Rows of the pool that share a band with one of the wanted rows."""
+    parts = band_parts(store, signals, near, engine)
+    shares = np.zeros(sum(part.rows for part in parts), bool)
+    for band in range(len(parts[0].table().column_names)):
+        column = np.concatenate(list(_column(parts, band)))
+        shares |= np.isin(column, column[wanted])
+    return np.flatnonzero(shares)
+
+
+def signatures_at(signals: Signals, part: np.ndarray, row: np.ndarray) -> np.ndarray:
+    """uint32 [rows, permutations]"""
+    return flat(gather(signals.families["signatures"], part, row, "signature"))
+
+
+# ---- Clusters ---------------------------------------------------------------------------------------------
+
+
+def _cluster(store, pool, signals, first, near, engine, leader, similarity, template) -> None:
+    """Fill in, for each distinct text, the document it joins (itself where it stays), their Jaccard similarity, and
+    whether numbers, dates and names are all they differ in."""
+    component = _components(store, pool, signals, first, near, engine)
+    most = max(LEAST, min(MOST, engine.memory // (BYTES_A_BYTE * engine.workers)))
+    batches = list(_batches(pool, signals, component, near, most))
+    with Progress("duplicates", sum(len(rows) for rows, _ in batches), "documents") as progress:
+        answers = map_parts(
+            engine, cluster_batch, [batch for _, batch in batches], done=lambda a: progress.add(len(a[0]))
+        )
+    for (rows, _), (joined, found, same) in zip(batches, answers, strict=True):
+        leader[rows], similarity[rows], template[rows] = rows[joined], found, same
+
+
+def _batches(
+    pool: Pool, signals: Signals, component: np.ndarray, near: dict, most: int
+) -> Iterator[tuple[np.ndarray, Batch]]:
+    size = np.bincount(component, minlength=len(component))
+    several = np.flatnonzero(size[component] > 1)
+    several = several[np.lexsort((pool.rank[several], component[several]))]
+    ends = np.flatnonzero(np.diff(component[several], append=-1)) + 1
+    total = np.cumsum(pool.bytes[several])
+    begin = 0
+    while begin < len(several):
+        limit = (total[begin - 1] if begin else 0) + most
+        end = ends[
+            max(np.searchsorted(ends, begin, "right"), np.searchsorted(total[ends - 1], limit, "right") - 1)
+        ]
+        rows = several[begin:end]
+        rows = rows[np.argsort(pool.rank[rows])]
+        yield rows, Batch(pool.parts, signals.families["signatures"], pool.part[rows], pool.row[rows], near)
+        begin = end
+
+
+def cluster_batch(batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(index into the batch of the document that each joins, their similarity, whether they are one template).
+
+    Pure: reads parts, writes nothing.
+    """
+    from filters.duplicates import Scheme, band_keys, leaders
+    from filters.exact import content_hashes
+
+    scheme = Scheme(**batch.near)
+    texts = gather(batch.documents, batch.part, batch.row, "text")
+    signatures = flat(gather(batch.signatures, batch.part, batch.row, "signature"))
+    joined, similarity = leaders(texts, signatures, band_keys(signatures, *scheme.cut), scheme)
+    moved = np.flatnonzero(joined != np.arange(len(joined)))
+    template = np.zeros(len(joined), bool)
+    of, own = (content_hashes(texts.take(pa.array(rows)), "templates") for rows in (joined[moved], moved))
+    template[moved] = pc.equal(of, own).to_numpy(zero_copy_only=False)
+    return joined, similarity, template
+
+
+def _tables(pool: Pool, first, leader, similarity, template) -> Iterator[pa.Table]:
+    stands = leader[first]
+    size = np.bincount(stands, minlength=len(pool))[stands]
+    here = np.arange(len(pool))
+    exact, near = first != here, stands != first
+    kind = np.select([exact, near & template[first], near], ["exact", "template", "near"], "")
+
+    def ids(of: np.ndarray, where: np.ndarray) -> pa.Array:
+        return pc.if_else(pa.array(where), pool.ids.take(pa.array(of)), pa.scalar(None, pa.string()))
+
+    columns = {
+        "exact_duplicate_of": ids(first, exact),
+        "near_duplicate_of": ids(stands, near),
+        "near_duplicate_similarity": pa.array(similarity[first], mask=~near),
+        "duplicate_kind": pa.array(kind, pa.string(), mask=kind == ""),
+        "duplicate_cluster": pool.ids.take(pa.array(stands)),
+        "duplicate_cluster_index": pa.array(stands),
+        "duplicate_cluster_size": pa.array(size),
+    }
+    table = pa.table(columns)
+    for begin, end in pool.ranges():
+        yield table.slice(begin, end - begin)

@@ -1,0 +1,1 @@
+"""What was asked: the tables of a manifest, checked whole before anything is done."""

@@ -1,0 +1,124 @@
+"""What a manifest asks for, as plain values: what every step reads, and only `reader` makes."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from curate.manifest.profiles import Edit, Rule
+
+Weights = tuple[
+    tuple[int, int], ...
+]  # (least size of a cluster, copies of its document), sizes ascending, the first 1
+AS_THEY_ARE = "as they are"
+
+
+DUPLICATE = "duplicate"  # resolved by a level among the documents it is built on, not measured in one pass
+DUPLICATE_SIGNALS = (DUPLICATE, "duplicate_cluster_size", "near_duplicate_similarity")
+DUPLICATES = "duplicates"
+INDEX = "index"
+EDITED_BYTES = "edited_byte_count"  # what is left of a text after a level's edits: nothing left, nothing kept
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where documents come from. `path` entries have their placeholders filled in and are absolute or URLs."""
+
+    name: str
+    format: str
+    path: tuple[str, ...]
+    text: str = "text"  # the field or column that holds the text
+    id: str | None = None  # a field with the source's own ids; else the place in the source
+    columns: tuple[str, ...] = ()  # further fields to carry along
+    include: tuple[str, ...] = ()  # text, python: globs below a folder
+    exclude: tuple[str, ...] = ()
+    document: str = "file"  # text: a document is a "file", a "line" or a "paragraph"
+    newlines: str = AS_THEY_ARE  # or "unix": \r\n and \r become \n
+    longest: int = 10_000_000  # bytes; longer documents are counted as failed, never cut silently
+    limit: int | None = None  # at most so many documents (hub streams)
+    split: str = "train"  # hub
+    config: str | None = None  # hub
+    revision: str | None = None  # hub
+    license: str = "unknown"
+    packages: str | None = None  # the folder of installed packages whose versions the lock records
+
+    def definition(self) -> dict:
+        """What decides the content of its documents, given the files: part of their key."""
+        skip = {"path", "license", "packages", "include", "exclude"}
+        if self.newlines == AS_THEY_ARE:
+            skip.add("newlines")  # keys are as they were before there was a choice
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in skip}
+
+
+@dataclass(frozen=True)
+class Level:
+    """A named quality level: the documents of level `on` that pass every rule. `rules` in the order of judging.
+
+    `edits` are what its documents' text loses, those of the levels below included. Signals are of the whole text.
+    """
+
+    name: str
+    on: str | None
+    rules: tuple[Rule, ...]
+    profiles: tuple[str, ...] = ()
+    edits: tuple[Edit, ...] = ()
+    weights: Weights = ()  # copies by the size of the cluster; none: each document once
+
+
+@dataclass(frozen=True)
+class Holdout:
+    tokens: int
+    levels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TokenizerSpec:
+    vocabulary: int = 4096
+    train_on: str | None = None  # a level
+    bytes: int = 10_000_000  # of text it is trained on
+    path: str | None = None  # an existing tokenizer.json instead
+
+
+@dataclass(frozen=True)
+class Manifest:
+    name: str
+    path: Path
+    text: str
+    sources: tuple[Source, ...]
+    families: dict[str, dict]  # family of signals -> its parameters
+    recipes: dict[str, dict]  # family -> what its model is made of
+    evaluations: tuple[Source, ...]  # texts that no document should contain
+    pooled: dict[str, dict]  # family that is measured over the whole pool -> its parameters
+    prefer: tuple[str, ...]  # which of several duplicates stays
+    levels: tuple[Level, ...]
+    sizes: tuple[int, ...]
+    holdout: Holdout
+    tokenizer: TokenizerSpec
+    grid: dict
+    part_bytes: int
+    profiles: dict[str, str] = field(default_factory=dict)  # name -> sha256 of the profile used
+    derived: tuple[Level, ...] = ()  # levels of studies, which have no corpora of their own
+    studies: Any = None  # curate.manifest.studies.Studies: what is trained beside the grid
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    @property
+    def most_tokens(self) -> int:
+        """Of the largest corpus that is trained on: what each level is encoded for."""
+        return max(*self.sizes, self.studies.overtaking.most if self.studies.overtaking else 0)
+
+    @property
+    def lock_path(self) -> Path:
+        return self.path.with_suffix(".lock.json")
+
+    def level(self, name: str) -> Level:
+        return next(level for level in self.levels if level.name == name)
+
+    def rules_of(self, level: Level) -> list[tuple[Level, Rule]]:
+        """Every rule a document of this level has passed, those of the levels below first."""
+        below = self.rules_of(self.level(level.on)) if level.on else []
+        return below + [(level, rule) for rule in level.rules]

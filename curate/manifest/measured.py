@@ -1,0 +1,562 @@
+"""The table [signals]: which families are measured, with what, and whether a rule on one of them can hold.
+
+A family is measured because [signals] names it, or because a level bounds, cuts or masks a signal of it.
+Some families need a model that is made of this manifest's own documents first: a *recipe* says which
+documents those are. What a recipe yields is measured after everything else, so it may choose its
+documents by any other signal.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from curate.errors import CurateError, did_you_mean
+from curate.manifest.asked import DUPLICATE_SIGNALS, DUPLICATES, INDEX
+from curate.manifest.profiles import Rule, parse_bound
+from curate.manifest.tables import Tables
+
+if TYPE_CHECKING:
+    from curate.manifest.asked import Source
+    from filters import Signal
+    from filters.minhash import Scheme
+
+HEURISTICS = ("words", "lines", "repetition")
+LANGUAGE_MODEL = "lid.176"
+OF_LANGUAGE = ("language", "line_languages")  # families that ask a language model
+URL_LISTS = "url_lists"
+LOSS = "loss"
+FINGERPRINTS = ("text_hash", "signatures")  # measured where duplicates are looked for
+PREFERENCES = ("longest", "shortest", "source")
+SAMPLE_BYTES = 20_000_000  # of text that a model is made of, where nothing else is said
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a family's model can be made of: samples of documents, settings of the training, and with what the
+    model is asked then (parameters of `measure`)."""
+
+    samples: tuple[str, ...] = ()
+    settings: dict[str, type] = field(default_factory=dict)
+    asked: dict[str, type] = field(default_factory=dict)
+
+
+RECIPES = {
+    "quality": Recipe(
+        ("positive", "negative"),
+        {
+            "dimension": int, "epochs": int, "learning_rate": float, "word_ngrams": int, "buckets": int,
+            "seed": int,
+        },
+        {"label": str},
+    ),
+    "perplexity": Recipe(("train",), {"order": int, "min_count": int}, {"unlikely": float}),
+    "contamination": Recipe((), {"ngram": int}),
+}  # fmt: skip
+LIMITS = {
+    "order": (2, 8),
+    "ngram": (2, 1000),
+    "word_ngrams": (1, 8),
+    "dimension": (1, 10_000),
+    "epochs": (1, 1000),
+}
+
+
+SOURCE = "source"  # the field that every document has, and that a level may bound as it may those that its source carries
+
+
+class Measured(Tables):
+    """What [signals] asks for; grows as levels ask for more.
+
+    `families` maps a family to the parameters of its `measure`, `recipes` a family to what its model is made of.
+    """
+
+    def __init__(self, path: Path, tree: dict, sources: tuple[Source, ...], evaluations: tuple[Source, ...]):
+        super().__init__(path, tree)
+        self.sources, self.evaluations = [source.name for source in sources], evaluations
+        self.columns = {column for source in sources for column in source.columns}
+        self.families: dict[str, dict] = {}
+        self.recipes: dict[str, dict] = {}
+        where, table = "[signals]", self.table("signals")
+        from curate.signals.families import of_the_pool
+
+        plain = self._plain_families()
+        special = (
+            "heuristics",
+            *OF_LANGUAGE,
+            *RECIPES,
+            "near_duplicates",
+            "exact_duplicates",
+            "prefer",
+            INDEX,
+            *(name for name in of_the_pool() if name not in (DUPLICATES, INDEX)),
+            "own",
+            "word_lists",
+            URL_LISTS,
+            LOSS,
+        )
+        self.known(where, table, (*special, *plain))
+        self.refused = {name for name, value in table.items() if value is False}
+        if self.typed(where, table, "heuristics", bool, True):
+            self.families |= {name: {} for name in HEURISTICS}
+        for name in plain:
+            if self.typed(where, table, name, bool, False):
+                self._carries(where, name)
+                self.families[name] = {}
+        for name in OF_LANGUAGE:
+            if table.get(name, False) is not False:
+                self.families[name] = self._language(name, table[name])
+        self._own(table)
+        self._lists(table)
+        if table.get(LOSS, False) is not False:
+            self.families[LOSS] = {"run": self._run(table[LOSS])}
+        self.pooled = self._pooled(table)
+        for name in RECIPES:
+            if table.get(name, False) is not False:
+                self._modelled(name, table[name])
+        self.prefer = self._prefer(table)
+
+    def _plain_families(self) -> list[str]:
+        """Shipped families that need no parameters and are no heuristics: true in [signals] measures them."""
+        from curate.signals.families import of_the_pool, shipped
+
+        special = {*HEURISTICS, *OF_LANGUAGE, *RECIPES, *FINGERPRINTS, *of_the_pool(), URL_LISTS, LOSS}
+        return [name for name in shipped() if name not in special]
+
+    # ------------------------------------------------------------------------------------- families with parameters
+
+    def _language(self, name: str, given: Any) -> dict:
+        from filters.language import find_model
+
+        where = f"[signals] {name}"
+        given = {} if given is True else given
+        if not isinstance(given, dict):
+            raise self.fail(
+                "[signals]", f'{name} = {given!r}: write true or {{ model = "{LANGUAGE_MODEL}" }}'
+            )
+        self.known(where, given, ("model",))
+        model = self._file(where, given.get("model", LANGUAGE_MODEL))
+        try:
+            find_model(model)
+        except OSError as error:
+            raise self.fail(where, str(error)) from None
+        return {"model": model}
+
+    def _file(self, where: str, model: Any) -> str:
+        """A path beside the manifest where there is such a file, else the name as it is."""
+        if not isinstance(model, str):
+            raise self.fail(where, f"{model!r} is no path of a file")
+        beside = self.path.parent / model
+        return str(beside) if beside.exists() else model
+
+    def _own(self, table: dict) -> None:
+        """[signals.own.NAME]: signals measured by the user's functions."""
+        from curate.signals import own
+        from curate.signals.families import shipped_signals
+
+        for name, given in (self.typed("[signals]", table, "own", dict, {}) or {}).items():
+            where = f"[signals.own.{name}]"
+            if not isinstance(given, dict):
+                raise self.fail(where, 'write a table with function = "module:function"')
+            if name in shipped_signals() or name in DUPLICATE_SIGNALS or not name.isidentifier():
+                raise self.fail(where, "the name is a shipped signal's or no identifier; choose another")
+            defaults: dict[str, Any] = {
+                "version": 1, "low": -math.inf, "high": math.inf, "unit": "number", "labels": False,
+            }  # fmt: skip
+            self.known(where, given, (*defaults, "function"))
+            for key, kind in {"version": int, "unit": str, "labels": bool, "function": str}.items():
+                self.typed(where, given, key, kind)
+            limits = [given.get(key, defaults[key]) for key in ("low", "high")]
+            if not all(map(_is_number, limits)) or not limits[0] <= limits[1]:
+                raise self.fail(where, "low and high are two numbers, the lower one first")
+            folder = str(self.path.parent.absolute())
+            try:
+                own.load(given.get("function", ""), folder)
+            except ValueError as error:
+                raise self.fail(where, str(error)) from None
+            self.families[own.PREFIX + name] = defaults | given | {"folder": folder}
+
+    def _lists(self, table: dict) -> None:
+        """url_lists = { domains = FILE, words = FILE } and [signals.word_lists] NAME = FILE."""
+        from curate.signals.families import WORD_LIST, shipped_signals
+
+        where = f"[signals] {URL_LISTS}"
+        given = self.typed("[signals]", table, URL_LISTS, dict, {})
+        self.known(where, given, ("domains", "words"))
+        if URL_LISTS in table:
+            if not given:
+                raise self.fail(where, 'names no list; write { domains = "FILE" }')
+            self._carries(where, URL_LISTS)
+            self.families[URL_LISTS] = {key: self._list(where, key, given[key]) for key in given}
+        where = "[signals.word_lists]"
+        for name, path in self.typed("[signals]", table, "word_lists", dict, {}).items():
+            if not name.isidentifier() or f"{name}_count" in shipped_signals():
+                raise self.fail(where, f"{name}: a shipped signal's name or no identifier; choose another")
+            self.families[WORD_LIST + name] = {"list": self._list(where, name, path)}
+
+    def _list(self, where: str, key: str, given: Any) -> str:
+        """The path of a list, which exists, has entries, and each of them a letter or digit."""
+        from filters.urls import read_list
+
+        path = self._file(where, given)
+        try:
+            entries = read_list(path).to_pylist()
+        except (OSError, UnicodeDecodeError) as error:
+            raise self.fail(where, f"{key} = {path}: {error}") from None
+        if not entries:
+            raise self.fail(where, f"{key} = {path}: the list is empty; write an entry a line")
+        for entry in entries:
+            if not any(map(str.isalnum, entry)):
+                raise self.fail(
+                    where, f'{key} = {path}: the entry "{entry}" has no letter or digit; remove it'
+                )
+        return path
+
+    def _run(self, given: Any) -> str:
+        """The directory of a finished run."""
+        from curate.signals.loss import check_run
+
+        where = f"[signals] {LOSS}"
+        if not isinstance(given, dict) or set(given) != {"run"}:
+            raise self.fail(where, f'{LOSS} = {given!r}: write {{ run = "DIRECTORY" }}')
+        run = self._file(where, given["run"])
+        try:
+            check_run(run)
+        except ValueError as error:
+            raise self.fail(where, str(error)) from None
+        return run
+
+    def _carries(self, where: str, family: str) -> None:
+        """A field that the family reads beside the text is carried by some source."""
+        from curate.signals.families import shipped, shipped_signals
+
+        for taken in shipped()[family].takes:
+            if taken not in shipped_signals() and taken not in self.columns:
+                raise self.fail(
+                    where,
+                    f'{family} reads the field {taken}; add columns = ["{taken}"] to the sources that have it',
+                )
+
+    def _pooled(self, table: dict) -> dict[str, dict]:
+        """near_duplicates, exact_duplicates, repeated_spans, repeated_lines, repeated_paragraphs."""
+        from filters.repeats import KINDS
+
+        pooled: dict[str, dict] = {}
+        near, exact = self._near_duplicates(table), self._exact_duplicates(table)
+        if near or exact:
+            normalise = exact or "bytes"
+            pooled[DUPLICATES] = {"near": asdict(near) if near else None, "normalise": normalise}
+            self.families["text_hash"] = {"normalise": normalise}
+            if near:
+                self.families["signatures"] = near.signing
+        for kind in KINDS:
+            words = self._repeated(table, kind)
+            if words:
+                pooled[f"repeated_{kind}"] = {"words": words}
+        named = self.strings("[signals]", table, INDEX)
+        if named:
+            if not near:
+                raise self.fail("[signals] index", "documents are compared as near_duplicates says; add it")
+            pooled[INDEX] = {INDEX: [self._index(one, pooled[DUPLICATES]) for one in named]}
+        return pooled
+
+    def _index(self, named: str, duplicates: dict) -> str:
+        """The folder or URL of an index that compares documents as this manifest does."""
+        from curate.duplicates.index import open_to_compare
+        from curate.duplicates.index_redis import is_url
+
+        where = named if is_url(named) else str(self.path.parent / named)
+        try:
+            open_to_compare(where, duplicates)
+        except CurateError as error:
+            raise self.fail("[signals] index", str(error)) from None
+        return where
+
+    def _near_duplicates(self, table: dict) -> Scheme | None:
+        from filters.minhash import Scheme, scheme_of
+
+        where, given = "[signals] near_duplicates", table.get("near_duplicates", False)
+        if given is False:
+            return None
+        given = {} if given is True else given
+        if not isinstance(given, dict):
+            raise self.fail(where, "write true or { similarity = 0.8 }")
+        self.known(where, given, ("preset", *(f.name for f in fields(Scheme))))
+        try:
+            return scheme_of(given)
+        except ValueError as error:
+            raise self.fail(where, str(error)) from None
+
+    def _exact_duplicates(self, table: dict) -> str | None:
+        """How texts are normalised before they are compared."""
+        from filters.exact import NORMALISATIONS
+
+        where, given = "[signals] exact_duplicates", table.get("exact_duplicates", False)
+        if given is False:
+            return None
+        given = {} if given is True else given
+        if not isinstance(given, dict):
+            raise self.fail(where, 'write true or { normalise = "words" }')
+        self.known(where, given, ("normalise",))
+        normalise = self.typed(where, given, "normalise", str, "bytes")
+        if normalise not in NORMALISATIONS:
+            hint = did_you_mean(normalise, NORMALISATIONS)
+            raise self.fail(
+                where, f'normalise = "{normalise}": choose one of {", ".join(NORMALISATIONS)}{hint}'
+            )
+        return normalise
+
+    def _repeated(self, table: dict, kind: str) -> int | None:
+        """The least number of words of a repeat."""
+        from filters.repeats import WORDS
+
+        where, given = f"[signals] repeated_{kind}", table.get(f"repeated_{kind}", False)
+        if given is False:
+            return None
+        given = {} if given is True else given
+        if not isinstance(given, dict):
+            raise self.fail(where, f"write true or {{ words = {WORDS[kind]} }}")
+        self.known(where, given, ("words",))
+        words = self.typed(where, given, "words", int, WORDS[kind])
+        if not 1 <= words <= 10_000:
+            raise self.fail(where, f"words = {words} is not in 1..10000; {WORDS[kind]} is usual")
+        return words
+
+    def _prefer(self, table: dict) -> tuple[str, ...]:
+        """Which of several duplicates stays: by the first entry in which they differ."""
+        where = "[signals] prefer"
+        given = self.strings("[signals]", table, "prefer")
+        for entry in given:
+            way, _, name = entry.rpartition(" ")
+            if not way and name in PREFERENCES:
+                continue
+            if way not in ("high", "low"):
+                raise self.fail(
+                    where, f'"{entry}": write "high SIGNAL", "low SIGNAL", or one of {", ".join(PREFERENCES)}'
+                )
+            signal = self.signal(where, "", name)
+            if signal.low is None or name in DUPLICATE_SIGNALS:
+                raise self.fail(where, f'"{entry}": {name} is no number that documents have by themselves')
+        return given
+
+    # ------------------------------------------------------------------------------------- families with a model
+
+    def _modelled(self, name: str, given: Any) -> None:
+        """A family with a model: the file of one, or the recipe to make it."""
+        where = f"[signals] {name}"
+        recipe = RECIPES[name]
+        given = {} if given is True else given
+        if not isinstance(given, dict):
+            raise self.fail(where, f"{name} = {given!r}: write a table")
+        keys = ("model",) if "model" in given else (*recipe.samples, *recipe.settings, "bytes", "model")
+        self.known(where, given, (*keys, *recipe.asked))
+        settings, asked = ({k: self._setting(where, given, k, kind) for k, kind in kinds.items() if k in given}
+                           for kinds in (recipe.settings, recipe.asked))  # fmt: skip
+        if "model" in given:
+            model = self._file(where, given["model"])
+            if not Path(model).is_file():
+                raise self.fail(
+                    where, f"model = {model}: no such file; leave it out to make one from documents"
+                )
+            self.families[name] = asked | {"model": model}
+            return
+        made: dict[str, Any] = {"settings": settings}
+        if recipe.samples:
+            made["bytes"] = self.count(where, "bytes", given.get("bytes", SAMPLE_BYTES))
+            made["samples"] = {key: self._sample(where, key, given.get(key)) for key in recipe.samples}
+            self._choose_something(where, made["samples"])
+        elif not self.evaluations:
+            raise self.fail(where, "names no text to look for; add [[evaluation]] with name, format and path")
+        self.families[name] = asked
+        self.recipes[name] = made
+
+    def _setting(self, where: str, given: dict, key: str, kind: type) -> Any:
+        value = given[key]
+        if kind is not float:
+            self.typed(where, given, key, kind)
+        elif not _is_number(value):
+            raise self.fail(where, f"{key} = {value!r} is not a number")
+        if kind is not str and (not 0 <= value < 2**31 or value == 0 and key != "seed"):
+            raise self.fail(where, f"{key} = {value} is not positive, or too large")
+        least, most = LIMITS.get(key, (value, value))
+        if not least <= value <= most:
+            raise self.fail(where, f"{key} = {value} is not in {least}..{most}")
+        return float(value) if kind is float else value
+
+    def _sample(self, where: str, key: str, given: Any) -> dict | None:
+        """Documents by their source, by bounds on their signals, or by both."""
+        if given is None:
+            return None
+        example = '{ source = "books" } or { keep = { core_word_count = [500, inf] } }'
+        if not isinstance(given, dict) or not given:
+            raise self.fail(where, f"{key} = {given!r}: write {example}")
+        self.known(f"{where} {key}", given, ("source", "keep"))
+        chosen = self.strings(f"{where} {key}", given, "source")
+        for name in chosen:
+            if name not in self.sources:
+                raise self.fail(f"{where} {key}", f'"{name}" is no source{did_you_mean(name, self.sources)}')
+        keep = self.typed(f"{where} {key}", given, "keep", dict, {})
+        for signal, value in keep.items():
+            if (
+                signal in DUPLICATE_SIGNALS
+                or signal in self._made()
+                or isinstance(value, dict)
+                and "top" in value
+            ):
+                raise self.fail(f"{where} {key}", f"{signal}: bound what is measured of a document alone")
+            self.check_rule(f"{where} {key}", self.rule(f"{where} {key}", key, signal, value))
+        return {"source": list(chosen), "keep": keep}
+
+    def _made(self) -> set[str]:
+        """Signals that need a model to be made first."""
+        from curate.signals.families import shipped_signals
+
+        return {signal for signal, (family, _) in shipped_signals().items() if family in self.recipes}
+
+    def _choose_something(self, where: str, samples: dict) -> None:
+        first, *others = samples
+        if samples[first] is None:
+            raise self.fail(
+                where, f'{first} is missing; write {first} = {{ source = "..." }}, or model = "FILE"'
+            )
+        if others and samples[others[0]] is None and len(self.sources) < 2 and not samples[first]["keep"]:
+            raise self.fail(where, f"{first} is every document; name {others[0]} too")
+
+    # ------------------------------------------------------------------------------------- rules
+
+    def rule(self, where: str, level: str, signal: str, value: Any) -> Rule:
+        try:
+            return Rule(f"{level}.{signal}", signal, parse_bound(signal, value))
+        except ValueError as error:
+            raise self.fail(where, str(error)) from None
+
+    def check_rule(self, where: str, rule: Rule, published: bool = False) -> None:
+        """The signal exists, is measured, and can take a value inside the bound.
+
+        A published profile may name languages that this language model never answers, a user should not.
+        """
+        if rule.signal in DUPLICATE_SIGNALS:
+            if DUPLICATES not in self.pooled:
+                raise self.fail(
+                    where, f"{rule.signal} is not measured; add near_duplicates = true to [signals]"
+                )
+            return
+        if rule.signal in (SOURCE, *self.columns) and not self._is_signal(rule.signal):
+            self._check_field(where, rule)
+            return
+        signal = self.signal(where, f"{rule.name}: ", rule.signal)
+        if signal.name == "language" and not published:
+            self._check_codes(where, rule)
+        if rule.bound.by_language:
+            self.signal(where, f"{rule.name}: ", "language")
+            for code, bound in rule.bound.by_language:
+                self._check_bound(where, Rule(f"{rule.name}, {code}", rule.signal, bound), signal)
+        else:
+            self._check_bound(where, rule, signal)
+
+    def _is_signal(self, name: str) -> bool:
+        from curate.signals.families import shipped_signals, signals_of
+
+        return name in shipped_signals() or name in signals_of(self.families | self.pooled)
+
+    def _check_field(self, where: str, rule: Rule) -> None:
+        """A field that documents carry from their sources is bounded by labels or by numbers."""
+        labels = rule.bound.labels
+        if rule.bound.by_language or labels is not None and not all(isinstance(x, str) for x in labels):
+            raise self.fail(
+                where, f'{rule.name}: write labels, such as ["a", "b"], or two numbers [low, high]'
+            )
+        if rule.signal == SOURCE:
+            if labels is None:
+                raise self.fail(
+                    where, f'{rule.name}: write the names of sources, such as ["{self.sources[0]}"]'
+                )
+            for name in labels:
+                if name not in self.sources:
+                    raise self.fail(
+                        where, f'{rule.name}: "{name}" is no source{did_you_mean(name, self.sources)}'
+                    )
+
+    def check_edit(self, where: str, name: str) -> None:
+        signal = self.signal(where, "", name)
+        if not _is_spans(signal):
+            raise self.fail(where, f"{name} counts {signal.unit}, it has no spans to cut or mask")
+
+    def signal(self, where: str, what: str, name: str) -> Signal:
+        """The signal; its family, and those it takes signals of, are measured from now on if they can be."""
+        from curate.signals.families import family_of, of_the_pool, shipped, shipped_signals, signals_of
+        from filters.repeats import WORDS
+
+        owner, all_signals = signals_of(self.families | self.pooled), shipped_signals()
+        family = owner.get(name) or all_signals.get(name, (None,))[0]
+        if family is None:
+            close = did_you_mean(name, [*owner, *all_signals, *DUPLICATE_SIGNALS])
+            hint = close if "did you mean" in close else "; `curate signals` lists them all"
+            raise self.fail(where, f"{what}there is no signal {name}{hint}")
+        if family not in self.families and family not in self.pooled:
+            option = "heuristics" if family in HEURISTICS else family
+            if option in self.refused:
+                raise self.fail(where, f"{name} is not measured; add {option} = true to [signals]")
+            if family == "contamination" and self.evaluations:
+                self._modelled(family, True)
+            elif family == INDEX:
+                raise self.fail(where, f'{name} is not measured; add index = "DIRECTORY" to [signals]')
+            elif family == DUPLICATES:
+                raise self.fail(where, f"{name} is not measured; add near_duplicates = true to [signals]")
+            elif family in (*RECIPES, *FINGERPRINTS, URL_LISTS, LOSS):
+                raise self.fail(where, f"{name} is not measured; add {family} = {{ ... }} to [signals]")
+            elif family in of_the_pool():
+                kind = family.removeprefix("repeated_")
+                self.pooled[family] = {"words": WORDS[kind]}
+            else:
+                self._carries(where, family)
+                self.families[family] = {"model": LANGUAGE_MODEL} if family in OF_LANGUAGE else {}
+            for taken in shipped()[family].takes:
+                if taken in all_signals:
+                    self.signal(where, what, taken)
+        parameters = (self.families | self.pooled)[family]
+        return next(s for s in family_of(family, parameters).signals if s.name == name)
+
+    def _check_bound(self, where: str, rule: Rule, signal: Signal) -> None:
+        bound = rule.bound
+        if _is_spans(signal):
+            raise self.fail(
+                where, f"{rule.name}: spans cannot be bounded; cut or mask them, or bound their number"
+            )
+        if (signal.low is None) != (bound.labels is not None) and bound.top is None:
+            wanted = 'a list of labels, such as ["en"]' if signal.low is None else "two numbers [low, high]"
+            raise self.fail(where, f"{rule.name}: {signal.name} takes {wanted}")
+        if signal.low is None and bound.top is not None:
+            raise self.fail(where, f"{rule.name}: {signal.name} is no number, so none of it is the top")
+        if bound.labels is None and bound.top is None:
+            low, high = signal.low or 0, math.inf if signal.high is None else signal.high
+            if bound.high < low or bound.low > high:
+                raise self.fail(
+                    where,
+                    f"{rule.name} = {bound.text()} keeps nothing: {signal.name} lies in [{low:g}, {high:g}]",
+                )
+
+    def _check_codes(self, where: str, rule: Rule) -> None:
+        """The language model can give the answers that are asked for; where it is not installed, annotating says so."""
+        from filters.language import model_codes
+
+        model = self.families["language"]["model"]
+        try:
+            answers = model_codes(model)
+        except (OSError, ValueError):
+            return
+        for code in rule.bound.labels or ():
+            if code not in answers:
+                hint = '; it says "no"' if code == "nb" and "no" in answers else did_you_mean(code, answers)
+                raise self.fail(where, f'{rule.name}: {model} never answers "{code}"{hint}')
+
+
+def _is_spans(signal: Signal) -> bool:
+    """Stretches of text; how many there are is counted in spans too, and is a number like others."""
+    return signal.empty == []
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

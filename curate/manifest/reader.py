@@ -1,0 +1,386 @@
+"""What was asked: a manifest, read from TOML, checked whole before anything is done.
+
+Every mistake is one sentence that says where, what and the fix. Checks that need to look at the disk
+(do the files exist?) belong to `curate plan`; checks that need only the text of the manifest are here.
+"""
+
+from __future__ import annotations
+
+import sysconfig
+import tomllib
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+
+from curate.errors import ManifestError, did_you_mean
+from curate.manifest.asked import (
+    AS_THEY_ARE,
+    DUPLICATE,
+    EDITED_BYTES,
+    Holdout,
+    Level,
+    Manifest,
+    Source,
+    TokenizerSpec,
+    Weights,
+)
+from curate.manifest.measured import Measured
+from curate.manifest.profiles import Bound, Edit, Profile, Rule, load_profile, parse_edits
+from curate.manifest.tables import Tables
+from curate.manifest.weights import parse_weights
+from curate.quantities import short_count
+
+FORMATS = ("jsonl", "parquet", "arrow", "text", "markdown", "html", "warc", "wet", "python", "hub")
+# Formats whose fields are known: those that are carried along where the source names none, then the others.
+FIELDS = {
+    "text": ((), ()), "python": ((), ()), "html": (("title",), ("language",)),
+    "warc": (("url", "date", "status"), ("title", "language", "record")), "wet": (("url", "date", "language"), ("record",)),
+}  # fmt: skip
+OF_DOCUMENTS = (
+    "id",
+    "text",
+    "source",
+    "place",
+    "own_id",
+    "tokens",
+    "copies",
+)  # columns that every document has by itself
+STUDY_TABLES = ("attribution", "mixture", "repetition", "overtaking", "base", "factor", "power")
+
+
+def load_manifest(path: str | Path) -> Manifest:
+    """Read and check a manifest. Raises ManifestError on the first mistake."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        near = (
+            did_you_mean(path.name, [p.name for p in path.parent.glob("*.toml")])
+            if path.parent.is_dir()
+            else ""
+        )
+        raise ManifestError(f"{path}: no such manifest{near}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        what = "not UTF-8" if isinstance(error, UnicodeDecodeError) else "cannot be read"
+        raise ManifestError(f"{path}: {what}: {error}") from None
+    return parse_manifest(path, text)
+
+
+def parse_manifest(path: Path, text: str) -> Manifest:
+    """A manifest whose text is here already; files are looked for beside `path`. Raises ManifestError."""
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ManifestError(f"{path}: not TOML: {error}") from None
+    except RecursionError:
+        raise ManifestError(f"{path}: brackets nest too deeply for a manifest") from None
+    if r"\x00" in repr(tree):
+        raise ManifestError(f"{path}: a string holds the character NUL (\\u0000); remove it")
+    return _Reader(path, text, tree).manifest()
+
+
+class _Reader(Tables):
+    """One manifest being read: every method checks one table and raises where it does not hold."""
+
+    def __init__(self, path: Path, text: str, tree: dict):
+        super().__init__(path, tree)
+        self.text = text
+        self.profiles: dict[str, str] = {}
+
+    def manifest(self) -> Manifest:
+        from curate.manifest.studies import StudyTables, derived_levels
+
+        allowed = (
+            "name",
+            "source",
+            "evaluation",
+            "signals",
+            "level",
+            "sizes",
+            "holdout",
+            "tokenizer",
+            "grid",
+        )
+        self.known("", self.tree, (*allowed, "parts", *STUDY_TABLES))
+        name = self.named("", self.typed("", self.tree, "name", str, self.path.stem))
+        sources, evaluations = self.sources("source"), self.sources("evaluation")
+        if not sources:
+            raise self.fail("", "no source; add a [[source]] with name, format and path")
+        self.measured = Measured(self.path, self.tree, sources, evaluations)
+        levels: list[Level] = []
+        for table in self.tables("level"):
+            levels.append(self.level(table, levels))
+        self.unique("level", tuple(levels))
+        if not levels:
+            raise self.fail("", 'no level; add at least [[level]] name = "raw"')
+        made = tuple(levels)
+        sizes = self.sizes(self.table("sizes"))
+        grid = self.grid(self.table("grid"), levels, sizes)
+        holdout = self.holdout(self.table("holdout"), levels)
+        studies = StudyTables(self.path, self.tree, made, sizes, grid, holdout.levels).studies()
+        derived = self.unique("derived level", derived_levels(studies, made))
+        return Manifest(
+            name=name,
+            path=self.path,
+            text=self.text,
+            sources=sources,
+            families=self.measured.families,
+            recipes=self.measured.recipes,
+            evaluations=evaluations,
+            pooled=self.measured.pooled,
+            prefer=self.measured.prefer,
+            levels=made,
+            sizes=sizes,
+            holdout=holdout,
+            tokenizer=self.tokenizer(self.table("tokenizer"), levels),
+            grid=grid,
+            derived=derived,
+            studies=studies,
+            part_bytes=self.part_bytes(self.table("parts")),
+            profiles=self.profiles,
+        )
+
+    def sources(self, kind: str) -> tuple[Source, ...]:
+        """[[source]] and [[evaluation]] are written alike."""
+        return self.unique(kind, tuple(self.source(kind, table) for table in self.tables(kind)))
+
+    def source(self, kind: str, table: dict) -> Source:
+        name = self.typed(kind, table, "name", str)
+        if not name:
+            raise self.fail(kind, 'has no name; add name = "..."')
+        where = f'{kind} "{self.named(kind, name)}"'
+        self.known(where, table, [f.name for f in fields(Source)])
+        format = self.typed(where, table, "format", str)
+        if format not in FORMATS:
+            raise self.fail(where, f'format = "{format}" is not known{did_you_mean(format or "", FORMATS)}')
+        path = self.strings(where, table, "path")
+        if not path:
+            raise self.fail(where, 'has no path; add path = "..." (a file, folder, glob, URL or data set)')
+        document = self.typed(where, table, "document", str, "file")
+        if document not in ("file", "line", "paragraph"):
+            raise self.fail(where, f'document = "{document}": write "file", "line" or "paragraph"')
+        columns = self.columns(where, table, format)
+        for column in columns:
+            if column in OF_DOCUMENTS:
+                raise self.fail(where, f'columns: every document has a "{column}" already; leave it out')
+        texts = {k: self.typed(where, table, k, str) for k in ("id", "config", "revision", "packages")}
+        return Source(
+            name=name,
+            format=format,
+            path=tuple(self.filled(where, p, format) for p in path),
+            text=self.typed(where, table, "text", str, "text"),
+            columns=columns,
+            include=self.strings(where, table, "include"),
+            exclude=self.strings(where, table, "exclude"),
+            document=document,
+            newlines=self.newlines(where, table),
+            longest=self.count(where, "longest", table.get("longest", Source.longest)),
+            limit=self.count(where, "limit", table["limit"]) if "limit" in table else None,
+            split=self.typed(where, table, "split", str, "train"),
+            license=self.typed(where, table, "license", str, "unknown"),
+            **texts | {"packages": self.package_folder(path, texts["packages"])},
+        )
+
+    def newlines(self, where: str, table: dict) -> str:
+        given = self.typed(where, table, "newlines", str, AS_THEY_ARE)
+        if given not in (AS_THEY_ARE, "unix"):
+            raise self.fail(where, f'newlines = "{given}": write "unix", or leave it out')
+        return given
+
+    def columns(self, where: str, table: dict, format: str) -> tuple[str, ...]:
+        """The fields that are carried along, and that the reader of this format can be asked for."""
+        from curate.sources.web import missing
+
+        if lacking := missing(format):
+            raise self.fail(
+                where, f'format = "{format}" needs {", ".join(lacking)}: pip install "curate-lm[web]"'
+            )
+        usual, others = FIELDS.get(format, ((), ()))
+        given = self.strings(where, table, "columns") if "columns" in table else usual
+        for name in (*given, *([table["id"]] if "id" in table and format in FIELDS else [])):
+            if format in FIELDS and name not in usual + others:
+                has = f"has {', '.join(usual + others)}" if usual else "has no fields"
+                raise self.fail(where, f'"{name}": format "{format}" {has}; leave it out')
+        return given
+
+    def package_folder(self, path: tuple[str, ...], given: str | None) -> str | None:
+        if given or any("{site-packages}" in p for p in path):
+            return placeholders()["site-packages"] if given is None else given
+        return None
+
+    def filled(self, where: str, path: str, format: str) -> str:
+        for name, value in placeholders().items():
+            path = path.replace("{" + name + "}", value)
+        if "{" in path and format != "hub":
+            raise self.fail(where, f'path = "{path}": placeholders are {{{"}, {".join(placeholders())}}}')
+        if "://" in path or Path(path).is_absolute():
+            return path
+        beside = self.path.parent / path
+        if format == "hub" and not beside.exists():
+            return path  # the name of a data set on the hub
+        return str(beside)
+
+    def level(self, table: dict, earlier: list[Level]) -> Level:
+        name = self.typed("level", table, "name", str)
+        if not name:
+            raise self.fail("level", 'has no name; add name = "..."')
+        where = f'level "{self.named("level", name)}"'
+        self.known(where, table, ("name", "on", "keep", "profiles", "cut", "mask", "weights"))
+        names = [level.name for level in earlier]
+        on = self.typed(where, table, "on", str)
+        if on is not None and on not in names:
+            hint = did_you_mean(on, names) if names else " (it is the first)"
+            raise self.fail(where, f'on = "{on}" is no level above it{hint}')
+        keep = self.typed(where, table, "keep", dict, {})
+        rules = [
+            self.measured.rule(where, name, signal, value)
+            for signal, value in keep.items()
+            if signal != DUPLICATE
+        ]
+        edits = list(next((level.edits for level in earlier if level.name == on), ()))
+        profiles = self.strings(where, table, "profiles")
+        for profile in profiles:
+            loaded = self.profile(where, profile)
+            rules += loaded.rules
+            edits += loaded.edits
+        edits += self.edits(where, table)
+        edits = list(dict.fromkeys(edits))
+        if len(edits) > len(next((level.edits for level in earlier if level.name == on), ())):
+            rules.append(Rule(f"{name}.{EDITED_BYTES}", EDITED_BYTES, Bound(low=1), tuple(edits)))
+        if DUPLICATE in keep:  # last: the best of a cluster is chosen among what all other rules let through
+            if keep[DUPLICATE] is not False:
+                raise self.fail(where, f"duplicate = {keep[DUPLICATE]!r}: the only useful value is false")
+            rules.append(Rule(f"{name}.{DUPLICATE}", DUPLICATE, Bound(label="false")))
+        for rule in rules:
+            if not rule.edits:
+                self.measured.check_rule(where, rule, rule.name.rpartition(".")[0] in profiles)
+        for edit in edits:
+            self.measured.check_edit(where, edit.signal)
+        weights = self.weights(where, table, on, {level.name: level for level in earlier}, rules)
+        return Level(name, on, tuple(rules), profiles, tuple(edits), weights)
+
+    def weights(self, where: str, table: dict, on: str | None, earlier: dict, rules: list[Rule]) -> Weights:
+        """The level's own, or those of the level below. A level with weights has dropped duplicates."""
+        if "weights" not in table:
+            return earlier[on].weights if on else ()
+        in_force = list(rules)
+        while on:
+            in_force += earlier[on].rules
+            on = earlier[on].on
+        if not any(rule.signal == DUPLICATE for rule in in_force):
+            raise self.fail(where, "weights are for what stands for others; add keep = { duplicate = false }")
+        try:
+            return parse_weights(table["weights"])
+        except ValueError as error:
+            raise self.fail(where, str(error)) from None
+
+    def edits(self, where: str, table: dict) -> tuple[Edit, ...]:
+        try:
+            return parse_edits(table)
+        except ValueError as error:
+            raise self.fail(where, str(error)) from None
+
+    def profile(self, where: str, name: str) -> Profile:
+        try:
+            profile = load_profile(name, beside=self.path.parent)
+        except ValueError as error:
+            raise self.fail(where, str(error)) from None
+        self.profiles[profile.name] = profile.digest
+        return profile
+
+    def sizes(self, table: dict) -> tuple[int, ...]:
+        self.known("[sizes]", table, ("tokens",))
+        given = table.get("tokens", [])
+        given = given if isinstance(given, list) else [given]
+        sizes = tuple(map(partial(self.count, "[sizes]", "tokens"), given))
+        if not sizes:
+            raise self.fail("[sizes]", 'no size; write tokens = ["0.5M", "1M"]')
+        if len(set(sizes)) < len(sizes):
+            raise self.fail("[sizes]", f"a size is named twice: {', '.join(map(short_count, sizes))}")
+        return tuple(sorted(sizes))
+
+    def holdout(self, table: dict, levels: list[Level]) -> Holdout:
+        self.known("[holdout]", table, ("tokens", "from"))
+        names = [level.name for level in levels]
+        chosen = self.strings("[holdout]", table, "from") or (names[0],)
+        for name in chosen:
+            if name not in names:
+                raise self.fail("[holdout]", f'from: "{name}" is no level{did_you_mean(name, names)}')
+        return Holdout(self.count("[holdout]", "tokens", table.get("tokens", "0.2M")), chosen)
+
+    def tokenizer(self, table: dict, levels: list[Level]) -> TokenizerSpec:
+        where = "[tokenizer]"
+        self.known(where, table, [f.name for f in fields(TokenizerSpec)])
+        names = [level.name for level in levels]
+        path = self.typed(where, table, "path", str)
+        if path:
+            path = str(self.path.parent / path)
+            if not Path(path).is_file():
+                raise self.fail(where, f"path = {path}: no such file; leave it out to train one")
+            self.tokenizer_file(where, path)
+        train_on = self.typed(where, table, "train_on", str, names[0])
+        if train_on not in names:
+            raise self.fail(where, f'train_on = "{train_on}" is no level{did_you_mean(train_on, names)}')
+        vocabulary = self.typed(where, table, "vocabulary", int, TokenizerSpec.vocabulary)
+        if not 257 <= vocabulary <= 1_000_000:
+            raise self.fail(where, f"vocabulary = {vocabulary}: at least 257 (the bytes and the end mark)")
+        amount = self.count(where, "bytes", table.get("bytes", TokenizerSpec.bytes))
+        return TokenizerSpec(vocabulary, train_on, amount, path)
+
+    def tokenizer_file(self, where: str, path: str) -> None:
+        from train.bpe import load_tokenizer
+
+        try:
+            load_tokenizer(path)
+        except ValueError as error:
+            raise self.fail(where, f"path = {error}") from None
+
+    def grid(self, table: dict, levels: list[Level], sizes: tuple[int, ...]) -> dict:
+        from train.grid import expand
+
+        names = [level.name for level in levels]
+        chosen = self.strings("[grid]", table, "levels") or tuple(names)
+        for name in chosen:
+            if name not in names:
+                raise self.fail("[grid]", f'levels: "{name}" is no level{did_you_mean(name, names)}')
+        knobs = {k: v for k, v in table.items() if k != "levels"}
+        try:
+            for setting in expand(knobs):
+                _check_ladder(sizes, setting)
+        except ValueError as error:
+            raise self.fail("[grid]", str(error)) from None
+        return {"levels": list(chosen), **knobs}
+
+    def part_bytes(self, table: dict) -> int:
+        self.known("[parts]", table, ("bytes",))
+        return self.count("[parts]", "bytes", table.get("bytes", "64 MB"))
+
+
+def _check_ladder(sizes: tuple[int, ...], setting: dict) -> None:
+    """What a cell would say of these sizes after hours of building (of a batch by the dial, only the cell can).
+
+    Raises ValueError.
+    """
+    if setting.get("epochs", 1) != 1 and len(sizes) > 1:
+        raise ValueError(
+            f"epochs = {setting['epochs']} with {len(sizes)} sizes: repeat data with one size only"
+        )
+    if "batch" not in setting:
+        return
+    batch = setting["batch"] * setting.get("context", 256)
+    steps = [size // batch for size in sizes]
+    if not steps[0]:
+        raise ValueError(
+            f"batch = {setting['batch']}: a batch of {batch:,} tokens is larger than the smallest size, "
+            f"{short_count(sizes[0])}; lower batch or context"
+        )
+    if len(set(steps)) < len(steps):
+        raise ValueError(
+            f"batch = {setting['batch']}: two sizes are as many batches of {batch:,} tokens; drop one"
+        )
+
+
+def placeholders() -> dict[str, str]:
+    """What `{...}` in a source's path stands for."""
+    paths = sysconfig.get_paths()
+    return {"site-packages": paths["purelib"], "stdlib": paths["stdlib"]}

@@ -1,0 +1,354 @@
+"""The grid: a manifest's cells trained on its corpora, each under its key, and what came of them.
+
+A level's largest corpus is packed once; a cell walks through it and leaves one run a size
+(`train.run`). Cells run in processes of this machine (`train.workers`) or as Ray tasks; what they have done they
+write beside their runs, so a killed grid continues, and a finished one costs a look at its records.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from curate.build import Built
+from curate.corpora.corpus import cut
+from curate.engine import Engine, Local
+from curate.errors import CurateError
+from curate.runs.live import Live
+from curate.runs.tracking import Tracker
+from curate.runs.trials import Trial, outline, settled
+from curate.store import Store, digest_of, read_json, write_json
+from train import VERSION
+from train.grid import Outcome, expand, run_grid, work_tokens
+from train.workers import Workers, devices
+
+PACKED = "packed"
+RUNS = "runs"
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    cell: dict[str, Any]
+    directory: Path
+    study: dict = field(default_factory=dict)  # of a study: what its records are called and said to be
+    missing: list[dict] = field(default_factory=list)  # records of what cannot be trained
+
+    def finished(self) -> list[dict] | None:
+        """The records of its runs, if all sizes are there."""
+        try:
+            return [self._record(size) for size in self.cell["sizes"]]
+        except FileNotFoundError:
+            return None
+
+    def _record(self, size: int) -> dict:
+        folder = self.directory / str(size)
+        return read_json(folder / "run.json") | {"directory": str(folder)} | self.study
+
+    def there(self) -> list[dict]:
+        """The records of the sizes that are finished."""
+        return [
+            self._record(size)
+            for size in self.cell["sizes"]
+            if (self.directory / str(size) / "run.json").exists()
+        ]
+
+
+def planned_cells(built: Built) -> list[PlannedCell]:
+    """Every cell of the grid and of the studies, packing what they read where it is not packed yet."""
+    from curate.report.crossing import crossing
+    from curate.report.mixtures import recommended
+
+    planned = grid_cells(built) + [cell for trial in settled(built) for cell in trial_cells(built, trial)]
+    confirming = [*recommended(built, planned), *crossing(built, planned)]
+    return planned + [cell for trial in confirming for cell in trial_cells(built, trial)]
+
+
+def grid_cells(built: Built) -> list[PlannedCell]:
+    a = built.annotated
+    settings = expand({k: v for k, v in a.manifest.grid.items() if k != "levels"})
+    planned = []
+    for level in a.manifest.grid["levels"]:
+        found = cut(a.pool, built.rows[level], built.tokens[level], a.manifest.sizes)
+        if not found.ends:
+            continue
+        packed, key = _pack(built, level, level, found.rows[: max(found.ends.values())])
+        for setting in settings:
+            cell = {
+                "level": level,
+                "sizes": sorted(found.ends),
+                **setting,
+                "tags": varying(setting, settings),
+            }
+            directory = _directory(built, f"{level}-{setting['seed']}", cell, key)
+            planned.append(PlannedCell(cell | _paths(built, packed), directory))
+    return planned
+
+
+def trial_cells(built: Built, trial: Trial) -> list[PlannedCell]:
+    """A cell a seed; trials with the same documents in the same order share their runs, whatever they are called."""
+    a = built.annotated
+    rows = built.rows[trial.level]
+    found = cut(a.pool, rows, built.tokens[trial.level], (trial.tokens,), trial.shares)
+    known = {"study": trial.study, "level": trial.name, **trial.about}
+    if trial.shares is not None:
+        known["shares"] = dict(zip(a.pool.sources, trial.shares, strict=True))
+    if not found.ends:
+        why = f"only {int(built.tokens[trial.level].count[found.rows].sum()):,} tokens in these shares"
+        missing = [
+            {"seed": seed, "size": trial.tokens, "tags": {}, "failed": why}
+            for seed in range(trial.knobs["seeds"])
+        ]
+        return [PlannedCell({"sizes": []}, a.store.folder(RUNS), known, missing)]
+    rows = found.rows[: found.ends[trial.tokens]]
+    packed, key = _pack(built, trial.level, "study", rows)
+    planned = []
+    for setting in expand({k: v for k, v in trial.knobs.items() if k != "epochs"}):
+        cell = {"sizes": [trial.tokens], **setting}
+        if "epochs" in trial.knobs:
+            cell["epochs"] = trial.knobs["epochs"]
+        directory = _directory(built, f"study-{setting['seed']}", cell, key)
+        planned.append(PlannedCell(cell | _paths(built, packed), directory, known | {"packed_key": key}))
+    return planned
+
+
+def _directory(built: Built, name: str, cell: dict, key: str) -> Path:
+    holdouts = {name: key for name, (_, key) in _holdouts(built).items()}
+    identity = [VERSION, cell, key, holdouts]
+    return built.annotated.store.folder(RUNS) / f"{name}-{digest_of(identity)[:12]}"
+
+
+def _paths(built: Built, packed: Path) -> dict:
+    return {
+        "packed": str(packed),
+        "holdouts": {name: str(path) for name, (path, _) in _holdouts(built).items()},
+    }
+
+
+def _holdouts(built: Built) -> dict[str, tuple[Path, str]]:
+    rows = built.holdouts.rows
+    return {
+        name: _pack(built, name, f"holdout-{name}", rows[name], _groups(built, rows[name])) for name in rows
+    }
+
+
+def _groups(built: Built, rows: np.ndarray) -> dict[str, dict[str, list[int]]]:
+    """Which documents of a holdout come from each source, and which each level keeps; what is all of them tells nothing."""
+    a = built.annotated
+    kinds = {
+        "source": {name: a.pool.source[rows] == number for number, name in enumerate(a.pool.sources)},
+        "level": {name: judged.kept[rows] for name, judged in a.judged.items()},
+    }
+    return {
+        kind: {name: np.flatnonzero(of).tolist() for name, of in groups.items() if of.any() and not of.all()}
+        for kind, groups in kinds.items()
+    }
+
+
+def varying(setting: dict, settings: list[dict]) -> dict:
+    """The knobs of a setting, besides the seed, that are an axis of the grid: `{"model.width": 64}`."""
+    flat = [_flat(s) for s in settings]
+    mine = _flat(setting)
+    return {k: v for k, v in mine.items() if k != "seed" and any(f.get(k) != v for f in flat)}
+
+
+def _flat(tree: dict, prefix: str = "") -> dict:
+    out: dict = {}
+    for key, value in tree.items():
+        out |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return out
+
+
+def _pack(
+    built: Built, level: str, name: str, rows: np.ndarray, groups: dict | None = None
+) -> tuple[Path, str]:
+    """(directory, key) of the packed tokens of these documents as the level has them, in this order."""
+    from train.tokens import Packed
+
+    a, tokens = built.annotated, built.tokens[level]
+    key = digest_of(
+        [
+            PACKED,
+            tokens.sha256,
+            a.pool.ids.take(np.asarray(rows)).to_pylist(),
+            a.pool.digest,
+            *tokens.edited.identity,
+            *([] if groups is None else [groups]),
+        ]
+    )
+    path = a.store.folder(PACKED) / f"{name}-{key[:12]}"
+    if not path.exists():
+        offsets = np.concatenate([[0], np.cumsum(tokens.count[rows])])
+        try:
+            Packed.write(
+                path, tokens.of(rows), offsets, tokens.bytes[rows], tokenizer=tokens.tokenizer, groups=groups
+            )
+        except OSError:
+            if not path.exists():  # else another process has just written the same
+                raise
+    return path, key
+
+
+def train(built: Built, engine: Engine, tracker: Tracker | None = None) -> list[dict]:
+    """Train what is not finished; returns a record for every run, those of failed cells with their reason.
+
+    Once the runs of a mixture are there, they recommend one more; those of the grid foretell where others are to look.
+    """
+    planned = planned_cells(built)
+    failed = _train(useful_first(_unfinished(planned)), engine, tracker)
+    waits = any(trial.waits for trial in outline(built.annotated.manifest))
+    again = planned_cells(built) if waits else planned
+    if len(again) > len(planned):
+        failed |= _train(_unfinished(again[len(planned) :]), engine, tracker)
+    return records(again, failed)
+
+
+def write_cells(built: Built) -> list[Path]:
+    """`cell.json` in the directory of every unfinished cell, for `python -m train.run` there; the runs it leaves are
+    those that a report looks for."""
+    written = []
+    for planned in useful_first(_unfinished(planned_cells(built))):
+        cell = planned.cell
+        holdouts = {name: str(Path(path).resolve()) for name, path in cell["holdouts"].items()}
+        whole = cell | {"packed": str(Path(cell["packed"]).resolve()), "holdouts": holdouts}
+        written.append(planned.directory / "cell.json")
+        write_json(written[-1], whole)
+    return written
+
+
+def train_trials(built: Built, asked: list[Trial], engine: Engine) -> list[dict]:
+    """As `train`, for these alone."""
+    planned = [cell for trial in asked for cell in trial_cells(built, trial)]
+    return records(planned, _train(_unfinished(planned), engine))
+
+
+def _unfinished(planned: list[PlannedCell]) -> list[PlannedCell]:
+    """Each directory once, though two studies ask for it."""
+    return list({p.directory: p for p in planned if p.finished() is None}.values())
+
+
+def useful_first(planned: list[PlannedCell]) -> list[PlannedCell]:
+    """In the order that makes a report useful early: every level at seed 0 and the first setting, then the others."""
+    tags = [str(p.cell.get("tags", {})) for p in planned]
+    place = {tag: number for number, tag in reversed(list(enumerate(tags)))}
+    return sorted(planned, key=lambda p: (p.cell.get("seed", 0), place[str(p.cell.get("tags", {}))]))
+
+
+def records(planned: list[PlannedCell], failed: dict[str, str] | None = None) -> list[dict]:
+    """What there is of every planned run: its record, or why there is none."""
+    found = []
+    for p in planned:
+        there = p.there()
+        found += there + [p.study | missing for missing in p.missing]
+        for size in set(p.cell["sizes"]) - {run["size"] for run in there}:
+            reason = (failed or {}).get(str(p.directory)) or _told(p.directory) or "not trained yet"
+            place = {k: p.cell.get(k) for k in ("level", "seed")} | {"tags": p.cell.get("tags", {})}
+            found.append(place | {"size": size, "failed": reason} | p.study)
+    return found
+
+
+def _told(directory: Path) -> str | None:
+    try:
+        return read_json(directory / "failed.json")["reason"]
+    except (FileNotFoundError, KeyError, ValueError):
+        return None
+
+
+def _train(todo: list[PlannedCell], engine: Engine, tracker: Tracker | None = None) -> dict[str, str]:
+    """Directory -> reason of the cells that failed."""
+    failed: dict[str, str] = {}
+    if not todo:
+        return failed
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        raise CurateError(
+            "under torchrun every process would train the whole grid; `curate train MANIFEST --cells` writes its "
+            "cells, and `torchrun -m train.run CELL` trains one"
+        )
+    todo = _with_threads(todo, engine.workers)
+    cells = [p.cell for p in todo]
+    with (
+        Live(todo, [work_tokens(cell["sizes"], cell) for cell in cells], tracker) as live,
+        Workers(devices(cells, engine.workers), live.say) as workers,
+    ):
+        live.matrix_rate = lambda: workers.matrix_rate
+        here = isinstance(engine, Local)
+        for outcome in run_grid(
+            [(p.cell, p.directory) for p in todo], workers.map if here else _tasks(engine)
+        ):
+            live.end(outcome.directory, outcome.reason)
+            if outcome.runs is None:
+                failed[outcome.directory] = outcome.reason or "unknown"
+    return failed
+
+
+def _with_threads(todo: list[PlannedCell], cores: int) -> list[PlannedCell]:
+    """The same cells, with a number for `threads = 0`."""
+    asked = [p.cell for p in todo if p.cell.get("threads") == 0]
+    if not asked:
+        return todo
+    from train.placement import choose_threads
+
+    threads = choose_threads(asked, cores, todo[0].directory.parent / "threads.json")  # of this machine
+    return [replace(p, cell=p.cell | {"threads": threads}) if p.cell.get("threads") == 0 else p for p in todo]
+
+
+def _tasks(engine: Engine) -> Callable[..., Iterator[Outcome]]:
+    def on_engine(function: Callable, items: list) -> Iterator[Outcome]:
+        return (result for _, result in engine.unordered(function, items, processes=True))
+
+    return on_engine
+
+
+def train_corpus(
+    store: Store,
+    corpus: Path,
+    setting: dict,
+    out: Path | None,
+    engine: Engine,
+    tracker: Tracker | None = None,
+) -> tuple[Path, dict]:
+    """One run on one corpus directory, a twentieth of its documents held out. Returns its directory and record."""
+    if not (corpus / "corpus.json").is_file():
+        raise CurateError(f"{corpus}: no corpus directory; `curate build` names those it makes")
+    import datasets
+
+    from curate.corpora.tokenization import warm_up
+    from train.tokens import Packed, train_tokenizer
+
+    data = datasets.load_from_disk(str(corpus)).with_format("arrow")
+    texts, ids = data[:]["text"], data[:]["id"]
+    digest = digest_of([PACKED, read_json(corpus / "corpus.json")["digest"], setting.get("vocabulary", 4096)])
+    folder = store.folder(PACKED) / f"corpus-{digest[:12]}"
+    tokenizer = folder / "tokenizer.json"
+    end = len(texts) - max(1, len(texts) // 20)
+    held = pc.is_in(
+        ids.slice(0, end), value_set=ids.slice(end).combine_chunks()
+    )  # further copies, with weights
+    trained = texts.slice(0, end).filter(pc.invert(held))
+    for name, part in (("train", trained), ("holdout", texts.slice(end))):
+        if not (folder / name).exists():
+            if not tokenizer.exists():
+                train_tokenizer((t.as_py() for t in trained), setting.get("vocabulary", 4096), tokenizer)
+            warm_up(tokenizer)
+            Packed.of_texts(folder / name, part, tokenizer)
+    packed = Packed.open(folder / "train")
+    cell = {k: v for k, v in setting.items() if k != "vocabulary"} | {
+        "packed": str(folder / "train"),
+        "holdouts": {"holdout": str(folder / "holdout")},
+        "level": read_json(corpus / "corpus.json")["level"],
+        "sizes": [packed.meta["tokens"]],
+        "seed": setting.get("seed", 0),
+        "tags": {},
+    }
+    directory = out or store.folder(RUNS) / f"corpus-{digest_of([VERSION, digest, setting])[:12]}"
+    planned = PlannedCell(cell, directory)
+    for reason in _train(
+        [planned], engine, tracker
+    ).values():  # a finished run is recognised, or refused, there
+        raise CurateError(f"{corpus}: {reason}")
+    return directory / str(packed.meta["tokens"]), planned.there()[0]

@@ -1,0 +1,1 @@
+"""What is measured of every document, with which models, and what is cut."""

@@ -1,0 +1,198 @@
+"""Documents to signals: one pass over the text measures every family that is not in the store yet.
+
+A family's values lie beside the documents they were measured on, part i beside part i and row beside
+row. The key of such a file holds the family's version and parameters (for a model the digest of its
+bytes), the version of Unicode and the digest of the documents' part, so another threshold measures nothing
+again, and another model measures one family again.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import unicodedata
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from curate.engine import Engine, map_parts
+from curate.progress import Progress
+from curate.signals import own
+from curate.signals.families import FILES, family_of, in_order, signals_of, taken_from
+from curate.store import Part, Store, digest_of, file_digest
+
+STAGE = "signals"
+BATCH = 4_000_000  # bytes of text that families which share words are measured on, one after another
+
+
+@dataclass(frozen=True)
+class Task:
+    """Measure these families on one part of documents. A family's key on this part is in `keys`, which also
+    holds those of families that are measured already and taken by others."""
+
+    store: Store
+    documents: Part
+    missing: tuple[str, ...]  # each after those it takes signals of
+    families: dict[str, dict]
+    keys: dict[str, str]
+
+
+@dataclass
+class Signals:
+    """For each family its parts, in the order of the documents' parts; and for each signal its family."""
+
+    families: dict[str, list[Part]]
+    versions: dict[str, dict]  # family -> what the lock says of it
+    models: dict[str, dict] = field(default_factory=dict)
+    owner: dict[str, str] = field(default_factory=dict)  # signal -> its family
+
+    def column(self, family: str, name: str) -> pa.ChunkedArray:
+        """One signal of every document, in pool order, memory-mapped."""
+        parts = [part.table([name])[name] for part in self.families[family]]
+        return pa.chunked_array([chunk for part in parts for chunk in part.chunks], parts[0].type)
+
+
+def annotate(store: Store, families: dict[str, dict], documents: list[Part], engine: Engine) -> Signals:
+    """Measure these families (name -> parameters) on every part; only what is missing is measured."""
+    definitions, models = _definitions(families)
+    ordered = list(definitions)
+    keys = {part.digest: _keys(definitions, part) for part in documents}
+    todo = []
+    for part in documents:
+        mine = keys[part.digest]
+        missing = tuple(n for n in ordered if store.receipt(f"{STAGE}/{n}", mine[n]) is None)
+        if missing:
+            todo.append(Task(store, part, missing, families, mine))
+    _compile([name for name in ordered if any(name in task.missing for task in todo)], families)
+    with Progress("annotate", sum(t.documents.bytes for t in todo), "B") as progress:
+        map_parts(engine, annotate_part, todo, done=progress.add)
+    parts = {
+        name: [_part_of(store, name, keys[part.digest][name]) for part in documents] for name in definitions
+    }
+    versions = {
+        name: {**identity, "digest": digest_of([p.digest for p in parts[name]])}
+        for name, identity in definitions.items()
+    }
+    return Signals(parts, versions, models, signals_of(families))
+
+
+def _keys(definitions: dict[str, dict], part: Part) -> dict[str, str]:
+    """By family. Classes of characters are those of this Python's Unicode, so its version is part of every key."""
+    unicode = unicodedata.unidata_version
+    return {name: digest_of([STAGE, name, told, unicode, part.digest]) for name, told in definitions.items()}
+
+
+def _compile(names: list[str], families: dict[str, dict]) -> None:
+    """Let kernels that this machine has never compiled be compiled by one thread, and say so: it takes seconds each.
+
+    Only where the folder of compiled kernels is empty; one that lacks a few is filled as they are called.
+    """
+    folder = Path(os.environ.get("NUMBA_CACHE_DIR", ""))
+    if not names or not folder.is_dir() or next(folder.rglob("*.nbi"), None):
+        return
+    one = pa.array(["One text.\nAnd a line."], pa.large_string())
+    with Progress("compile", len(names), "families, once on this machine") as progress:
+        for name in names:
+            if not name.startswith(own.PREFIX):
+                family = family_of(name, families[name])
+                family.measure(one, **{t: pa.nulls(1, pa.string()) for t in family.takes}, **families[name])
+            progress.add(1)
+
+
+def _definitions(families: dict[str, dict]) -> tuple[dict[str, dict], dict[str, dict]]:
+    """(what each family's values depend on besides the documents, in the order of measuring; models by family)."""
+    owner = signals_of(families)
+    definitions: dict[str, dict] = {}
+    models = {}
+    for name in in_order(families):
+        parameters = dict(families[name])
+        digests = {file: _digest_of_file(file, parameters[file]) for file in FILES if file in parameters}
+        if digests:
+            models[name] = {file: Path(parameters[file]).name for file in digests}
+            models[name]["sha256"] = next(iter(digests.values())) if len(digests) == 1 else digest_of(digests)
+        parameters |= digests
+        if name.startswith(own.PREFIX):
+            folder = parameters.pop("folder")
+            parameters["sha256"] = own.load(parameters["function"], folder)[1]
+        definitions[name] = {"version": family_of(name, families[name]).version, "parameters": parameters}
+        taken = {n: definitions[n] for n in taken_from(name, families, owner)}
+        if taken:
+            definitions[name]["takes"] = taken
+    return definitions, models
+
+
+def annotate_part(task: Task) -> int:
+    """Measure and store; returns the bytes of documents that were read."""
+    from filters.arrow import text_column
+
+    documents = task.documents.checked().table()
+    texts = text_column(documents["text"])
+    together = [n for n in task.missing if family_of(n, task.families[n]).batched]
+    for name in task.missing:  # families that are not batched take no signal of those that are
+        if name not in together:
+            _keep(task, name, _measure(task, name, documents, texts))
+    batches: dict[str, list[pa.Table]] = {name: [] for name in together}
+    for first, last in _batches(texts) if together else []:
+        some, rows = texts.slice(first, last - first), documents.slice(first, last - first)
+        for name in together:
+            batches[name].append(pa.table(_measure(task, name, rows, some, first)))
+    for name in together:
+        _keep(task, name, pa.concat_tables(batches.pop(name)).combine_chunks())
+    return task.documents.bytes
+
+
+def _batches(texts: pa.LargeStringArray) -> list[tuple[int, int]]:
+    """Rows [first, last) of some BATCH bytes each; a document of more is alone, and there is one batch at least."""
+    from filters.arrow import utf8
+
+    offsets = utf8(texts)[0]
+    firsts = [0]
+    while firsts[-1] < len(texts):
+        first = firsts[-1]
+        last = int(np.searchsorted(offsets, offsets[first] + BATCH, side="right")) - 1
+        firsts.append(max(first + 1, min(last, len(texts))))
+    return list(itertools.pairwise(firsts)) or [(0, 0)]
+
+
+def _keep(task: Task, name: str, columns: dict[str, pa.Array] | pa.Table) -> None:
+    stage = f"{STAGE}/{name}"
+    part = task.store.write_part(stage, f"{task.keys[name]}.arrow", pa.table(columns))
+    task.store.finish(stage, task.keys[name], [part])
+
+
+def _measure(
+    task: Task, name: str, documents: pa.Table, texts: pa.Array, first: int = 0
+) -> dict[str, pa.Array]:
+    """Of these documents, which in their part begin at row `first`."""
+    parameters = task.families[name]
+    if name.startswith(own.PREFIX):
+        signal = name.removeprefix(own.PREFIX)
+        return {signal: own.measure(signal, parameters, documents)}
+    family = family_of(name, parameters)
+    owner = signals_of(task.families)
+    beside = {}
+    for taken in family.takes:
+        if taken in owner:
+            part = _part_of(task.store, owner[taken], task.keys[owner[taken]])
+            beside[taken] = part.table([taken])[taken].slice(first, len(documents))
+        elif taken in documents.column_names:
+            beside[taken] = documents[taken].cast(pa.string())
+        else:
+            beside[taken] = pa.nulls(len(documents), pa.string())
+    return family.measure(texts, **beside, **parameters)
+
+
+def _part_of(store: Store, family: str, key: str) -> Part:
+    receipt = store.receipt(f"{STAGE}/{family}", key)
+    assert receipt is not None, "every family has just been measured on every part"
+    return store.parts(f"{STAGE}/{family}", receipt)[0]
+
+
+def _digest_of_file(parameter: str, path: str) -> str:
+    from filters.language import find_model
+
+    if parameter == "run":
+        return digest_of([file_digest(Path(path) / name) for name in ("model.safetensors", "tokenizer.json")])
+    return file_digest(find_model(path) if parameter == "model" else path)

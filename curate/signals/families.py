@@ -1,0 +1,112 @@
+"""The families that a manifest measures, shipped or its own: found by name, and put in an order to measure them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pyarrow as pa
+
+from curate.signals import loss, own
+from filters import Family, Signal
+
+WORD_LIST = "word_list."  # of the names of families that look for a list of words
+FILES = ("model", "domains", "words", "list", "run")  # parameters that are the path of a file
+
+
+def shipped() -> dict[str, Family]:
+    """Every family that a manifest can ask for by its name."""
+    from filters.registry import FAMILIES
+
+    return {**FAMILIES, loss.FAMILY.name: loss.FAMILY, **of_the_pool()}
+
+
+def of_the_pool() -> dict[str, Family]:
+    """Families that are measured over all documents together, after every other."""
+    from filters.registry import OF_THE_POOL
+
+    return OF_THE_POOL
+
+
+def shipped_signals() -> dict[str, tuple[str, Signal]]:
+    """Signal -> (its family, itself)."""
+    return {signal.name: (name, signal) for name, family in shipped().items() for signal in family.signals}
+
+
+def described() -> list[dict]:
+    """Every shipped signal for a reader: family, version, what it takes, unit, range, empty value, definition."""
+    return [
+        {
+            "name": signal.name,
+            "family": name,
+            "version": family.version,
+            "takes": list(family.takes),
+            "unit": signal.unit,
+            "range": "" if signal.low is None else f"{signal.low:g} to {signal.high:g}".replace("inf", "∞"),
+            "empty": "none"
+            if signal.empty == []
+            else "null"
+            if signal.empty is None
+            else f"{signal.empty:g}",
+            "says": signal.says,
+        }
+        for name, family in shipped().items()
+        for signal in family.signals
+    ]
+
+
+def family_of(name: str, parameters: dict) -> Family:
+    """A family by its name in `Manifest.families`, with the parameters it has there."""
+    from filters import word_lists
+
+    if name.startswith(WORD_LIST):
+        return word_lists.family(name)
+    if not name.startswith(own.PREFIX):
+        return shipped()[name]
+    signal = name.removeprefix(own.PREFIX)
+    labels = parameters.get("labels", False)
+    low, high = (None, None) if labels else (parameters["low"], parameters["high"])
+    described = Signal(
+        signal,
+        parameters["unit"],
+        low,
+        high,
+        None,
+        f"own signal {parameters['function']}",
+        own.type_of(parameters),
+    )
+    return Family(name, parameters["version"], _not_alone, (described,))
+
+
+def _not_alone(texts: pa.Array, **parameters: object) -> dict[str, pa.Array]:
+    raise AssertionError("an own signal takes whole documents, see own.measure")
+
+
+def signals_of(families: dict[str, dict]) -> dict[str, str]:
+    """Signal -> the family that measures it."""
+    return {
+        signal.name: name
+        for name, parameters in families.items()
+        for signal in family_of(name, parameters).signals
+    }
+
+
+def in_order(families: dict[str, dict]) -> list[str]:
+    """Names such that a family comes after those whose signals it takes."""
+    owner = signals_of(families)
+    ordered: list[str] = []
+
+    def add(name: str) -> None:
+        if name not in ordered:
+            for taken in taken_from(name, families, owner):
+                add(taken)
+            ordered.append(name)
+
+    for name in families:
+        add(name)
+    return ordered
+
+
+def taken_from(name: str, families: dict[str, dict], owner: dict[str, str]) -> Iterable[str]:
+    """The families whose signals this one takes; what no family measures is a column of the documents."""
+    takes = family_of(name, families[name]).takes
+    return dict.fromkeys(owner[signal] for signal in takes if signal in owner)

@@ -1,0 +1,324 @@
+"""Documents: what every later step reads. One schema, stable ids, parts of bounded size.
+
+A source's files are grouped, in the order of their names, into tasks of some `part_bytes` of input; a
+task reads its files and writes one or more parts. So the cut depends on the files alone, never on how
+many workers there are, and a new file at the end leaves the earlier tasks' parts as they are.
+
+Schema: `id` (32 hexadecimal digits: 128 bits of a hash over the source's name and the document's place or
+own id), `text`, `source`, `place` (file and line, row or qualified name) and the source's declared
+columns. Since ids are hashes, their order is a fixed random order: sizes and samples rest on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import xxhash
+
+from curate.engine import Engine, map_parts
+from curate.errors import InputError
+from curate.manifest.asked import Source
+from curate.progress import Progress
+from curate.sources.inputs import Input, digests, list_inputs, package_versions
+from curate.sources.readers import check_columns, read
+from curate.sources.rows import Problems
+from curate.sources.web import libraries
+from curate.store import Part, Store, digest_of
+
+VERSION = 1  # of what readers make of the same bytes: raise it when that changes
+STAGE = "documents"
+SAMPLE_FILES = 50  # of a source at most
+FILES_A_TASK = 500  # small files cost by their number, not by their bytes
+
+
+@dataclass(frozen=True)
+class Task:
+    store: Store
+    source: Source
+    inputs: tuple[Input, ...]
+    part_bytes: int
+    key: str
+
+
+@dataclass
+class SourceDocuments:
+    """What reading a source gave: its parts, and the account of what became of every row."""
+
+    source: Source
+    parts: list[Part]
+    documents: int
+    bytes: int  # of UTF-8 text
+    files: int
+    input_bytes: int
+    digest: str  # of the input files
+    failed: dict = field(default_factory=dict)
+    repaired: dict = field(default_factory=dict)
+
+    def as_json(self) -> dict:
+        packages = {"packages": package_versions(self.source.packages)} if self.source.packages else {}
+        return {
+            "format": self.source.format,
+            "license": self.source.license,
+            "files": self.files,
+            "input_bytes": self.input_bytes,
+            "digest": self.digest,
+            "documents": self.documents,
+            "bytes": self.bytes,
+            "failed": self.failed,
+            "repaired": self.repaired,
+            **({"libraries": found} if (found := libraries(self.source.format)) else {}),
+            **packages,
+        }
+
+
+def read_sources(
+    store: Store, sources: Sequence[Source], part_bytes: int, engine: Engine
+) -> list[SourceDocuments]:
+    """These sources as parts of documents; what is in the store already is not read again."""
+    listed = [
+        _listed(source) for source in sources
+    ]  # what is not there is said before hours of hashing and reading
+    plans = [_plan(store, s, part_bytes, inputs) for s, inputs in zip(sources, listed, strict=True)]
+    _read(store, [task for plan in plans for task in plan.tasks], engine)
+    accounts = [_account(store, plan) for plan in plans]
+    _check_types(accounts)
+    return accounts
+
+
+def open_source(store: Store, source: Source, part_bytes: int, engine: Engine) -> SourceDocuments:
+    """One source by itself."""
+    return read_sources(store, [source], part_bytes, engine)[0]
+
+
+def read_sample(store: Store, source: Source, part_bytes: int, documents: int) -> SourceDocuments:
+    """About so many documents of a source, the first of files from all over it. Reads no more than those."""
+    inputs = list_inputs(source)
+    chosen = inputs[:: -(-len(inputs) // SAMPLE_FILES)]
+    few = replace(source, limit=-(-documents // len(chosen)))
+    tasks = [
+        Task(store, few, (item,), part_bytes, digest_of([STAGE, "sample", few.definition(), item.name]))
+        for item in chosen
+    ]
+    for task in tasks:
+        read_task(task)
+    return _account(store, SourcePlan(few, chosen, [item.name for item in chosen], tasks))
+
+
+def _check_types(accounts: list[SourceDocuments]) -> None:
+    """Raises InputError where a column is of one type here and of another there: no corpus can hold both."""
+    seen: dict[str, tuple[pa.Field, str]] = {}
+    for account in accounts:
+        for part in account.parts:
+            for column in part.table().schema:
+                before, owner = seen.setdefault(column.name, (column, account.source.name))
+                try:
+                    wider = pa.unify_schemas(
+                        [pa.schema([before]), pa.schema([column])], promote_options="permissive"
+                    )
+                except pa.ArrowException:
+                    raise InputError(
+                        f'source "{account.source.name}": the column "{column.name}" is {column.type} in some files, and '
+                        f'{before.type} in others of source "{owner}"; leave it out of columns, or make them alike'
+                    ) from None
+                seen[column.name] = (wider.field(0), owner)
+
+
+@dataclass(frozen=True)
+class SourcePlan:
+    source: Source
+    inputs: list[Input]
+    hashes: list[str]
+    tasks: list[Task]
+
+
+def _listed(source: Source) -> list[Input]:
+    inputs = list_inputs(source)
+    check_columns(source, inputs[0])
+    return inputs
+
+
+def _plan(store: Store, source: Source, part_bytes: int, inputs: list[Input]) -> SourcePlan:
+    hashes = digests(store, inputs)
+    return SourcePlan(source, inputs, hashes, list(plan_tasks(store, source, part_bytes, inputs, hashes)))
+
+
+def _read(store: Store, tasks: list[Task], engine: Engine) -> None:
+    todo = [task for task in tasks if store.receipt(STAGE, task.key) is None]
+    with Progress("read", sum(i.size for task in todo for i in task.inputs), "B") as progress:
+        map_parts(engine, read_task, todo, processes=True, done=progress.add)
+
+
+def plan_tasks(
+    store: Store, source: Source, part_bytes: int, inputs: list[Input], hashes: list[str]
+) -> Iterator[Task]:
+    """The source's files in groups; the cut depends on names and sizes alone."""
+    group: list[int] = []
+    size = 0
+    made_by = [found] if (found := libraries(source.format)) else []
+    for i, item in enumerate(inputs):
+        group.append(i)
+        size += item.size
+        if size >= part_bytes or len(group) >= FILES_A_TASK or i + 1 == len(inputs):
+            named = [[inputs[j].name, hashes[j]] for j in group]
+            key = digest_of([STAGE, VERSION, source.definition(), part_bytes, named, *made_by])
+            yield Task(store, source, tuple(inputs[j] for j in group), part_bytes, key)
+            group, size = [], 0
+
+
+def read_task(task: Task) -> int:
+    """Read a task's files, write its parts and their receipt. Returns the bytes of input that it read."""
+    problems = Problems()
+    writer = partial(task.store.write_part, STAGE)
+    parts = []
+    for number, table in enumerate(_in_parts(_documents(task, problems), task.part_bytes)):
+        parts.append(writer(f"{task.key}-{number:05d}.arrow", table))
+    task.store.finish(
+        STAGE,
+        task.key,
+        parts,
+        documents=sum(p.rows for p in parts),
+        text_bytes=sum(_text_bytes(p.table(["text"])) for p in parts),
+        failed=problems.failed,
+        repaired=problems.repaired,
+    )
+    return sum(i.size for i in task.inputs)
+
+
+def _text_bytes(table: pa.Table) -> int:
+    return pc.sum(pc.binary_length(table["text"])).as_py() or 0
+
+
+def _documents(task: Task, problems: Problems) -> Iterator[pa.Table]:
+    source, count = task.source, 0
+    for table in read(source, task.inputs, problems):
+        table = _without_unusable(_with_newlines(table, source, problems), source, problems)
+        if source.limit is not None:
+            table = table.slice(0, max(0, source.limit - count))
+        count += table.num_rows
+        if table.num_rows:
+            yield _with_ids(table, source)
+        if source.limit is not None and count >= source.limit:
+            return
+
+
+def _with_newlines(table: pa.Table, source: Source, problems: Problems) -> pa.Table:
+    """Lines of every text end in \\n, where the source asks for that; texts that this changes count as repaired."""
+    returns = pc.match_substring(table["text"], "\r") if source.newlines == "unix" else None
+    if returns is None or not pc.any(returns).as_py():
+        return table
+    for place in table["place"].filter(returns).to_pylist():
+        problems.repair("newlines", place, "lines ended in \\r\\n or \\r")
+    text = pc.replace_substring(pc.replace_substring(table["text"], "\r\n", "\n"), "\r", "\n")
+    return table.set_column(table.column_names.index("text"), "text", text)
+
+
+def _without_unusable(table: pa.Table, source: Source, problems: Problems) -> pa.Table:
+    """Empty documents and those over the source's limit are counted as failed, with where they are."""
+    length = pc.binary_length(table["text"])
+    for cause, bad, why in (
+        ("empty", pc.equal(length, 0), "no text at all"),
+        (
+            "too-long",
+            pc.greater(length, source.longest),
+            f"over the source's longest = {source.longest} bytes",
+        ),
+    ):
+        if pc.any(bad).as_py():
+            for place in table["place"].filter(bad).to_pylist():
+                problems.fail(cause, place, why)
+    return table.filter(pc.and_(pc.greater(length, 0), pc.less_equal(length, source.longest)))
+
+
+def _with_ids(table: pa.Table, source: Source) -> pa.Table:
+    own = "own_id" in table.column_names
+    keys = table["own_id" if own else "place"].to_pylist()
+    if own and None in keys:
+        place = table["place"][keys.index(None)].as_py()
+        raise InputError(
+            f'source "{source.name}", {place}: no "{source.id}"; leave out id to use places as ids'
+        )
+    ids = [xxhash.xxh3_128_hexdigest(f"{source.name}\0{key}".encode()) for key in keys]
+    columns = {
+        "id": pa.array(ids, pa.string()),
+        "text": table["text"],
+        "source": pa.array([source.name] * len(ids), pa.string()),
+        "place": table["place"],
+        **{c: table[c] for c in source.columns},
+    }
+    return pa.table(columns)
+
+
+def _in_parts(tables: Iterator[pa.Table], part_bytes: int) -> Iterator[pa.Table]:
+    """Gather tables until they hold `part_bytes` of text; a part is one record batch."""
+    waiting: list[pa.Table] = []
+    size = 0
+    for table in tables:
+        for piece in _cut(table, part_bytes):
+            waiting.append(piece)
+            size += _text_bytes(piece)
+            if size >= part_bytes:
+                yield _joined(waiting)
+                waiting, size = [], 0
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(tables: list[pa.Table]) -> pa.Table:
+    try:
+        return pa.concat_tables(tables, promote_options="permissive").combine_chunks()
+    except pa.ArrowException as error:
+        source = tables[0]["source"][0].as_py()
+        raise InputError(
+            f'source "{source}": its files have columns of different types: {str(error).splitlines()[0]}; '
+            "leave those out of columns, or make the files alike"
+        ) from None
+
+
+def _cut(table: pa.Table, part_bytes: int) -> Iterator[pa.Table]:
+    """A table in row ranges of at most `part_bytes` of text each (one document more where it must)."""
+    total = np.cumsum(pc.binary_length(table["text"]).to_numpy())
+    begin, base = 0, 0
+    while begin < table.num_rows:
+        end = max(begin + 1, int(np.searchsorted(total, base + part_bytes, "right")))
+        yield table.slice(begin, end - begin)
+        begin, base = end, int(total[end - 1])
+
+
+def _account(store: Store, plan: SourcePlan) -> SourceDocuments:
+    source, inputs = plan.source, plan.inputs
+    account = SourceDocuments(
+        source=source,
+        parts=[],
+        documents=0,
+        bytes=0,
+        files=len(inputs),
+        input_bytes=sum(i.size for i in inputs),
+        digest=digest_of([[i.name, h] for i, h in zip(inputs, plan.hashes, strict=True)]),
+    )
+    for task in plan.tasks:
+        receipt = store.receipt(STAGE, task.key)
+        assert receipt is not None, "every task has just been done"
+        account.parts += store.parts(STAGE, receipt)
+        account.documents += receipt["documents"]
+        account.bytes += receipt["text_bytes"]
+        for total, found in ((account.failed, receipt["failed"]), (account.repaired, receipt["repaired"])):
+            _add_problems(total, found)
+    if not account.documents:
+        causes = (
+            ", ".join(f"{cause}: {f['count']}" for cause, f in account.failed.items())
+            or "the files are empty"
+        )
+        raise InputError(f'source "{source.name}": no document in {len(inputs)} files ({causes})')
+    return account
+
+
+def _add_problems(total: dict, found: dict) -> None:
+    for cause, entry in found.items():
+        sum_ = total.setdefault(cause, {"count": 0, "samples": []})
+        sum_["count"] += entry["count"]
+        sum_["samples"] = (sum_["samples"] + entry["samples"])[:5]

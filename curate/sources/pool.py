@@ -1,0 +1,141 @@
+"""The pool: every document of every source, as a few arrays that selection works on (no text).
+
+Pool order is the order of the parts and of the rows in them. `rank` is the order of preference among
+duplicates: the longest text first, ties by id, where the manifest says nothing else (`preferring`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate.errors import CurateError
+from curate.sources.documents import SourceDocuments
+from curate.store import Part, digest_of
+
+
+@dataclass
+class Pool:
+    parts: list[Part]
+    ids: pa.StringArray
+    order: np.ndarray  # int64: pool rows by ascending id, the fixed random order of sizes
+    rank: np.ndarray  # int64: place of each row in the order of preference
+    bytes: np.ndarray  # int64: UTF-8 bytes of text
+    source: np.ndarray  # int32: index into `sources`
+    part: np.ndarray  # int32
+    row: np.ndarray  # int64
+    sources: list[str]
+
+    @property
+    def digest(self) -> str:
+        """Of all documents, in pool order."""
+        return digest_of([part.digest for part in self.parts])
+
+    @cached_property
+    def rank_digest(self) -> str:
+        """Of the order of preference."""
+        return hashlib.sha256(self.rank.data).hexdigest()
+
+    def preferring(self, columns: list[np.ndarray]) -> Pool:
+        """The same documents, preferred by the first of these columns in which they differ (the lower value; NaN
+        last), and where they differ in none, as before."""
+        rank = np.empty_like(self.rank)
+        rank[np.lexsort((self.rank, *columns[::-1]))] = np.arange(len(self))
+        return replace(self, rank=rank)
+
+    def __len__(self) -> int:
+        return len(self.bytes)
+
+    def ranges(self) -> Iterator[tuple[int, int]]:
+        """(first row, end) of each part in the pool."""
+        begin = 0
+        for part in self.parts:
+            yield begin, begin + part.rows
+            begin += part.rows
+
+    def field(self, name: str, kind: pa.DataType) -> pa.ChunkedArray:
+        """A field that documents carry from their sources, as strings or as numbers; null where theirs has none."""
+        chunks = []
+        for part, source in zip(self.parts, self.source[[first for first, _ in self.ranges()]], strict=True):
+            table = part.table()
+            column = table[name] if name in table.column_names else pa.chunked_array([pa.nulls(part.rows)])
+            try:
+                chunks += column.cast(kind).chunks
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+                raise CurateError(
+                    f'source "{self.sources[source]}": the field {name} holds {column.type} that is not always {kind}; '
+                    f'bound numbers by [low, high] and everything else by labels, such as ["a", "b"]'
+                ) from None
+        return pa.chunked_array(chunks, kind)
+
+    def find(self, wanted: str) -> list[int]:
+        """Rows whose id begins with `wanted`."""
+        return np.flatnonzero(pc.starts_with(self.ids, wanted).to_numpy(zero_copy_only=False)).tolist()
+
+
+def open_pool(sources: list[SourceDocuments]) -> Pool:
+    """Raises CurateError where two documents share an id (a source's own ids are not unique)."""
+    parts = [part for source in sources for part in source.parts]
+    columns: dict[str, list] = {"id": [], "bytes": [], "part": [], "row": []}
+    for number, part in enumerate(parts):
+        table = part.table(["id", "text"])
+        columns["id"] += table["id"].chunks
+        columns["bytes"].append(pc.binary_length(table["text"]).to_numpy())
+        columns["part"].append(np.full(part.rows, number, np.int32))
+        columns["row"].append(np.arange(part.rows, dtype=np.int64))
+    ids = pa.chunked_array(columns["id"], pa.string()).combine_chunks()
+    ids = ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids
+    size = np.concatenate(columns["bytes"]).astype(np.int64)
+    order = pc.sort_indices(ids).to_numpy().astype(np.int64)
+    by_id = np.empty_like(order)
+    by_id[order] = np.arange(len(order))
+    _unique(ids, order)
+    rank = np.empty_like(order)
+    rank[np.lexsort((by_id, -size))] = np.arange(len(order))
+    source = np.concatenate([np.full(s.documents, i, np.int32) for i, s in enumerate(sources)])
+    names = [s.source.name for s in sources]
+    return Pool(
+        parts,
+        ids,
+        order,
+        rank,
+        size,
+        source,
+        np.concatenate(columns["part"]),
+        np.concatenate(columns["row"]),
+        names,
+    )
+
+
+def _unique(ids: pa.StringArray, order: np.ndarray) -> None:
+    ordered = ids.take(pa.array(order))
+    same = (
+        pc.equal(ordered.slice(1), ordered.slice(0, len(ordered) - 1))
+        if len(ordered) > 1
+        else pa.array([], pa.bool_())
+    )
+    if pc.any(same).as_py():
+        twice = ordered[pc.index(same, True).as_py()].as_py()
+        raise CurateError(
+            f"two documents have the id {twice}: the source's own ids are not unique; leave out `id`"
+        )
+
+
+def gather(parts: list[Part], part: np.ndarray, row: np.ndarray, column: str) -> pa.Array:
+    """The values of a column at these (part, row) places, in their order."""
+    pieces, places = [], []
+    for number in np.unique(part):
+        here = np.flatnonzero(part == number)
+        table = parts[number].table([column])
+        pieces.append(table[column].combine_chunks().take(pa.array(row[here])))
+        places.append(here)
+    if not pieces:
+        return pa.array([], parts[0].table([column]).schema.field(column).type)
+    back = np.argsort(np.concatenate(places), kind="stable")
+    return pa.concat_arrays(pieces).take(pa.array(back))
