@@ -184,7 +184,7 @@ def _scope_sentences(grid: fits.Grid, runs: list[dict]) -> list[str]:
     known = {"training seeds": grid.noise, "the choice of held-out documents": grid.documents}
     covered = " and ".join(what for what, there in known.items() if there) or "nothing (one seed)"
     intervals = (
-        f"Intervals of {100 * grid.confidence:.0f} % cover {covered}. They leave out which of a level's documents were "
+        f"Intervals of {100 * grid.confidence:.0f} % cover {covered}. They leave out which documents of a level were "
         "drawn to train on: every seed reads the same ones."
     )
     return [intervals, _rate_sentence(grid, runs)]
