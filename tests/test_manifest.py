@@ -69,6 +69,7 @@ MISTAKES = [
     ("language = true", 'language = { model = "nowhere.ftz" }', "no such file"),
     ("[grid]", '[grid]\nlevels = ["row"]', 'did you mean "raw"'),
     ('path = "notes.jsonl"', 'path = "{packages}/notes.jsonl"', "placeholders are {site-packages}, {stdlib}"),
+    ('path = "notes.jsonl"', 'path = "notes.jsonl"\nlongest = "3 GB"', "at most 2,000,000,000"),
     ("[signals]", "[signals", "not TOML"),
 ]
 

@@ -45,6 +45,7 @@ OF_DOCUMENTS = (
     "tokens",
     "copies",
 )  # columns that every document has by itself
+MOST_BYTES = 2_000_000_000  # of a document
 STUDY_TABLES = ("attribution", "mixture", "repetition", "overtaking", "base", "factor", "power")
 
 
@@ -174,12 +175,18 @@ class _Reader(Tables):
             exclude=self.strings(where, table, "exclude"),
             document=document,
             newlines=self.newlines(where, table),
-            longest=self.count(where, "longest", table.get("longest", Source.longest)),
+            longest=self.longest(where, table),
             limit=self.count(where, "limit", table["limit"]) if "limit" in table else None,
             split=self.typed(where, table, "split", str, "train"),
             license=self.typed(where, table, "license", str, "unknown"),
             **texts | {"packages": self.package_folder(path, texts["packages"])},
         )
+
+    def longest(self, where: str, table: dict) -> int:
+        size = self.count(where, "longest", table.get("longest", Source.longest))
+        if size > MOST_BYTES:
+            raise self.fail(where, f"longest = {size:,}: places in a text are 32-bit; at most {MOST_BYTES:,}")
+        return size
 
     def newlines(self, where: str, table: dict) -> str:
         given = self.typed(where, table, "newlines", str, AS_THEY_ARE)
