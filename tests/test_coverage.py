@@ -59,9 +59,10 @@ def test_exponents_losses_ahead_and_crossings_cover(free):
         grid = truth.grid(rng, 3, sizes=sizes)
         curves, ahead = fits.Curves(grid), 2 * sizes[-1]
         clean_tokens = sizes[-3]
+        exponent = curves.exponent("raw")
         met = fits.overtaking(grid, curves, "raw", "clean", clean_tokens)
         return {
-            "exponent": bounds(grid, curves.replicates["raw"][2], raw.b),
+            "exponent": (exponent.low, raw.b, exponent.high),
             "loss at twice the tokens": bounds(
                 grid, curves.loss_NG("raw", [ahead])[:, 0], float(raw.loss(ahead))
             ),

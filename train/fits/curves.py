@@ -11,11 +11,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import NormalDist
 
 import numpy as np
 
 from train.fits.grid import Grid
 from train.fits.laws import (
+    EXPONENTS,
     FitError,
     Form,
     Law,
@@ -92,12 +94,21 @@ class Curves:
         return {name: fit_power_law(*one) for name, one in zip(self.levels, data, strict=True)}
 
     def fit(self, level: str) -> Fit:
-        E_N, _, b_N = self.replicates[level]
+        E_N, _, _ = self.replicates[level]
         tokens_D, loss_ND = self._means[level]
         law, grid = self.laws[level], self.grid
         off = np.log(loss_ND[0] / law.loss(tokens_D))
         residuals = {int(tokens): float(r) for tokens, r in zip(tokens_D, off, strict=True)}
-        return Fit(law, Estimate(law.E, *grid.interval(E_N)), Estimate(law.b, *grid.interval(b_N)), residuals)
+        return Fit(law, Estimate(law.E, *grid.interval(E_N)), self.exponent(level), residuals)
+
+    def exponent(self, level: str) -> Estimate:
+        """b with an interval that is log-normal about the estimate: noise added to noise flattens the replicates' laws,
+        so that their percentiles lie too low."""
+        b_N = self.replicates[level][2]
+        half = NormalDist().inv_cdf((1 + self.grid.confidence) / 2) * float(np.log(b_N[1:]).std())
+        value = self.laws[level].b
+        low, high = (min(max(value * math.exp(x), EXPONENTS[0]), EXPONENTS[1]) for x in (-half, half))
+        return Estimate(value, low, high)
 
     def loss_NG(self, level: str, tokens_G) -> np.ndarray:
         """Loss by the law of every replicate."""
