@@ -313,6 +313,14 @@ def test_one_size_gives_a_difference_instead_of_a_rate():
     assert "needs two sizes" in words(layout.render(facts))
 
 
+def test_one_level_has_curves_and_no_section_of_exchange_rates():
+    facts = gather(lock(), [r for r in runs() if r["level"] == "raw"], {})
+    page = layout.render(facts)
+    assert 'id="loss"' in page
+    assert "#rates" not in page
+    assert "What a token is worth" not in page
+
+
 def test_a_failed_run_is_named_and_never_filled_in():
     there = runs()
     gone = there.pop()
