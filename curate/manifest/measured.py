@@ -9,19 +9,19 @@ documents by any other signal.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curate.errors import CurateError, did_you_mean
+from curate.errors import did_you_mean
 from curate.manifest.asked import DUPLICATE_SIGNALS, DUPLICATES, INDEX
+from curate.manifest.pooled import PoolTables, fingerprints
 from curate.manifest.profiles import Rule, parse_bound
 from curate.manifest.tables import Tables
 
 if TYPE_CHECKING:
     from curate.manifest.asked import Source
     from filters import Signal
-    from filters.minhash import Scheme
 
 HEURISTICS = ("words", "lines", "repetition")
 LANGUAGE_MODEL = "lid.176"
@@ -106,13 +106,15 @@ class Measured(Tables):
                 self._carries(where, name)
                 self.families[name] = {}
         for name in OF_LANGUAGE:
-            if table.get(name, False) is not False:
-                self.families[name] = self._language(name, table[name])
+            given = self.options(table, name, ("model",), f'{{ model = "{LANGUAGE_MODEL}" }}')
+            if given is not None:
+                self.families[name] = self._language(name, given)
         self._own(table)
         self._lists(table)
         if table.get(LOSS, False) is not False:
             self.families[LOSS] = {"run": self._run(table[LOSS])}
-        self.pooled = self._pooled(table)
+        self.pooled = PoolTables(self.path, self.tree).pooled(table)
+        self.families |= fingerprints(self.pooled)
         for name in RECIPES:
             if table.get(name, False) is not False:
                 self._modelled(name, table[name])
@@ -127,16 +129,10 @@ class Measured(Tables):
 
     # ------------------------------------------------------------------------------------- families with parameters
 
-    def _language(self, name: str, given: Any) -> dict:
+    def _language(self, name: str, given: dict) -> dict:
         from filters.language import find_model
 
         where = f"[signals] {name}"
-        given = {} if given is True else given
-        if not isinstance(given, dict):
-            raise self.fail(
-                "[signals]", f'{name} = {given!r}: write true or {{ model = "{LANGUAGE_MODEL}" }}'
-            )
-        self.known(where, given, ("model",))
         model = self._file(where, given.get("model", LANGUAGE_MODEL))
         try:
             find_model(model)
@@ -238,91 +234,6 @@ class Measured(Tables):
                     where,
                     f'{family} reads the field {taken}; add columns = ["{taken}"] to the sources that have it',
                 )
-
-    def _pooled(self, table: dict) -> dict[str, dict]:
-        """near_duplicates, exact_duplicates, repeated_spans, repeated_lines, repeated_paragraphs."""
-        from filters.repeats import KINDS
-
-        pooled: dict[str, dict] = {}
-        near, exact = self._near_duplicates(table), self._exact_duplicates(table)
-        if near or exact:
-            normalise = exact or "bytes"
-            pooled[DUPLICATES] = {"near": asdict(near) if near else None, "normalise": normalise}
-            self.families["text_hash"] = {"normalise": normalise}
-            if near:
-                self.families["signatures"] = near.signing
-        for kind in KINDS:
-            words = self._repeated(table, kind)
-            if words:
-                pooled[f"repeated_{kind}"] = {"words": words}
-        named = self.strings("[signals]", table, INDEX)
-        if named:
-            if not near:
-                raise self.fail("[signals] index", "documents are compared as near_duplicates says; add it")
-            pooled[INDEX] = {INDEX: [self._index(one, pooled[DUPLICATES]) for one in named]}
-        return pooled
-
-    def _index(self, named: str, duplicates: dict) -> str:
-        """The folder or URL of an index that compares documents as this manifest does."""
-        from curate.duplicates.index import open_to_compare
-        from curate.duplicates.index_redis import is_url
-
-        where = named if is_url(named) else str(self.path.parent / named)
-        try:
-            open_to_compare(where, duplicates)
-        except CurateError as error:
-            raise self.fail("[signals] index", str(error)) from None
-        return where
-
-    def _near_duplicates(self, table: dict) -> Scheme | None:
-        from filters.minhash import Scheme, scheme_of
-
-        where, given = "[signals] near_duplicates", table.get("near_duplicates", False)
-        if given is False:
-            return None
-        given = {} if given is True else given
-        if not isinstance(given, dict):
-            raise self.fail(where, "write true or { similarity = 0.8 }")
-        self.known(where, given, ("preset", *(f.name for f in fields(Scheme))))
-        try:
-            return scheme_of(given)
-        except ValueError as error:
-            raise self.fail(where, str(error)) from None
-
-    def _exact_duplicates(self, table: dict) -> str | None:
-        """How texts are normalised before they are compared."""
-        from filters.exact import NORMALISATIONS
-
-        where, given = "[signals] exact_duplicates", table.get("exact_duplicates", False)
-        if given is False:
-            return None
-        given = {} if given is True else given
-        if not isinstance(given, dict):
-            raise self.fail(where, 'write true or { normalise = "words" }')
-        self.known(where, given, ("normalise",))
-        normalise = self.typed(where, given, "normalise", str, "bytes")
-        if normalise not in NORMALISATIONS:
-            hint = did_you_mean(normalise, NORMALISATIONS)
-            raise self.fail(
-                where, f'normalise = "{normalise}": choose one of {", ".join(NORMALISATIONS)}{hint}'
-            )
-        return normalise
-
-    def _repeated(self, table: dict, kind: str) -> int | None:
-        """The least number of words of a repeat."""
-        from filters.repeats import WORDS
-
-        where, given = f"[signals] repeated_{kind}", table.get(f"repeated_{kind}", False)
-        if given is False:
-            return None
-        given = {} if given is True else given
-        if not isinstance(given, dict):
-            raise self.fail(where, f"write true or {{ words = {WORDS[kind]} }}")
-        self.known(where, given, ("words",))
-        words = self.typed(where, given, "words", int, WORDS[kind])
-        if not 1 <= words <= 10_000:
-            raise self.fail(where, f"words = {words} is not in 1..10000; {WORDS[kind]} is usual")
-        return words
 
     def _prefer(self, table: dict) -> tuple[str, ...]:
         """Which of several duplicates stays: by the first entry in which they differ."""

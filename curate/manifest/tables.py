@@ -33,6 +33,17 @@ class Tables:
             raise self.fail(where, f"{key} = {value!r} is not a {_plain(kind)}")
         return value
 
+    def options(self, table: Mapping, name: str, allowed: Iterable[str], example: str) -> dict | None:
+        """What [signals] says of a family that may be true, false or a table: None where it is not asked for."""
+        given = table.get(name, False)
+        if given is False:
+            return None
+        given = {} if given is True else given
+        if not isinstance(given, dict):
+            raise self.fail("[signals]", f"{name} = {given!r}: write true or {example}")
+        self.known(f"[signals] {name}", given, allowed)
+        return given
+
     def count(self, where: str, key: str, value: Any) -> int:
         try:
             return parse_count(value)

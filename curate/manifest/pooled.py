@@ -1,0 +1,100 @@
+"""What [signals] asks of the whole pool: near and exact duplicates, repeats, indexes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING
+
+from curate.errors import CurateError, did_you_mean
+from curate.manifest.asked import DUPLICATES, INDEX
+from curate.manifest.tables import Tables
+
+if TYPE_CHECKING:
+    from filters.minhash import Scheme
+
+MOST_WORDS = 10_000  # of the shortest repeat that is looked for
+
+
+def fingerprints(pooled: dict[str, dict]) -> dict[str, dict]:
+    """The families of single documents by which duplicates are found, with their parameters."""
+    from filters.minhash import Scheme
+
+    if DUPLICATES not in pooled:
+        return {}
+    near, normalise = pooled[DUPLICATES]["near"], pooled[DUPLICATES]["normalise"]
+    text_hash = {"text_hash": {"normalise": normalise}}
+    return text_hash | {"signatures": Scheme(**near).signing} if near else text_hash
+
+
+class PoolTables(Tables):
+    def pooled(self, table: dict) -> dict[str, dict]:
+        """Family of the pool -> its parameters."""
+        from filters.repeats import KINDS
+
+        pooled: dict[str, dict] = {}
+        near, normalise = self._near_duplicates(table), self._exact_duplicates(table)
+        if near or normalise:
+            pooled[DUPLICATES] = {"near": asdict(near) if near else None, "normalise": normalise or "bytes"}
+        for kind in KINDS:
+            words = self._repeated(table, kind)
+            if words:
+                pooled[f"repeated_{kind}"] = {"words": words}
+        named = self.strings("[signals]", table, INDEX)
+        if named:
+            if not near:
+                raise self.fail("[signals] index", "documents are compared as near_duplicates says; add it")
+            pooled[INDEX] = {INDEX: [self._index(one, pooled[DUPLICATES]) for one in named]}
+        return pooled
+
+    def _near_duplicates(self, table: dict) -> Scheme | None:
+        from filters.minhash import Scheme, scheme_of
+
+        keys = ("preset", *(f.name for f in fields(Scheme)))
+        given = self.options(table, "near_duplicates", keys, "{ similarity = 0.8 }")
+        try:
+            return None if given is None else scheme_of(given)
+        except ValueError as error:
+            raise self.fail("[signals] near_duplicates", str(error)) from None
+
+    def _exact_duplicates(self, table: dict) -> str | None:
+        """How texts are normalised before they are compared."""
+        from filters.exact import NORMALISATIONS
+
+        where = "[signals] exact_duplicates"
+        given = self.options(table, "exact_duplicates", ("normalise",), '{ normalise = "words" }')
+        if given is None:
+            return None
+        normalise = self.typed(where, given, "normalise", str, "bytes")
+        if normalise not in NORMALISATIONS:
+            hint = did_you_mean(normalise, NORMALISATIONS)
+            raise self.fail(
+                where, f'normalise = "{normalise}": choose one of {", ".join(NORMALISATIONS)}{hint}'
+            )
+        return normalise
+
+    def _repeated(self, table: dict, kind: str) -> int | None:
+        """The least number of words of a repeat."""
+        from filters.repeats import WORDS
+
+        name, usual = f"repeated_{kind}", WORDS[kind]
+        given = self.options(table, name, ("words",), f"{{ words = {usual} }}")
+        if given is None:
+            return None
+        words = self.typed(f"[signals] {name}", given, "words", int, usual)
+        if not 1 <= words <= MOST_WORDS:
+            raise self.fail(
+                f"[signals] {name}", f"words = {words} is not in 1..{MOST_WORDS}; {usual} is usual"
+            )
+        return words
+
+    def _index(self, named: str, duplicates: dict) -> str:
+        """The folder or URL of an index that compares documents as this manifest does."""
+        from curate.duplicates.index import open_to_compare
+        from curate.duplicates.index_redis import is_url
+
+        where = named if is_url(named) else str(self.path.parent / named)
+        try:
+            open_to_compare(where, duplicates)
+        except CurateError as error:
+            raise self.fail("[signals] index", str(error)) from None
+        return where
