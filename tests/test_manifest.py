@@ -51,6 +51,7 @@ MISTAKES = [
     ('on = "raw"', 'on = "rwa"', 'did you mean "raw"'),
     ('"gopher-repetition"', '"gopher-repetitoin"', 'did you mean "gopher-repetition"'),
     ('name = "unique"', 'name = "long"', "taken twice"),
+    ("duplicate = false", "duplicates = false", 'did you mean "duplicate"'),
     ("duplicate = false", "duplicate = true", "only useful value is false"),
     ('tokens = ["4k", "8k", "16k"]', 'tokens = ["lots"]', "is no quantity"),
     ('tokens = ["4k", "8k", "16k"]', 'tokens = ["4k", "4000"]', "named twice"),

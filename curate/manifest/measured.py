@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curate.errors import did_you_mean
-from curate.manifest.asked import DUPLICATE_SIGNALS, DUPLICATES, INDEX
+from curate.manifest.asked import DUPLICATE, DUPLICATE_SIGNALS, DUPLICATES, INDEX
 from curate.manifest.pooled import PoolTables, fingerprints
 from curate.manifest.profiles import Rule, parse_bound
 from curate.manifest.tables import Tables
@@ -338,6 +338,10 @@ class Measured(Tables):
     # ------------------------------------------------------------------------------------- rules
 
     def rule(self, where: str, level: str, signal: str, value: Any) -> Rule:
+        if value is False and signal != DUPLICATE:
+            raise self.fail(
+                where, f"{signal} = false: only {DUPLICATE} takes it{did_you_mean(signal, [DUPLICATE])}"
+            )
         try:
             return Rule(f"{level}.{signal}", signal, parse_bound(signal, value))
         except ValueError as error:
