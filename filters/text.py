@@ -148,7 +148,8 @@ def _valid(texts: pa.LargeStringArray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _address(context: Any, builder: Any, page_type: Any, page: Any, at: Any) -> Any:
-    return builder.gep(context.make_array(page_type)(context, builder, page).data, [at])
+    data = context.make_array(page_type)(context, builder, page).data
+    return data if at is None else builder.gep(data, [at])
 
 
 def in_ranges(*ranges: tuple[int, int]) -> Any:
@@ -180,6 +181,20 @@ def eight_bytes(typing_context: Any, page: Any, at: Any) -> Any:
         return builder.load(builder.bitcast(address, ir.IntType(64).as_pointer()), align=1)
 
     return types.uint64(page, types.int64), generate
+
+
+@intrinsic
+def copy_bytes(typing_context: Any, page: Any, data: Any, start: Any, size: Any) -> Any:
+    """The first `size` bytes of a page become data[start:start + size]. A loop over bytes takes ten times as long."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        target = _address(context, builder, signature.args[0], arguments[0], None)
+        source = _address(context, builder, signature.args[1], arguments[1], arguments[2])
+        copy = builder.module.declare_intrinsic("llvm.memcpy", [target.type, source.type, ir.IntType(64)])
+        builder.call(copy, [target, source, arguments[3], ir.Constant(ir.IntType(1), 0)])
+        return context.get_dummy_value()
+
+    return types.void(page, data, types.int64, types.int64), generate
 
 
 @intrinsic
@@ -233,8 +248,7 @@ def lowest_bits(count):
 @inlined
 def open_page(page, data, start, end):
     """Copy one document to the page and return its length in bytes."""
-    for at in range(end - start):
-        page[at] = data[start + at]
+    copy_bytes(page, data, start, end - start)
     for at in range(end - start, end - start + PADDING):
         page[at] = 0
     return end - start
