@@ -384,8 +384,8 @@ def _measure(
 
 @kernel
 def _marks_for(length):
-    hits, stops, brackets = np.empty((3, blocks_of(length)), np.uint64)
-    return Marks(hits, stops, brackets)
+    blocks = blocks_of(length)
+    return Marks(np.empty(blocks, np.uint64), np.empty(blocks, np.uint64), np.empty(blocks, np.uint64))
 
 
 @kernel

@@ -22,12 +22,11 @@ from filters.ngrams import (
     LONGEST_NGRAM,
     REPEATED_NGRAMS,
     TOP_NGRAMS,
-    count_names,
+    Table,
     gram_characters,
+    longer_grams,
     name_spans,
-    repeated_pairs,
-    repeated_words,
-    table_for,
+    tables_for,
 )
 from filters.text import (
     ALPHABETIC,
@@ -57,7 +56,7 @@ from filters.text import (
     strip,
     valid,
 )
-from filters.vocabulary import FIRST, read_kind, tokens_of, words_of
+from filters.vocabulary import FIRST, count_names, forget_names, read_kind, tokens_of, words_of
 from filters.words import (
     LONGEST_STOP_WORD,
     SPREAD,
@@ -424,27 +423,29 @@ def _add_lines(page, edges, lines, tally):
 
 
 @loop
-def _add_ngrams(repeats, places, names, table, hash_key, words_before, tally):
+def _add_ngrams(words, places, names, of, to, scratch, hash_key, words_before, tally):
     """The top n-gram is the longest of the most common ones; of longer n-grams every word in a copy counts once."""
-    counts = table.counts
+    grams = words
     for n in range(2, LONGEST_NGRAM + 1):
-        if repeats == 0:
+        grams, known = longer_grams(places, names, grams, of, to, scratch, hash_key)
+        if grams == 0:
             return
-        repeats, known = repeated_pairs(places, names, repeats, table, hash_key)
+        of, to = to, of
         if n <= 4:
-            most = 1
+            most = np.uint32(2)
+            for count in of.counts[:known]:
+                most = max(most, count)
             for name in range(known):
-                most = max(most, counts[name])
-            for k in range(repeats):
-                if counts[names[k]] == most:
-                    size = most * gram_characters(words_before, places[k], n)
+                if of.counts[name] == most:
+                    size = np.int64(most) * gram_characters(words_before, np.int64(of.firsts[name]), n)
                     tally[NGRAMS + n - 2] = max(tally[NGRAMS + n - 2], size)
             continue
         covered = 0  # words up to here are counted
-        for k in range(repeats):
-            start, end = max(places[k], covered), places[k] + n
-            tally[NGRAMS + n - 2] += words_before[end] - words_before[start]
-            covered = end
+        for k in range(grams):
+            if of.counts[names[k]] >= 2:
+                place = np.int64(places[k])
+                tally[NGRAMS + n - 2] += words_before[place + n] - words_before[max(place, covered)]
+                covered = place + n
 
 
 @kernel
@@ -452,10 +453,12 @@ def _count_lines(offsets, data, most_words, classes, hash_key, stops, counted, p
     """Fill in int64 [tallies, documents], those of n-grams excepted; returns the edges of all documents' edits."""
     longest, most_lines = longest_document(offsets), most_newlines(offsets, data) + 1
     page, line = np.zeros(longest + PADDING, np.uint8), np.zeros(longest + PADDING, np.uint8)
-    edges, characters = np.empty((2, max(longest + 2, 2 * most_lines)), np.int32)
+    room = max(longest + 10, 2 * most_lines)
+    edges, characters = np.empty(room, np.int32), np.empty(room, np.int32)
     gone, blocks = np.empty(longest + 1, np.uint8), np.empty(blocks_of(longest), np.uint64)
-    bare, (names, first) = np.empty(most_words + 1, np.int32), np.empty((2, most_lines), np.int32)
-    table = table_for(most_lines, 0)
+    bare = np.empty(most_words + 1, np.int32)
+    names, places = np.empty(most_lines, np.uint32), np.empty(most_lines, np.uint32)
+    table, _, scratch = tables_for(most_lines)
     tally = np.empty(len(tallies), np.int64)
     all_edits = np.empty(64, np.int64)
     edits = 0
@@ -479,12 +482,12 @@ def _count_lines(offsets, data, most_words, classes, hash_key, stops, counted, p
 
         tally[LINES] = _segments(page, length, 1, classes, edges)
         _add_lines(page, edges, tally[LINES], tally)
-        name_spans(page, edges, tally[LINES], names, first, table, hash_key)
+        name_spans(page, edges, tally[LINES], places, names, table, scratch, hash_key)
         tally[COPIED_LINES], tally[COPIED_LINE_CHARACTERS], tally[LINE_CHARACTERS] = _copied(
             page, edges, tally[LINES], names, table.counts
         )
         tally[PARAGRAPHS] = _segments(page, length, 2, classes, edges)
-        name_spans(page, edges, tally[PARAGRAPHS], names, first, table, hash_key)
+        name_spans(page, edges, tally[PARAGRAPHS], places, names, table, scratch, hash_key)
         tally[COPIED_PARAGRAPHS], tally[COPIED_PARAGRAPH_CHARACTERS], tally[PARAGRAPH_CHARACTERS] = _copied(
             page, edges, tally[PARAGRAPHS], names, table.counts
         )
@@ -496,17 +499,26 @@ def _count_lines(offsets, data, most_words, classes, hash_key, stops, counted, p
 def _count_ngrams(given, tokens, hash_key, tallies):
     """Fill in those of n-grams: on their own, so that a huge document needs room for one of both at a time."""
     most = tokens.counts.max()
-    words_before, (names, places) = np.empty(most + 1, np.int32), np.empty((2, most), np.int32)
-    counts, table = np.zeros(len(tokens.starts), np.int32), table_for(0, most)
+    words_before = np.empty(most + 1, np.int32)
+    names, places = np.empty(most, np.uint32), np.empty(most, np.uint32)
+    table, other, scratch = tables_for(most)
+    words_table = Table(table.slots, table.keys, table.firsts, np.zeros(len(tokens.starts), np.uint32))
     for i in range(len(given.counts)):
+        stretches = given.stretches[given.firsts[i] : given.firsts[i + 1]]
         words = read_kind(
-            given.stretches[given.firsts[i] : given.firsts[i + 1]], tokens.parts_from, tokens.parts, tokens.lengths,
-            tokens.flags, FIRST, names, words_before,
-        )  # fmt: skip
+            stretches,
+            tokens.parts_from,
+            tokens.parts,
+            tokens.lengths,
+            tokens.flags,
+            FIRST,
+            names,
+            words_before,
+        )
         tallies[WORD_CHARACTERS, i] = words_before[words]
-        count_names(names, words, counts)
-        repeats, _ = repeated_words(words, names, places, counts)
-        _add_ngrams(repeats, places, names, table, hash_key, words_before, tallies[:, i])
+        count_names(names, words, places, words_table.counts)
+        _add_ngrams(words, places, names, words_table, other, scratch, hash_key, words_before, tallies[:, i])
+        forget_names(stretches, tokens.parts_from, tokens.parts, words_table.counts)
 
 
 def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:

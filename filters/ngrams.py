@@ -1,16 +1,17 @@
 """Names for what repeats: the same small number for the same word, line or n-gram, in order of first appearance.
 
-Exact, with no luck of hashes in it: whatever is looked up by a hash is compared byte by byte with what it was
-taken for. The hashes are keyed anew in every process, which no result can show: so a text cannot be written
-whose words all collide, on which each look-up would pass by all others.
+Exact, with no luck of hashes in it: words and lines are told apart by keys of 64 bits, and where two of one key are not
+the same bytes all are named again, under keys made anew. The hashes are keyed in every process, which no result
+can show: so a text cannot be written whose words all collide, on which each look-up would pass by all others.
 
 N-grams are named level by level. Words get small numbers; an (n + 1)-gram is the pair of the n-grams at its
 place and at the next, looked up by that pair. Only what occurs at least twice goes on to the next level,
 since a longer n-gram cannot repeat where a shorter one in it does not: ordinary text dies out after three
 or four levels, and the worst text (one word forever) costs ten levels of one look-up a word, never more.
 
-Most pairs occur once, and a look-up that finds nothing costs most, since no processor guesses it. So every pair first
-sets a bit of a small map, and one whose bit nothing else has set is never looked up.
+No processor guesses whether a word is new, whether it repeats, or how long it is. So none of that is asked by a
+branch: a look-up stores what it finds, new or not, and a list is kept by writing all and counting some on. Things are
+named `CHUNK` at a time, from buffers that stay in the nearest cache, and the table grows with what is known.
 
 An n-gram is n words, not their letters run together: "a b c" is not taken for "ab c".
 """
@@ -22,33 +23,41 @@ from typing import NamedTuple
 
 import numpy as np
 
-from filters.text import ALL_BITS, NO_BITS, ONE_BIT, eight_bytes, inlined, kernel, loop
+from filters.text import NO_BITS, ONE_BIT, eight_bytes, inlined, kernel, loop
 
 LONGEST_NGRAM = 10  # words
 TOP_NGRAMS = (2, 3, 4)  # for these the most common n-gram counts
 REPEATED_NGRAMS = (5, 6, 7, 8, 9, 10)  # for these every repeated one does
 
+CHUNK = 1 << 11  # things are named together
+MANY = 1 << 17  # of so many pairs only those are named that may repeat
+
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _MIX_AGAIN = np.uint64(0xD6E8FEB86659FD93)
 _HALF = np.uint64(32)
-_BYTE, _WORD_BITS = np.uint64(8), np.uint64(64)
-_LONG = np.uint64(0xFF << 56)  # of the keys of spans of 8 bytes and more
+_LONG = np.uint64(1 << 63)  # of the keys of spans of 8 bytes and more
 _SHORT = 7  # bytes of a span that, with their number, are its key
 KEY = np.uint64(secrets.randbits(64))  # handed to the kernel: a global would be compiled into it, and kept
 
+# What to keep of the first eight bytes of a span of so many bytes, and of the next eight.
+_FIRST_BYTES = np.array([2 ** (8 * min(size, 8)) - 1 for size in range(17)], np.uint64)
+_NEXT_BYTES = np.array([2 ** (8 * max(size - 8, 0)) - 1 for size in range(17)], np.uint64)
+
 
 class Table(NamedTuple):
-    """Room to name so many things, used again for each document and each length of n-grams."""
+    """Room to name things, used again for each document and each length of n-grams."""
 
-    keys: np.ndarray  # uint64 [a power of two]: what a slot of the hash table stands for
-    slots: np.ndarray  # int32: its name, -1 where free
+    slots: np.ndarray  # uint32 [a power of two]: a name and 1 more, 0 where free
+    keys: np.ndarray  # uint64 [names + 2]: of each name, one place further on
+    firsts: np.ndarray  # uint32 [names + 1]: its first place
+    counts: np.ndarray  # uint32 [names + 1]: its occurrences
+
+
+class Scratch(NamedTuple):
+    keys: np.ndarray  # uint64 [CHUNK + 1]: of what is being named
+    long: np.ndarray  # uint32 [CHUNK + 1]: which of it is longer than its key
     once: np.ndarray  # uint64: a map of bits: some pair fell here
     twice: np.ndarray  # uint64: another one did too
-    rights: np.ndarray  # int32 [things]: the second of a pair
-    counts: np.ndarray  # int32 [things]: occurrences of a name
-
-
-MOST_PAIRS = 1 << 21  # are named at a time
 
 
 @inlined
@@ -61,42 +70,69 @@ def slots_for(things):
 
 
 @kernel
-def table_for(spans, words):
-    """A table to name so many spans at most, and the n-grams of so many words."""
-    slots = slots_for(max(spans, min(words, MOST_PAIRS)))
-    bits = slots_for(words) // 8 + 1  # eight bits a thing, and eight words at least
-    return Table(
-        np.empty(slots, np.uint64), np.empty(slots, np.int32), np.empty(bits, np.uint64), np.empty(bits, np.uint64),
-        np.empty(words, np.int32), np.empty(max(spans, words), np.int32),
+def tables_for(things):
+    """Two tables to name so many things in turn, and scratch. What is not touched takes no memory."""
+    slots, keys = np.empty(slots_for(things + CHUNK), np.uint32), np.empty(things + 2, np.uint64)
+    firsts, more_firsts = np.empty(things + 1, np.uint32), np.empty(things + 1, np.uint32)
+    counts, more_counts = np.empty(things + 1, np.uint32), np.empty(things + 1, np.uint32)
+    bits = slots_for(things) // 16 + 1  # eight bits a thing, at least
+    scratch = Scratch(
+        np.empty(CHUNK + 1, np.uint64), np.empty(CHUNK + 1, np.uint32), np.empty(bits, np.uint64), np.empty(bits, np.uint64)
     )  # fmt: skip
+    return Table(slots, keys, firsts, counts), Table(slots, keys, more_firsts, more_counts), scratch
+
+
+@inlined
+def mixed(value, hash_key):
+    """Another 64 bits for each 64 bits: well spread, and keyed."""
+    value = (value ^ hash_key) * _MIX_AGAIN
+    value = (value ^ value >> _HALF) * _MIX
+    return value ^ value >> _HALF
+
+
+@inlined
+def _short_key(page, start, size, hash_key):
+    """The key of at most 16 bytes."""
+    first, next_ = (
+        eight_bytes(page, start) & _FIRST_BYTES[size],
+        eight_bytes(page, start + 8) & _NEXT_BYTES[size],
+    )
+    value, other = (first ^ hash_key) * _MIX_AGAIN, (next_ + size ^ hash_key) * _MIX
+    value = (value ^ value >> _HALF) + (other ^ other >> _HALF) | _LONG
+    is_long = NO_BITS - np.uint64(size > _SHORT)  # all bits where it is
+    return mixed(is_long & value | ~is_long & (first | size << np.uint64(56)), hash_key)
+
+
+@inlined
+def _long_key(page, start, end, hash_key):
+    """The key of more than 16 bytes. Of four chains, since each waits for its own multiplication only."""
+    a, b = hash_key, (hash_key ^ np.uint64(end - start)) * _MIX
+    c, d = a ^ _MIX_AGAIN, b ^ _MIX_AGAIN
+    last = end - 16
+    while start + 16 < last:
+        a = (a ^ eight_bytes(page, start)) * _MIX
+        b = (b ^ eight_bytes(page, start + 8)) * _MIX_AGAIN
+        c = (c ^ eight_bytes(page, start + 16)) * _MIX
+        d = (d ^ eight_bytes(page, start + 24)) * _MIX_AGAIN
+        a, b, c, d = a ^ a >> _HALF, b ^ b >> _HALF, c ^ c >> _HALF, d ^ d >> _HALF
+        start += 32
+    a = (a ^ eight_bytes(page, min(start, last))) * _MIX
+    b = (b ^ eight_bytes(page, min(start, last) + 8)) * _MIX_AGAIN
+    c = (c ^ eight_bytes(page, last)) * _MIX
+    d = (d ^ eight_bytes(page, last + 8)) * _MIX_AGAIN
+    value = ((a ^ a >> _HALF) + (b ^ b >> _HALF)) * _MIX ^ ((c ^ c >> _HALF) + (d ^ d >> _HALF)) * _MIX_AGAIN
+    return mixed((value ^ value >> _HALF) | _LONG, hash_key)
 
 
 @inlined
 def key_of(page, start, end, hash_key):
-    """64 bits of the bytes page[start:end]: of up to 7 bytes themselves and their number, of more a hash."""
+    """64 bits of the bytes page[start:end]: of up to 7 bytes as many as there are of these, of more a hash."""
     size = end - start
-    if size <= _SHORT:
-        here = eight_bytes(page, start) & (ALL_BITS >> (_WORD_BITS - _BYTE * np.uint64(size)))
-        return (here if size else NO_BITS) | np.uint64(size) << np.uint64(56)
-    value, other = hash_key, (hash_key ^ np.uint64(size)) * _MIX
-    while end - start > 16:  # two chains, since each waits for its own multiplication only
-        value = (value ^ eight_bytes(page, start)) * _MIX
-        other = (other ^ eight_bytes(page, start + 8)) * _MIX_AGAIN
-        value ^= value >> _HALF
-        other ^= other >> _HALF
-        start += 16
-    if end - start > 8:
-        other = (other ^ eight_bytes(page, start)) * _MIX_AGAIN
-    value = (value ^ eight_bytes(page, end - 8)) * _MIX
-    value = (value ^ value >> _HALF ^ other) * _MIX_AGAIN
-    return value ^ value >> _HALF | _LONG
-
-
-@inlined
-def mixed(key, hash_key):
-    """The bits of a key spread over the upper half of 64."""
-    key = (key ^ hash_key) * _MIX_AGAIN
-    return (key ^ key >> _HALF) * _MIX
+    return (
+        _short_key(page, start, np.uint64(size), hash_key)
+        if size <= 16
+        else _long_key(page, start, end, hash_key)
+    )
 
 
 @inlined
@@ -109,161 +145,191 @@ def same_bytes(page, a, other, b, size):
     return eight_bytes(page, a + last) == eight_bytes(other, b + last)
 
 
-@loop
-def name_spans(page, edges, spans, names, first, table, hash_key):
-    """names[i] of the bytes page[edges[2 * i]:edges[2 * i + 1]]; first[name] is the first i of a name.
+# ---- Naming ---------------------------------------------------------------------------------------------
 
-    Counts the occurrences of each name in `table.counts`. Returns how many names there are.
-    """
-    keys, slots, counts = table.keys, table.slots, table.counts
-    size = slots_for(spans)
-    slots[:size] = -1
+
+@inlined
+def _cleared(table, things):
+    """Forget all names; returns the number of slots for so many things."""
+    size = slots_for(things)
+    table.slots[:size] = 0
+    return size
+
+
+@loop
+def _widened(table, size, needed, known):
+    """Move all names to a table of more slots; returns how many."""
+    while size < needed:
+        size *= 2
+    table.slots[:size] = 0
     last_slot = np.uint64(size - 1)
-    known = 0
-    for i in range(spans):
-        start, end = edges[2 * i], edges[2 * i + 1]
-        key = key_of(page, start, end, hash_key)
-        slot = mixed(key, hash_key) >> _HALF & last_slot
-        while True:
-            name = slots[slot]
-            if name < 0:
-                slots[slot], keys[slot], first[known], counts[known] = known, key, i, 1
-                names[i] = known
-                known += 1
-                break
-            if keys[slot] == key:
-                if key < _LONG:
-                    same = True
-                else:
-                    twin = edges[2 * first[name]]
-                    same = edges[2 * first[name] + 1] - twin == end - start
-                    same = same and same_bytes(page, twin, page, start, end - start)
-                if same:
-                    names[i] = name
-                    counts[name] += 1
-                    break
+    for name in range(1, known + 1):
+        slot = table.keys[name] & last_slot
+        while table.slots[slot]:
             slot = (slot + ONE_BIT) & last_slot
-    return known
+        table.slots[slot] = name
+    return size
+
+
+@inlined
+def _with_room(table, size, known, more):
+    """The number of slots for so many more names."""
+    needed = 2 * (known + more)
+    return size if size >= needed else _widened(table, size, needed, known)
+
+
+@inlined
+def _name(keys, found, places, names, table, size, known):
+    """Name so many things of these keys at these places; returns how many names there are then."""
+    slots, keys_of, firsts, counts = table.slots, table.keys, table.firsts, table.counts
+    last_slot, known = np.uint64(size - 1), np.uint64(known)
+    for k in range(found):
+        key = keys[k]
+        slot = key & last_slot
+        name = np.uint64(slots[slot])
+        keys_of[0] = key  # so that a free slot ends the search as its own does
+        while keys_of[name] != key:
+            slot = (slot + ONE_BIT) & last_slot
+            name = np.uint64(slots[slot])
+        firsts[known], counts[known] = places[k], 0  # in case it is new
+        new = np.uint64(name == NO_BITS)
+        known += new
+        name |= (NO_BITS - new) & known
+        slots[slot], keys_of[name] = name, key
+        names[k] = name - ONE_BIT
+        counts[name - ONE_BIT] += 1
+    return np.int64(known)
+
+
+@loop
+def _span_keys(page, edges, begin, end, scratch, hash_key):
+    """The keys of spans, and which are longer than theirs; returns how many are."""
+    keys, long = scratch.keys, scratch.long
+    found = 0
+    for i in range(begin, end):
+        start, end_of_it = np.int64(edges[2 * i]), np.int64(edges[2 * i + 1])
+        keys[i - begin] = key_of(page, start, end_of_it, hash_key)
+        long[found] = i
+        found += end_of_it - start > _SHORT
+    return found
+
+
+@loop
+def _differences(page, edges, long, found, names, firsts):
+    """Not 0 where one of these spans is not the same as the first of its name."""
+    differences = 0
+    for k in range(found):
+        i = long[k]
+        twin = firsts[names[i]]
+        start, other = np.int64(edges[2 * i]), np.int64(edges[2 * twin])
+        end, other_end = np.int64(edges[2 * i + 1]), np.int64(edges[2 * twin + 1])
+        size = end - start
+        differences |= size ^ (other_end - other)
+        differences |= np.int64(eight_bytes(page, start) != eight_bytes(page, other))
+        differences |= np.int64(eight_bytes(page, end - 8) != eight_bytes(page, other_end - 8))
+        for at in range(8, size - 8, 8):
+            differences |= np.int64(eight_bytes(page, start + at) != eight_bytes(page, other + at))
+    return differences
+
+
+@loop
+def name_spans(page, edges, spans, places, names, table, scratch, hash_key):
+    """names[i] of the bytes page[edges[2 * i]:edges[2 * i + 1]], and places[i] = i; returns how many names there are.
+
+    The table holds the first span of each name, and its occurrences.
+    """
+    for i in range(spans):
+        places[i] = i
+    while True:
+        known = differences = 0
+        size = _cleared(table, min(spans, CHUNK))
+        for begin in range(0, spans, CHUNK):
+            end = min(begin + CHUNK, spans)
+            size = _with_room(table, size, known, end - begin)
+            found = _span_keys(page, edges, begin, end, scratch, hash_key)
+            known = _name(scratch.keys, end - begin, places[begin:], names[begin:], table, size, known)
+            differences |= _differences(page, edges, scratch.long, found, names, table.firsts)
+        if differences == 0:
+            return known
+        hash_key = hash_key * _MIX + ONE_BIT
 
 
 # ---- N-grams --------------------------------------------------------------------------------------------
 
 
-@loop
-def count_names(names, words, counts):
-    """Count how often each name occurs; `counts` are 0 before. Returns how many names do."""
-    distinct = 0
-    for i in range(words):
-        count = counts[names[i]]
-        distinct += count == 0
-        counts[names[i]] = count + 1
-    return distinct
-
-
-@loop
-def repeated_words(words, names, places, counts):
-    """Keep the words that occur at least twice: `places` says where, and `names` are moved there.
-
-    `counts` are the occurrences of each name, and 0 afterwards. Returns (how many, sum of count * log2(count) over
-    the names in order of first appearance).
-    """
-    kept = 0
-    for i in range(words):
-        name = names[i]
-        count = counts[name]
-        places[kept], names[kept] = i, name
-        kept += count >= 2
-        counts[name] = count if count >= 2 else 0
-    total = 0.0
-    for k in range(kept):
-        count = counts[names[k]]
-        if count:
-            total += count * np.log2(count)
-            counts[names[k]] = 0
-    return kept, total
-
-
 @inlined
-def _pair(left, right):
-    return np.uint64(left) << _HALF | np.uint64(right)
-
-
-@loop
-def _likely_repeated(places, names, repeats, table, hash_key):
-    """Keep the places where an (n + 1)-gram begins whose bit another one has set too, and its two n-grams."""
-    once, twice, rights = table.once, table.twice, table.rights
-    bits = 6
-    while 1 << bits < 8 * repeats:
-        bits += 1
-    size = 1 << (bits - 6)
-    once[:size] = NO_BITS
-    twice[:size] = NO_BITS
-    shift = np.uint64(64 - bits)
-    for k in range(repeats - 1):
-        at = ((_pair(names[k], names[k + 1]) ^ hash_key) * _MIX_AGAIN) >> shift
-        bit = np.uint64(places[k + 1] == places[k] + 1) << (at & np.uint64(63))
-        seen = once[np.int64(at >> np.uint64(6))]
-        twice[np.int64(at >> np.uint64(6))] |= seen & bit
-        once[np.int64(at >> np.uint64(6))] = seen | bit
-    kept = np.int64(0)
-    for k in range(repeats - 1):
-        place, left, right = places[k], names[k], names[k + 1]
-        at = ((_pair(left, right) ^ hash_key) * _MIX_AGAIN) >> shift
-        often = twice[np.int64(at >> np.uint64(6))] >> (at & np.uint64(63)) & ONE_BIT
-        often &= np.uint64(places[k + 1] == place + 1)
-        places[kept], names[kept], rights[kept] = place, left, right
-        kept += often != NO_BITS
+def _pairs(places, names, counts, found, keys, kept_places, hash_key):
+    """The pairs of repeated n-grams that begin at the first so many: their keys, and their places, which may be written
+    over those at which they begin. Returns how many there are."""
+    kept = 0
+    left, place = names[0], np.int64(places[0])
+    repeated = counts[left] >= 2
+    for k in range(found):
+        right, next_place = names[k + 1], np.int64(places[k + 1])
+        next_repeated = counts[right] >= 2
+        keys[kept] = mixed(np.uint64(left) << _HALF | np.uint64(right), hash_key)
+        kept_places[kept] = place
+        kept += repeated & next_repeated & (next_place == place + 1)
+        left, place, repeated = right, next_place, next_repeated
     return kept
 
 
 @loop
-def _name_pairs(names, likely, number, passes, known, table, hash_key):
-    """Name the pairs of one of 2^passes shares, which their hash chooses; returns how many names there are then."""
-    keys, slots, rights, counts = table.keys, table.slots, table.rights, table.counts
-    size = slots_for(min(likely, MOST_PAIRS))
-    slots[:size] = -1
-    last_slot = np.uint64(size - 1)
-    for k in range(likely):
-        key = _pair(names[k], rights[k])
-        value = mixed(key, hash_key)
-        if passes:
-            if rights[k] < 0 or value >> np.uint64(64 - passes) != np.uint64(number):
-                continue
-            rights[k] = -1
-        slot = value >> _HALF & last_slot
-        while slots[slot] >= 0 and keys[slot] != key:
-            slot = (slot + ONE_BIT) & last_slot
-        name = slots[slot]
-        if name < 0:
-            name = known
-            slots[slot], keys[slot], counts[name] = name, key, 0
-            known += 1
-        counts[name] += 1
-        names[k] = name
-    return known
+def _mark(keys, found, once, twice, shift):
+    """Set each pair's bit of the map: in `twice` where it was set before."""
+    for k in range(found):
+        at = keys[k] >> shift
+        bit, here = ONE_BIT << (at & np.uint64(63)), at >> np.uint64(6)
+        seen = once[here]
+        twice[here] |= seen & bit
+        once[here] = seen | bit
 
 
 @loop
-def repeated_pairs(places, names, repeats, table, hash_key):
-    """From the repeated n-grams to the repeated (n + 1)-grams: `places` are the words at which they begin, in order,
-    `names` what they are. Returns (how many, names), of which those that occur once have a count but no place.
-
-    `table.counts` are their occurrences. Many pairs are named a share at a time, so that the table stays small: then
-    names are not given in order of first appearance.
-    """
-    likely = _likely_repeated(places, names, repeats, table, hash_key)
-    passes = 0  # as a power of two
-    while likely >> passes > MOST_PAIRS:
-        passes += 1
-    known = 0
-    for number in range(1 << passes):
-        known = _name_pairs(names, likely, number, passes, known, table, hash_key)
-    counts = table.counts
+def _likely(keys, found, places, twice, shift):
+    """Keep the pairs whose bit another one has set too; returns how many there are."""
     kept = 0
-    for k in range(likely):
-        place, name = places[k], names[k]
-        places[kept], names[kept] = place, name
-        kept += counts[name] >= 2
+    for k in range(found):
+        key, place = keys[k], places[k]
+        at = key >> shift
+        keys[kept], places[kept] = key, place
+        kept += np.int64(twice[at >> np.uint64(6)] >> (at & np.uint64(63)) & ONE_BIT)
+    return kept
+
+
+@loop
+def longer_grams(places, names, grams, of, to, scratch, hash_key):
+    """From the n-grams to the (n + 1)-grams of which both n-grams repeat: `places` are the words at which they begin, in
+    order, `names` what they are. `of` is the table of the n-grams, `to` of what comes.
+
+    Returns (how many, names). Those that occur once are among them, of many pairs only some.
+    """
+    many = grams > MANY
+    bits = 6
+    while 1 << bits < 8 * grams:
+        bits += 1
+    shift = np.uint64(64 - bits)
+    if many:
+        scratch.once[: 1 << (bits - 6)] = NO_BITS
+        scratch.twice[: 1 << (bits - 6)] = NO_BITS
+        for begin in range(0, grams - 1, CHUNK):
+            end = min(begin + CHUNK, grams - 1)
+            found = _pairs(
+                places[begin:], names[begin:], of.counts, end - begin, scratch.keys, scratch.long, hash_key
+            )
+            _mark(scratch.keys, found, scratch.once, scratch.twice, shift)
+    size = _cleared(to, min(grams, CHUNK))
+    kept = known = 0
+    for begin in range(0, grams - 1, CHUNK):
+        end = min(begin + CHUNK, grams - 1)
+        found = _pairs(
+            places[begin:], names[begin:], of.counts, end - begin, scratch.keys, places[kept:], hash_key
+        )
+        if many:
+            found = _likely(scratch.keys, found, places[kept:], scratch.twice, shift)
+        size = _with_room(to, size, known, found)
+        known = _name(scratch.keys, found, places[kept:], names[kept:], to, size, known)
+        kept += found
     return kept, known
 
 

@@ -16,12 +16,11 @@ from filters.ngrams import (
     LONGEST_NGRAM,
     REPEATED_NGRAMS,
     TOP_NGRAMS,
-    count_names,
+    Table,
     gram_characters,
+    longer_grams,
     name_spans,
-    repeated_pairs,
-    repeated_words,
-    table_for,
+    tables_for,
 )
 from filters.text import (
     ONE_BIT,
@@ -42,7 +41,7 @@ from filters.text import (
     strip,
     valid,
 )
-from filters.vocabulary import read_names, tokens_of, words_of
+from filters.vocabulary import count_names, forget_names, read_names, tokens_of, words_of
 
 TALLIES = (
     "characters",
@@ -93,40 +92,42 @@ ALL_NGRAMS = 34  # tallies[ALL_NGRAMS + n - 5]: of every n-gram
 
 
 @loop
-def _top_characters(places, names, counts, known, repeats, words_before, n):
+def _top_characters(table, known, words_before, n):
     """(characters of the most common n-gram without spaces, its occurrences); of equals the first seen."""
-    top_count = 1
-    for name in range(known):
-        top_count = max(top_count, counts[name])
-    place = 0  # where nothing repeats, the first n-gram is the most common one
-    for k in range(repeats):
-        if counts[names[k]] == top_count:
-            place = places[k]
-            break
-    return gram_characters(words_before, place, n), top_count
+    top_count, place = np.uint32(1), 0  # where nothing repeats, the first n-gram is the most common one
+    for count in table.counts[:known]:
+        top_count = max(top_count, count)
+    if top_count > 1:
+        name = 0
+        while table.counts[name] < top_count:
+            name += 1
+        place = np.int64(table.firsts[name])
+    return gram_characters(words_before, place, n), np.int64(top_count)
 
 
 @loop
-def _repeated_characters(places, names, known, repeats, words_before, n, seen):
+def _repeated_characters(places, names, known, grams, words_before, n, seen):
     """Characters of n-grams seen before, scanning from the left and jumping over each one found."""
     seen[:known] = 0
     characters, free_from = 0, 0
-    for k in range(repeats):
-        if places[k] < free_from:
+    for k in range(grams):
+        place = np.int64(places[k])
+        if place < free_from:
             continue
         if seen[names[k]]:
-            characters += gram_characters(words_before, places[k], n)
-            free_from = places[k] + n
+            characters += gram_characters(words_before, place, n)
+            free_from = place + n
         seen[names[k]] = 1
     return characters
 
 
 @loop
-def _copied_characters(places, repeats, words_before, n):
+def _copied_characters(places, names, counts, grams, words_before, n):
     """Characters of every occurrence of a repeated n-gram, the first one included, those that overlap twice."""
     characters = 0
-    for k in range(repeats):
-        characters += gram_characters(words_before, places[k], n)
+    for k in range(grams):
+        place = np.int64(places[k])
+        characters += gram_characters(words_before, place, n) * (counts[names[k]] >= 2)
     return characters
 
 
@@ -142,35 +143,46 @@ def _all_characters(words, words_before, n):
 @loop
 def _longest_run(names, words):
     """The longest run of one word."""
-    longest = run = 0
-    last = -1
-    for i in range(words):
-        run = run + 1 if names[i] == last else 1
-        last = names[i]
+    same = 0
+    for i in range(1, words):
+        same += names[i] == names[i - 1]
+    if same == 0:
+        return min(words, 1)
+    longest = run = 1
+    for i in range(1, words):
+        run = run + 1 if names[i] == names[i - 1] else 1
         longest = max(longest, run)
     return longest
 
 
 @loop
-def _add_ngrams(words, repeats, places, names, table, hash_key, seen, words_before, tally):
-    """Of so many words so many are `repeated_words`. Overwrites all but `words_before`."""
-    known = 0
+def _sum_of_logarithms(counts, logarithms):
+    """The sum of count * log2(count). `logarithms` are those of the first counts."""
+    total = 0.0
+    for count in counts:
+        total += logarithms[count] if count < len(logarithms) else count * np.log2(count)
+    return total
+
+
+@loop
+def _add_ngrams(words, places, names, of, to, scratch, hash_key, seen, words_before, tally):
+    """N-grams of so many words at these places, of these names, counted in the table `of`. Overwrites all but
+    `words_before`."""
+    grams, known = words, 0
     for n in range(2, LONGEST_NGRAM + 1):
         if words < n:
             break
-        if repeats:
-            repeats, known = repeated_pairs(places, names, repeats, table, hash_key)
+        if grams:
+            grams, known = longer_grams(places, names, grams, of, to, scratch, hash_key)
+            of, to = to, of
         if n <= 4:
-            size, top = _top_characters(
-                places, names, table.counts, known if repeats else 0, repeats, words_before, n
-            )
+            size, top = _top_characters(of, known if grams else 0, words_before, n)
             tally[NGRAMS + n - 2], tally[MORE_NGRAMS + n - 2] = (size + n - 1) * top, size * top
             continue
         tally[ALL_NGRAMS + n - 5] = _all_characters(words, words_before, n)
-        if repeats:
-            characters = _repeated_characters(places, names, known, repeats, words_before, n, seen)
-            tally[NGRAMS + n - 2] = characters
-            tally[MORE_NGRAMS + n - 2] = _copied_characters(places, repeats, words_before, n)
+        if grams:
+            tally[NGRAMS + n - 2] = _repeated_characters(places, names, known, grams, words_before, n, seen)
+            tally[MORE_NGRAMS + n - 2] = _copied_characters(places, names, of.counts, grams, words_before, n)
 
 
 # ---- Lines and paragraphs -------------------------------------------------------------------------------
@@ -290,14 +302,20 @@ def _count(offsets, data, classes, hash_key, tallies, entropies):
     """Fill in int64 [tallies, documents] and float64 [documents]."""
     longest, most_lines = longest_document(offsets), most_newlines(offsets, data) + 1
     page, blocks = np.empty(longest + PADDING, np.uint8), np.empty(blocks_of(longest), np.uint64)
-    room = max(longest + 2, 2 * most_lines)
-    edges, characters = np.empty((2, room), np.int32)  # of words, then of lines, then of paragraphs
+    room = max(longest + 10, 2 * most_lines)
+    edges, characters = (
+        np.empty(room, np.int32),
+        np.empty(room, np.int32),
+    )  # of words, then of lines, then of paragraphs
     most = longest // 2 + 1  # words or lines at the worst: what is not touched takes no memory
     words_before = np.empty(most + 1, np.int32)  # characters of the words before each word
-    names, first, places = np.empty((3, max(most, most_lines)), np.int32)
+    names, places = np.empty(max(most, most_lines), np.uint32), np.empty(max(most, most_lines), np.uint32)
     seen = np.empty(most, np.uint8)
-    table = table_for(max(most, most_lines), most)
+    table, other, scratch = tables_for(max(most, most_lines))
     tally = np.empty(len(tallies), np.int64)
+    logarithms = np.empty(256)
+    for count in range(256):
+        logarithms[count] = count * np.log2(count) if count else 0.0
     for i in range(len(offsets) - 1):
         length = open_page(page, data, offsets[i], offsets[i + 1])
         tally[:] = 0
@@ -306,19 +324,19 @@ def _count(offsets, data, classes, hash_key, tallies, entropies):
         for k in range(words):
             words_before[k + 1] = words_before[k] + characters[2 * k + 1] - characters[2 * k]
         tally[WORDS], tally[WORD_CHARACTERS] = words, words_before[words]
-        tally[DISTINCT_WORDS] = name_spans(page, edges, words, names, first, table, hash_key)
-        tally[LONGEST_WORD_RUN] = _longest_run(names, words)
-        repeats, logarithms = repeated_words(words, names, places, table.counts)
+        known = name_spans(page, edges, words, places, names, table, scratch, hash_key)
+        tally[DISTINCT_WORDS], tally[LONGEST_WORD_RUN] = known, _longest_run(names, words)
         if words:  # Shannon's: log2(words) - sum of count * log2(count) / words
-            entropies[i] = max(0.0, np.log2(words) - logarithms / words)
-        _add_ngrams(words, repeats, places, names, table, hash_key, seen, words_before, tally)
+            total = _sum_of_logarithms(table.counts[:known], logarithms)
+            entropies[i] = max(0.0, np.log2(words) - total / words)
+        _add_ngrams(words, places, names, table, other, scratch, hash_key, seen, words_before, tally)
         lines, tally[NEWLINES] = _find_lines(page, length, edges, characters)
-        name_spans(page, edges, lines, names, first, table, hash_key)
+        name_spans(page, edges, lines, places, names, table, scratch, hash_key)
         _add_copied_lines(length, tally[NEWLINES], characters, lines, names, table.counts, tally)
-        _add_lines(page, length, edges, characters, lines, names, first, classes, tally)
+        _add_lines(page, length, edges, characters, lines, names, table.firsts, classes, tally)
         paragraphs = _find_paragraphs(page, length, edges, characters, lines, classes)
-        name_spans(page, edges, paragraphs, names, first, table, hash_key)
-        _add_paragraphs(paragraphs, characters, names, first, tally)
+        name_spans(page, edges, paragraphs, places, names, table, scratch, hash_key)
+        _add_paragraphs(paragraphs, characters, names, table.firsts, tally)
         tallies[:, i] = tally
 
 
@@ -327,19 +345,19 @@ def _count_tokens(words, tokens, hash_key, tallies):
     """Fill in int64 [tallies, documents], those of n-grams alone, of Unicode tokens."""
     most = tokens.counts.max()
     words_before = np.empty(most + 1, np.int32)
-    names, places = np.empty((2, most), np.int32)
+    names, places = np.empty(most, np.uint32), np.empty(most, np.uint32)
     seen = np.empty(most, np.uint8)
-    counts = np.zeros(len(tokens.starts), np.int32)
-    table = table_for(0, most)
+    table, other, scratch = tables_for(most)
+    words_table = Table(table.slots, table.keys, table.firsts, np.zeros(len(tokens.starts), np.uint32))
     tally = np.empty(len(tallies), np.int64)
     for i in range(len(words.counts)):
         tally[:] = 0
         tally[CHARACTERS] = words.characters[i]
         stretches = words.stretches[words.firsts[i] : words.firsts[i + 1]]
         n = read_names(stretches, tokens.parts_from, tokens.parts, tokens.lengths, names, words_before)
-        count_names(names, n, counts)
-        repeats, _ = repeated_words(n, names, places, counts)
-        _add_ngrams(n, repeats, places, names, table, hash_key, seen, words_before, tally)
+        count_names(names, n, places, words_table.counts)
+        _add_ngrams(n, places, names, words_table, other, scratch, hash_key, seen, words_before, tally)
+        forget_names(stretches, tokens.parts_from, tokens.parts, words_table.counts)
         tallies[:, i] = tally
 
 

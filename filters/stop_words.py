@@ -122,7 +122,7 @@ def _count(offsets, data, language, endings, lists, table, classes, occurrences,
     """Fill in int64 [documents] each, for documents whose language (its place among the lists) is not -1."""
     longest = longest_document(offsets)
     page = np.empty(longest + PADDING, np.uint8)
-    edges, character_edges = np.empty((2, 2 * longest + 2), np.int32)
+    edges, character_edges = np.empty(2 * longest + 2, np.int32), np.empty(2 * longest + 2, np.int32)
     flags = np.empty(longest + 1, np.uint8)
     seen = np.full(len(lists.member), -1)
     for i in range(len(offsets) - 1):

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from filters.ngrams import KEY, key_of, mixed, same_bytes, slots_for
+from filters.ngrams import KEY, key_of, same_bytes, slots_for
 from filters.segments import CLASS, IGNORED, find_tokens, word_breaks
 from filters.text import (
     ALPHABETIC,
@@ -97,10 +97,10 @@ def _table(slots):
 
 
 @inlined
-def _look_up(key, page, start, size, data, starts, sizes, table, hash_key):
+def _look_up(key, page, start, size, data, starts, sizes, table):
     """(name, -1 where there is none; the slot where it is or belongs) of page[start:start + size]."""
     last_slot = np.uint64(len(table.slots) - 1)
-    slot = mixed(key, hash_key) >> np.uint64(32) & last_slot
+    slot = key & last_slot
     while True:
         name = np.int64(table.slots[slot])
         if name < 0:
@@ -113,13 +113,13 @@ def _look_up(key, page, start, size, data, starts, sizes, table, hash_key):
 
 
 @kernel
-def _wider(table, slots, hash_key):
+def _wider(table, slots):
     """The same table with so many slots."""
     wider = _table(slots)
     last_slot = np.uint64(slots - 1)
     for old in range(len(table.slots)):
         if table.slots[old] >= 0:
-            slot = mixed(table.keys[old], hash_key) >> np.uint64(32) & last_slot
+            slot = table.keys[old] & last_slot
             while wider.slots[slot] >= 0:
                 slot = (slot + ONE_BIT) & last_slot
             wider.keys[slot], wider.slots[slot] = table.keys[old], table.slots[old]
@@ -262,7 +262,7 @@ def _name_parts(page, base, start, end, data, classes, hash_key, names, table, s
     word, stop = _word_in(page, start, end, classes)
     while word < stop:
         key = key_of(page, word, stop, hash_key)
-        name, slot = _look_up(key, page, word, stop - word, data, names.starts, names.sizes, table, hash_key)
+        name, slot = _look_up(key, page, word, stop - word, data, names.starts, names.sizes, table)
         if name < 0:
             name = _add(page, base, word, stop, key, slot, names, table, state)
             _add_part(name, names, state)
@@ -284,7 +284,7 @@ def _name_stretches(page, base, edges, k, found, data, classes, hash_key, stretc
     while k < found:
         start, end = edges[2 * k], edges[2 * k + 1]
         key = key_of(page, start, end, hash_key)
-        name, slot = _look_up(key, page, start, end - start, data, names.starts, names.sizes, table, hash_key)
+        name, slot = _look_up(key, page, start, end - start, data, names.starts, names.sizes, table)
         if name < 0:
             is_word = _is_word(page, start, end, classes)
             new = 1 if is_word else most_parts(end - start)
@@ -292,9 +292,7 @@ def _name_stretches(page, base, edges, k, found, data, classes, hash_key, stretc
                 return k
             if not is_word:
                 _name_parts(page, base, start, end, data, classes, hash_key, names, table, state, False)
-                _, slot = _look_up(
-                    key, page, start, end - start, data, names.starts, names.sizes, table, hash_key
-                )
+                _, slot = _look_up(key, page, start, end - start, data, names.starts, names.sizes, table)
             name = _add(page, base, start, end, key, slot, names, table, state)
             if is_word:
                 _add_part(name, names, state)
@@ -383,7 +381,7 @@ def _spell(offsets, data, breaks, classes, hash_key):
                 names = _more_names(names, new, state)
                 needed = slots_for(state[KNOWN] - state[ERA] + new)
                 if needed > len(table.slots):
-                    table = _wider(table, needed, hash_key)
+                    table = _wider(table, needed)
             at = end
         firsts[i + 1], counts[i] = state[USED], state[COUNT]
     return firsts, stretches[: state[USED]], characters, counts, names, eras[:n_eras], state
@@ -414,7 +412,7 @@ def _name_tokens(
     for k in range(found):
         start, end = edges[2 * k], edges[2 * k + 1]
         key = key_of(page, start, end, hash_key)
-        name, slot = _look_up(key, page, start, end - start, data, names.starts, names.sizes, table, hash_key)
+        name, slot = _look_up(key, page, start, end - start, data, names.starts, names.sizes, table)
         if name < 0:
             name = state[KNOWN]
             table.keys[slot], table.slots[slot] = key, name
@@ -496,7 +494,7 @@ def _tokenise(data, words, breaks, classes, hash_key):
             flags = _with_room(flags, state[KNOWN], len(names.starts))
             needed = slots_for(state[KNOWN] - state[ERA] + new)
             if needed > len(table.slots):
-                table = _wider(table, needed, hash_key)
+                table = _wider(table, needed)
     counts = np.zeros(len(words.counts), np.int64)
     _count_tokens(words.firsts, words.stretches, parts_from, counts)
     return counts, names, flags, parts_from, state
@@ -549,3 +547,19 @@ def read_kind(stretches, parts_from, parts, lengths, flags, kind, names, before)
                 characters += lengths[name]
                 before[n] = characters
     return n
+
+
+@loop
+def count_names(names, words, places, counts):
+    """Count how often each name occurs, in `counts` that are 0 before; places[i] = i."""
+    for i in range(words):
+        places[i] = i
+        counts[names[i]] += 1
+
+
+@loop
+def forget_names(stretches, parts_from, parts, counts):
+    """Make the counts of a document's names 0 again."""
+    for k in range(len(stretches)):
+        for part in range(parts_from[stretches[k]], parts_from[stretches[k] + 1]):
+            counts[parts[part]] = 0

@@ -281,7 +281,7 @@ def _count(offsets, data, classes, stops, tallies):
     """Fill in int64 [tallies, documents]."""
     longest = longest_document(offsets)
     page = np.empty(longest + PADDING, np.uint8)
-    byte_edges, character_edges = np.empty((2, longest + 2), np.int32)
+    byte_edges, character_edges = np.empty(longest + 10, np.int32), np.empty(longest + 10, np.int32)
     blocks = np.empty(blocks_of(longest), np.uint64)
     lengths = np.empty(COMMON_LENGTHS + 1, np.int64)
     tally = np.empty(len(tallies), np.int64)

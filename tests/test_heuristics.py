@@ -220,21 +220,21 @@ def colliding_words(count: int, hash_key: int) -> list[str]:
     unmix = pow(mix, -1, 2**64)
 
     def of_first(half: bytes) -> int:
-        other = ((hash_key ^ 16) * mix & whole) ^ int.from_bytes(half, "little")
-        return other * again & whole
+        value = (int.from_bytes(half, "little") ^ hash_key) * again & whole
+        return value ^ value >> 32
 
     def of_second(half: bytes) -> int:
-        value = (int.from_bytes(half, "little") ^ hash_key) * mix & whole
+        value = (int.from_bytes(half, "little") + 16 & whole ^ hash_key) * mix & whole
         return value ^ value >> 32
 
     random = np.random.default_rng(1)
     words = [b"abcdefghijklmnop"]
-    target = of_first(words[0][:8]) ^ of_second(words[0][8:])
+    target = of_first(words[0][:8]) + of_second(words[0][8:])
     while len(words) < count:
         half = bytes(random.integers(33, 127, 8, dtype=np.uint8))
-        wanted = target ^ of_first(half)
+        wanted = target - of_first(half) & whole
         value = wanted ^ wanted >> 32
-        word = half + (value * unmix & whole ^ hash_key).to_bytes(8, "little")
+        word = half + ((value * unmix & whole ^ hash_key) - 16 & whole).to_bytes(8, "little")
         if all(33 <= byte < 127 for byte in word):
             words.append(word)
     return [word.decode() for word in words]
