@@ -423,14 +423,14 @@ def _add_lines(page, edges, lines, tally):
 
 
 @loop
-def _add_ngrams(words, places, names, of, to, scratch, hash_key, words_before, tally):
+def _add_ngrams(words, places, names, of, to, spare, scratch, hash_key, words_before, tally):
     """The top n-gram is the longest of the most common ones; of longer n-grams every word in a copy counts once."""
     grams = words
     for n in range(2, LONGEST_NGRAM + 1):
         grams, known = longer_grams(places, names, grams, of, to, scratch, hash_key)
         if grams == 0:
             return
-        of, to = to, of
+        of, to = to, spare if n == 2 else of
         if n <= 4:
             most = np.uint32(2)
             for count in of.counts[:known]:
@@ -440,7 +440,7 @@ def _add_ngrams(words, places, names, of, to, scratch, hash_key, words_before, t
                     size = np.int64(most) * gram_characters(words_before, np.int64(of.firsts[name]), n)
                     tally[NGRAMS + n - 2] = max(tally[NGRAMS + n - 2], size)
             continue
-        covered = 0  # words up to here are counted
+        covered = np.int64(0)  # words up to here are counted
         for k in range(grams):
             if of.counts[names[k]] >= 2:
                 place = np.int64(places[k])
@@ -517,7 +517,9 @@ def _count_ngrams(given, tokens, hash_key, tallies):
         )
         tallies[WORD_CHARACTERS, i] = words_before[words]
         count_names(names, words, places, words_table.counts)
-        _add_ngrams(words, places, names, words_table, other, scratch, hash_key, words_before, tallies[:, i])
+        _add_ngrams(
+            words, places, names, words_table, table, other, scratch, hash_key, words_before, tallies[:, i]
+        )
         forget_names(stretches, tokens.parts_from, tokens.parts, words_table.counts)
 
 

@@ -202,22 +202,23 @@ def _name(keys, found, places, names, table, size, known):
 
 
 @loop
-def _span_keys(page, edges, begin, end, scratch, hash_key):
-    """The keys of spans, and which are longer than theirs; returns how many are."""
+def _span_keys(page, edges, spans, begin, scratch, hash_key):
+    """The keys of so many spans, of which the first is number `begin`, and which are longer than theirs; returns how
+    many are."""
     keys, long = scratch.keys, scratch.long
-    found = 0
-    for i in range(begin, end):
-        start, end_of_it = np.int64(edges[2 * i]), np.int64(edges[2 * i + 1])
-        keys[i - begin] = key_of(page, start, end_of_it, hash_key)
-        long[found] = i
-        found += end_of_it - start > _SHORT
+    found = np.int64(0)
+    for i in range(spans):
+        start, end = np.int64(edges[2 * i]), np.int64(edges[2 * i + 1])
+        keys[i] = key_of(page, start, end, hash_key)
+        long[found] = begin + i
+        found += end - start > _SHORT
     return found
 
 
 @loop
 def _differences(page, edges, long, found, names, firsts):
     """Not 0 where one of these spans is not the same as the first of its name."""
-    differences = 0
+    differences = np.int64(0)
     for k in range(found):
         i = long[k]
         twin = firsts[names[i]]
@@ -246,7 +247,7 @@ def name_spans(page, edges, spans, places, names, table, scratch, hash_key):
         for begin in range(0, spans, CHUNK):
             end = min(begin + CHUNK, spans)
             size = _with_room(table, size, known, end - begin)
-            found = _span_keys(page, edges, begin, end, scratch, hash_key)
+            found = _span_keys(page, edges[2 * begin :], end - begin, begin, scratch, hash_key)
             known = _name(scratch.keys, end - begin, places[begin:], names[begin:], table, size, known)
             differences |= _differences(page, edges, scratch.long, found, names, table.firsts)
         if differences == 0:
@@ -288,7 +289,7 @@ def _mark(keys, found, once, twice, shift):
 @loop
 def _likely(keys, found, places, twice, shift):
     """Keep the pairs whose bit another one has set too; returns how many there are."""
-    kept = 0
+    kept = np.int64(0)
     for k in range(found):
         key, place = keys[k], places[k]
         at = key >> shift

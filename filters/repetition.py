@@ -94,7 +94,10 @@ ALL_NGRAMS = 34  # tallies[ALL_NGRAMS + n - 5]: of every n-gram
 @loop
 def _top_characters(table, known, words_before, n):
     """(characters of the most common n-gram without spaces, its occurrences); of equals the first seen."""
-    top_count, place = np.uint32(1), 0  # where nothing repeats, the first n-gram is the most common one
+    top_count, place = (
+        np.uint32(1),
+        np.int64(0),
+    )  # where nothing repeats, the first n-gram is the most common one
     for count in table.counts[:known]:
         top_count = max(top_count, count)
     if top_count > 1:
@@ -165,16 +168,16 @@ def _sum_of_logarithms(counts, logarithms):
 
 
 @loop
-def _add_ngrams(words, places, names, of, to, scratch, hash_key, seen, words_before, tally):
-    """N-grams of so many words at these places, of these names, counted in the table `of`. Overwrites all but
-    `words_before`."""
+def _add_ngrams(words, places, names, of, to, spare, scratch, hash_key, seen, words_before, tally):
+    """N-grams of so many words at these places, of these names, counted in the table `of`. Overwrites the places, the
+    names, and the other two tables."""
     grams, known = words, 0
     for n in range(2, LONGEST_NGRAM + 1):
         if words < n:
             break
         if grams:
             grams, known = longer_grams(places, names, grams, of, to, scratch, hash_key)
-            of, to = to, of
+            of, to = to, spare if n == 2 else of
         if n <= 4:
             size, top = _top_characters(of, known if grams else 0, words_before, n)
             tally[NGRAMS + n - 2], tally[MORE_NGRAMS + n - 2] = (size + n - 1) * top, size * top
@@ -329,7 +332,7 @@ def _count(offsets, data, classes, hash_key, tallies, entropies):
         if words:  # Shannon's: log2(words) - sum of count * log2(count) / words
             total = _sum_of_logarithms(table.counts[:known], logarithms)
             entropies[i] = max(0.0, np.log2(words) - total / words)
-        _add_ngrams(words, places, names, table, other, scratch, hash_key, seen, words_before, tally)
+        _add_ngrams(words, places, names, table, other, table, scratch, hash_key, seen, words_before, tally)
         lines, tally[NEWLINES] = _find_lines(page, length, edges, characters)
         name_spans(page, edges, lines, places, names, table, scratch, hash_key)
         _add_copied_lines(length, tally[NEWLINES], characters, lines, names, table.counts, tally)
@@ -356,7 +359,7 @@ def _count_tokens(words, tokens, hash_key, tallies):
         stretches = words.stretches[words.firsts[i] : words.firsts[i + 1]]
         n = read_names(stretches, tokens.parts_from, tokens.parts, tokens.lengths, names, words_before)
         count_names(names, n, places, words_table.counts)
-        _add_ngrams(n, places, names, words_table, other, scratch, hash_key, seen, words_before, tally)
+        _add_ngrams(n, places, names, words_table, table, other, scratch, hash_key, seen, words_before, tally)
         forget_names(stretches, tokens.parts_from, tokens.parts, words_table.counts)
         tallies[:, i] = tally
 

@@ -34,6 +34,7 @@ def texts() -> dict[str, str]:
         "empty": "",
         "one space": " ",
         "one letter": "a",
+        "three words in any order": " ".join("abc"[(k * 2654435761 % 2**32 >> 9) % 3] for k in range(1500)),
         "one newline": "\n",
         "only newlines": "\n" * 1000,
         "only blank lines": " \n\t\n \r\n" * 50,
