@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from train import attention, layers, losses, products
+from train import attention, fused, layers, losses, products
 from train.attention import attend, norm_and_rotate, rotary_tables
 from train.layers import rms_norm
 from train.model import ModelConfig, Transformer
@@ -259,3 +259,61 @@ def test_the_depth_alone_sets_a_sensible_shape(depth, millions):
         model = Transformer(ModelConfig(vocabulary=100, depth=depth))
     assert model.config.head_width == 64
     assert model.parameters_without_embeddings() / 1e6 == pytest.approx(millions, rel=0.08)
+
+
+@pytest.fixture
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+FUSED = [
+    ModelConfig(vocabulary=67, depth=2, width=48, heads=2, context=72),
+    ModelConfig(vocabulary=67, depth=2, width=96, heads=4, kv_heads=2, context=70),
+    ModelConfig(vocabulary=67, depth=2, width=32, heads=2, context=140, cross_documents=False, end=5),
+    ModelConfig(vocabulary=67, depth=2, width=32, heads=2, context=20, position="none"),
+]
+
+
+@pytest.mark.parametrize("config", FUSED)
+def test_the_fused_kernels_give_the_loss_and_gradients_of_the_plain_definitions(
+    config, one_thread, monkeypatch
+):
+    torch.manual_seed(4)
+    model = Transformer(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    rows = torch.randint(0, 67, (3, config.context + 1))
+
+    def loss_and_gradients() -> list[torch.Tensor]:
+        model.zero_grad()
+        loss = model(rows[:, :-1], rows[:, 1:])
+        loss.backward()
+        return [loss.detach(), *(parameter.grad for parameter in model.parameters())]
+
+    assert fused.fits(*model.parameters())
+    by_kernels = loss_and_gradients()
+    monkeypatch.setattr(fused, "fits", lambda *arrays: False)
+    for kernel, plain in zip(by_kernels, loss_and_gradients(), strict=True):
+        assert (kernel - plain).norm() <= 2e-5 * plain.norm()
+
+
+def test_the_exponential_of_the_kernels_is_exact_to_the_last_digits():
+    scores = torch.linspace(-80, 80, 20_001)
+    both = torch.stack((scores, torch.ones_like(scores)), 1)
+    gated = torch.empty(len(scores), 1)
+    fused.gate_by_silu(both.numpy(), gated.numpy())
+    expected = F.silu(scores.double())
+    assert ((gated[:, 0] - expected).abs() <= 4e-7 * expected.abs()).all()
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_what_is_not_a_number_stays_so_in_the_kernels(bad, one_thread):
+    config = ModelConfig(vocabulary=67, depth=2, width=32, heads=2, context=72)
+    model = Transformer(config)
+    with torch.no_grad():
+        model.blocks[0].mlp.expand.weight[3, 4] = bad
+    assert not math.isfinite(model(tokens(2, 72), tokens(2, 72)).item())

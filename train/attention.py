@@ -9,10 +9,12 @@ Shapes in names: B sequences, T positions, H heads of queries, K heads of keys, 
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from train import fused
 from train.products import use_wide_products
 
 EPSILON = 1e-6
@@ -54,13 +56,12 @@ class _AttendByBlocks(torch.autograd.Function):
     def forward(ctx, q_BHTD, k_BKTD, v_BKTD, document_BT):
         B, H, T, D = q_BHTD.shape
         K = k_BKTD.shape[1]
-        q_NSTD = (q_BHTD * D**-0.5).view(B * K, H // K, T, D)
+        q_NSTD = q_BHTD.reshape(B * K, H // K, T, D)
         k_NTD, v_NTD = k_BKTD.reshape(B * K, T, D), v_BKTD.reshape(B * K, T, D)
         y_NSTD, held = torch.empty_like(q_NSTD), []
         for rows, end in _blocks(T):
             scores = torch.bmm(_stacked(q_NSTD, rows), k_NTD[:, :end].mT)
-            _hide(scores.view(B, H, -1, end), rows, document_BT)
-            p = torch.softmax(scores, -1, out=scores)
+            p = _softmax(scores.view(B * K, H // K, -1, end), D**-0.5, rows, document_BT).view_as(scores)
             y_NSTD[:, :, rows] = torch.bmm(p, v_NTD[:, :end]).view(B * K, H // K, -1, D)
             held.append(p)
         ctx.save_for_backward(q_NSTD, k_NTD, v_NTD, *held)
@@ -77,12 +78,12 @@ class _AttendByBlocks(torch.autograd.Function):
             grad = _stacked(grad_NSTD, rows)
             grad_v[:, :end] += torch.bmm(p.mT, grad)
             grad_p = torch.bmm(grad, v_NTD[:, :end].mT)
-            grad_scores = torch._softmax_backward_data(grad_p, p, -1, torch.float32)
+            grad_scores = _softmax_backward(grad_p, p, S, D**-0.5)
             grad_q[:, :, rows] = torch.bmm(grad_scores, k_NTD[:, :end]).view(N, S, -1, D)
             grad_k[:, :end] += torch.bmm(grad_scores.mT, _stacked(q_NSTD, rows))
         B = len(grad_BHTD)
         of_keys = (B, N // B, T, D)
-        return grad_q.mul_(D**-0.5).view(grad_BHTD.shape), grad_k.view(of_keys), grad_v.view(of_keys), None
+        return grad_q.view(grad_BHTD.shape), grad_k.view(of_keys), grad_v.view(of_keys), None
 
 
 def _blocks(T: int) -> list[tuple[slice, int]]:
@@ -95,14 +96,29 @@ def _stacked(x_NSTD: Tensor, rows: slice) -> Tensor:
     return x_NSTD[:, :, rows].flatten(1, 2)
 
 
-def _hide(scores_BHnm: Tensor, rows: slice, document_BT: Tensor | None) -> None:
-    """Minus infinity where a query of the block may not look."""
-    n, m = scores_BHnm.shape[2:]
-    future_nn = torch.full((n, n), -torch.inf).triu(1)
-    scores_BHnm[..., m - n :] += future_nn
+def _softmax(scores_NSnm: Tensor, sharpness: float, rows: slice, document_BT: Tensor | None) -> Tensor:
+    """In place, of the scores times `sharpness`, over those keys where a query of the block may look."""
+    n, m = scores_NSnm.shape[2:]
+    if fused.fits(scores_NSnm):
+        documents = torch.empty(0, m, dtype=torch.int64) if document_BT is None else document_BT[:, :m]
+        fused.causal_softmax(scores_NSnm.numpy(), np.float32(sharpness), fused.view(documents))
+        return scores_NSnm
+    scores_NSnm.mul_(sharpness)[..., m - n :] += torch.full((n, n), -torch.inf).triu(1)
     if document_BT is not None:
         other_Bnm = document_BT[:, rows, None] != document_BT[:, None, :m]
+        scores_BHnm = scores_NSnm.view(len(document_BT), -1, n, m)
         scores_BHnm.masked_fill_(other_Bnm[:, None], -torch.inf)
+    return torch.softmax(scores_NSnm, -1, out=scores_NSnm)
+
+
+def _softmax_backward(grad_p: Tensor, p: Tensor, shared: int, sharpness: float) -> Tensor:
+    """The gradient of the scores, in place of that of the probabilities [N, S * n, m]."""
+    if fused.fits(grad_p, p):
+        N, _, m = p.shape
+        blocks = (array.numpy().reshape(N, shared, -1, m) for array in (grad_p, p))
+        fused.causal_softmax_backward(*blocks, np.float32(sharpness))
+        return grad_p
+    return torch._softmax_backward_data(grad_p, p, -1, torch.float32).mul_(sharpness)
 
 
 def rotary_tables(context: int, head_width: int, base: float) -> tuple[Tensor, Tensor]:
@@ -139,6 +155,40 @@ class _NormAndRotate(torch.autograd.Function):
         along_BHT1 = (along_BHTD @ (gain_D / len(gain_D)).to(along_BHTD.dtype)).unsqueeze(-1)
         back_BHTD.mul_(gain_D).addcmul_(normed_BHTD, along_BHT1, value=-1.0).mul_(scale_BHT1)
         return back_BHTD, grad_gain_D, None, None
+
+
+class FusedPlaces(torch.autograd.Function):
+    """Queries, keys and values that lie beside each other, apart and head by head; the first two through
+    `norm_and_rotate`, in one pass."""
+
+    @staticmethod
+    def forward(ctx, qkv_BTGD, query_gain_D, key_gain_D, cos_TD, sin_TD, heads):
+        B, T, G, D = qkv_BTGD.shape
+        K = (G - heads) // 2
+        tables, placed, scales = (fused.view(cos_TD), fused.view(sin_TD)), [], []
+        for first, count, gain_D in ((0, heads, query_gain_D), (heads, K, key_gain_D)):
+            y_BHTD, scale_BHT = torch.empty(B, count, T, D), torch.empty(B, count, T)
+            outputs = (y_BHTD.numpy(), scale_BHT.numpy())
+            fused.norm_and_rotate(fused.view(qkv_BTGD), first, fused.view(gain_D), *tables, *outputs)
+            placed.append(y_BHTD)
+            scales.append(scale_BHT)
+        ctx.save_for_backward(qkv_BTGD, query_gain_D, key_gain_D, cos_TD, sin_TD, *scales)
+        return *placed, qkv_BTGD[:, :, heads + K :].transpose(1, 2).contiguous()
+
+    @staticmethod
+    def backward(ctx, *grads):
+        qkv_BTGD, *gains, cos_TD, sin_TD, query_scale, key_scale = ctx.saved_tensors
+        tables, grad_gains = (fused.view(cos_TD), fused.view(sin_TD)), []
+        grad_qkv, first = torch.empty(qkv_BTGD.shape), 0
+        for grad_BHTD, gain_D, scale in zip(grads, gains, (query_scale, key_scale), strict=False):
+            of_gain_BD = torch.zeros(len(grad_qkv), len(gain_D))
+            given = (fused.view(grad_BHTD), fused.view(qkv_BTGD), first, fused.view(gain_D), *tables)
+            outputs = (grad_qkv.numpy(), of_gain_BD.numpy())
+            fused.norm_and_rotate_backward(*given, fused.view(scale), *outputs)
+            grad_gains.append(of_gain_BD.sum(0))
+            first += grad_BHTD.shape[1]
+        grad_qkv[:, :, first:] = grads[2].transpose(1, 2)
+        return grad_qkv, *grad_gains, None, None, None
 
 
 def swap_halves(x: Tensor) -> Tensor:

@@ -13,13 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from train import fused
 from train.attention import EPSILON
 from train.shape import ModelConfig
 
 
 def rms_norm(x: Tensor) -> Tensor:
     """x over its root mean square along the last axis, without a gain."""
-    return _RMSNorm.apply(x)
+    return (_FusedRMSNorm if fused.fits(x) else _RMSNorm).apply(x)
 
 
 class _RMSNorm(torch.autograd.Function):
@@ -38,6 +39,24 @@ class _RMSNorm(torch.autograd.Function):
         y, scale = ctx.saved_tensors
         along = (grad_y * y).mean(-1, keepdim=True)
         return torch.addcmul(grad_y, y, along, value=-1.0).mul_(scale)
+
+
+class _FusedRMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        y, scale = torch.empty(x.shape), torch.empty(x.shape[:-1])
+        C = x.shape[-1]
+        fused.rms_norm(fused.view(x).reshape(-1, C), y.numpy().reshape(-1, C), scale.numpy().reshape(-1))
+        ctx.save_for_backward(y, scale)
+        return y
+
+    @staticmethod
+    def backward(ctx, grad_y):
+        y, scale = ctx.saved_tensors
+        grad_x, C = torch.empty(y.shape), y.shape[-1]
+        rows = [fused.view(array).reshape(-1, C) for array in (grad_y, y)]
+        fused.rms_norm_backward(*rows, fused.view(scale).reshape(-1), grad_x.numpy().reshape(-1, C))
+        return grad_x
 
 
 class Reader(nn.Module):
@@ -73,7 +92,8 @@ class SwiGLU(nn.Module):
         self.out = Writer(config, config.hidden)
 
     def forward(self, x_BTC: Tensor) -> Tensor:
-        return self.out(_GatedBySilu.apply(self.expand(x_BTC)))
+        both = self.expand(x_BTC)
+        return self.out((_FusedGatedBySilu if fused.fits(both) else _GatedBySilu).apply(both))
 
 
 class _GatedBySilu(torch.autograd.Function):
@@ -94,4 +114,24 @@ class _GatedBySilu(torch.autograd.Function):
         of_gate, of_value = grad_both.chunk(2, -1)
         torch.mul(grad, F.silu(gate), out=of_value)
         torch.ops.aten.silu_backward.grad_input(grad * value, gate, grad_input=of_gate)
+        return grad_both
+
+
+class _FusedGatedBySilu(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, both):
+        ctx.save_for_backward(both)
+        F = both.shape[-1]
+        y = torch.empty(*both.shape[:-1], F // 2)
+        fused.gate_by_silu(fused.view(both).reshape(-1, F), y.numpy().reshape(-1, F // 2))
+        return y
+
+    @staticmethod
+    def backward(ctx, grad):
+        (both,) = ctx.saved_tensors
+        grad_both, F = torch.empty(both.shape), both.shape[-1]
+        of_both = grad_both.numpy().reshape(-1, F)
+        fused.gate_by_silu_backward(
+            fused.view(grad).reshape(-1, F // 2), fused.view(both).reshape(-1, F), of_both
+        )
         return grad_both

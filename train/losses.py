@@ -13,8 +13,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from train import fused
+
 # A chunk of logits should lie in the shared cache, yet keep the products tall; a GPU wants it larger.
-CHUNK_BYTES = {"cpu": 1 << 22, "other": 1 << 28}
+CHUNK_BYTES = {"cpu": 1 << 23, "other": 1 << 28}
 # A probability near the smallest float has few digits: losses above this are taken from the logits instead.
 LARGEST_BY_LOGARITHM = 60.0
 
@@ -50,15 +52,24 @@ def _scores(hidden_nC: Tensor, weight_VC: Tensor, targets_n: Tensor) -> tuple[Te
     return losses_n, probabilities_nV
 
 
+def _losses_and_gradient(hidden_nC: Tensor, weight_VC: Tensor, targets_n: Tensor) -> tuple[Tensor, Tensor]:
+    """Losses [n] of a chunk, and their gradients by its scores [n, V]."""
+    if fused.fits(hidden_nC, weight_VC):
+        grad_nV, losses_n = hidden_nC @ weight_VC.T, torch.empty(len(hidden_nC))
+        fused.cross_entropy(grad_nV.numpy(), fused.view(targets_n), losses_n.numpy())
+        return losses_n, grad_nV
+    losses_n, grad_nV = _scores(hidden_nC, weight_VC, targets_n)
+    return losses_n, grad_nV.scatter_add_(1, targets_n[:, None], grad_nV.new_full((len(losses_n), 1), -1.0))
+
+
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, hidden_NC, weight_VC, targets_N):
         grad_hidden_NC, grad_weight_VC = torch.empty_like(hidden_NC), torch.zeros_like(weight_VC)
         losses = []
         for rows in _chunks(hidden_NC, weight_VC):
-            losses_n, grad_nV = _scores(hidden_NC[rows], weight_VC, targets_N[rows])
+            losses_n, grad_nV = _losses_and_gradient(hidden_NC[rows], weight_VC, targets_N[rows])
             losses.append(losses_n)
-            grad_nV.scatter_add_(1, targets_N[rows, None], grad_nV.new_full((len(losses_n), 1), -1.0))
             grad_nV = grad_nV.to(hidden_NC.dtype)
             torch.mm(grad_nV, weight_VC, out=grad_hidden_NC[rows])
             grad_weight_VC.addmm_(grad_nV.T, hidden_NC[rows])

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from train.attention import attend, norm_and_rotate
+from train import fused
+from train.attention import FusedPlaces, attend, norm_and_rotate
 from train.layers import Reader, Writer, rms_norm
 from train.sequence import LSTM, Convolution
 from train.shape import ModelConfig
@@ -44,17 +45,22 @@ class Attention(nn.Module):
     def forward(self, x_BTC: Tensor, places: Places) -> Tensor:
         B, T, C = x_BTC.shape
         H, K = self.heads, self.kv_heads
-        qkv_BHTD = self.project(x_BTC).view(B, T, H + 2 * K, self.head_width).transpose(1, 2)
-        q_BHTD, k_BKTD, v_BKTD = qkv_BHTD.split((H, K, K), 1)
-        q_BHTD = self._placed(q_BHTD, self.query_gain, places)
-        k_BKTD = self._placed(k_BKTD, self.key_gain, places)
+        qkv_BTGD = self.project(x_BTC).view(B, T, H + 2 * K, self.head_width)
+        q_BHTD, k_BKTD, v_BKTD = self._placed(qkv_BTGD, places)
         y_BHTD = attend(q_BHTD, k_BKTD, v_BKTD, places.document_BT, places.seen_BTT)
         return self.out(y_BHTD.transpose(1, 2).reshape(B, T, C))
 
-    def _placed(self, x_BHTD: Tensor, gain_D: Tensor, places: Places) -> Tensor:
+    def _placed(self, qkv_BTGD: Tensor, places: Places) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values apart, head by head; the first two normed, and turned to where they stand."""
+        if self.rotary and fused.fits(qkv_BTGD):
+            gains = (self.query_gain, self.key_gain)
+            return FusedPlaces.apply(qkv_BTGD, *gains, places.cos_TD, places.sin_TD, self.heads)
+        heads = (self.heads, self.kv_heads, self.kv_heads)
+        q_BHTD, k_BKTD, v_BKTD = qkv_BTGD.transpose(1, 2).split(heads, 1)
         if self.rotary:
-            return norm_and_rotate(x_BHTD, gain_D, places.cos_TD, places.sin_TD)
-        return rms_norm(x_BHTD) * gain_D
+            q_BHTD = norm_and_rotate(q_BHTD, self.query_gain, places.cos_TD, places.sin_TD)
+            return q_BHTD, norm_and_rotate(k_BKTD, self.key_gain, places.cos_TD, places.sin_TD), v_BKTD
+        return rms_norm(q_BHTD) * self.query_gain, rms_norm(k_BKTD) * self.key_gain, v_BKTD
 
 
 MIXERS: dict[str, type[nn.Module]] = {"attention": Attention, "lstm": LSTM, "convolution": Convolution}
