@@ -278,7 +278,7 @@ def _fill_spans(offsets, data, tables, index, span_offsets, starts, ends):
     """The runs of covered words of the documents that have any, as byte spans: they are matched once more."""
     index_words, widths, keys, first, width, _, _, _, table, bits = index
     room = room_for(offsets)
-    _, _, words, begin, stop = room
+    _, _, words, begin, stop, _ = room
     scratch, covered = np.empty(len(words), np.uint64), np.empty(len(words), np.bool_)
     seen, hits = np.full(len(keys), NONE), np.empty(len(keys), np.int64)
     for i in range(len(offsets) - 1):

@@ -21,11 +21,12 @@ copies of such stubs, which bring nothing new, are compared one by one.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pyarrow as pa
 
-from filters.arrow import text_column
+from filters.arrow import text_column, utf8
 from filters.columns import count_signal, label_signal, real_signal
 from filters.exact import content_hashes
 from filters.family import Family, Signal
@@ -36,10 +37,12 @@ from filters.text import kernel, loop
 
 __all__ = [
     "DUPLICATES", "INDEXED", "SIGNATURES", "Scheme", "band_keys", "bands_and_rows", "candidate_components",
-    "content_hashes", "jaccard", "leaders", "near_duplicates", "recall", "scheme_of", "signatures", "similar_to",
+    "content_hashes", "jaccard", "leaders", "likely", "near_duplicates", "recall", "scheme_of", "signatures", "similar_to",
 ]  # fmt: skip
 
 STANDARD = Scheme()
+AT_ONCE = 4_000_000  # bytes of text whose shingles are held at once: what fits in a cache is compared soonest
+CROWD = 64  # rows of a bucket, from which on they are not compared one by one unless their shingles say so
 HOPELESS = 4.0  # standard errors below the target at which an estimate rules a pair out unseen
 
 
@@ -69,6 +72,26 @@ def _agreement(signatures, i, j):
     return equal
 
 
+@kernel
+def _likely(buckets, sizes, signatures, least_equal, likely):
+    """Mark rows that share a bucket with another whose estimated similarity does not rule the pair out."""
+    n, bands = buckets.shape
+    newest = np.full(len(sizes), -1, np.int64)
+    older = np.full((n, bands), -1, np.int64)
+    for i in range(n):
+        for band in range(bands):
+            bucket = buckets[i, band]
+            if sizes[bucket] > CROWD:
+                likely[i] = True
+                continue
+            j = newest[bucket]
+            while j >= 0:
+                if not (likely[i] and likely[j]) and _agreement(signatures, i, j) >= least_equal:
+                    likely[i] = likely[j] = True
+                j = older[j, band]
+            older[i, band], newest[bucket] = newest[bucket], i
+
+
 @loop
 def _mark(shingles, marks):
     """Note the shingles of a document that stays. Two shingles may meet in one mark: then both count as known."""
@@ -88,7 +111,9 @@ def _known(shingles, marks):
 
 
 @kernel
-def _cluster(buckets, used, signatures, sets, values, marks, target, least_equal, given, leader, similarity):
+def _cluster(
+    buckets, used, crowded, signatures, sets, values, marks, target, least_equal, given, leader, similarity
+):
     """Rows below `given` stay, whatever they are like; with `given` = 0 every row may stay or join.
 
     The documents that stay are chained in each bucket: `newest[bucket]`, then `older[row, band]` backwards.
@@ -101,54 +126,88 @@ def _cluster(buckets, used, signatures, sets, values, marks, target, least_equal
     for i in range(n):
         best, best_similarity = -1, 0.0
         size = sets[i + 1] - sets[i]
-        known = -1  # counted when the first candidate is met
+        known = -1  # counted when the first candidate of a crowd is met
         tabled = False
         for band in range(bands if i >= given else 0):
             j = newest[buckets[i, band]]
             while j >= 0:
                 if seen[j] != i:
                     seen[j] = i
-                    if known < 0:
-                        known = _known(values[sets[i] : sets[i + 1]], marks)
                     other = sets[j + 1] - sets[j]
-                    most_shared = min(known, other)
+                    most_shared = min(size, other)
+                    if crowded[i] and crowded[j]:
+                        if known < 0:
+                            known = _known(values[sets[i] : sets[i + 1]], marks)
+                        most_shared = min(known, other)
                     if (
                         most_shared >= target * (size + other - most_shared)
                         and _agreement(signatures, i, j) >= least_equal
                     ):
                         if not tabled:
-                            fill_table(sets, values, i, table, i)
+                            fill_table(sets, values, i, table)
                             tabled = True
-                        s = jaccard_with_table(sets, values, i, j, table, i)
+                        s = jaccard_with_table(sets, values, i, j, table)
                         if s >= target and (s > best_similarity or (s == best_similarity and j < best)):
                             best, best_similarity = j, s
                 j = older[j, band]
         leader[i] = best
         similarity[i] = best_similarity
         if i < given or (best < 0 and given == 0):
-            _mark(values[sets[i] : sets[i + 1]], marks)
+            if crowded[i]:
+                _mark(values[sets[i] : sets[i + 1]], marks)
             for band in range(bands):
                 older[i, band] = newest[buckets[i, band]]
                 newest[buckets[i, band]] = i
 
 
-def _run(texts, signatures, keys, scheme: Scheme, given: int) -> tuple[np.ndarray, np.ndarray]:
+def _least_equal(scheme: Scheme, permutations: int) -> int:
+    """Equal places of two signatures below which the pair is ruled out unseen."""
     target = scheme.similarity
     if not 0 < target <= 1:
         raise ValueError(f"similarity = {target} is no Jaccard similarity: choose one in (0, 1], usually 0.8")
+    error = math.sqrt(target * (1 - target) / permutations)
+    return math.floor((target - HOPELESS * error) * permutations)
+
+
+def likely(signatures: np.ndarray, keys: np.ndarray, scheme: Scheme = STANDARD) -> np.ndarray:
+    """bool [n]: rows that `leaders` has to compare with another by their texts; all others stay for themselves.
+
+    Rows share a bucket with others that their signatures rule out: of those no text need be read.
+    """
+    found = np.zeros(len(keys), np.bool_)
+    buckets, used = _buckets(keys)
+    sizes = np.bincount(buckets.reshape(-1), minlength=used)
+    _likely(
+        buckets, sizes, np.ascontiguousarray(signatures), _least_equal(scheme, signatures.shape[1]), found
+    )
+    return found
+
+
+def _run(texts, signatures, keys, scheme: Scheme, given: int) -> tuple[np.ndarray, np.ndarray]:
     if not len(texts) == len(signatures) == len(keys):
         raise ValueError(
             f"{len(texts)} texts, {len(signatures)} signatures, {len(keys)} rows of keys: all must be of the same rows"
         )
     sets, values = shingle_sets(texts, scheme.ngram, scheme.unit)
-    error = math.sqrt(target * (1 - target) / signatures.shape[1])
-    least_equal = math.floor((target - HOPELESS * error) * signatures.shape[1])
     leader, similarity = np.empty(len(keys), np.int64), np.empty(len(keys), np.float32)
     buckets, used = _buckets(keys)
-    signatures = np.ascontiguousarray(signatures)
-    marks = np.zeros(1 << max(2 * len(values) - 1, 1).bit_length(), np.bool_)
-    almost = target - 1e-9  # a hair lower: 4/5 is 0.8 however it was rounded
-    _cluster(buckets, used, signatures, sets, values, marks, almost, least_equal, given, leader, similarity)
+    crowded = (np.bincount(buckets.reshape(-1), minlength=used) > CROWD)[buckets].any(axis=1)
+    most_marked = int(np.diff(sets)[crowded].sum())
+    marks = np.zeros(1 << max(2 * most_marked - 1, 1).bit_length(), np.bool_)
+    _cluster(
+        buckets,
+        used,
+        crowded,
+        np.ascontiguousarray(signatures),
+        sets,
+        values,
+        marks,
+        scheme.similarity - 1e-9,  # a hair lower: 4/5 is 0.8 however it was rounded
+        _least_equal(scheme, signatures.shape[1]),
+        given,
+        leader,
+        similarity,
+    )
     return leader, similarity
 
 
@@ -189,24 +248,72 @@ def similar_to(
 
 
 def near_duplicates(
-    texts: pa.Array | pa.ChunkedArray, scheme: Scheme = STANDARD, order: np.ndarray | None = None
+    texts: pa.Array | pa.ChunkedArray | Iterable[pa.Array],
+    scheme: Scheme = STANDARD,
+    order: np.ndarray | None = None,
 ) -> pa.Table:
-    """`duplicate_of` (row, null where the document stays) and `similarity` of every text; `order` best first."""
-    texts = text_column(texts)
-    order = np.arange(len(texts)) if order is None else np.asarray(order)
-    if not np.array_equal(np.sort(order), np.arange(len(texts))):
-        raise ValueError(
-            f"order must name each of the {len(texts)} rows once, best first (as np.argsort gives)"
-        )
-    signed = signatures(texts, **scheme.signing)[order]
-    keys = band_keys(signed, *scheme.cut)
+    """`duplicate_of` (row, null where the document stays) and `similarity` of every text; `order` best first.
+
+    Texts may come piece by piece, as `ParquetFile.iter_batches` reads them: each is signed while it is in the cache.
+    """
+    pieces, signed = _signed(texts, scheme)
+    n = len(signed)
+    order = np.arange(n) if order is None else np.asarray(order)
+    if not np.array_equal(np.sort(order), np.arange(n)):
+        raise ValueError(f"order must name each of the {n} rows once, best first (as np.argsort gives)")
+    keys = band_keys(signed, *scheme.cut)[order]
     component = candidate_components(keys)
-    several = np.flatnonzero(np.bincount(component, minlength=len(component))[component] > 1)
-    of, how = np.arange(len(texts)), np.ones(len(texts), np.float32)
-    leader, found = leaders(texts.take(pa.array(order[several])), signed[several], keys[several], scheme)
-    of[order[several]], how[order[several]] = order[several[leader]], found
-    stays = of == np.arange(len(texts))
+    several = np.flatnonzero(np.bincount(component, minlength=n)[component] > 1)
+    several = several[likely(signed[order[several]], keys[several], scheme)]
+    sizes = np.concatenate([np.empty(0, np.int64), *(np.diff(utf8(piece)[0]) for piece in pieces)])
+    of, how = np.arange(n), np.ones(n, np.float32)
+    for batch in batches(component[several], sizes[order[several]], AT_ONCE):
+        rows = order[several[batch]]
+        leader, how[rows] = leaders(_take(pieces, rows), signed[rows], keys[several[batch]], scheme)
+        of[rows] = rows[leader]
+    stays = of == np.arange(n)
     return pa.table({"duplicate_of": pa.array(of, mask=stays), "similarity": pa.array(how, mask=stays)})
+
+
+def batches(component: np.ndarray, sizes: np.ndarray, most: int) -> Iterator[np.ndarray]:
+    """Rows of whole components, ascending, of at most so many bytes together or of one component."""
+    rows = np.argsort(component, kind="stable")
+    ends = np.flatnonzero(np.diff(component[rows], append=-1)) + 1
+    total = np.cumsum(sizes[rows])
+    begin = 0
+    while begin < len(rows):
+        limit = (total[begin - 1] if begin else 0) + most
+        fitting = np.searchsorted(total[ends - 1], limit, "right") - 1
+        end = ends[max(np.searchsorted(ends, begin, "right"), fitting)]
+        yield np.sort(rows[begin:end])
+        begin = end
+
+
+def _signed(
+    texts: pa.Array | pa.ChunkedArray | Iterable[pa.Array], scheme: Scheme
+) -> tuple[list[pa.Array], np.ndarray]:
+    """(the pieces that texts come in, uint32 [n, permutations] their signatures)"""
+    pieces, signed = [], [np.empty((0, scheme.permutations), np.uint32)]
+    for piece in _pieces(texts):
+        pieces.append(text_column(piece))
+        signed.append(signatures(pieces[-1], **scheme.signing))
+    return pieces, np.concatenate(signed)
+
+
+def _pieces(texts: pa.Array | pa.ChunkedArray | Iterable[pa.Array]) -> Iterable[pa.Array]:
+    if isinstance(texts, pa.Array):
+        return [texts]
+    return texts.chunks if isinstance(texts, pa.ChunkedArray) else texts
+
+
+def _take(pieces: list[pa.Array], rows: np.ndarray) -> pa.Array:
+    """These rows of all pieces, in this order. Pieces are not joined to take a few rows of each."""
+    order = np.argsort(rows, kind="stable")
+    begins = np.cumsum([0, *map(len, pieces)])
+    edges = np.searchsorted(rows[order], begins)
+    some = zip(pieces, begins, edges, edges[1:], strict=False)
+    taken = [piece.take(pa.array(rows[order[a:b]] - begin)) for piece, begin, a, b in some if b > a]
+    return pa.concat_arrays(taken).take(pa.array(np.argsort(order)))
 
 
 def measure(texts: pa.Array | pa.ChunkedArray, **signing) -> dict[str, pa.Array]:

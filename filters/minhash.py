@@ -210,7 +210,7 @@ def _permute_legacy(a, b, h, signature):
 @kernel
 def _datasketch(offsets, data, tables, ngram, a, b, legacy, signatures):
     room = room_for(offsets)
-    page, _, hashes, starts, ends = room
+    page, _, hashes, starts, ends, _ = room
     text, block = np.empty(3 * len(hashes) + 128, np.uint8), np.empty(80, np.uint32)
     narrow_a, narrow_b = a.astype(np.uint32), b.astype(np.uint32)
     for i in range(len(offsets) - 1):

@@ -85,7 +85,7 @@ def _gap(page, begin, end):
 @loop
 def _pieces(page, length, units, kind, least, room, keys, begins, stops):
     """Fill in the key and the bytes [begin, stop) of every line or paragraph of at least `least` words."""
-    _, _, hashes, starts, ends = room
+    _, _, hashes, starts, ends, _ = room
     pieces = words = 0
     rolling = np.uint64(0)
     begin = 0

@@ -24,11 +24,13 @@ import numpy as np
 import pyarrow as pa
 
 from filters.text import (
+    ALL_BITS,
     DIGIT,
     PADDING,
     UPPERCASE,
     WHITESPACE,
     character_classes,
+    count_bits,
     decode,
     eight_bytes,
     in_ranges,
@@ -56,6 +58,7 @@ FNV_OFFSET, FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
 WORD_FACTOR = np.uint64(0x9E3779B97F4A7C15)
 EIGHT_HIGH_BITS, EIGHT_CASE_BITS = np.uint64(0x8080808080808080), np.uint64(0x2020202020202020)
 UNDERSCORE, FOLDED_UNDERSCORE = np.uint8(0x5F), np.uint8(0x7F)  # what the case bit makes of it
+FREE = np.uint64(0)  # marks an empty slot of a table of shingles
 NUMBER, NAME = np.uint64(0x6E756D626572), np.uint64(0x6E616D65)  # placeholders in templates
 
 word_mask = in_ranges((0x30, 0x39), (0x41, 0x5A), (0x5F, 0x5F), (0x61, 0x7A), (0x80, 0xFF))
@@ -144,17 +147,24 @@ def encode(code, out, at):
 
 @inlined
 def _hash_bytes(page, begin, end, fold):
-    """(hash of page[begin:end] with the bits of `fold` set in every eight bytes, those bytes' high bits)"""
+    """(hash of page[begin:end], which is not empty, with the bits of `fold` set in every eight bytes, those bytes' high
+    bits)"""
     h = np.uint64(end - begin) * WORD_FACTOR
     high = np.uint64(0)
-    for at in range(begin, end, 8):
-        inside = lowest_bits(8 * (end - at))
-        eight = (eight_bytes(page, at) | fold) & inside
+    while begin + 8 < end:
+        eight = eight_bytes(page, begin) | fold
         high |= eight
-        h = np.uint64((h ^ eight) * np.uint64(0x94D049BB133111EB))
-        h ^= h >> np.uint64(32)
-    h = np.uint64(h * np.uint64(0xBF58476D1CE4E5B9))
-    return h ^ (h >> np.uint64(29)), high & EIGHT_HIGH_BITS
+        h = _stirred(h, eight)
+        begin += 8
+    eight = (eight_bytes(page, begin) | fold) & (ALL_BITS >> np.uint64(64 - 8 * (end - begin)))
+    h = np.uint64(_stirred(h, eight) * np.uint64(0xBF58476D1CE4E5B9))
+    return h ^ (h >> np.uint64(29)), (high | eight) & EIGHT_HIGH_BITS
+
+
+@inlined
+def _stirred(h, eight):
+    h = np.uint64((h ^ eight) * np.uint64(0x94D049BB133111EB))
+    return h ^ (h >> np.uint64(32))
 
 
 @loop
@@ -213,33 +223,52 @@ def _wide_words(page, begin, end, table, lower, words, hashes, starts, ends):
 
 
 @loop
-def words_of(page, length, table, lower, hashes, starts, ends):
-    """Fill in the hash of every word of a page and the bytes [start, end) where it stands; returns their number.
+def _edges_of(page, length, edges):
+    """Fill in where runs of word characters begin (even places) and end (odd ones); returns how many runs there are.
 
-    A run of ASCII is hashed eight bytes at a time, its case folded by a bit; a run with anything else in it
-    goes through the table, to the same hashes.
+    Eight edges of a block are written whether it has as many or not, which costs less than to ask: `edges` must have
+    room for eight more than there can be.
     """
-    words = 0
-    begin = -1
+    n = np.uint64(0)
     carry = np.uint64(0)
     for block in range(0, length, 64):
         inside = word_mask(page, block) & lowest_bits(length - block)
         changes = inside ^ (inside << np.uint64(1) | carry)
         carry = inside >> np.uint64(63)
-        while changes or (block + 64 >= length and begin >= 0):
-            at = block + lowest_bit(changes) if changes else length  # a run up to the very end of the page
-            changes &= changes - np.uint64(1) if changes else changes
-            if begin < 0:
-                begin = at
-                continue
-            h, wide = _hash_bytes(page, begin, at, EIGHT_CASE_BITS)
-            if wide:
-                words = _wide_words(page, begin, at, table, lower, words, hashes, starts, ends)
-            else:
-                hashes[words], starts[words], ends[words] = h, begin, at
-                words += 1
-            begin = -1
-    return words
+        after = n + np.uint64(count_bits(changes))
+        while n < after:
+            for k in range(8):
+                edges[n + np.uint64(k)] = block + lowest_bit(changes)
+                changes &= changes - np.uint64(1)
+            n += np.uint64(8)
+        n = after
+    if n & np.uint64(1):  # a run up to the very end of the page
+        edges[n] = length
+        n += np.uint64(1)
+    return n >> np.uint64(1)
+
+
+@loop
+def words_of(page, length, table, lower, hashes, starts, ends, edges):
+    """Fill in the hash of every word of a page and the bytes [start, end) where it stands; returns their number.
+
+    A run of ASCII is hashed eight bytes at a time, its case folded by a bit; a run with anything else in it
+    goes through the table, to the same hashes.
+    """
+    words = np.uint64(
+        0
+    )  # unsigned, as are all places here: a signed one is asked whether it counts from the end
+    for run in range(_edges_of(page, length, edges)):
+        begin, end = edges[np.uint64(2 * run)], edges[np.uint64(2 * run + 1)]
+        h, wide = _hash_bytes(page, begin, end, EIGHT_CASE_BITS)
+        if wide:
+            words = np.uint64(
+                _wide_words(page, begin, end, table, lower, np.int64(words), hashes, starts, ends)
+            )
+        else:
+            hashes[words], starts[words], ends[words] = h, begin, end
+            words += np.uint64(1)
+    return np.int64(words)
 
 
 @loop
@@ -290,7 +319,7 @@ def _characters_of(page, length, lower, classes, hashes, starts, ends):
 
 @kernel
 def room_for(offsets):
-    """Buffers for the units of any of these documents: (page, lower, hashes, starts, ends)."""
+    """Buffers for the units of any of these documents: (page, lower, hashes, starts, ends, edges)."""
     n = longest_document(offsets)
     return (
         np.empty(n + PADDING, np.uint8),
@@ -298,6 +327,7 @@ def room_for(offsets):
         np.empty(n + 1, np.uint64),
         np.empty(n + 1, np.int32),
         np.empty(n + 1, np.int32),
+        np.empty(n + PADDING, np.int32),
     )
 
 
@@ -305,11 +335,11 @@ def room_for(offsets):
 def units_of(data, start, end, tables, unit, room):
     """Fill `room` with the units of data[start:end]; returns how many there are."""
     word_table, lower_table, classes = tables
-    page, lower, hashes, starts, ends = room
+    page, lower, hashes, starts, ends, edges = room
     length = open_page(page, data, start, end)
     if unit == CHARACTERS:
         return _characters_of(page, length, lower_table, classes, hashes, starts, ends)
-    units = words_of(page, length, word_table, lower, hashes, starts, ends)
+    units = words_of(page, length, word_table, lower, hashes, starts, ends, edges)
     if unit == TEMPLATES:
         units = _templates_of(page, units, classes, hashes, starts, ends)
     return units
@@ -333,7 +363,9 @@ def shingles_of(data, start, end, tables, unit, ngram, room, shingles):
     units = units_of(data, start, end, tables, unit, room)
     hashes = room[2]
     if units == 0:
-        h, _ = _hash_bytes(room[0], 0, end - start, np.uint64(0))
+        h = np.uint64(0)
+        if end > start:
+            h, _ = _hash_bytes(room[0], 0, end - start, np.uint64(0))
         shingles[0] = mix(np.uint64(h + WORD_FACTOR))
         return 1
     width = min(ngram, units)
@@ -359,22 +391,30 @@ def slots_for(n):
 
 
 @inlined
-def insert(key, last, keys, stamps, stamp):
-    """Put a key into a table whose slots in use bear `stamp`; False where it was in already."""
+def clear(table, last):
+    for slot in range(np.int64(last) + 1):
+        table[slot] = FREE
+
+
+@inlined
+def insert(key, last, table):
+    """Put a key into a table that `clear` has emptied; False where it was in already. No key is 0: that is 1."""
+    key = np.uint64(key + np.uint64(key == FREE))
     slot = key & last
-    while stamps[slot] == stamp:
-        if keys[slot] == key:
+    while table[slot] != FREE:
+        if table[slot] == key:
             return False
         slot = (slot + np.uint64(1)) & last
-    keys[slot], stamps[slot] = key, stamp
+    table[slot] = key
     return True
 
 
 @inlined
-def _has(key, last, keys, stamps, stamp):
+def _has(key, last, table):
+    key = np.uint64(key + np.uint64(key == FREE))
     slot = key & last
-    while stamps[slot] == stamp:
-        if keys[slot] == key:
+    while table[slot] != FREE:
+        if table[slot] == key:
             return True
         slot = (slot + np.uint64(1)) & last
     return False
@@ -385,33 +425,16 @@ def _sets(offsets, data, tables, unit, ngram, set_offsets, values):
     room = room_for(offsets)
     most = len(room[2])
     shingles = np.empty(most, np.uint64)
-    slots = slots_for(most) + np.uint64(1)
-    keys, stamps = np.empty(slots, np.uint64), np.full(slots, -1, np.int64)
-    filled = 0
+    table = np.empty(slots_for(most) + np.uint64(1), np.uint64)
+    filled = np.uint64(0)
     for i in range(len(offsets) - 1):
         n = shingles_of(data, offsets[i], offsets[i + 1], tables, unit, ngram, room, shingles)
         last = slots_for(n)
+        clear(table, last)
         for k in range(n):
-            if insert(shingles[k], last, keys, stamps, i):
-                values[filled] = shingles[k]
-                filled += 1
+            values[filled] = shingles[k]
+            filled += np.uint64(insert(shingles[k], last, table))
         set_offsets[i + 1] = filled
-
-
-@loop
-def _most_shingles(offsets, data):
-    """An upper bound of all shingles together: a word begins at a word character after another character."""
-    total = 0
-    for i in range(len(offsets) - 1):
-        total += 1
-        before = False
-        for at in range(offsets[i], offsets[i + 1]):
-            byte = data[at]
-            wide = byte >= 0x80
-            letter = 0x30 <= byte <= 0x39 or 0x41 <= byte <= 0x5A or byte == 0x5F or 0x61 <= byte <= 0x7A
-            total += (letter and not before) or (wide and byte >= 0xC0) or (wide and not before)
-            before = letter
-    return total
 
 
 def shingle_sets(
@@ -424,53 +447,46 @@ def shingle_sets(
     offsets, data = valid(texts)
     set_offsets = np.zeros(len(offsets), np.int64)
     number = UNITS.index(unit)
-    most = (
-        int(offsets[-1] - offsets[0]) + len(offsets)
-        if number == CHARACTERS
-        else _most_shingles(offsets, data)
-    )
-    values = np.empty(most, np.uint64)
+    size = int(offsets[-1] - offsets[0])
+    # A word takes two bytes with the one behind it; what is reserved beyond those there are is never touched.
+    values = np.empty((size if number == CHARACTERS else size // 2) + 2 * len(offsets), np.uint64)
     _sets(offsets, data, character_tables(), number, ngram, set_offsets, values)
     return set_offsets, values[: set_offsets[-1]]
 
 
 @kernel
 def table_for(set_offsets):
-    """(keys, stamps) of a table that holds the largest of these sets."""
-    slots = slots_for(longest_document(set_offsets)) + np.uint64(1)
-    return np.empty(slots, np.uint64), np.full(slots, -1, np.int64)
+    """A table that holds the largest of these sets."""
+    return np.empty(slots_for(longest_document(set_offsets)) + np.uint64(1), np.uint64)
 
 
 @loop
-def fill_table(set_offsets, values, i, table, stamp):
-    """Make the table hold set i and nothing else, under a stamp that was never used with it."""
-    keys, stamps = table
+def fill_table(set_offsets, values, i, table):
+    """Make the table hold set i and nothing else."""
     last = slots_for(set_offsets[i + 1] - set_offsets[i])
+    clear(table, last)
     for k in range(set_offsets[i], set_offsets[i + 1]):
-        insert(values[k], last, keys, stamps, stamp)
+        insert(values[k], last, table)
 
 
 @loop
-def jaccard_with_table(set_offsets, values, i, j, table, stamp):
-    """Jaccard similarity of sets i and j; the table holds set i under this stamp."""
-    keys, stamps = table
+def jaccard_with_table(set_offsets, values, i, j, table):
+    """Jaccard similarity of sets i and j; the table holds set i."""
     size = set_offsets[i + 1] - set_offsets[i]
     last = slots_for(size)
     shared = 0
     for k in range(set_offsets[j], set_offsets[j + 1]):
-        shared += _has(values[k], last, keys, stamps, stamp)
+        shared += _has(values[k], last, table)
     return shared / (size + set_offsets[j + 1] - set_offsets[j] - shared)
 
 
 @kernel
 def _jaccard_of_pairs(set_offsets, values, left, right, out):
     table = table_for(set_offsets)
-    filled = 0
     for k in range(len(out)):
         if k == 0 or left[k] != left[k - 1]:
-            fill_table(set_offsets, values, left[k], table, k)
-            filled = k
-        out[k] = jaccard_with_table(set_offsets, values, left[k], right[k], table, filled)
+            fill_table(set_offsets, values, left[k], table)
+        out[k] = jaccard_with_table(set_offsets, values, left[k], right[k], table)
 
 
 def jaccard(

@@ -16,9 +16,11 @@ from filters.duplicates import (
     Scheme,
     band_keys,
     bands_and_rows,
+    batches,
     candidate_components,
     jaccard,
     leaders,
+    likely,
     near_duplicates,
     recall,
     signatures,
@@ -108,6 +110,46 @@ def test_shuffled_documents_in_the_same_order_of_preference_give_the_same_cluste
     assert [None if moved[i] is None else int(places[moved[i]]) for i in np.argsort(places)] == expected
 
 
+@pytest.mark.parametrize("of_each", [6, 90])  # buckets below and above CROWD
+def test_what_is_not_likely_stays_and_need_not_be_read(of_each):
+    texts = variants(5, bases=6, of_each=of_each)
+    signed = signatures(column(texts))
+    keys = band_keys(signed, 64, 2)  # so few rows that most that share a band are unlike
+    together, similarity = leaders(column(texts), signed, keys)
+    compared = np.flatnonzero(likely(signed, keys))
+    assert len(compared) < len(texts)
+    own, found = leaders(column(texts).take(pa.array(compared)), signed[compared], keys[compared])
+    expected = np.arange(len(texts))
+    expected[compared] = compared[own]
+    assert together.tolist() == expected.tolist()
+    assert similarity[compared].tolist() == found.tolist()
+
+
+def test_texts_in_pieces_give_the_same_as_all_at_once_whatever_is_compared_at_once(monkeypatch):
+    texts = [*variants(4), "", *variants(6, bases=3)]
+    order = np.random.default_rng(2).permutation(len(texts))
+    expected = near_duplicates(column(texts), order=order)
+    monkeypatch.setattr("filters.duplicates.AT_ONCE", 1000)
+    pieces = [column(texts[:1]), column([]), column(texts[1:50]), pa.array(texts[50:])]
+    assert near_duplicates(iter(pieces), order=order) == expected
+    assert (
+        near_duplicates(pa.chunked_array([p.cast(pa.large_string()) for p in pieces]), order=order)
+        == expected
+    )
+
+
+def test_batches_are_whole_components_and_as_large_as_asked():
+    component = np.random.default_rng(3).integers(0, 9, 100)
+    sizes = np.arange(100)
+    found = list(batches(component, sizes, 1200))
+    assert sorted(np.concatenate(found).tolist()) == list(range(100))
+    assert all((np.diff(rows) > 0).all() for rows in found)
+    held = [set(component[rows]) for rows in found]
+    assert sum(map(len, held)) == len(np.unique(component))
+    assert all(sizes[rows].sum() <= 1200 or len(names) == 1 for rows, names in zip(found, held, strict=True))
+    assert any(len(names) > 1 for names in held)
+
+
 def test_a_slice_and_a_memory_map_are_signed_as_the_whole(tmp_path):
     texts = [*variants(1), *hostile.texts()]
     whole = signatures(column(texts))
@@ -156,8 +198,9 @@ def test_a_bucket_of_thousands_of_stubs_that_all_stay_is_quick():
     assert time.process_time() - begin < 2  # comparing 4.5 million pairs of sets takes longer
 
 
-def test_stubs_among_copies_of_themselves_equal_brute_force():
-    texts = [text + tail for text in stubs(12) for tail in ("", " and a few last words", "")]
+@pytest.mark.parametrize("count", [12, 30])  # a bucket of fewer and of more rows than CROWD
+def test_stubs_among_copies_of_themselves_equal_brute_force(count):
+    texts = [text + tail for text in stubs(count) for tail in ("", " and a few last words", "")]
     random.Random(2).shuffle(texts)
     everyone = np.zeros((len(texts), 1), np.uint64)
     for target in (0.7, 0.8, 1.0):
@@ -202,6 +245,13 @@ def test_signatures_for_datasketch_are_the_librarys_own(sketch):
 def test_shingles_of_every_unit_equal_the_naive_definition_on_hostile_text(unit):
     texts = [t for t in hostile.texts() if len(t) < 2000]
     texts += ["On 3 May Ada paid 12 to Bob Smith.", "On 14 June Eve paid 7 to Kim.", "a  b\n c", "A b C"]
+    texts += [
+        "a b c d " * 40,
+        "x" * 63 + " y",
+        "x" * 64,
+        "eight888 nine99999 " * 9 + "sixteen_letters_",
+        "é a" * 30,
+    ]
     left, right = np.triu_indices(len(texts))
     sets = [naive.shingles(text, 3, unit) for text in texts]
     expected = [naive.jaccard(sets[i], sets[j]) for i, j in zip(left, right, strict=True)]

@@ -178,21 +178,14 @@ def _cluster(store, pool, signals, first, near, engine, leader, similarity, temp
 def _batches(
     pool: Pool, signals: Signals, component: np.ndarray, near: dict, most: int
 ) -> Iterator[tuple[np.ndarray, Batch]]:
+    from filters.duplicates import batches
+
     size = np.bincount(component, minlength=len(component))
     several = np.flatnonzero(size[component] > 1)
-    several = several[np.lexsort((pool.rank[several], component[several]))]
-    ends = np.flatnonzero(np.diff(component[several], append=-1)) + 1
-    total = np.cumsum(pool.bytes[several])
-    begin = 0
-    while begin < len(several):
-        limit = (total[begin - 1] if begin else 0) + most
-        end = ends[
-            max(np.searchsorted(ends, begin, "right"), np.searchsorted(total[ends - 1], limit, "right") - 1)
-        ]
-        rows = several[begin:end]
-        rows = rows[np.argsort(pool.rank[rows])]
+    several = several[np.argsort(pool.rank[several])]
+    for some in batches(component[several], pool.bytes[several], most):
+        rows = several[some]
         yield rows, Batch(pool.parts, signals.families["signatures"], pool.part[rows], pool.row[rows], near)
-        begin = end
 
 
 def cluster_batch(batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -200,17 +193,21 @@ def cluster_batch(batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
     Pure: reads parts, writes nothing.
     """
-    from filters.duplicates import Scheme, band_keys, leaders
+    from filters.duplicates import Scheme, band_keys, leaders, likely
     from filters.exact import content_hashes
 
     scheme = Scheme(**batch.near)
-    texts = gather(batch.documents, batch.part, batch.row, "text")
     signatures = flat(gather(batch.signatures, batch.part, batch.row, "signature"))
-    joined, similarity = leaders(texts, signatures, band_keys(signatures, *scheme.cut), scheme)
-    moved = np.flatnonzero(joined != np.arange(len(joined)))
+    keys = band_keys(signatures, *scheme.cut)
+    joined, similarity = np.arange(len(keys)), np.ones(len(keys), np.float32)
+    compared = np.flatnonzero(likely(signatures, keys, scheme))
+    texts = gather(batch.documents, batch.part[compared], batch.row[compared], "text")
+    own, similarity[compared] = leaders(texts, signatures[compared], keys[compared], scheme)
+    joined[compared] = compared[own]
     template = np.zeros(len(joined), bool)
-    of, own = (content_hashes(texts.take(pa.array(rows)), "templates") for rows in (joined[moved], moved))
-    template[moved] = pc.equal(of, own).to_numpy(zero_copy_only=False)
+    moved = np.flatnonzero(own != np.arange(len(own)))
+    goes, stays = (content_hashes(texts.take(pa.array(rows)), "templates") for rows in (moved, own[moved]))
+    template[compared[moved]] = pc.equal(goes, stays).to_numpy(zero_copy_only=False)
     return joined, similarity, template
 
 

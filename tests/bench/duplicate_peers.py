@@ -16,6 +16,7 @@ import re
 import resource
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -46,19 +47,22 @@ def joined(signatures: np.ndarray) -> np.ndarray:
     return np.array([root(i) for i in range(len(parent))])
 
 
+def parquet_texts(path: Path) -> Iterator[pa.Array]:
+    """The texts of a file, a thousand at a time, by one thread."""
+    for batch in pq.ParquetFile(path, memory_map=True).iter_batches(
+        1024, columns=["text"], use_threads=False
+    ):
+        yield batch.column(0)
+
+
 def curate(path: Path):
     from filters.duplicates import near_duplicates
 
-    def read(rows: int | None = None) -> pa.LargeStringArray:
-        table = pq.read_table(path, columns=["text"], use_threads=False, memory_map=True)
-        return table["text"].slice(0, rows).cast(pa.large_string()).combine_chunks()
-
-    near_duplicates(read(50))  # compiled, or read from the cache
+    near_duplicates(next(parquet_texts(path)).slice(0, 50))  # compiled, or read from the cache
 
     def run() -> np.ndarray:
-        texts = read()
-        of = near_duplicates(texts)["duplicate_of"]
-        return pc.coalesce(of.combine_chunks(), pa.array(np.arange(len(texts)))).to_numpy()
+        of = near_duplicates(parquet_texts(path))["duplicate_of"]
+        return pc.coalesce(of.combine_chunks(), pa.array(np.arange(len(of)))).to_numpy()
 
     return run
 
