@@ -22,7 +22,6 @@ from filters.ngrams import (
     LONGEST_NGRAM,
     REPEATED_NGRAMS,
     TOP_NGRAMS,
-    Table,
     gram_characters,
     longer_grams,
     name_spans,
@@ -56,7 +55,7 @@ from filters.text import (
     strip,
     valid,
 )
-from filters.vocabulary import FIRST, count_names, forget_names, read_kind, tokens_of, words_of
+from filters.vocabulary import FIRST, read_kind, tokens_of
 from filters.words import (
     LONGEST_STOP_WORD,
     SPREAD,
@@ -423,14 +422,14 @@ def _add_lines(page, edges, lines, tally):
 
 
 @loop
-def _add_ngrams(words, places, names, of, to, spare, scratch, hash_key, words_before, tally):
+def _add_ngrams(words, places, names, of, to, scratch, hash_key, words_before, tally):
     """The top n-gram is the longest of the most common ones; of longer n-grams every word in a copy counts once."""
     grams = words
     for n in range(2, LONGEST_NGRAM + 1):
         grams, known = longer_grams(places, names, grams, of, to, scratch, hash_key)
         if grams == 0:
             return
-        of, to = to, spare if n == 2 else of
+        of, to = to, of
         if n <= 4:
             most = np.uint32(2)
             for count in of.counts[:known]:
@@ -449,14 +448,14 @@ def _add_ngrams(words, places, names, of, to, spare, scratch, hash_key, words_be
 
 
 @kernel
-def _count_lines(offsets, data, most_words, classes, hash_key, stops, counted, phrases, tallies):
+def _count_lines(offsets, data, classes, hash_key, stops, counted, phrases, tallies):
     """Fill in int64 [tallies, documents], those of n-grams excepted; returns the edges of all documents' edits."""
     longest, most_lines = longest_document(offsets), most_newlines(offsets, data) + 1
     page, line = np.zeros(longest + PADDING, np.uint8), np.zeros(longest + PADDING, np.uint8)
     room = max(longest + 10, 2 * most_lines)
     edges, characters = np.empty(room, np.int32), np.empty(room, np.int32)
     gone, blocks = np.empty(longest + 1, np.uint8), np.empty(blocks_of(longest), np.uint64)
-    bare = np.empty(most_words + 1, np.int32)
+    bare = np.empty(longest // 2 + 2, np.int32)
     names, places = np.empty(most_lines, np.uint32), np.empty(most_lines, np.uint32)
     table, _, scratch = tables_for(most_lines)
     tally = np.empty(len(tallies), np.int64)
@@ -496,43 +495,29 @@ def _count_lines(offsets, data, most_words, classes, hash_key, stops, counted, p
 
 
 @kernel
-def _count_ngrams(given, tokens, hash_key, tallies):
+def _count_ngrams(tokens, most, hash_key, tallies):
     """Fill in those of n-grams: on their own, so that a huge document needs room for one of both at a time."""
-    most = tokens.counts.max()
     words_before = np.empty(most + 1, np.int32)
-    names, places = np.empty(most, np.uint32), np.empty(most, np.uint32)
+    names, places = np.empty(most + 1, np.uint32), np.empty(most + 1, np.uint32)
     table, other, scratch = tables_for(most)
-    words_table = Table(table.slots, table.keys, table.firsts, np.zeros(len(tokens.starts), np.uint32))
-    for i in range(len(given.counts)):
-        stretches = given.stretches[given.firsts[i] : given.firsts[i + 1]]
+    for i in range(len(tokens.characters)):
+        named = tokens.names[tokens.firsts[i] : tokens.firsts[i + 1]]
+        first, last = tokens.known[i], tokens.known[i + 1]
         words = read_kind(
-            stretches,
-            tokens.parts_from,
-            tokens.parts,
-            tokens.lengths,
-            tokens.flags,
-            FIRST,
-            names,
-            words_before,
+            named, tokens.lengths[first:last], tokens.flags[first:last], FIRST, names, places, words_before
         )
         tallies[WORD_CHARACTERS, i] = words_before[words]
-        count_names(names, words, places, words_table.counts)
-        _add_ngrams(
-            words, places, names, words_table, table, other, scratch, hash_key, words_before, tallies[:, i]
-        )
-        forget_names(stretches, tokens.parts_from, tokens.parts, words_table.counts)
+        table.counts[: last - first] = tokens.counts[first:last]
+        _add_ngrams(words, places, names, table, other, scratch, hash_key, words_before, tallies[:, i])
 
 
 def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
     """DCLM's own signals of every text; all are 0, and no spans, for an empty one."""
     offsets, data = valid(texts)
     tallies = np.zeros((len(TALLIES), len(offsets) - 1), np.int64)
-    edits = np.empty(0, np.int64)
-    if len(offsets) > 1:
-        words, tokens = words_of(texts), tokens_of(texts)
-        most, classes = words.counts.max(), character_classes()
-        edits = _count_lines(offsets, data, most, classes, KEY, STOPS, _COUNTED, _PHRASES, tallies)
-        _count_ngrams(words, tokens, KEY, tallies)
+    edits = _count_lines(offsets, data, character_classes(), KEY, STOPS, _COUNTED, _PHRASES, tallies)
+    tokens = tokens_of(texts)
+    _count_ngrams(tokens, tokens.most(), KEY, tallies)
     n = dict(zip(TALLIES, tallies, strict=True))
     columns = {
         "dclm_word_count": pa.array(n["bare_words"]),

@@ -255,6 +255,38 @@ def name_spans(page, edges, spans, places, names, table, scratch, hash_key):
         hash_key = hash_key * _MIX + ONE_BIT
 
 
+@loop
+def slots_at_first(table, things):
+    """Forget all names; returns the number of slots with which to begin, for so many things."""
+    return _cleared(table, min(things, CHUNK))
+
+
+@loop
+def name_more(page, edges, spans, names, table, ends, scratch, size, known, hash_key):
+    """Name spans when not all are at hand at once. Begin with no names and `slots_at_first`.
+
+    The table holds where the first span of each name begins, `ends` where it ends. Returns (names, slots, not 0 where
+    two spans with one name are not the same: then all must be named again with another key).
+    """
+    differences = np.int64(0)
+    for begin in range(0, spans, CHUNK):
+        found = min(CHUNK, spans - begin)
+        size = _with_room(table, size, known, found)
+        _span_keys(page, edges[2 * begin :], found, begin, scratch, hash_key)
+        for k in range(found):
+            scratch.long[k] = edges[2 * (begin + k)]
+        known = _name(scratch.keys, found, scratch.long, names[begin:], table, size, known)
+        for k in range(begin, begin + found):
+            start, end, name = np.int64(edges[2 * k]), np.int64(edges[2 * k + 1]), names[k]
+            first = np.int64(table.firsts[name])
+            if first == start:
+                ends[name] = end
+            if end - start > _SHORT:
+                size_differs = end - start != np.int64(ends[name]) - first
+                differences |= size_differs or not same_bytes(page, start, page, first, end - start)
+    return known, size, differences
+
+
 # ---- N-grams --------------------------------------------------------------------------------------------
 
 

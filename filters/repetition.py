@@ -16,7 +16,6 @@ from filters.ngrams import (
     LONGEST_NGRAM,
     REPEATED_NGRAMS,
     TOP_NGRAMS,
-    Table,
     gram_characters,
     longer_grams,
     name_spans,
@@ -41,7 +40,7 @@ from filters.text import (
     strip,
     valid,
 )
-from filters.vocabulary import count_names, forget_names, read_names, tokens_of, words_of
+from filters.vocabulary import read_names, tokens_of
 
 TALLIES = (
     "characters",
@@ -168,7 +167,7 @@ def _sum_of_logarithms(counts, logarithms):
 
 
 @loop
-def _add_ngrams(words, places, names, of, to, spare, scratch, hash_key, seen, words_before, tally):
+def _add_ngrams(words, places, names, of, to, scratch, hash_key, seen, words_before, tally):
     """N-grams of so many words at these places, of these names, counted in the table `of`. Overwrites the places, the
     names, and the other two tables."""
     grams, known = words, 0
@@ -177,7 +176,7 @@ def _add_ngrams(words, places, names, of, to, spare, scratch, hash_key, seen, wo
             break
         if grams:
             grams, known = longer_grams(places, names, grams, of, to, scratch, hash_key)
-            of, to = to, spare if n == 2 else of
+            of, to = to, of
         if n <= 4:
             size, top = _top_characters(of, known if grams else 0, words_before, n)
             tally[NGRAMS + n - 2], tally[MORE_NGRAMS + n - 2] = (size + n - 1) * top, size * top
@@ -332,7 +331,7 @@ def _count(offsets, data, classes, hash_key, tallies, entropies):
         if words:  # Shannon's: log2(words) - sum of count * log2(count) / words
             total = _sum_of_logarithms(table.counts[:known], logarithms)
             entropies[i] = max(0.0, np.log2(words) - total / words)
-        _add_ngrams(words, places, names, table, other, table, scratch, hash_key, seen, words_before, tally)
+        _add_ngrams(words, places, names, table, other, scratch, hash_key, seen, words_before, tally)
         lines, tally[NEWLINES] = _find_lines(page, length, edges, characters)
         name_spans(page, edges, lines, places, names, table, scratch, hash_key)
         _add_copied_lines(length, tally[NEWLINES], characters, lines, names, table.counts, tally)
@@ -344,32 +343,29 @@ def _count(offsets, data, classes, hash_key, tallies, entropies):
 
 
 @kernel
-def _count_tokens(words, tokens, hash_key, tallies):
+def _count_tokens(tokens, most, hash_key, tallies):
     """Fill in int64 [tallies, documents], those of n-grams alone, of Unicode tokens."""
-    most = tokens.counts.max()
     words_before = np.empty(most + 1, np.int32)
     names, places = np.empty(most, np.uint32), np.empty(most, np.uint32)
     seen = np.empty(most, np.uint8)
     table, other, scratch = tables_for(most)
-    words_table = Table(table.slots, table.keys, table.firsts, np.zeros(len(tokens.starts), np.uint32))
     tally = np.empty(len(tallies), np.int64)
-    for i in range(len(words.counts)):
+    for i in range(len(tokens.characters)):
         tally[:] = 0
-        tally[CHARACTERS] = words.characters[i]
-        stretches = words.stretches[words.firsts[i] : words.firsts[i + 1]]
-        n = read_names(stretches, tokens.parts_from, tokens.parts, tokens.lengths, names, words_before)
-        count_names(names, n, places, words_table.counts)
-        _add_ngrams(n, places, names, words_table, table, other, scratch, hash_key, seen, words_before, tally)
-        forget_names(stretches, tokens.parts_from, tokens.parts, words_table.counts)
+        tally[CHARACTERS] = tokens.characters[i]
+        named = tokens.names[tokens.firsts[i] : tokens.firsts[i + 1]]
+        first, last = tokens.known[i], tokens.known[i + 1]
+        names[: len(named)], table.counts[: last - first] = named, tokens.counts[first:last]
+        read_names(named, tokens.lengths[first:last], places, words_before)
+        _add_ngrams(len(named), places, names, table, other, scratch, hash_key, seen, words_before, tally)
         tallies[:, i] = tally
 
 
 def measure_tokens(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
     """Repetition of n-grams of Unicode tokens in every text; all are 0.0 for an empty one."""
-    words, tokens = words_of(texts), tokens_of(texts)
-    tallies = np.zeros((len(TALLIES), len(words.counts)), np.int64)
-    if len(words.counts):
-        _count_tokens(words, tokens, KEY, tallies)
+    tokens = tokens_of(texts)
+    tallies = np.zeros((len(TALLIES), len(tokens.characters)), np.int64)
+    _count_tokens(tokens, tokens.most(), KEY, tallies)
     n = dict(zip(TALLIES, tallies, strict=True))
     return {
         f"unicode_{name}": ratio(n[name.replace("_character_ratio", "_characters")], n["characters"])

@@ -25,7 +25,7 @@ from filters.text import (
     open_page,
     valid,
 )
-from filters.vocabulary import tokens_of, words_of
+from filters.vocabulary import tokens_of
 from filters.words import dot_mask, hash_mask, wide_mark_mask
 
 TALLIES = ("tokens", "words", "word_characters", "alphabetic", "newlines", "hashes", "ellipses")
@@ -56,43 +56,32 @@ def _add_marks(page, length, i, tallies):
 
 
 @loop
-def _add_stretches(parts_from, parts, lengths, flags, sums):
-    """int32 [3, stretches]: words, their characters and tokens with a letter in each."""
-    for stretch in range(sums.shape[1]):
-        for k in range(parts_from[stretch], parts_from[stretch + 1]):
-            has = flags[parts[k]]
-            if has & WORD:
-                sums[0, stretch] += 1
-                sums[1, stretch] += lengths[parts[k]]
-            sums[2, stretch] += (has & LETTER) != 0
+def _add_tokens(counts, lengths, flags, i, tallies):
+    """Count tokens by what each name has."""
+    for name in range(len(counts)):
+        count, has = np.int64(counts[name]), flags[name]
+        tallies[TOKENS, i] += count
+        tallies[WORDS, i] += count * ((has & WORD) != 0)
+        tallies[WORD_CHARACTERS, i] += count * lengths[name] * ((has & WORD) != 0)
+        tallies[ALPHABETIC_TOKENS, i] += count * ((has & LETTER) != 0)
 
 
 @kernel
-def _count(offsets, data, words, tokens, tallies):
+def _count(offsets, data, tokens, tallies):
     """Fill in int64 [tallies, documents]."""
     page = np.empty(longest_document(offsets) + PADDING, np.uint8)
-    sums = np.zeros((3, len(words.starts)), np.int32)
-    _add_stretches(tokens.parts_from, tokens.parts, tokens.lengths, tokens.flags, sums)
     for i in range(len(offsets) - 1):
-        tallies[TOKENS, i] = tokens.counts[i]
-        _add_document(words.stretches[words.firsts[i] : words.firsts[i + 1]], sums, i, tallies)
+        first, last = tokens.known[i], tokens.known[i + 1]
+        _add_tokens(tokens.counts[first:last], tokens.lengths[first:last], tokens.flags[first:last], i, tallies)
         length = open_page(page, data, offsets[i], offsets[i + 1])
         _add_marks(page, length, i, tallies)
-
-
-@loop
-def _add_document(stretches, sums, i, tallies):
-    for k in range(len(stretches)):
-        tallies[WORDS, i] += sums[0, stretches[k]]
-        tallies[WORD_CHARACTERS, i] += sums[1, stretches[k]]
-        tallies[ALPHABETIC_TOKENS, i] += sums[2, stretches[k]]
 
 
 def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
     """Signals over Unicode tokens of every text; all are 0 for an empty one."""
     offsets, data = valid(texts)
     tallies = np.zeros((len(TALLIES), len(offsets) - 1), np.int64)
-    _count(offsets, data, words_of(texts), tokens_of(texts), tallies)
+    _count(offsets, data, tokens_of(texts), tallies)
     n = dict(zip(TALLIES, tallies, strict=True))
     return {
         "unicode_token_count": pa.array(n["tokens"]),
