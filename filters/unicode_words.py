@@ -72,7 +72,9 @@ def _count(offsets, data, tokens, tallies):
     page = np.empty(longest_document(offsets) + PADDING, np.uint8)
     for i in range(len(offsets) - 1):
         first, last = tokens.known[i], tokens.known[i + 1]
-        _add_tokens(tokens.counts[first:last], tokens.lengths[first:last], tokens.flags[first:last], i, tallies)
+        _add_tokens(
+            tokens.counts[first:last], tokens.lengths[first:last], tokens.flags[first:last], i, tallies
+        )
         length = open_page(page, data, offsets[i], offsets[i + 1])
         _add_marks(page, length, i, tallies)
 

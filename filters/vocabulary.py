@@ -92,7 +92,9 @@ class Window(NamedTuple):
 
 
 @loop
-def _name_document(page, length, window, breaks, classes, hash_key, table, ends, scratch, names, lengths, flags):
+def _name_document(
+    page, length, window, breaks, classes, hash_key, table, ends, scratch, names, lengths, flags
+):
     """Name the tokens of a document; returns (tokens, names, characters, not 0 where two tokens have one name)."""
     tokens = known = characters = 0
     differences = np.int64(0)
@@ -123,7 +125,9 @@ def _name_document(page, length, window, breaks, classes, hash_key, table, ends,
 @kernel
 def _name_all(offsets, data, breaks, classes, hash_key):
     documents, longest = len(offsets) - 1, longest_document(offsets)
-    room = offsets[documents] - offsets[0] + 1  # a token is a byte or more: what is not touched takes no memory
+    room = (
+        offsets[documents] - offsets[0] + 1
+    )  # a token is a byte or more: what is not touched takes no memory
     names, counts = np.empty(room, np.uint32), np.empty(room, np.uint32)
     lengths, flags = np.empty(room, np.int32), np.empty(room, np.uint8)
     firsts, starts = np.zeros(documents + 1, np.int64), np.zeros(documents + 1, np.int64)
