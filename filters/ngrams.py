@@ -56,6 +56,7 @@ class Table(NamedTuple):
 class Scratch(NamedTuple):
     keys: np.ndarray  # uint64 [CHUNK + 1]: of what is being named
     long: np.ndarray  # uint32 [CHUNK + 1]: which of it is longer than its key
+    places: np.ndarray  # uint32 [CHUNK + 1]
     once: np.ndarray  # uint64: a map of bits: some pair fell here
     twice: np.ndarray  # uint64: another one did too
 
@@ -77,7 +78,8 @@ def tables_for(things):
     counts, more_counts = np.empty(things + 1, np.uint32), np.empty(things + 1, np.uint32)
     bits = slots_for(things) // 16 + 1  # eight bits a thing, at least
     scratch = Scratch(
-        np.empty(CHUNK + 1, np.uint64), np.empty(CHUNK + 1, np.uint32), np.empty(bits, np.uint64), np.empty(bits, np.uint64)
+        np.empty(CHUNK + 1, np.uint64), np.empty(CHUNK + 1, np.uint32), np.empty(CHUNK + 1, np.uint32),
+        np.empty(bits, np.uint64), np.empty(bits, np.uint64),
     )  # fmt: skip
     return Table(slots, keys, firsts, counts), Table(slots, keys, more_firsts, more_counts), scratch
 
@@ -269,22 +271,34 @@ def name_more(page, edges, spans, names, table, ends, scratch, size, known, hash
     two spans with one name are not the same: then all must be named again with another key).
     """
     differences = np.int64(0)
+    starts = scratch.places
     for begin in range(0, spans, CHUNK):
-        found = min(CHUNK, spans - begin)
+        found, before = min(CHUNK, spans - begin), known
         size = _with_room(table, size, known, found)
-        _span_keys(page, edges[2 * begin :], found, begin, scratch, hash_key)
+        long = _span_keys(page, edges[2 * begin :], found, begin, scratch, hash_key)
         for k in range(found):
-            scratch.long[k] = edges[2 * (begin + k)]
-        known = _name(scratch.keys, found, scratch.long, names[begin:], table, size, known)
-        for k in range(begin, begin + found):
-            start, end, name = np.int64(edges[2 * k]), np.int64(edges[2 * k + 1]), names[k]
-            first = np.int64(table.firsts[name])
-            if first == start:
-                ends[name] = end
-            if end - start > _SHORT:
-                size_differs = end - start != np.int64(ends[name]) - first
-                differences |= size_differs or not same_bytes(page, start, page, first, end - start)
+            starts[k] = edges[2 * (begin + k)]
+        known = _name(scratch.keys, found, starts, names[begin:], table, size, known)
+        new = first_of_each(names[begin:], found, before, starts)
+        for k in range(new):
+            ends[before + k] = edges[2 * (begin + np.int64(starts[k])) + 1]
+        for k in range(long):
+            i = np.int64(scratch.long[k])
+            start, end, name = np.int64(edges[2 * i]), np.int64(edges[2 * i + 1]), names[i]
+            twin = np.int64(table.firsts[name])
+            differences |= end - start ^ np.int64(ends[name]) - twin
+            differences |= np.int64(not same_bytes(page, start, page, twin, end - start))
     return known, size, differences
+
+
+@inlined
+def first_of_each(names, found, before, places):
+    """Note at which of these so many places the names from `before` on stand first; returns how many do."""
+    new = 0
+    for k in range(found):
+        places[new] = k
+        new += names[k] == before + new
+    return new
 
 
 # ---- N-grams --------------------------------------------------------------------------------------------

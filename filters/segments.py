@@ -14,7 +14,21 @@ from pathlib import Path
 
 import numpy as np
 
-from filters.text import ALPHABETIC, DIGIT, WHITESPACE, decode, in_ranges, inlined, loop, lowest_bit
+from filters.text import (
+    ALPHABETIC,
+    DIGIT,
+    NO_BITS,
+    ONE_BIT,
+    WHITESPACE,
+    decode,
+    in_ranges,
+    inlined,
+    leading_zeros,
+    loop,
+    lowest_bit,
+    non_ascii_mask,
+    space_mask,
+)
 
 CLASSES = (
     "Other", "CR", "LF", "Newline", "Extend", "ZWJ", "Regional_Indicator", "Format", "Katakana", "Hebrew_Letter",
@@ -28,6 +42,12 @@ PICTOGRAPHIC = np.uint8(32)  # set beside the class
 CLASS = np.uint8(31)
 
 letter_mask = in_ranges((0x41, 0x5A), (0x61, 0x7A))
+digit_mask = in_ranges((0x30, 0x39))
+word_mask = in_ranges((0x30, 0x39), (0x41, 0x5A), (0x5F, 0x5F), (0x61, 0x7A))
+between_letters_mask = in_ranges(
+    (0x27, 0x27), (0x2E, 0x2E), (0x3A, 0x3A)
+)  # MidLetter, MidNumLet, Single_Quote
+between_digits_mask = in_ranges((0x27, 0x27), (0x2C, 0x2C), (0x2E, 0x2E), (0x3B, 0x3B))  # MidNum and the same
 
 # Sets of classes, a bit each.
 BREAKS = np.uint32(1 << CR | 1 << LF | 1 << NEWLINE)
@@ -144,6 +164,54 @@ PAIRS = _pairs()
 WORD, LETTER, VISIBLE = np.uint8(1), np.uint8(2), np.uint8(4)  # what a token has
 
 
+@inlined
+def _ascii_bytes(page, at, length):
+    """How many of the 64 bytes from here are a stretch of ASCII up to a run of white space: no rule looks across its
+    beginning. 0 where there is none, or no run begins."""
+    spaces, others = space_mask(page, at), non_ascii_mask(page, at)
+    if length - at < 64:
+        spaces &= (ONE_BIT << np.uint64(length - at)) - ONE_BIT
+    runs = (
+        spaces & ~(spaces << ONE_BIT | ONE_BIT) & ~others & (others - ONE_BIT)
+    )  # below the first that is not ASCII
+    return 63 - leading_zeros(runs) if runs else 0
+
+
+@loop
+def _find_ascii_tokens(page, at, size, at_characters, tokens, byte_edges, character_edges, flags):
+    """The tokens of less than 64 bytes of ASCII, behind a white space and before one. Returns the tokens so far."""
+    inside = (ONE_BIT << np.uint64(size)) - ONE_BIT
+    letters, digits = letter_mask(page, at) & inside, digit_mask(page, at) & inside
+    joined = word_mask(page, at) & inside
+    joined |= between_letters_mask(page, at) & letters << ONE_BIT & letters >> ONE_BIT
+    joined |= between_digits_mask(page, at) & digits << ONE_BIT & digits >> ONE_BIT
+    alone = ~(space_mask(page, at) | joined) & inside
+    starts, lasts = joined & ~(joined << ONE_BIT) | alone, joined & ~(joined >> ONE_BIT) | alone
+    letters_or_digits = letters | digits
+    while starts:
+        start, last = lowest_bit(starts), lowest_bit(lasts)
+        token = (lasts ^ (lasts - ONE_BIT)) & ~(starts ^ (starts - ONE_BIT)) | starts & (NO_BITS - starts)
+        starts &= starts - ONE_BIT
+        lasts &= lasts - ONE_BIT
+        byte_edges[2 * tokens], byte_edges[2 * tokens + 1] = at + start, at + last + 1
+        character_edges[2 * tokens], character_edges[2 * tokens + 1] = (
+            at_characters + start,
+            at_characters + last + 1,
+        )
+        flags[tokens] = (
+            VISIBLE
+            | np.uint8(token & letters_or_digits != NO_BITS) * WORD
+            | np.uint8(token & letters != NO_BITS) * LETTER
+        )
+        tokens += 1
+    return tokens
+
+
+@inlined
+def _is_ascii_space(byte):
+    return 0x09 <= byte <= 0x0D or 0x1C <= byte <= 0x20
+
+
 @loop
 def find_tokens(page, length, byte_edges, character_edges, flags, table, classes):
     """Fill in the edges (begin, end) of every token, in bytes and in characters, and what it has.
@@ -157,24 +225,25 @@ def find_tokens(page, length, byte_edges, character_edges, flags, table, classes
     regionals = 0
     while at < length:
         byte = page[at]
-        if (last == ALETTER) & (raw == ALETTER):
-            # Most of most texts: letters of ASCII, and words of them with one space between. No rule has a say there.
-            letters = letter_mask(page, at)
-            run = lowest_bit(~letters)
+        if byte < 0x80 and (at == 0 or _is_ascii_space(page[at - 1])) and not has & VISIBLE:
+            # Most of most texts. Where a white space went before no rule looks back, and masks say what the rules say.
+            size = _ascii_bytes(page, at, length)
+            if size > 0:
+                tokens = _find_ascii_tokens(
+                    page, at, size, characters, tokens, byte_edges, character_edges, flags
+                )
+                at += size
+                characters += size
+                start, start_characters, has = at, characters, np.uint8(0)
+                before = last = raw = np.uint8(OTHER)
+                regionals = 0
+                continue
+        if (last == ALETTER) & (raw == ALETTER):  # letters of ASCII: no rule has a say there
+            run = lowest_bit(~letter_mask(page, at))
             if run:
                 at += run
                 characters += run
                 before = np.uint8(ALETTER)
-                continue
-            if byte == 0x20 and letters & np.uint64(2):
-                byte_edges[2 * tokens], byte_edges[2 * tokens + 1] = start, at
-                character_edges[2 * tokens], character_edges[2 * tokens + 1] = start_characters, characters
-                flags[tokens] = has
-                tokens += 1
-                start, start_characters, has = at + 1, characters + 1, VISIBLE | WORD | LETTER
-                before = np.uint8(WSEG_SPACE)
-                at += 2
-                characters += 2
                 continue
         if byte < 0x80:
             code, width = np.int64(byte), 1

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from filters.ngrams import KEY, name_more, slots_at_first, tables_for
+from filters.ngrams import KEY, first_of_each, name_more, slots_at_first, tables_for
 from filters.segments import find_tokens, word_breaks
 from filters.text import (
     ALPHABETIC,
@@ -86,9 +86,10 @@ def _longest_window(offsets, data):
 class Window(NamedTuple):
     """The tokens of a window."""
 
-    edges: np.ndarray
+    edges: np.ndarray  # as `find_tokens` notes them
     characters: np.ndarray
     flags: np.ndarray
+    firsts: np.ndarray  # uint32: which of them are new
 
 
 @loop
@@ -111,13 +112,12 @@ def _name_document(
             page, window.edges, found, names[tokens:], table, ends, scratch, size, known, hash_key
         )
         differences |= differing
-        for k in range(found):
-            name = names[tokens + k]
-            if name >= before:  # of those with this name, the first is as good as the last
-                lengths[name] = window.characters[2 * k + 1] - window.characters[2 * k]
-                code, _ = decode(page, np.int64(window.edges[2 * k]))
-                first = (classes[code] & (ALPHABETIC | DIGIT)) != 0
-                flags[name] = window.flags[k] | (FIRST if first else np.uint8(0))
+        for k in range(first_of_each(names[tokens:], found, before, window.firsts)):
+            i = np.int64(window.firsts[k])
+            lengths[before + k] = window.characters[2 * i + 1] - window.characters[2 * i]
+            code, _ = decode(page, np.int64(window.edges[2 * i]))
+            first = (classes[code] & (ALPHABETIC | DIGIT)) != 0
+            flags[before + k] = window.flags[i] | (FIRST if first else np.uint8(0))
         tokens, characters, start = tokens + found, characters + more, end
     return tokens, known, characters, differences
 
@@ -133,7 +133,9 @@ def _name_all(offsets, data, breaks, classes, hash_key):
     firsts, starts = np.zeros(documents + 1, np.int64), np.zeros(documents + 1, np.int64)
     characters = np.zeros(documents, np.int64)
     page, widest = np.empty(longest + PADDING, np.uint8), 2 * _longest_window(offsets, data) + 64
-    window = Window(np.empty(widest, np.int32), np.empty(widest, np.int32), np.empty(widest, np.uint8))
+    window = Window(
+        np.empty(widest, np.int32), np.empty(widest, np.int32), np.empty(widest, np.uint8), np.empty(widest, np.uint32)
+    )  # fmt: skip
     table, other, scratch = tables_for(longest)
     for i in range(documents):
         length = open_page(page, data, offsets[i], offsets[i + 1])
