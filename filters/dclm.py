@@ -30,6 +30,7 @@ from filters.ngrams import (
 from filters.text import (
     ALPHABETIC,
     DIGIT,
+    NO_BITS,
     ONE_BIT,
     PADDING,
     UPPERCASE,
@@ -41,6 +42,7 @@ from filters.text import (
     decode,
     eight_bytes,
     find_words,
+    in_ranges,
     inlined,
     kernel,
     last_character,
@@ -268,6 +270,25 @@ def _without_space(line, floor, size, classes):
     return last if classes[code] & WHITESPACE else size
 
 
+m_mask, s_mask = in_ranges((0x4D, 0x4D), (0x6D, 0x6D)), in_ranges((0x53, 0x53), (0x73, 0x73))
+
+
+@inlined
+def _may_have_phrase(page, start, end, texts, sizes):
+    """Most lines neither begin with "sign-in", nor end in "read more" and three characters, nor have an "ms"."""
+    if _is_at(page, start, end, texts, sizes, 2):
+        return True
+    tail = end
+    for _ in range(3):
+        tail = last_character(page, start, tail) if tail > start else start - 1
+    if tail - start >= sizes[1] and _is_at(page, tail - sizes[1], end, texts, sizes, 1):
+        return True
+    found = NO_BITS
+    for block in range(start, end, 64):
+        found |= m_mask(page, block) & s_mask(page, block + 1) & lowest_bits(end - block)
+    return found != NO_BITS
+
+
 @loop
 def _phrases(page, start, end, classes, texts, sizes, line, places, gone, edits, count):
     """Note what to take out of a short line: every "items in cart"; a "read more" and three characters that then end
@@ -337,7 +358,8 @@ def _edit(page, length, edges, words, bare, classes, counted, phrases, line, pla
         if end > start:
             first = count
             goes = _falls(page, start, end, word - first_word, classes, counted[0], counted[1])
-            if not goes and word - first_word <= SHORT_LINE:
+            is_short = not goes and word - first_word <= SHORT_LINE
+            if is_short and _may_have_phrase(page, start, end, phrases[0], phrases[1]):
                 count, goes = _phrases(
                     page, start, end, classes, phrases[0], phrases[1], line, places, gone, edits, count
                 )

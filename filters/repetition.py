@@ -253,13 +253,19 @@ def _add_copied_lines(length, newlines, characters, lines, names, counts, tally)
 
 
 @loop
-def _find_paragraphs(page, length, edges, characters, lines, classes):
-    """Turn the edges of lines into those of paragraphs of the stripped text, in place. Returns how many.
+def _find_paragraphs(page, length, edges, characters, lines, names, counts, classes):
+    """Turn the edges of lines into those of the paragraphs of the stripped text that may repeat, in place. Returns
+    (paragraphs, those that may).
 
-    Lines with one "\\n" between them belong together; that newline is a character of the paragraph.
+    Lines with one "\\n" between them belong together; that newline is a character of the paragraph. A paragraph repeats
+    only if each of its lines does, unless stripping the text shortened a line.
     """
     text_start, text_end = strip(page, 0, length, classes)
-    paragraphs = 0
+    shortened = (
+        text_start > 0 and page[text_start - 1] != 0x0A or text_end < length and page[text_end] != 0x0A
+    )
+    paragraphs = kept = 0
+    copied = True  # all lines so far of the last paragraph kept
     line_end = -2  # of the line before
     for i in range(lines):
         start, end = max(edges[2 * i], text_start), min(edges[2 * i + 1], text_end)
@@ -268,15 +274,18 @@ def _find_paragraphs(page, length, edges, characters, lines, classes):
         size = characters[i]
         if start > edges[2 * i] or end < edges[2 * i + 1]:
             size = _count_characters(page, start, end)
+        is_copied = shortened or counts[names[i]] > 1
         if start == line_end + 1:
-            edges[2 * paragraphs - 1] = end
-            characters[paragraphs - 1] += size + 1
+            edges[2 * kept - 1] = end
+            characters[kept - 1] += size + 1
+            copied = copied and is_copied
         else:
-            edges[2 * paragraphs], edges[2 * paragraphs + 1] = start, end
-            characters[paragraphs] = size
-            paragraphs += 1
+            kept -= not copied
+            edges[2 * kept], edges[2 * kept + 1] = start, end
+            characters[kept] = size
+            paragraphs, kept, copied = paragraphs + 1, kept + 1, is_copied
         line_end = end
-    return paragraphs
+    return paragraphs, kept - (not copied)
 
 
 @loop
@@ -289,7 +298,7 @@ def _count_characters(page, start, end):
 
 @loop
 def _add_paragraphs(paragraphs, characters, names, first, tally):
-    tally[PARAGRAPHS] = paragraphs
+    """Of paragraphs that may repeat."""
     for i in range(paragraphs):
         if first[names[i]] != i:
             tally[REPEATED_PARAGRAPHS] += 1
@@ -336,7 +345,9 @@ def _count(offsets, data, classes, hash_key, tallies, entropies):
         name_spans(page, edges, lines, places, names, table, scratch, hash_key)
         _add_copied_lines(length, tally[NEWLINES], characters, lines, names, table.counts, tally)
         _add_lines(page, length, edges, characters, lines, names, table.firsts, classes, tally)
-        paragraphs = _find_paragraphs(page, length, edges, characters, lines, classes)
+        tally[PARAGRAPHS], paragraphs = _find_paragraphs(
+            page, length, edges, characters, lines, names, table.counts, classes
+        )
         name_spans(page, edges, paragraphs, places, names, table, scratch, hash_key)
         _add_paragraphs(paragraphs, characters, names, table.firsts, tally)
         tallies[:, i] = tally

@@ -214,6 +214,15 @@ def test_a_megabyte_of_hostile_text_equals_its_definition(kind):
     assert_equals_naive([hostile.huge(1_000_000)[kind]])
 
 
+def test_what_is_named_in_many_chunks_through_growing_tables_and_by_a_map_of_pairs_equals_its_definition():
+    """More words than one chunk, more pairs than are all named, of few words, of many, and of ones in copied runs."""
+    random = np.random.default_rng(2)
+    few = " ".join(f"w{k}" for k in random.integers(0, 300, ngrams.MANY + 5000))
+    many = " ".join(f"word{k}" for k in random.integers(0, 30_000, ngrams.MANY + 5000))
+    copies = "\n".join(" ".join(f"w{k + j}" for j in range(12)) for k in random.integers(0, 4000, 12_000))
+    assert_equals_naive([few, many, copies])
+
+
 def colliding_words(count: int, hash_key: int) -> list[str]:
     """Different words of 16 letters with one hash: any first half, and the second half that makes up for it."""
     mix, again, whole = int(ngrams._MIX), int(ngrams._MIX_AGAIN), 2**64 - 1
