@@ -73,6 +73,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             grad_nV = grad_nV.to(hidden_NC.dtype)
             torch.mm(grad_nV, weight_VC, out=grad_hidden_NC[rows])
             grad_weight_VC.addmm_(grad_nV.T, hidden_NC[rows])
+            del grad_nV  # now, so that the next chunk takes its place in memory and in the cache
         ctx.save_for_backward(grad_hidden_NC, grad_weight_VC)
         return torch.cat(losses).mean()
 
