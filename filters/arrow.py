@@ -8,6 +8,8 @@ compiles one signature for fresh arrays and for memory maps.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 
@@ -40,3 +42,18 @@ def from_utf8(offsets: np.ndarray, data: np.ndarray) -> pa.LargeStringArray:
     """The inverse of `utf8`: a text column over these offsets (int64 [n + 1]) and bytes, without a copy."""
     buffers = [None, pa.py_buffer(np.ascontiguousarray(offsets)), pa.py_buffer(data)]
     return pa.Array.from_buffers(pa.large_string(), len(offsets) - 1, buffers)
+
+
+def take(pieces: Sequence[pa.Array], rows: np.ndarray) -> pa.Array:
+    """These rows of all pieces, one behind the other, in this order; there is at least one piece.
+
+    Pieces are not joined to take a few rows of each: that would copy all of them.
+    """
+    order = np.argsort(rows, kind="stable")
+    begins = np.cumsum([0, *map(len, pieces)])
+    edges = np.searchsorted(rows[order], begins)
+    some = zip(pieces, begins, edges, edges[1:], strict=False)
+    taken = [piece.take(pa.array(rows[order[a:b]] - begin)) for piece, begin, a, b in some if b > a]
+    if (order[1:] > order[:-1]).all():
+        return taken[0] if len(taken) == 1 else pa.concat_arrays(taken or [pieces[0].slice(0, 0)])
+    return pa.concat_arrays(taken).take(pa.array(np.argsort(order)))

@@ -21,12 +21,12 @@ copies of such stubs, which bring nothing new, are compared one by one.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import pyarrow as pa
 
-from filters.arrow import text_column, utf8
+from filters.arrow import take, text_column, utf8
 from filters.columns import count_signal, label_signal, real_signal
 from filters.exact import content_hashes
 from filters.family import Family, Signal
@@ -184,10 +184,6 @@ def likely(signatures: np.ndarray, keys: np.ndarray, scheme: Scheme = STANDARD) 
 
 
 def _run(texts, signatures, keys, scheme: Scheme, given: int) -> tuple[np.ndarray, np.ndarray]:
-    if not len(texts) == len(signatures) == len(keys):
-        raise ValueError(
-            f"{len(texts)} texts, {len(signatures)} signatures, {len(keys)} rows of keys: all must be of the same rows"
-        )
     sets, values = shingle_sets(texts, scheme.ngram, scheme.unit)
     leader, similarity = np.empty(len(keys), np.int64), np.empty(len(keys), np.float32)
     buckets, used = _buckets(keys)
@@ -218,9 +214,27 @@ def leaders(
 
     Rows are in order of preference, best first.
     """
-    leader, found = _run(texts, signatures, keys, scheme, given=0)
-    stays = leader < 0
-    return np.where(stays, np.arange(len(leader)), leader), np.where(stays, np.float32(1), found)
+    if not len(texts) == len(signatures) == len(keys):
+        raise ValueError(
+            f"{len(texts)} texts, {len(signatures)} signatures, {len(keys)} rows of keys: all must be of the same rows"
+        )
+    sizes = np.diff(utf8(texts)[0])
+    return _leaders(lambda some: take([texts], some), sizes, signatures, keys, scheme)
+
+
+def _leaders(
+    texts_at: Callable[[np.ndarray], pa.Array],
+    sizes: np.ndarray,
+    signatures: np.ndarray,
+    keys: np.ndarray,
+    scheme: Scheme,
+) -> tuple[np.ndarray, np.ndarray]:
+    leader, similarity = np.arange(len(keys)), np.ones(len(keys), np.float32)
+    for rows in batches(candidate_components(keys), sizes, AT_ONCE):
+        own, found = _run(texts_at(rows), signatures[rows], keys[rows], scheme, given=0)
+        joins = own >= 0
+        leader[rows[joins]], similarity[rows[joins]] = rows[own[joins]], found[joins]
+    return leader, similarity
 
 
 def similar_to(
@@ -265,12 +279,13 @@ def near_duplicates(
     component = candidate_components(keys)
     several = np.flatnonzero(np.bincount(component, minlength=n)[component] > 1)
     several = several[likely(signed[order[several]], keys[several], scheme)]
-    sizes = np.concatenate([np.empty(0, np.int64), *(np.diff(utf8(piece)[0]) for piece in pieces)])
+    rows = order[several]
+    sizes = np.concatenate([np.empty(0, np.int64), *(np.diff(utf8(piece)[0]) for piece in pieces)])[rows]
     of, how = np.arange(n), np.ones(n, np.float32)
-    for batch in batches(component[several], sizes[order[several]], AT_ONCE):
-        rows = order[several[batch]]
-        leader, how[rows] = leaders(_take(pieces, rows), signed[rows], keys[several[batch]], scheme)
-        of[rows] = rows[leader]
+    leader, how[rows] = _leaders(
+        lambda some: take(pieces, rows[some]), sizes, signed[rows], keys[several], scheme
+    )
+    of[rows] = rows[leader]
     stays = of == np.arange(n)
     return pa.table({"duplicate_of": pa.array(of, mask=stays), "similarity": pa.array(how, mask=stays)})
 
@@ -304,16 +319,6 @@ def _pieces(texts: pa.Array | pa.ChunkedArray | Iterable[pa.Array]) -> Iterable[
     if isinstance(texts, pa.Array):
         return [texts]
     return texts.chunks if isinstance(texts, pa.ChunkedArray) else texts
-
-
-def _take(pieces: list[pa.Array], rows: np.ndarray) -> pa.Array:
-    """These rows of all pieces, in this order. Pieces are not joined to take a few rows of each."""
-    order = np.argsort(rows, kind="stable")
-    begins = np.cumsum([0, *map(len, pieces)])
-    edges = np.searchsorted(rows[order], begins)
-    some = zip(pieces, begins, edges, edges[1:], strict=False)
-    taken = [piece.take(pa.array(rows[order[a:b]] - begin)) for piece, begin, a, b in some if b > a]
-    return pa.concat_arrays(taken).take(pa.array(np.argsort(order)))
 
 
 def measure(texts: pa.Array | pa.ChunkedArray, **signing) -> dict[str, pa.Array]:

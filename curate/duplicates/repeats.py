@@ -26,7 +26,7 @@ VERSION = 2
 OCCURRENCES = "occurrences"
 BYTES_AN_OCCURRENCE = 64  # what finding the copies in a split needs for each
 BYTES_A_BYTE = 6  # of text, that finding its occurrences takes
-LEAST_SLICE = 16_000_000  # bytes of text
+LEAST_SLICE = 4_000_000  # bytes of text
 MOST_BITS = 12
 
 

@@ -30,8 +30,10 @@ from curate.store import Part, Store, digest_of
 VERSION = 2
 STAGE = "duplicates"
 BANDS = "bands"
-LEAST, MOST = 16_000_000, 64_000_000  # bytes of text held at once by one worker, as the memory allows
-BYTES_A_BYTE = 8  # of text, that clustering it takes: the text as it is gathered, its shingles, their table
+LEAST, MOST = 4_000_000, 64_000_000  # bytes of text held at once by one worker, as the memory allows
+BYTES_A_BYTE = (
+    4  # of text, that clustering it takes: the text part by part, in order, and twice while it is put so
+)
 BYTES_A_HASH = 64  # what sorting the hashes of one cut needs for each
 
 
@@ -111,7 +113,8 @@ def _write_bands(task: tuple[Store, Part, tuple[int, int], str]) -> Part:
 
 def flat(signatures: pa.ChunkedArray | pa.Array) -> np.ndarray:
     """uint32 [n, permutations]"""
-    column = signatures.combine_chunks() if isinstance(signatures, pa.ChunkedArray) else signatures
+    pieces = signatures.chunks if isinstance(signatures, pa.ChunkedArray) else [signatures]
+    column = pieces[0] if len(pieces) == 1 else pa.concat_arrays(pieces)  # of one piece too this makes a copy
     return column.flatten().to_numpy().reshape(len(column), -1)
 
 

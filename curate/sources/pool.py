@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from curate.errors import CurateError
 from curate.sources.documents import SourceDocuments
 from curate.store import Part, digest_of
+from filters.arrow import take
 
 
 @dataclass
@@ -133,7 +134,7 @@ def gather(parts: list[Part], part: np.ndarray, row: np.ndarray, column: str) ->
     for number in np.unique(part):
         here = np.flatnonzero(part == number)
         table = parts[number].table([column])
-        pieces.append(table[column].combine_chunks().take(pa.array(row[here])))
+        pieces.append(take(table[column].chunks, row[here]))
         places.append(here)
     if not pieces:
         return pa.array([], parts[0].table([column]).schema.field(column).type)
