@@ -28,6 +28,9 @@ INLINED = (
     "ngrams.py",
     "segments.py",
     "vocabulary.py",
+    "fasttext_vectors.py",
+    "fasttext_tables.py",
+    "fasttext_outputs.py",
 )  # files whose compiled functions other files inline into their kernels
 
 

@@ -5,96 +5,94 @@ one line that ends in the token `</s>` (its newlines are white space, a literal 
 are hashed with their sign; a token that begins with `__label__` is no word; of equal scores the later label
 wins; a probability is exp(log(p + 1e-5)) and may exceed 1 a little.
 
-Design: nearly all time would go into hashing the character n-grams of words seen before. So the rows of a
-word are remembered under its hash, for one call and one thread, and the word is compared byte by byte
-before they are used again. What is left a word is adding its rows. The price: some 10 MB of scratch space a
-call, and words longer than `LONGEST_REMEMBERED` (text without spaces, mostly) are hashed every time.
+Design: nearly all time would go into hashing the character n-grams of words seen before. So a word that was looked up
+is remembered, for one call and one thread, with its rows: one line of the cache, found by the word's first and last
+eight bytes, which up to sixteen bytes are the whole word. Text is read 64 bytes at a time, the rows of some thousand
+words are listed, then added in one pass. The price: some 5 MB of scratch space a call, and words longer than
+`LONGEST_REMEMBERED` (text without spaces, mostly) are hashed every time. Everything is inlined into one kernel: handing
+two tuples of arrays to a function copies two kilobytes, which took longer than what the function did.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numba
 import numpy as np
 import pyarrow as pa
-from numba.core import types
-from numba.extending import intrinsic
 
 from filters.arrow import utf8
-from filters.fasttext_model import Model
-
-HIERARCHICAL, LOGISTIC, SOFTMAX = 0, 1, 2
-FNV_OFFSET, FNV_PRIME = np.uint32(2166136261), np.uint32(16777619)
-WORD_NGRAM_FACTOR = np.uint64(116049371)
-LONGEST_REMEMBERED = 64  # bytes
-REMEMBERED_ROWS = 1 << 20
-LOG_FLOOR = 1e-5  # added to every probability before its logarithm
-LABEL_PREFIX = np.frombuffer(b"__label__", np.uint8)
-END_OF_LINE = np.frombuffer(b"</s>", np.uint8)
-
-# The kernels allocate nothing, so they need not count references: an atomic operation for each array of each
-# call, which took four times as long as everything else together.
-_PLAIN: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
-compiled = numba.njit(cache=True, nogil=True, **_PLAIN)
-inlined = numba.njit(forceinline=True, **_PLAIN)
-
-# One remembered word: where it stands in the data, and which of the remembered rows are its own.
-SLOT = np.dtype(
-    [("start", np.int64), ("size", np.int32), ("hash", np.uint32), ("first", np.int32), ("rows", np.int32)],
-    align=True,
+from filters.fasttext_outputs import LOG_FLOOR, best_label
+from filters.fasttext_tables import (
+    FNV_OFFSET,
+    Tables,
+    bucket_of,
+    entry_of,
+    hash_byte,
+    is_kept,
+    row_if_kept,
+    row_of_bucket,
+    same_span,
+    tables_of,
+)
+from filters.fasttext_vectors import LANES, add_rows, bits_at, copier, hash_bytes, hash_grams, remainders
+from filters.text import (
+    NO_BITS,
+    ONE_BIT,
+    continuation_mask,
+    count_bits,
+    eight_bytes,
+    in_ranges,
+    inlined,
+    leading_zeros,
+    loop,
+    lowest_bit,
+    lowest_bits,
 )
 
+__all__ = ["LOG_FLOOR", "Tables", "predict", "tables_of"]
 
-class Tables(NamedTuple):
-    """A model as the kernel reads it: arrays of fixed types and a few numbers, shared by all threads."""
+WORD_NGRAM_FACTOR = np.uint64(116049371)
+LONGEST_REMEMBERED = 61  # bytes, so that bits of `<word>` and its end are one number
+MOST_SLOTS = 1 << 16
+ROWS_IN_SLOT = 8  # of a word; of one that has more, they stand in `more_rows`
+MORE_ROWS = 1 << 18
+WINDOW = 1 << 10  # words that are found at a time
+LISTED = 1 << 12  # rows that are added at a time
+LABEL_PREFIX = np.frombuffer(b"__label__", np.uint8)
+END_OF_LINE = np.frombuffer(b"</s>", np.uint8)
+_END_OF_LINE = np.uint64(int.from_bytes(END_OF_LINE, "little"))
+_MIX, _MIX_AGAIN = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
+_HALF = np.uint64(32)
+LONG, NO_WORD = -2, -1
 
-    vocabulary_bytes: np.ndarray
-    vocabulary_offsets: np.ndarray
-    vocabulary_slots: np.ndarray  # int32, open addressing by hash: entry, or -1
-    word_count: int
-    buckets: int
-    is_pruned: bool
-    kept_bits: np.ndarray  # uint64: bit b % 64 of word b // 64 says that bucket b has a row
-    kept_before: np.ndarray  # int32: kept buckets before that word of bits
-    min_characters: int
-    max_characters: int
-    word_ngrams: int
-    input_RD: np.ndarray
-    output_LD: np.ndarray  # for a tree, which asks for few rows
-    output_DL: np.ndarray  # transposed: all labels are summed side by side, each in its own order
-    output_scale_L: np.ndarray
-    output: int  # HIERARCHICAL, LOGISTIC or SOFTMAX
-    children: np.ndarray  # int32 [inner node, 2]: below n_labels a label, else inner node + n_labels
-    sigmoid: np.ndarray  # float32 [513]: the library's table over [-8, 8]
+_copy_block, _copy_rows = copier(64, 8), copier(ROWS_IN_SLOT, 32)
+space_mask = in_ranges((0, 0), (9, 13), (32, 32))  # what the library separates words at
 
 
-def tables_of(model: Model) -> Tables:
-    """What the kernel needs of this model, computed once."""
-    kept_bits, kept_before = _ranks(model)
-    output = {"hierarchical softmax": HIERARCHICAL, "softmax": SOFTMAX}.get(model.loss, LOGISTIC)
-    n_labels = len(model.labels)
-    return Tables(
-        vocabulary_bytes=_readonly(model.vocabulary_bytes),
-        vocabulary_offsets=_readonly(model.vocabulary_offsets),
-        vocabulary_slots=_readonly(_slots_of_vocabulary(model.vocabulary_bytes, model.vocabulary_offsets)),
-        word_count=model.word_count,
-        buckets=model.buckets,
-        is_pruned=model.kept_buckets is not None,
-        kept_bits=_readonly(kept_bits),
-        kept_before=_readonly(kept_before),
-        min_characters=model.min_characters,
-        max_characters=model.max_characters,
-        word_ngrams=model.word_ngrams,
-        input_RD=_readonly(model.input_RD),
-        output_LD=_readonly(model.output_LD),
-        output_DL=_readonly(np.ascontiguousarray(model.output_LD.T)),
-        output_scale_L=_readonly(model.output_scale_L),
-        output=output,
-        children=_readonly(_huffman(model.label_counts_L if output == HIERARCHICAL else np.ones(n_labels))),
-        sigmoid=_readonly(_sigmoid_table()),
-    )
+class Scratch(NamedTuple):
+    """Working space of one call, so of one thread.
+
+    A slot is 64 bytes, seen as numbers of 64 and of 32 bits: the word's first and last eight bytes, where it stands;
+    its hash, its size and number of rows, and its rows.
+    """
+
+    edges: np.ndarray  # int64: where the words of a window begin and end
+    tail: np.ndarray  # uint8 [64]: the last bytes of the column, zeros behind them
+    word: np.ndarray  # uint8: a word in its brackets
+    short: np.ndarray  # uint8: the same of a short one
+    grams: np.ndarray  # uint32 [characters, byte at which they begin]: hashes of its n-grams, then buckets
+    kept: np.ndarray  # uint64 [characters]: bits of those that may have a row
+    hashes: np.ndarray  # int32: of the words of one document, for word n-grams
+    slots: np.ndarray  # uint64 [slots, 8]: remembered words
+    numbers: np.ndarray  # int32 [slots * 16]: the same bytes
+    more_rows: np.ndarray  # int32: rows of remembered words that have many
+    n_more: np.ndarray  # int64 [1]: of them in use
+    listed: np.ndarray  # int32: rows to be added
+    hidden_D: np.ndarray
+    output_L: np.ndarray
+    stack: np.ndarray
+    stack_score: np.ndarray
 
 
 def predict(tables: Tables, texts: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -115,15 +113,25 @@ def predict(tables: Tables, texts: pa.Array | pa.ChunkedArray) -> tuple[np.ndarr
 
 def _scratch(tables: Tables, offsets: np.ndarray) -> Scratch:
     longest, total = int(np.diff(offsets).max()), int(offsets[-1] - offsets[0])
-    # A short word has at most one row of its own, and max_characters for each byte of `<word>`.
-    most_rows = 1 + (LONGEST_REMEMBERED + 2) * max(tables.max_characters, 0)
+    most_rows, characters = _most_rows(tables), max(tables.max_characters, 1)
     n_labels = len(tables.output_scale_L)
+    slots = np.zeros((1 << min(max(total.bit_length() - 3, 4), MOST_SLOTS.bit_length() - 1)) + 1, "V64")
+    slots = slots.view(np.uint8)[-slots.ctypes.data % 64 :][
+        : 64 * (len(slots) - 1)
+    ]  # a slot, a line of the cache
     return Scratch(
+        edges=np.empty(2 * WINDOW + 66, np.int64),
+        tail=np.zeros(64, np.uint8),
         word=np.empty(longest + 2, np.uint8),
+        short=np.zeros(2 * 64, np.uint8),
+        grams=np.zeros((characters + 1, 64), np.uint32),
+        kept=np.empty(characters + 1, np.uint64),
         hashes=np.empty(longest // 2 + 2 if tables.word_ngrams > 1 else 1, np.int32),
-        slots=np.zeros(1 << min(max(total.bit_length() - 3, 4), 16), SLOT),
-        rows=np.empty(REMEMBERED_ROWS + most_rows, np.int32),
-        n_remembered=np.zeros(1, np.int64),
+        slots=slots.view(np.uint64).reshape(-1, 8),
+        numbers=slots.view(np.int32),
+        more_rows=np.empty(MORE_ROWS + most_rows, np.int32),
+        n_more=np.zeros(1, np.int64),
+        listed=np.empty(LISTED + most_rows + ROWS_IN_SLOT, np.int32),
         hidden_D=np.empty(tables.input_RD.shape[1], np.float32),
         output_L=np.empty(n_labels, np.float32),
         stack=np.empty(2 * n_labels + 2, np.int64),
@@ -131,126 +139,91 @@ def _scratch(tables: Tables, offsets: np.ndarray) -> Scratch:
     )
 
 
-def _readonly(array: np.ndarray) -> np.ndarray:
-    """A view no one can write: every model then has the one type the kernel is compiled for."""
-    view = np.ascontiguousarray(array).view()
-    view.flags.writeable = False
-    return view
+def _most_rows(tables: Tables) -> int:
+    """Of a word that is remembered: one of its own, and max_characters for each byte of `<word>`."""
+    return 1 + (LONGEST_REMEMBERED + 2) * max(tables.max_characters, 0)
 
 
-def _ranks(model: Model) -> tuple[np.ndarray, np.ndarray]:
-    """The set of kept buckets as bits, and the number of kept buckets before each 64 of them."""
-    bits = np.zeros((max(model.buckets, 0) // 64 + 1) * 64, bool)
-    if model.kept_buckets is not None:
-        bits[model.kept_buckets] = True
-    counts = bits.reshape(-1, 64).sum(axis=1)
-    before = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int32)
-    return np.packbits(bits, bitorder="little").view("<u8"), before
-
-
-def _sigmoid_table() -> np.ndarray:
-    x = np.arange(513, dtype=np.float32) * np.float32(16) / np.float32(512) - np.float32(8)
-    exponential = np.exp(-x.astype(np.float64)).astype(np.float32)  # rounded once, as the C function is
-    return (1.0 / (1.0 + exponential.astype(np.float64))).astype(np.float32)
-
-
-def _huffman(counts: np.ndarray) -> np.ndarray:
-    """Children of the inner nodes of the Huffman tree over labels, whose counts fall with their number."""
-    n_labels = len(counts)
-    weight = np.full(2 * n_labels - 1, 10**15, np.int64)
-    weight[:n_labels] = counts
-    children = np.zeros((max(n_labels - 1, 1), 2), np.int32)
-    leaf, node = n_labels - 1, n_labels
-    for inner in range(n_labels, 2 * n_labels - 1):
-        for side in range(2):
-            if leaf >= 0 and weight[leaf] < weight[node]:
-                child, leaf = leaf, leaf - 1
-            else:
-                child, node = node, node + 1
-            children[inner - n_labels, side] = child
-        weight[inner] = weight[children[inner - n_labels]].sum()
-    return children
-
-
-def _count_ones(typing_context, bits):
-    def codegen(context, builder, signature, arguments):
-        return builder.ctpop(arguments[0])
-
-    return types.uint64(types.uint64), codegen
-
-
-_popcount: Any = intrinsic(_count_ones)
+# ---- Words ------------------------------------------------------------------------------------------------
 
 
 @inlined
-def _hash_byte(hash_, byte):
-    """One step of FNV-1a as the library does it: the byte is a signed char, widened with its sign."""
-    return np.uint32(np.uint32(hash_ ^ np.uint32(np.int8(byte))) * FNV_PRIME)
-
-
-@numba.njit(cache=True, nogil=True)  # this one allocates
-def _slots_of_vocabulary(text, offsets):
-    n_entries = len(offsets) - 1
-    n_slots = 4
-    while n_slots < 2 * n_entries:
-        n_slots *= 2
-    slots = np.full(n_slots, -1, np.int32)
-    for v in range(n_entries):
-        hash_ = FNV_OFFSET
-        for at in range(offsets[v], offsets[v + 1]):
-            hash_ = _hash_byte(hash_, text[at])
-        slot = np.int64(hash_) & (n_slots - 1)
-        while slots[slot] >= 0 and not _equal(
-            text, offsets[slots[slot]], offsets[slots[slot] + 1], text, offsets[v], offsets[v + 1]
-        ):
-            slot = (slot + 1) & (n_slots - 1)
-        slots[slot] = v
-    return slots
+def _is_space(byte):
+    return byte == 32 or (9 <= byte <= 13) or byte == 0
 
 
 @inlined
-def _equal(left, left_begin, left_end, right, right_begin, right_end):
-    if left_end - left_begin != right_end - right_begin:
+def _spaces(data, at, tail):
+    """Which of the 64 bytes from `at` on are white space; bytes after the column's end are, too."""
+    if at + 64 <= len(data):
+        return space_mask(data, at)
+    for k in range(64):
+        tail[k] = data[at + k] if at + k < len(data) else 0
+    return space_mask(tail, 0)
+
+
+@loop
+def _find_words(data, at, stop, tail, edges):
+    """Fill in where the next words begin and end; returns (how many, byte after them). A window holds whole words."""
+    found = 0
+    inside = NO_BITS  # 1 where the byte before this block belongs to a word
+    while at < stop and found < 2 * WINDOW:
+        word = ~_spaces(data, at, tail) & lowest_bits(stop - at)
+        changes = word ^ (word << ONE_BIT | inside)
+        inside = word >> np.uint64(63)
+        while changes:
+            edges[found] = at + lowest_bit(changes)
+            changes &= changes - ONE_BIT
+            found += 1
+        at += 64
+    at = min(at, stop)
+    if found % 2:
+        while at < stop and not _is_space(data[at]):
+            at += 1
+        edges[found] = at
+        found += 1
+    return found // 2, at
+
+
+@inlined
+def _eight_bytes(data, at):
+    """The bytes [at, at + 8), zeros where the column has ended."""
+    if at + 8 <= len(data):
+        return eight_bytes(data, at)
+    value = NO_BITS
+    for k in range(len(data) - at):
+        value |= np.uint64(data[at + k]) << np.uint64(8 * k)
+    return value
+
+
+@inlined
+def _first_and_last(data, begin, end):
+    """The first and the last eight bytes of a word; both the whole of a shorter one, zeros behind it."""
+    own = lowest_bits(8 * (end - begin))
+    return _eight_bytes(data, begin) & own, _eight_bytes(data, max(begin, end - 8)) & own
+
+
+@inlined
+def _slot_of(slots, first, last, size):
+    h = np.uint64(first * _MIX)
+    h = np.uint64((h ^ (h >> _HALF) ^ last ^ np.uint64(size)) * _MIX_AGAIN)
+    return np.int64(h >> _HALF) & (len(slots) - 1)
+
+
+@inlined
+def _is_remembered(scratch, slot, data, begin, end, first, last):
+    size = end - begin
+    if scratch.slots[slot, 0] != first or scratch.slots[slot, 1] != last:
         return False
-    for i in range(left_end - left_begin):  # noqa: SIM110  (numba compiles loops, not generators)
-        if left[left_begin + i] != right[right_begin + i]:
-            return False
-    return True
+    if (scratch.numbers[16 * slot + 7] & 0xFFFF) != size:
+        return False
+    if size <= 16:
+        return True
+    start = np.int64(scratch.slots[slot, 2])
+    return same_span(data, start + 8, start + size - 8, data, begin + 8, end - 8)
 
 
-@inlined
-def _entry(tables, data, begin, end, hash_):
-    """The vocabulary's entry for these bytes, or -1."""
-    mask = len(tables.vocabulary_slots) - 1
-    slot = np.int64(hash_) & mask
-    while True:
-        v = tables.vocabulary_slots[slot]
-        if v < 0 or _equal(
-            tables.vocabulary_bytes,
-            tables.vocabulary_offsets[v],
-            tables.vocabulary_offsets[v + 1],
-            data,
-            begin,
-            end,
-        ):
-            return v
-        slot = (slot + 1) & mask
-
-
-@inlined
-def _row_of_bucket(tables, bucket):
-    """The input row of a bucket, or -1 where pruning left none."""
-    if not tables.is_pruned:
-        return tables.word_count + bucket
-    bits = tables.kept_bits[bucket >> 6]
-    bit = np.uint64(1) << np.uint64(bucket & 63)
-    if bits & bit == np.uint64(0):
-        return -1
-    return (
-        tables.word_count
-        + np.int64(tables.kept_before[bucket >> 6])
-        + np.int64(_popcount(bits & (bit - np.uint64(1))))
-    )
+# ---- Rows -------------------------------------------------------------------------------------------------
 
 
 @inlined
@@ -261,32 +234,18 @@ def _rows_from(tables, word, size, i, rows, n_rows):
     for n in range(1, tables.max_characters + 1):
         if end >= size:
             break
-        hash_ = _hash_byte(hash_, word[end])
+        hash_ = hash_byte(hash_, word[end])
         end += 1
         while end < size and word[end] & 0xC0 == 0x80:
-            hash_ = _hash_byte(hash_, word[end])
+            hash_ = hash_byte(hash_, word[end])
             end += 1
         is_bracket = n == 1 and (i == 0 or end == size)
         if n >= tables.min_characters and not is_bracket:
-            row = _row_of_bucket(tables, np.int64(hash_ % np.uint32(tables.buckets)))
+            row = row_of_bucket(tables, bucket_of(tables, hash_))
             if row >= 0:
                 rows[n_rows] = row
                 n_rows += 1
     return n_rows
-
-
-@inlined
-def _add_rows(input_RD, rows, begin, end, hidden_D):
-    for at in range(begin, end):
-        row = input_RD[rows[at]]
-        for d in range(len(hidden_D)):
-            hidden_D[d] += row[d]
-
-
-@inlined
-def _scale(hidden_D, factor):
-    for d in range(len(hidden_D)):
-        hidden_D[d] *= factor
 
 
 @inlined
@@ -299,238 +258,241 @@ def _bracketed(data, begin, end, word):
     return end - begin + 2
 
 
-@compiled
-def _remember(tables, data, begin, end, entry, word, rows, n_rows):
+@inlined
+def _bracketed_short(data, begin, end, short):
+    """Write `<word>` of a word of LONGEST_REMEMBERED bytes at most; what is behind it means nothing. Its size."""
+    if begin + 64 <= len(data):
+        _copy_block(short, 1, data, begin)
+    else:
+        for k in range(end - begin):
+            short[1 + k] = data[begin + k]
+    short[0], short[1 + end - begin] = 60, 62
+    return end - begin + 2
+
+
+@inlined
+def _widest(starts, size):
+    """Bytes of the widest character of a word in which characters begin at these bits."""
+    rest, width = ~starts & lowest_bits(size), 1
+    while rest:
+        rest &= rest << ONE_BIT
+        width += 1
+    return width
+
+
+@inlined
+def _rows_of_word(tables, scratch, data, begin, end, entry, rows, n_rows):
     """Append all rows of a short word: its own where it is in the vocabulary, then its character n-grams'."""
     if entry >= 0:
         rows[n_rows] = entry
         n_rows += 1
-    if tables.max_characters > 0:
-        size = _bracketed(data, begin, end, word)
-        for i in range(size):
-            if word[i] & 0xC0 != 0x80:
-                n_rows = _rows_from(tables, word, size, i, rows, n_rows)
+    if tables.max_characters <= 0:
+        return n_rows
+    word, grams, kept = scratch.short, scratch.grams, scratch.kept
+    size = _bracketed_short(data, begin, end, word)
+    first_bytes = ~continuation_mask(word, 0) & lowest_bits(size)
+    starts = first_bytes | ONE_BIT << np.uint64(size)
+    characters = count_bits(first_bytes)
+    shortest, longest = max(tables.min_characters, 1), min(tables.max_characters, characters)
+    steps = _widest(first_bytes, size) * longest + 1
+    asked = first_bytes
+    for n in range(1, longest + 1):  # no n-gram begins with one of the last n - 1 characters
+        kept[n] = asked
+        asked &= ~(ONE_BIT << np.uint64(63 - leading_zeros(asked)))
+        if n == 1:
+            kept[1] = asked & ~ONE_BIT  # brackets alone are none
+    for base in range(0, size, LANES):
+        if characters == size:
+            hash_bytes(word, base, longest, grams)
+        else:
+            hash_grams(word, base, min(steps, size - base + 1), starts, shortest, longest, grams)
+        for n in range(shortest, longest + 1):
+            remainders(grams[n], base, tables.buckets)
+            if tables.is_pruned:
+                lacking = ~bits_at(tables.filter, grams[n], base) & lowest_bits(LANES)
+                kept[n] &= ~(lacking << np.uint64(base))
+    return _in_order(tables, grams, kept, shortest, longest, rows, n_rows)
+
+
+@inlined
+def _in_order(tables, grams, kept, shortest, longest, rows, n_rows):
+    """Append the rows of the n-grams that are kept, those that begin first first; the new number of rows."""
+    begin, some = n_rows, NO_BITS
+    for n in range(shortest, longest + 1):
+        some |= kept[n]
+    while some:
+        i = lowest_bit(some)
+        some &= some - ONE_BIT
+        for n in range(shortest, longest + 1):
+            rows[n_rows] = grams[n, i]
+            n_rows += np.int64((kept[n] >> np.uint64(i)) & ONE_BIT)  # no branch: none could be foretold
+    end, n_rows = n_rows, begin
+    for k in range(begin, end):
+        bucket = np.int64(rows[k])
+        rows[n_rows] = row_if_kept(tables, bucket)
+        n_rows += not tables.is_pruned or is_kept(tables, bucket)
     return n_rows
 
 
-@compiled
-def _add_long_word(tables, data, begin, end, entry, word, rows, hidden_D):
+@inlined
+def _add_long_word(tables, scratch, data, begin, end, entry):
     """Add the rows of a long word as they are found; how many there were."""
-    total = 0
+    rows, listed, total = scratch.listed, 0, 0
     if entry >= 0:
         rows[0] = entry
-        _add_rows(tables.input_RD, rows, 0, 1, hidden_D)
-        total = 1
+        listed = 1
     if tables.max_characters > 0:
-        size = _bracketed(data, begin, end, word)
+        size = _bracketed(data, begin, end, scratch.word)
         for i in range(size):
-            if word[i] & 0xC0 != 0x80:
-                n_rows = _rows_from(tables, word, size, i, rows, 0)
-                _add_rows(tables.input_RD, rows, 0, n_rows, hidden_D)
-                total += n_rows
+            if scratch.word[i] & 0xC0 != 0x80:
+                listed = _rows_from(tables, scratch.word, size, i, rows, listed)
+                if listed > LISTED:
+                    total += listed
+                    listed = _add_listed(tables, scratch, listed)
+    total += listed
+    _add_listed(tables, scratch, listed)
     return total
 
 
-@compiled
-def _add_word_ngrams(tables, hashes, n_words, rows, hidden_D):
-    """Add the rows of word n-grams (hashes of words, combined); how many there were."""
-    total = 0
-    for i in range(n_words):
-        combined = np.uint64(np.int64(hashes[i]))
-        for j in range(i + 1, min(n_words, i + tables.word_ngrams)):
-            combined = np.uint64(combined * WORD_NGRAM_FACTOR) + np.uint64(np.int64(hashes[j]))
-            row = _row_of_bucket(tables, np.int64(combined % np.uint64(tables.buckets)))
-            if row >= 0:
-                rows[0] = row
-                _add_rows(tables.input_RD, rows, 0, 1, hidden_D)
-                total += 1
-    return total
-
-
-@compiled
-def _hierarchical(tables, hidden_D, stack, stack_score):
-    """(label, log probability): depth first through the tree, leaving paths that cannot win any more."""
-    n_labels = tables.output_DL.shape[1]
-    best, best_score = -1, np.float32(0)
-    lowest = np.float32(math.log(LOG_FLOOR))
-    stack[0], stack_score[0] = 2 * n_labels - 2, np.float32(0)
-    depth = 1
-    while depth > 0:
-        depth -= 1
-        node, score = stack[depth], stack_score[depth]
-        if score < lowest or (best >= 0 and score < best_score):
-            continue
-        if node < n_labels:
-            best, best_score = node, score
-            continue
-        inner = node - n_labels
-        dot = np.float32(0)
-        for d in range(len(hidden_D)):
-            dot += hidden_D[d] * tables.output_LD[inner, d]
-        dot = np.float32(dot * tables.output_scale_L[inner])
-        right = np.float32(1.0 / np.float64(np.float32(1) + np.float32(math.exp(np.float32(-dot)))))
-        left = np.float32(1.0 - np.float64(right))
-        stack[depth], stack[depth + 1] = tables.children[inner, 1], tables.children[inner, 0]
-        stack_score[depth] = np.float32(score + np.float32(math.log(np.float64(right) + LOG_FLOOR)))
-        stack_score[depth + 1] = np.float32(score + np.float32(math.log(np.float64(left) + LOG_FLOOR)))
-        depth += 2
-    return best, best_score
-
-
-@compiled
-def _flat(tables, hidden_D, output_L):
-    """(label, log probability) where labels have scores of their own: softmax, one-vs-all and the like."""
-    output_L[:] = 0
-    for d in range(len(hidden_D)):
-        for label in range(len(output_L)):
-            output_L[label] += hidden_D[d] * tables.output_DL[d, label]
-    for label in range(len(output_L)):
-        output_L[label] *= tables.output_scale_L[label]
-    if tables.output == SOFTMAX:
-        _softmax(output_L)
-    else:
-        _logistic(tables.sigmoid, output_L)
-    best, best_score = -1, np.float32(0)
-    for label in range(len(output_L)):
-        score = np.float32(math.log(np.float64(output_L[label]) + LOG_FLOOR))
-        if best < 0 or score >= best_score:
-            best, best_score = label, score
-    return best, best_score
-
-
 @inlined
-def _softmax(output_L):
-    largest = output_L[0]
-    for label in range(len(output_L)):
-        largest = max(largest, output_L[label])
-    total = np.float32(0)
-    for label in range(len(output_L)):
-        output_L[label] = math.exp(np.float64(np.float32(output_L[label] - largest)))
-        total += output_L[label]
-    for label in range(len(output_L)):
-        output_L[label] /= total
-
-
-@inlined
-def _logistic(table, output_L):
-    for label in range(len(output_L)):
-        x = output_L[label]
-        if x < -8:
-            output_L[label] = 0
-        elif x > 8:
-            output_L[label] = 1
-        else:
-            output_L[label] = table[np.int64(np.float32(x + np.float32(8)) * np.float32(32))]
-
-
-@inlined
-def _is_space(byte):
-    return byte == 32 or (9 <= byte <= 13) or byte == 0
+def _add_listed(tables, scratch, listed):
+    add_rows(tables.input_RD, scratch.listed, listed, scratch.hidden_D)
+    return 0
 
 
 @inlined
 def _begins_with_label_prefix(data, begin, end):
     size = len(LABEL_PREFIX)
-    return end - begin >= size and _equal(data, begin, begin + size, LABEL_PREFIX, 0, size)
-
-
-class Scratch(NamedTuple):
-    """Working space of one call, so of one thread."""
-
-    word: np.ndarray  # uint8: a word in its brackets
-    hashes: np.ndarray  # int32: of the words of one document, for word n-grams
-    slots: np.ndarray  # SLOT: remembered words
-    rows: np.ndarray  # int32: rows of remembered words, then room for the rows of one more
-    n_remembered: np.ndarray  # int64 [1]: rows in use
-    hidden_D: np.ndarray
-    output_L: np.ndarray
-    stack: np.ndarray  # nodes to visit, and the scores of the ways to them
-    stack_score: np.ndarray
+    return end - begin >= size and same_span(data, begin, begin + size, LABEL_PREFIX, 0, size)
 
 
 @inlined
-def _slot_of(tables, scratch, data, begin, end, hash_, entry):
-    """Remember a short word; forget all of them first when the space for rows is full."""
-    if scratch.n_remembered[0] >= REMEMBERED_ROWS:
-        scratch.n_remembered[0] = 0
-        for slot in range(len(scratch.slots)):
-            scratch.slots[slot].size = 0
-    slot = scratch.slots[_slot_number(scratch.slots, hash_)]
-    slot.start, slot.size, slot.hash = begin, end - begin, hash_
-    slot.first = scratch.n_remembered[0]
-    after = _remember(tables, data, begin, end, entry, scratch.word, scratch.rows, scratch.n_remembered[0])
-    slot.rows = after - scratch.n_remembered[0]
-    scratch.n_remembered[0] = after
-    return slot
+def _look_up(tables, scratch, slot, data, begin, end, first, last):
+    """Find the rows of a word that is not remembered, and remember it: (LONG, NO_WORD or 0, its hash, its entry)."""
+    hash_ = FNV_OFFSET
+    for at in range(begin, end):
+        hash_ = hash_byte(hash_, data[at])
+    entry = entry_of(tables, data, begin, end, hash_)
+    if entry >= tables.word_count or (entry < 0 and _begins_with_label_prefix(data, begin, end)):
+        return NO_WORD, hash_, entry
+    if end - begin > LONGEST_REMEMBERED:
+        return LONG, hash_, entry
+    if scratch.n_more[0] >= MORE_ROWS:  # forget all of them
+        scratch.n_more[0] = 0
+        scratch.slots[:] = 0
+    rows, kept = scratch.more_rows, scratch.n_more[0]
+    count = _rows_of_word(tables, scratch, data, begin, end, entry, rows, kept) - kept
+    slots, numbers = scratch.slots, scratch.numbers
+    slots[slot, 0], slots[slot, 1], slots[slot, 2] = first, last, np.uint64(begin)
+    numbers[16 * slot + 6], numbers[16 * slot + 7] = np.int32(hash_), np.int32((end - begin) | count << 16)
+    if count > ROWS_IN_SLOT:
+        numbers[16 * slot + 8] = kept
+        scratch.n_more[0] = kept + count
+    else:
+        for k in range(count):
+            numbers[16 * slot + 8 + k] = rows[kept + k]
+    return 0, hash_, entry
 
 
 @inlined
-def _slot_number(slots, hash_):
-    return np.int64(hash_ ^ (hash_ >> np.uint32(15))) & (len(slots) - 1)
+def _list_rows(scratch, slot, listed):
+    """List the rows of a remembered word; how many they are."""
+    count = np.int64(scratch.numbers[16 * slot + 7] >> 16)
+    if count <= ROWS_IN_SLOT:
+        _copy_rows(scratch.listed, listed, scratch.numbers, 16 * slot + 8)
+    else:
+        first = np.int64(scratch.numbers[16 * slot + 8])
+        for k in range(count):
+            scratch.listed[listed + k] = scratch.more_rows[first + k]
+    return count
 
 
 @inlined
-def _add_word(tables, scratch, data, begin, end, hash_):
-    """Add the rows of one token; how many there were, or -1 where it is a label, not a word."""
-    slot = scratch.slots[_slot_number(scratch.slots, hash_)]
-    if slot.hash != hash_ or not _equal(data, slot.start, slot.start + slot.size, data, begin, end):
-        entry = _entry(tables, data, begin, end, hash_)
-        if entry >= tables.word_count or (entry < 0 and _begins_with_label_prefix(data, begin, end)):
-            return -1
-        if end - begin > LONGEST_REMEMBERED:
-            room = scratch.rows[REMEMBERED_ROWS:]
-            return _add_long_word(tables, data, begin, end, entry, scratch.word, room, scratch.hidden_D)
-        slot = _slot_of(tables, scratch, data, begin, end, hash_, entry)
-    _add_rows(tables.input_RD, scratch.rows, slot.first, slot.first + slot.rows, scratch.hidden_D)
-    return slot.rows
-
-
-@compiled
 def _add_line(tables, scratch, data, at, stop):
-    """Add the rows of all words and word n-grams of a document, not of `</s>`: (rows added, words)."""
-    n_rows, n_words = 0, 0
-    while True:
-        while at < stop and _is_space(data[at]):
-            at += 1
-        begin, hash_ = at, FNV_OFFSET
-        while at < stop and not _is_space(data[at]):
-            hash_ = _hash_byte(hash_, data[at])
-            at += 1
-        if at == begin or _equal(data, begin, at, END_OF_LINE, 0, len(END_OF_LINE)):
-            return n_rows, n_words  # also at a literal `</s>`: the library stops reading there
-        added = _add_word(tables, scratch, data, begin, at, hash_)
-        if added >= 0:
-            n_rows += added
+    """Add the rows of all words of a document, not of `</s>`: (rows added, words)."""
+    n_rows, n_words, listed, in_line = 0, 0, 0, True
+    while at < stop and in_line:
+        found, at = _find_words(data, at, stop, scratch.tail, scratch.edges)
+        for k in range(found):
+            begin, end = scratch.edges[2 * k], scratch.edges[2 * k + 1]
+            first, last = _first_and_last(data, begin, end)
+            if first == _END_OF_LINE and end - begin == len(END_OF_LINE):
+                in_line = False  # the library stops reading there
+                break
+            slot = _slot_of(scratch.slots, first, last, end - begin)
+            if not _is_remembered(scratch, slot, data, begin, end, first, last):
+                slot ^= 1  # a word has two places
+            kind, hash_, entry = 0, np.uint32(0), 0
+            if not _is_remembered(scratch, slot, data, begin, end, first, last):
+                slot ^= scratch.numbers[16 * slot + 7] != 0 and scratch.numbers[16 * (slot ^ 1) + 7] == 0
+                kind, hash_, entry = _look_up(tables, scratch, slot, data, begin, end, first, last)
+                if kind == NO_WORD:
+                    continue
+            if kind == LONG:
+                n_rows += listed
+                listed = _add_listed(tables, scratch, listed)
+                n_rows += _add_long_word(tables, scratch, data, begin, end, entry)
+            else:
+                listed += _list_rows(scratch, slot, listed)
+                if listed > LISTED:
+                    n_rows += listed
+                    listed = _add_listed(tables, scratch, listed)
             if tables.word_ngrams > 1:
-                scratch.hashes[n_words] = np.int32(hash_)
+                scratch.hashes[n_words] = np.int32(hash_) if kind == LONG else scratch.numbers[16 * slot + 6]
             n_words += 1
+    n_rows += listed
+    _add_listed(tables, scratch, listed)
+    return n_rows, n_words
 
 
-@compiled
+@inlined
+def _add_word_ngrams(tables, scratch, n_words):
+    """Add the rows of word n-grams (hashes of words, combined); how many there were."""
+    total, listed = 0, 0
+    buckets = np.uint64(tables.buckets)
+    is_power = buckets & (buckets - ONE_BIT) == NO_BITS
+    for i in range(n_words):
+        combined = np.uint64(np.int64(scratch.hashes[i]))
+        for j in range(i + 1, min(n_words, i + tables.word_ngrams)):
+            combined = np.uint64(combined * WORD_NGRAM_FACTOR) + np.uint64(np.int64(scratch.hashes[j]))
+            bucket = combined & (buckets - ONE_BIT) if is_power else combined % buckets
+            row = row_of_bucket(tables, np.int64(bucket))
+            if row >= 0:
+                scratch.listed[listed] = row
+                listed += 1
+                if listed > LISTED:
+                    total += listed
+                    listed = _add_listed(tables, scratch, listed)
+    total += listed
+    _add_listed(tables, scratch, listed)
+    return total
+
+
+@loop
 def _predict_documents(tables, scratch, offsets, data, labels, scores, words):
     line_end_hash = FNV_OFFSET
     for byte in END_OF_LINE:
-        line_end_hash = _hash_byte(line_end_hash, byte)
-    line_end = _entry(tables, END_OF_LINE, 0, len(END_OF_LINE), line_end_hash)
-    room = scratch.rows[REMEMBERED_ROWS:]
+        line_end_hash = hash_byte(line_end_hash, byte)
+    line_end = entry_of(tables, END_OF_LINE, 0, len(END_OF_LINE), line_end_hash)
     for document in range(len(labels)):
         scratch.hidden_D[:] = 0
         n_rows, n_words = _add_line(tables, scratch, data, offsets[document], offsets[document + 1])
         words[document] = n_words
         if line_end >= 0:
-            room[0] = line_end
-            _add_rows(tables.input_RD, room, 0, 1, scratch.hidden_D)
+            scratch.listed[0] = line_end
+            _add_listed(tables, scratch, 1)
             n_rows += 1
         if tables.word_ngrams > 1:
             scratch.hashes[n_words] = np.int32(line_end_hash)
-            n_rows += _add_word_ngrams(tables, scratch.hashes, n_words + 1, room, scratch.hidden_D)
+            n_rows += _add_word_ngrams(tables, scratch, n_words + 1)
         if n_rows == 0:
             labels[document], scores[document] = -1, np.nan
             continue
-        _scale(scratch.hidden_D, np.float32(1.0 / n_rows))
-        if tables.output == HIERARCHICAL:
-            label, score = _hierarchical(tables, scratch.hidden_D, scratch.stack, scratch.stack_score)
-        else:
-            label, score = _flat(tables, scratch.hidden_D, scratch.output_L)
+        factor = np.float32(1.0 / n_rows)
+        for d in range(len(scratch.hidden_D)):
+            scratch.hidden_D[d] *= factor
+        label, score = best_label(
+            tables, scratch.hidden_D, scratch.output_L, scratch.stack, scratch.stack_score
+        )
         labels[document] = label
         scores[document] = math.exp(np.float32(score))
