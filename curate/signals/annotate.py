@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 import unicodedata
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from curate.engine import Engine, map_parts
 from curate.progress import Progress
@@ -25,6 +28,10 @@ from curate.store import Part, Store, digest_of, file_digest
 
 STAGE = "signals"
 BATCH = 4_000_000  # bytes of text that families which share words are measured on, one after another
+HUGE = (
+    32_000_000  # bytes of a text from which on it is measured alone: kernels take a multiple of the longest
+)
+_one_huge = threading.Lock()  # and one at a time, of all threads
 
 
 @dataclass(frozen=True)
@@ -132,15 +139,25 @@ def annotate_part(task: Task) -> int:
     together = [n for n in task.missing if family_of(n, task.families[n]).batched]
     for name in task.missing:  # families that are not batched take no signal of those that are
         if name not in together:
-            _keep(task, name, _measure(task, name, documents, texts))
-    batches: dict[str, list[pa.Table]] = {name: [] for name in together}
-    for first, last in _batches(texts) if together else []:
-        some, rows = texts.slice(first, last - first), documents.slice(first, last - first)
-        for name in together:
-            batches[name].append(pa.table(_measure(task, name, rows, some, first)))
-    for name in together:
-        _keep(task, name, pa.concat_tables(batches.pop(name)).combine_chunks())
+            _measure_in_batches(task, [name], documents, texts, _apart(texts))
+    if together:
+        _measure_in_batches(task, together, documents, texts, _batches(texts))
     return task.documents.bytes
+
+
+def _measure_in_batches(
+    task: Task, names: list[str], documents: pa.Table, texts: pa.LargeStringArray, rows: list[tuple[int, int]]
+) -> None:
+    """These families on the first rows, then on the next; a huge document while no other thread measures one."""
+    measured: dict[str, list[pa.Table]] = {name: [] for name in names}
+    for first, last in rows:
+        some, beside = texts.slice(first, last - first), documents.slice(first, last - first)
+        is_huge = last - first == 1 and pc.binary_length(some)[0].as_py() > HUGE
+        with _one_huge if is_huge else nullcontext():
+            for name in names:
+                measured[name].append(pa.table(_measure(task, name, beside, some, first)))
+    for name in names:
+        _keep(task, name, pa.concat_tables(measured.pop(name)).combine_chunks())
 
 
 def _batches(texts: pa.LargeStringArray) -> list[tuple[int, int]]:
@@ -154,6 +171,13 @@ def _batches(texts: pa.LargeStringArray) -> list[tuple[int, int]]:
         last = int(np.searchsorted(offsets, offsets[first] + BATCH, side="right")) - 1
         firsts.append(max(first + 1, min(last, len(texts))))
     return list(itertools.pairwise(firsts)) or [(0, 0)]
+
+
+def _apart(texts: pa.LargeStringArray) -> list[tuple[int, int]]:
+    """All rows, but huge documents alone: rows [first, last), one range at least."""
+    huge = np.flatnonzero(pc.binary_length(texts).to_numpy() > HUGE).tolist()
+    borders = sorted({0, len(texts), *huge, *(row + 1 for row in huge)})
+    return list(itertools.pairwise(borders)) or [(0, 0)]
 
 
 def _keep(task: Task, name: str, columns: dict[str, pa.Array] | pa.Table) -> None:
