@@ -31,6 +31,8 @@ REPEATED_NGRAMS = (5, 6, 7, 8, 9, 10)  # for these every repeated one does
 
 CHUNK = 1 << 11  # things are named together
 MANY = 1 << 17  # of so many pairs only those are named that may repeat
+SHARE = 1 << 21  # pairs are named together at most: their table stays in the last cache
+NO_NAME = np.uint32(2**32 - 1)
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _MIX_AGAIN = np.uint64(0xD6E8FEB86659FD93)
@@ -57,6 +59,7 @@ class Scratch(NamedTuple):
     keys: np.ndarray  # uint64 [CHUNK + 1]: of what is being named
     long: np.ndarray  # uint32 [CHUNK + 1]: which of it is longer than its key
     places: np.ndarray  # uint32 [CHUNK + 1]
+    rights: np.ndarray  # uint32 [things]: the second of a pair, where many are named share by share
     once: np.ndarray  # uint64: a map of bits: some pair fell here
     twice: np.ndarray  # uint64: another one did too
 
@@ -79,7 +82,7 @@ def tables_for(things):
     bits = slots_for(things) // 16 + 1  # eight bits a thing, at least
     scratch = Scratch(
         np.empty(CHUNK + 1, np.uint64), np.empty(CHUNK + 1, np.uint32), np.empty(CHUNK + 1, np.uint32),
-        np.empty(bits, np.uint64), np.empty(bits, np.uint64),
+        np.empty(things + 1, np.uint32), np.empty(bits, np.uint64), np.empty(bits, np.uint64),
     )  # fmt: skip
     return Table(slots, keys, firsts, counts), Table(slots, keys, more_firsts, more_counts), scratch
 
@@ -159,13 +162,13 @@ def _cleared(table, things):
 
 
 @loop
-def _widened(table, size, needed, known):
-    """Move all names to a table of more slots; returns how many."""
+def _widened(table, size, needed, known, since):
+    """Move the names from `since` on to a table of more slots; returns how many."""
     while size < needed:
         size *= 2
     table.slots[:size] = 0
     last_slot = np.uint64(size - 1)
-    for name in range(1, known + 1):
+    for name in range(since + 1, known + 1):
         slot = table.keys[name] & last_slot
         while table.slots[slot]:
             slot = (slot + ONE_BIT) & last_slot
@@ -174,10 +177,10 @@ def _widened(table, size, needed, known):
 
 
 @inlined
-def _with_room(table, size, known, more):
-    """The number of slots for so many more names."""
-    needed = 2 * (known + more)
-    return size if size >= needed else _widened(table, size, needed, known)
+def _with_room(table, size, known, more, since):
+    """The number of slots for so many more names; the table holds those from `since` on."""
+    needed = 2 * (known - since + more)
+    return size if size >= needed else _widened(table, size, needed, known, since)
 
 
 @inlined
@@ -248,7 +251,7 @@ def name_spans(page, edges, spans, places, names, table, scratch, hash_key):
         size = _cleared(table, min(spans, CHUNK))
         for begin in range(0, spans, CHUNK):
             end = min(begin + CHUNK, spans)
-            size = _with_room(table, size, known, end - begin)
+            size = _with_room(table, size, known, end - begin, 0)
             found = _span_keys(page, edges[2 * begin :], end - begin, begin, scratch, hash_key)
             known = _name(scratch.keys, end - begin, places[begin:], names[begin:], table, size, known)
             differences |= _differences(page, edges, scratch.long, found, names, table.firsts)
@@ -274,7 +277,7 @@ def name_more(page, edges, spans, names, table, ends, scratch, size, known, hash
     starts = scratch.places
     for begin in range(0, spans, CHUNK):
         found, before = min(CHUNK, spans - begin), known
-        size = _with_room(table, size, known, found)
+        size = _with_room(table, size, known, found, 0)
         long = _span_keys(page, edges[2 * begin :], found, begin, scratch, hash_key)
         for k in range(found):
             starts[k] = edges[2 * (begin + k)]
@@ -345,26 +348,81 @@ def _likely(keys, found, places, twice, shift):
 
 
 @loop
+def _mark_all(places, names, grams, counts, scratch, hash_key):
+    """Set the bits of all pairs; returns by how much to shift a key to find its bit."""
+    bits = 6
+    while 1 << bits < 8 * grams:
+        bits += 1
+    scratch.once[: 1 << (bits - 6)] = NO_BITS
+    scratch.twice[: 1 << (bits - 6)] = NO_BITS
+    shift = np.uint64(64 - bits)
+    for begin in range(0, grams - 1, CHUNK):
+        end = min(begin + CHUNK, grams - 1)
+        found = _pairs(
+            places[begin:], names[begin:], counts, end - begin, scratch.keys, scratch.places, hash_key
+        )
+        _mark(scratch.keys, found, scratch.once, scratch.twice, shift)
+    return shift
+
+
+@loop
+def _keep_likely(places, names, rights, grams, counts, twice, shift, hash_key):
+    """Keep the pairs that may repeat: their two n-grams in `names` and `rights`; returns how many there are."""
+    kept = 0
+    for k in range(grams - 1):
+        place, left, right = places[k], names[k], names[k + 1]
+        at = mixed(np.uint64(left) << _HALF | np.uint64(right), hash_key) >> shift
+        likely = (twice[at >> np.uint64(6)] >> (at & np.uint64(63)) & ONE_BIT) != NO_BITS
+        adjacent = np.int64(places[k + 1]) == np.int64(place) + 1
+        places[kept], names[kept], rights[kept] = place, left, right
+        kept += likely & adjacent & (counts[left] >= 2) & (counts[right] >= 2)
+    return kept
+
+
+@loop
+def _name_share(places, names, rights, pairs, share, shares, to, known, scratch, hash_key):
+    """Name the pairs of one share, which their keys choose; returns how many names there are then."""
+    since, size = known, _cleared(to, CHUNK)
+    for begin in range(0, pairs, CHUNK):
+        found = 0
+        for k in range(begin, min(begin + CHUNK, pairs)):
+            key = mixed(np.uint64(names[k]) << _HALF | np.uint64(rights[k]), hash_key)
+            scratch.keys[found], scratch.long[found], scratch.places[found] = key, k, places[k]
+            mine = (key >> _HALF & np.uint64(shares - 1)) == np.uint64(share)
+            found += mine & (rights[k] != NO_NAME)
+        size = _with_room(to, size, known, found, since)
+        known = _name(scratch.keys, found, scratch.places, scratch.places, to, size, known)
+        for k in range(found):
+            names[scratch.long[k]], rights[scratch.long[k]] = scratch.places[k], NO_NAME
+    return known
+
+
+@loop
+def _by_shares(places, names, grams, of, to, scratch, hash_key):
+    """What `longer_grams` does, for very many: a share at a time, so that its table stays in the cache. Names are not
+    given in order of first appearance."""
+    shift = _mark_all(places, names, grams, of.counts, scratch, hash_key)
+    pairs = _keep_likely(places, names, scratch.rights, grams, of.counts, scratch.twice, shift, hash_key)
+    shares = 1
+    while pairs // shares > SHARE:
+        shares *= 2
+    known = 0
+    for share in range(shares):
+        known = _name_share(places, names, scratch.rights, pairs, share, shares, to, known, scratch, hash_key)
+    return pairs, known
+
+
+@loop
 def longer_grams(places, names, grams, of, to, scratch, hash_key):
     """From the n-grams to the (n + 1)-grams of which both n-grams repeat: `places` are the words at which they begin, in
     order, `names` what they are. `of` is the table of the n-grams, `to` of what comes.
 
     Returns (how many, names). Those that occur once are among them, of many pairs only some.
     """
+    if grams > SHARE:
+        return _by_shares(places, names, grams, of, to, scratch, hash_key)
     many = grams > MANY
-    bits = 6
-    while 1 << bits < 8 * grams:
-        bits += 1
-    shift = np.uint64(64 - bits)
-    if many:
-        scratch.once[: 1 << (bits - 6)] = NO_BITS
-        scratch.twice[: 1 << (bits - 6)] = NO_BITS
-        for begin in range(0, grams - 1, CHUNK):
-            end = min(begin + CHUNK, grams - 1)
-            found = _pairs(
-                places[begin:], names[begin:], of.counts, end - begin, scratch.keys, scratch.long, hash_key
-            )
-            _mark(scratch.keys, found, scratch.once, scratch.twice, shift)
+    shift = _mark_all(places, names, grams, of.counts, scratch, hash_key) if many else NO_BITS
     size = _cleared(to, min(grams, CHUNK))
     kept = known = 0
     for begin in range(0, grams - 1, CHUNK):
@@ -374,7 +432,7 @@ def longer_grams(places, names, grams, of, to, scratch, hash_key):
         )
         if many:
             found = _likely(scratch.keys, found, places[kept:], scratch.twice, shift)
-        size = _with_room(to, size, known, found)
+        size = _with_room(to, size, known, found, 0)
         known = _name(scratch.keys, found, places[kept:], names[kept:], to, size, known)
         kept += found
     return kept, known

@@ -100,10 +100,10 @@ def _top_characters(table, known, words_before, n):
     for count in table.counts[:known]:
         top_count = max(top_count, count)
     if top_count > 1:
-        name = 0
-        while table.counts[name] < top_count:
-            name += 1
-        place = np.int64(table.firsts[name])
+        place = np.int64(2**32)
+        for name in range(known):
+            if table.counts[name] == top_count:
+                place = min(place, np.int64(table.firsts[name]))
     return gram_characters(words_before, place, n), np.int64(top_count)
 
 

@@ -223,6 +223,23 @@ def test_what_is_named_in_many_chunks_through_growing_tables_and_by_a_map_of_pai
     assert_equals_naive([few, many, copies])
 
 
+@pytest.mark.slow  # how large a share is belongs to the kernel: it is compiled anew
+def test_pairs_named_in_several_shares_count_as_those_of_one(tmp_path):
+    code = f"""
+import sys, pyarrow as pa, numpy as np
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import hostile
+from filters import ngrams
+ngrams.SHARE = SIZE or ngrams.SHARE
+from filters import repetition
+words = np.random.default_rng(3).integers(0, 60, 4000)
+texts = [*hostile.texts().values(), " ".join(f"w{{k}}" for k in words), "to be or not " * 900]
+print([c.to_pylist() for c in repetition.measure(pa.array(texts, pa.large_string())).values()])
+"""
+    whole = run_python(code.replace("SIZE", "0"))
+    assert whole == run_python(code.replace("SIZE", "64"), NUMBA_CACHE_DIR=str(tmp_path))
+
+
 def colliding_words(count: int, hash_key: int) -> list[str]:
     """Different words of 16 letters with one hash: any first half, and the second half that makes up for it."""
     mix, again, whole = int(ngrams._MIX), int(ngrams._MIX_AGAIN), 2**64 - 1
