@@ -99,13 +99,14 @@ class Results:
 
     def tuned(self, who: str, size: str, **more: Any) -> list[Trial]:
         """Both seeds at the best of three rates."""
-        asked = [self.ask(who=who, size=size, tokens=TOKENS[size], rate=rate, seed=0, **more)
+        more = {"tokens": TOKENS[size]} | more
+        asked = [self.ask(who=who, size=size, rate=rate, seed=0, **more)
                  for rate in rates(who, SHAPES[size][1])]  # fmt: skip
         answers = [answer for answer in asked if answer]
         if len(answers) < len(asked):
             return []
         best = min(answers, key=lambda answer: _losses(answer)[-1][1])
-        again = self.ask(who=who, size=size, tokens=TOKENS[size], rate=best["rate"], seed=1, **more)
+        again = self.ask(who=who, size=size, rate=best["rate"], seed=1, **more)
         return [best, again] if again else []
 
     def cpu_per_token(self, who: str, size: str, **more: Any) -> float:

@@ -157,21 +157,27 @@ def _holdout(folder: Path, loss_of: Callable[[Tensor, Tensor], Tensor]) -> float
     return sum(float(loss_of(x, y)) * y.numel() for x, y in pairs) / (len(tokens) - 1)
 
 
-def ours(
-    folder: Path, size: str, tokens: int, rate: float, seed: int, sizes: list[int] | None = None, **knobs: Any
-) -> Answer:
-    """A ladder: the loss of every size, for the price of little more than the largest."""
-    prepare_process(1)
+def our_cell(
+    folder: Path, size: str, sizes: list[int], rate: float, seed: int, **knobs: Any
+) -> dict[str, Any]:
     depth, width = SHAPES[size]
     hidden = 32 * round(8 * width / 3 / 32)  # as many parameters in three matrices as GPT-2 has in two
-    cell = {
+    return {
         "packed": str(folder / "train"),
-        "sizes": sizes or [tokens],
+        "sizes": sizes,
         "seed": seed,
         "model": {"depth": depth, "width": width, "hidden": hidden},
         "optimizer": {"rate": rate, **knobs},
         "batch": BATCH,
     }
+
+
+def ours(
+    folder: Path, size: str, tokens: int, rate: float, seed: int, sizes: list[int] | None = None, **knobs: Any
+) -> Answer:
+    """A ladder: the loss of every size, for the price of little more than the largest."""
+    prepare_process(1)
+    cell = our_cell(folder, size, sizes or [tokens], rate, seed, **knobs)
     clock, holdout, losses = Clock(), Packed.open(folder / "holdout"), {}
     with tempfile.TemporaryDirectory() as runs:
         train_cell(cell, runs, clock.tick)
