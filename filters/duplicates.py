@@ -21,7 +21,7 @@ copies of such stubs, which bring nothing new, are compared one by one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -41,7 +41,7 @@ __all__ = [
 ]  # fmt: skip
 
 STANDARD = Scheme()
-AT_ONCE = 4_000_000  # bytes of text whose shingles are held at once: what fits in a cache is compared soonest
+AT_ONCE = 2_000_000  # bytes of text whose shingles are held at once: what fits in a cache is compared soonest
 CROWD = 64  # rows of a bucket, from which on they are not compared one by one unless their shingles say so
 HOPELESS = 4.0  # standard errors below the target at which an estimate rules a pair out unseen
 
@@ -208,30 +208,28 @@ def _run(texts, signatures, keys, scheme: Scheme, given: int) -> tuple[np.ndarra
 
 
 def leaders(
-    texts: pa.Array, signatures: np.ndarray, keys: np.ndarray, scheme: Scheme = STANDARD
+    texts: pa.Array | list[pa.Array],
+    signatures: np.ndarray,
+    keys: np.ndarray,
+    scheme: Scheme = STANDARD,
+    places: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """(int64 [n] the row that stands for each row, itself where it stays; float32 [n] their exact similarity).
 
-    Rows are in order of preference, best first.
+    Rows are in order of preference, best first. Texts may be pieces: then `places` says where in all of them the text
+    of each row lies, and a copy is made of a few megabytes at a time.
     """
-    if not len(texts) == len(signatures) == len(keys):
+    pieces = [texts] if isinstance(texts, pa.Array) else texts
+    places = np.arange(sum(map(len, pieces))) if places is None else places
+    if not len(places) == len(signatures) == len(keys):
         raise ValueError(
-            f"{len(texts)} texts, {len(signatures)} signatures, {len(keys)} rows of keys: all must be of the same rows"
+            f"{len(places)} texts, {len(signatures)} signatures, {len(keys)} rows of keys: all must be of the same rows"
         )
-    sizes = np.diff(utf8(texts)[0])
-    return _leaders(lambda some: take([texts], some), sizes, signatures, keys, scheme)
-
-
-def _leaders(
-    texts_at: Callable[[np.ndarray], pa.Array],
-    sizes: np.ndarray,
-    signatures: np.ndarray,
-    keys: np.ndarray,
-    scheme: Scheme,
-) -> tuple[np.ndarray, np.ndarray]:
+    sizes = np.concatenate([np.empty(0, np.int64), *(np.diff(utf8(piece)[0]) for piece in pieces)])[places]
     leader, similarity = np.arange(len(keys)), np.ones(len(keys), np.float32)
     for rows in batches(candidate_components(keys), sizes, AT_ONCE):
-        own, found = _run(texts_at(rows), signatures[rows], keys[rows], scheme, given=0)
+        some = take(pieces, places[rows])
+        own, found = _run(some, signatures[rows], keys[rows], scheme, given=0)
         joins = own >= 0
         leader[rows[joins]], similarity[rows[joins]] = rows[own[joins]], found[joins]
     return leader, similarity
@@ -280,11 +278,8 @@ def near_duplicates(
     several = np.flatnonzero(np.bincount(component, minlength=n)[component] > 1)
     several = several[likely(signed[order[several]], keys[several], scheme)]
     rows = order[several]
-    sizes = np.concatenate([np.empty(0, np.int64), *(np.diff(utf8(piece)[0]) for piece in pieces)])[rows]
     of, how = np.arange(n), np.ones(n, np.float32)
-    leader, how[rows] = _leaders(
-        lambda some: take(pieces, rows[some]), sizes, signed[rows], keys[several], scheme
-    )
+    leader, how[rows] = leaders(pieces, signed[rows], keys[several], scheme, rows)
     of[rows] = rows[leader]
     stays = of == np.arange(n)
     return pa.table({"duplicate_of": pa.array(of, mask=stays), "similarity": pa.array(how, mask=stays)})

@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 from curate.engine import Engine, map_parts
 from curate.progress import Progress
 from curate.signals.annotate import Signals
-from curate.sources.pool import Pool, gather
+from curate.sources.pool import Pool, gather, gather_pieces
 from curate.store import Part, Store, digest_of
 
 VERSION = 2
@@ -204,12 +204,13 @@ def cluster_batch(batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     keys = band_keys(signatures, *scheme.cut)
     joined, similarity = np.arange(len(keys)), np.ones(len(keys), np.float32)
     compared = np.flatnonzero(likely(signatures, keys, scheme))
-    texts = gather(batch.documents, batch.part[compared], batch.row[compared], "text")
-    own, similarity[compared] = leaders(texts, signatures[compared], keys[compared], scheme)
+    texts, places = gather_pieces(batch.documents, batch.part[compared], batch.row[compared], "text")
+    own, similarity[compared] = leaders(texts, signatures[compared], keys[compared], scheme, places)
     joined[compared] = compared[own]
+    outlines = pa.concat_arrays([content_hashes(piece, "templates") for piece in texts])
     template = np.zeros(len(joined), bool)
     moved = np.flatnonzero(own != np.arange(len(own)))
-    goes, stays = (content_hashes(texts.take(pa.array(rows)), "templates") for rows in (moved, own[moved]))
+    goes, stays = (outlines.take(pa.array(places[rows])) for rows in (moved, own[moved]))
     template[compared[moved]] = pc.equal(goes, stays).to_numpy(zero_copy_only=False)
     return joined, similarity, template
 

@@ -130,13 +130,17 @@ def _unique(ids: pa.StringArray, order: np.ndarray) -> None:
 
 def gather(parts: list[Part], part: np.ndarray, row: np.ndarray, column: str) -> pa.Array:
     """The values of a column at these (part, row) places, in their order."""
-    pieces, places = [], []
+    return take(*gather_pieces(parts, part, row, column))
+
+
+def gather_pieces(
+    parts: list[Part], part: np.ndarray, row: np.ndarray, column: str
+) -> tuple[list[pa.Array], np.ndarray]:
+    """The same as they are read, a piece a part, and where in them the value of each place lies: for `take`."""
+    pieces = [pa.array([], parts[0].table([column]).schema.field(column).type)]
+    by_part = np.argsort(part, kind="stable")
     for number in np.unique(part):
-        here = np.flatnonzero(part == number)
-        table = parts[number].table([column])
-        pieces.append(take(table[column].chunks, row[here]))
-        places.append(here)
-    if not pieces:
-        return pa.array([], parts[0].table([column]).schema.field(column).type)
-    back = np.argsort(np.concatenate(places), kind="stable")
-    return pa.concat_arrays(pieces).take(pa.array(back))
+        pieces.append(take(parts[number].table([column])[column].chunks, row[part == number]))
+    places = np.empty(len(part), np.int64)
+    places[by_part] = np.arange(len(part))
+    return pieces, places
