@@ -51,3 +51,13 @@ def in_one_line(stays: str, goes: str) -> str:
 def _shortened(words: list[str], most: int) -> list[str]:
     half = most // 2
     return words if len(words) <= most else [*words[:half], "...", *words[-half:]]
+
+
+def runs_of(line: str) -> list[tuple[str, str]]:
+    """A line of `in_one_line` as runs of ("stays", "goes" or "" for both, words); what marks them is left out."""
+    runs = []
+    for piece in re.split(r"(\[-.*?-\](?= |$)|\{\+.*?\+\}(?= |$))", line):
+        side = {"[-": "stays", "{+": "goes"}.get(piece[:2], "") if piece[-2:] in ("-]", "+}") else ""
+        if piece:
+            runs.append((side, piece[2:-2] if side else piece))
+    return runs

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from curate.differences import in_one_line, marked_difference
+from curate.differences import in_one_line, marked_difference, runs_of
 from curate.report import charts, layout
 from curate.report import words as words_of
 from curate.report.facts import facts as gather
@@ -493,6 +493,36 @@ def test_other_axes_of_the_grid_are_compared_within_themselves():
     for e in facts["holdouts"]["unique"]["exchange"]:
         assert e["level"].split(", ")[1] == e["of"].split(", ")[1]
     assert sum(name.startswith("loss-") for name in layout.draw(facts)) == 4
+
+
+def test_a_line_of_differences_is_taken_apart_and_loses_nothing_even_where_the_texts_hold_such_marks():
+    assert runs_of("... a [-b c-] {+d+} e") == [
+        ("", "... a "),
+        ("stays", "b c"),
+        ("", " "),
+        ("goes", "d"),
+        ("", " e"),
+    ]
+    assert runs_of("") == []
+    for line in ("a list [-x with [-an old-] {+a new-]+} word {+ here", "[-a", "+} [-[--] -]"):
+        marks = {"stays": "[-%s-]", "goes": "{+%s+}"}
+        assert "".join(marks.get(side, "%s") % words for side, words in runs_of(line)) == line
+
+
+def test_the_page_says_what_of_duplicates_to_look_at_beside_the_numbers(facts):
+    told = facts | {
+        "warnings": ['duplicates: source "web" loses 60% of its 10 documents, all others 1%'],
+        "duplicates": {
+            "by_source": {"web": {"documents": 10, "exact": 1, "template": 2, "near": 3}},
+            "largest": [],
+            "examples": [{"why": "the least similar of all", "goes": "g", "stays": "s", "similarity": 0.8,
+                          "differences": "a [-<b>-] {+c+} d"}],
+        },
+    }  # fmt: skip
+    section = layout.render(told).split('<h2 id="duplicates">')[1].split("</section>")[0]
+    assert "Source &#34;web&#34; loses 60% of its 10 documents, all others 1%." in section
+    assert "60 %" in section
+    assert "a <ins>&lt;b&gt;</ins> <del>c</del> d" in section
 
 
 def test_differences_in_one_line_show_both_texts_and_a_little_around():

@@ -10,7 +10,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from curate.differences import marked_difference
+from curate.differences import marked_difference, runs_of
 from curate.quantities import short_bytes, short_count, short_time
 from curate.report import charts, panels
 from curate.report.words import bound_text, difference_text, keep_together, rate_text
@@ -66,7 +66,7 @@ def _page(facts: dict, figures: dict[str, str]) -> str:
     environment.filters |= {
         "count": short_count, "size": short_bytes, "time": short_time,
         "rate": rate_text, "gap": difference_text, "bound": bound_text,
-        "together": keep_together,
+        "together": keep_together, "runs": runs_of,
         "histogram": lambda told, label: Markup(charts.histogram(told, label)),
     }  # fmt: skip
     drawn = {name: Markup(charts.inside_page(svg, name)) for name, svg in figures.items()}
