@@ -304,6 +304,11 @@ def test_a_text_file_is_scored_by_itself(tmp_path, run):
     assert empty["loss"] is None
     with pytest.raises(CurateError, match=r"no finished run \(run.json is missing\)"):
         score_files(tmp_path, [tmp_path / "seen.txt"])
+    (tmp_path / "latin.txt").write_bytes("caf\xe9".encode("latin-1"))
+    with pytest.raises(CurateError, match=r"latin.txt: byte 3 is not UTF-8"):
+        score_files(run, [tmp_path / "latin.txt"])
+    with pytest.raises(CurateError, match=r"none.txt: No such file"):
+        score_files(run, [tmp_path / "none.txt"])
 
 
 LISTS = """

@@ -80,13 +80,24 @@ FAMILY = Family(
 )
 
 
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise CurateError(
+            f"{path}: byte {error.start} is not UTF-8; convert the file (a manifest repairs what it reads)"
+        ) from None
+    except OSError as error:
+        raise CurateError(f"{path}: {error.strerror}; name text files") from None
+
+
 def score_files(run: Path, files: list[Path]) -> list[dict[str, Any]]:
     """The loss of each file's text."""
     try:
         check_run(run)
-        texts = [path.read_text(encoding="utf-8") for path in files]
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         raise CurateError(str(error)) from None
+    texts = [_text_of(path) for path in files]
     columns = measure(pa.array(texts, pa.large_string()), run)
     return [
         {"file": str(path), **{name: column[i].as_py() for name, column in columns.items()}}
