@@ -141,7 +141,7 @@ def annotate_part(task: Task) -> int:
         if name not in together:
             _measure_in_batches(task, [name], documents, texts, _apart(texts))
     if together:
-        _measure_in_batches(task, together, documents, texts, _batches(texts))
+        _measure_in_batches(task, together, documents, texts, batches(texts))
     return task.documents.bytes
 
 
@@ -160,7 +160,7 @@ def _measure_in_batches(
         _keep(task, name, pa.concat_tables(measured.pop(name)).combine_chunks())
 
 
-def _batches(texts: pa.LargeStringArray) -> list[tuple[int, int]]:
+def batches(texts: pa.LargeStringArray) -> list[tuple[int, int]]:
     """Rows [first, last) of some BATCH bytes each; a document of more is alone, and there is one batch at least."""
     from filters.arrow import utf8
 
