@@ -7,6 +7,9 @@ import time
 
 from curate.quantities import short_bytes, short_count, short_time
 
+FORESEEABLE = (
+    0.05  # share of the work before which a first part, which compiles kernels, says nothing of the rest
+)
 _quiet = False
 
 
@@ -49,8 +52,10 @@ class Progress:
             self.bar.update(amount)
         elif time.monotonic() - self.last_line > 20:
             self.last_line = time.monotonic()
-            left = (self.last_line - self.begin) * (self.total / max(self.count, 1) - 1)
-            say(f"{self.label:<10} {self.count / self.total:4.0%}, {short_time(max(left, 0))} left")
+            share = self.count / self.total
+            left = (self.last_line - self.begin) * (1 / max(share, FORESEEABLE) - 1)
+            rest = f", {short_time(max(left, 0))} left" if share >= FORESEEABLE else ""
+            say(f"{self.label:<10} {share:4.0%}{rest}")
 
     def __exit__(self, kind, *_) -> None:
         if self.bar is not None:

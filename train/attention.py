@@ -169,7 +169,7 @@ class FusedPlaces(torch.autograd.Function):
         for first, count, gain_D in ((0, heads, query_gain_D), (heads, K, key_gain_D)):
             y_BHTD, scale_BHT = torch.empty(B, count, T, D), torch.empty(B, count, T)
             outputs = (y_BHTD.numpy(), scale_BHT.numpy())
-            fused.norm_and_rotate(fused.view(qkv_BTGD), first, fused.view(gain_D), *tables, *outputs)
+            fused.norm_and_rotate(fused.view(qkv_BTGD), first, fused.copy(gain_D), *tables, *outputs)
             placed.append(y_BHTD)
             scales.append(scale_BHT)
         ctx.save_for_backward(qkv_BTGD, query_gain_D, key_gain_D, cos_TD, sin_TD, *scales)
@@ -182,7 +182,7 @@ class FusedPlaces(torch.autograd.Function):
         grad_qkv, first = torch.empty(qkv_BTGD.shape), 0
         for grad_BHTD, gain_D, scale in zip(grads, gains, (query_scale, key_scale), strict=False):
             of_gain_BD = torch.zeros(len(grad_qkv), len(gain_D))
-            given = (fused.view(grad_BHTD), fused.view(qkv_BTGD), first, fused.view(gain_D), *tables)
+            given = (fused.view(grad_BHTD), fused.view(qkv_BTGD), first, fused.copy(gain_D), *tables)
             outputs = (grad_qkv.numpy(), of_gain_BD.numpy())
             fused.norm_and_rotate_backward(*given, fused.view(scale), *outputs)
             grad_gains.append(of_gain_BD.sum(0))

@@ -48,6 +48,11 @@ def view(x: Tensor) -> np.ndarray:
     return x.detach().contiguous().numpy()
 
 
+def copy(parameter: Tensor) -> np.ndarray:
+    """Its values in memory of their own: FSDP2 takes a parameter's away between layers, but not once NumPy shares it."""
+    return parameter.detach().clone().numpy()
+
+
 # ---- e^x, sixteen at once ---------------------------------------------------------------------------------
 
 
