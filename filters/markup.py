@@ -30,7 +30,10 @@ from filters.text import (
     ONE_BIT,
     PADDING,
     UPPERCASE,
+    beginnings_of,
     character_classes,
+    continuation_mask,
+    count_bits,
     decode,
     in_ranges,
     inlined,
@@ -40,6 +43,7 @@ from filters.text import (
     lowest_bit,
     lowest_bits,
     newline_mask,
+    non_ascii_mask,
     open_page,
     strip,
     valid,
@@ -80,6 +84,9 @@ KINDS = ("code", "table", "log", "numeric", "uppercase", "boilerplate")
 TALLIES = 13
 
 mark_mask = in_ranges((0x26, 0x26), (0x3C, 0x3C), (0x5C, 0x5C))  # & < \
+letter_mask, capital_mask = in_ranges((0x41, 0x5A), (0x61, 0x7A)), in_ranges((0x41, 0x5A))
+digit_mask, bar_mask, tab_mask = in_ranges((0x30, 0x39)), in_ranges((0x7C, 0x7C)), in_ranges((0x09, 0x09))
+phrase_mask = beginnings_of(*PHRASES)
 
 
 def _table(words: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -126,16 +133,20 @@ def _matches(page, start, end, text, size):
 
 @loop
 def _is_boilerplate(page, start, end, texts, sizes, froms):
-    for at in range(start, end):
-        first = _lower(page[at])
-        for k in range(froms[first], froms[first + 1]):
-            if at + sizes[k] > end:
-                continue
-            same = 1
-            while same < sizes[k] and _lower(page[at + same]) == texts[k, same]:
-                same += 1
-            if same == sizes[k]:
-                return True
+    for block in range(start, end, 64):
+        hits = phrase_mask(page, block) & lowest_bits(end - block)
+        while hits:
+            at = block + lowest_bit(hits)
+            hits &= hits - ONE_BIT
+            first = _lower(page[at])
+            for k in range(froms[first], froms[first + 1]):
+                if at + sizes[k] > end:
+                    continue
+                same = 1
+                while same < sizes[k] and _lower(page[at + same]) == texts[k, same]:
+                    same += 1
+                if same == sizes[k]:
+                    return True
     return False
 
 
@@ -196,21 +207,22 @@ def _judge(page, start, end, classes, phrases, froms, beginnings, tally):
     """Count a stripped line, which is not blank, under its kinds; returns whether it is boilerplate."""
     tally[LINES] += 1
     letters = digits = capitals = bars = tabs = characters = 0
-    at = start
-    while at < end:
-        byte = page[at]
-        if byte < 0x80:
-            what, width = classes[byte], 1
-            bars += byte == 0x7C
-            tabs += byte == 0x09
-        else:
-            code, width = decode(page, at)
-            what = classes[code]
-        letters += (what & ALPHABETIC) != 0
-        digits += (what & DIGIT) != 0
-        capitals += (what & UPPERCASE) != 0
-        characters += 1
-        at += width
+    for block in range(start, end, 64):
+        text = lowest_bits(end - block)
+        letters += count_bits(letter_mask(page, block) & text)
+        digits += count_bits(digit_mask(page, block) & text)
+        capitals += count_bits(capital_mask(page, block) & text)
+        bars += count_bits(bar_mask(page, block) & text)
+        tabs += count_bits(tab_mask(page, block) & text)
+        continued = continuation_mask(page, block)
+        characters += count_bits(~continued & text)
+        others = non_ascii_mask(page, block) & ~continued & text
+        while others:
+            code, _ = decode(page, block + lowest_bit(others))
+            others &= others - ONE_BIT
+            letters += (classes[code] & ALPHABETIC) != 0
+            digits += (classes[code] & DIGIT) != 0
+            capitals += (classes[code] & UPPERCASE) != 0
     tally[NUMERIC] += digits > 0 and letters == 0
     tally[TABLE] += bars >= 2 or tabs >= 2
     tally[UPPERCASE_LINE] += capitals >= 4 and 2 * capitals > letters

@@ -172,6 +172,42 @@ def in_ranges(*ranges: tuple[int, int]) -> Any:
     return intrinsic(mask)
 
 
+def beginnings_of(*texts: str) -> Any:
+    """A compiled `mask(page, at) -> uint64`: bit i where the first three bytes of one of these texts may stand at at + i.
+
+    In upper or lower case: the bit 0x20 is not looked at, so a few other bytes pass too.
+    """
+    tree: dict[int, dict[int, dict[int, dict]]] = {}
+    for text in texts:
+        branch: dict = tree
+        for byte in text.encode()[:3]:
+            branch = branch.setdefault(byte | 0x20, {})
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        vector = ir.VectorType(ir.IntType(8), 64)
+        page, at = arguments
+        folded = []
+        for further in range(3):
+            place = builder.add(at, ir.Constant(at.type, further))
+            address = _address(context, builder, signature.args[0], page, place)
+            lanes = builder.load(builder.bitcast(address, vector.as_pointer()), align=1)
+            folded.append(builder.or_(lanes, ir.Constant(vector, [0x20] * 64)))
+
+        def found(branch: dict, depth: int) -> Any:
+            hits = []
+            for byte, rest in branch.items():
+                hit = builder.icmp_unsigned("==", folded[depth], ir.Constant(vector, [byte] * 64))
+                hits.append(builder.and_(hit, found(rest, depth + 1)) if rest else hit)
+            return functools.reduce(builder.or_, hits)
+
+        return builder.bitcast(found(tree, 0), ir.IntType(64))
+
+    def mask(typing_context: Any, page: Any, at: Any) -> Any:
+        return types.uint64(page, types.int64), generate
+
+    return intrinsic(mask)
+
+
 @intrinsic
 def eight_bytes(typing_context: Any, page: Any, at: Any) -> Any:
     """uint64: the bytes [at, at + 8) of a page, aligned or not."""
