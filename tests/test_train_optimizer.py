@@ -7,7 +7,14 @@ import torch
 
 from train.model import ModelConfig, Transformer
 from train.muon import Muon, orthogonal
-from train.optimizer import OptimizerConfig, default_rate, make_optimizers, rate_factor, set_rate
+from train.optimizer import (
+    OptimizerConfig,
+    default_rate,
+    make_optimizers,
+    rate_factor,
+    set_rate,
+    table_factor,
+)
 
 
 @pytest.fixture
@@ -44,6 +51,18 @@ def test_the_default_rate_falls_with_the_width(model):
     assert default_rate("adamw", 256) < default_rate("adamw", 64)
     optimizers = make_optimizers(model, OptimizerConfig(name="adamw"))
     assert set_rate(optimizers, 0.5) == pytest.approx(0.5 * default_rate("adamw", 32))
+
+
+@pytest.mark.parametrize(
+    ("knobs", "expected"), [({}, 0.04), ({"rate": 0.1}, 0.1), ({"table_rate": 0.3}, 0.3)]
+)
+def test_beside_muon_tables_have_a_rate_that_no_width_changes(model, knobs, expected):
+    _, adamw = make_optimizers(model, OptimizerConfig(**knobs))
+    rates = {id(p): group["peak_rate"] for group in adamw.param_groups for p in group["params"]}
+    assert rates[id(model.embedding)] == rates[id(model.head)] == pytest.approx(expected)
+    assert rates[id(model.gain)] == knobs.get("rate", default_rate("muon", 32))
+    for width in (64, 128, 1024):
+        assert default_rate("muon", width) * table_factor(width) == pytest.approx(0.04)
 
 
 @pytest.mark.parametrize("half", [False, True])

@@ -77,7 +77,7 @@ def trained_alone(folder, optimizer: str, steps: int, start: int, warmup_steps: 
     for step in range(steps):
         factor = min(1.0, (step + 1) / (warmup_steps + 1)) * min(1.0, (steps - step) / (steps - start))
         for group in (group for o in optimizers for group in o.param_groups):
-            group["lr"] = 0.01 * factor
+            group["lr"] = group["peak_rate"] * factor
         rows = [
             data[w * CONTEXT : w * CONTEXT + CONTEXT + 1] for w in order[step * BATCH : (step + 1) * BATCH]
         ]

@@ -168,7 +168,12 @@ class Ladder:
                 "tokens_sha256": self.packed.prefix_sha256(tokens),
                 "boundaries": self.boundaries[:until],
                 "model": asdict(model),
-                "optimizer": asdict(optimizer) | {"rate": optimizer.peak_rate(model.width)},
+                "optimizer": asdict(optimizer)
+                | {
+                    "rate": optimizer.peak_rate(model.width),
+                    "table_rate": optimizer.peak_table_rate(model.width),
+                    "betas": optimizer.betas(),
+                },
                 "run": [
                     cell.seed,
                     cell.context,

@@ -33,7 +33,17 @@ RUN_KNOBS = (
     "order",
 )
 MODEL_KNOBS = tuple(name for name in knob_names(ModelConfig) if name not in DATA)
-OPTIMIZER_KNOBS = ("name", "rate", "beta1", "beta2", "momentum", "weight_decay", "warmup_steps", "clip")
+OPTIMIZER_KNOBS = (
+    "name",
+    "rate",
+    "table_rate",
+    "beta1",
+    "beta2",
+    "momentum",
+    "weight_decay",
+    "warmup_steps",
+    "clip",
+)
 
 MOST_SEEDS = 1000
 # What a knob's value may be: (kind, least, most), both included, or the words to choose from. What else holds of a
@@ -48,7 +58,8 @@ VALUES: dict[str, tuple] = {
     "model.rotary_base": (float, 1, 1e9), "model.cross_documents": (bool,), "model.window": (int, 0, 2**20),
     "model.start": (float, 1e-6, 1e6),
     "loss": ("next-word", "masked", "reinforce"), "order": ("text", "shuffled"),
-    "optimizer.name": ("adamw", "muon"), "optimizer.rate": (float, 1e-12, 10), "optimizer.beta1": (float, 0, 1 - 1e-9),
+    "optimizer.name": ("adamw", "muon"), "optimizer.rate": (float, 1e-12, 10),
+    "optimizer.table_rate": (float, 1e-12, 10), "optimizer.beta1": (float, 0, 1 - 1e-9),
     "optimizer.beta2": (float, 0, 1 - 1e-9), "optimizer.momentum": (float, 0, 1 - 1e-9),
     "optimizer.weight_decay": (float, 0, 100), "optimizer.warmup_steps": (int, 0, 2**40),
     "optimizer.clip": (float, 1e-9, 1e9),
