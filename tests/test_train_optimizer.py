@@ -34,16 +34,25 @@ def test_every_parameter_is_in_one_group_and_only_matrices_decay(model, name):
 
 
 def test_the_rate_warms_up_stays_and_reaches_zero_exactly_at_the_end():
-    factors = [rate_factor(step, 4, 10, 20) for step in range(21)]
+    config = OptimizerConfig(warmup_steps=4, stable_steps=0)
+    factors = [rate_factor(step, config, 10, 20) for step in range(21)]
     assert factors[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
     assert factors[4:11] == [1.0] * 7
     assert factors[11:] == pytest.approx([0.1 * n for n in range(9, -1, -1)])
 
 
+def test_the_rate_of_a_trunk_falls_with_the_cube_root_of_its_steps():
+    config = OptimizerConfig(warmup_steps=0, stable_steps=100)
+    assert [rate_factor(step, config) for step in (0, 700, 6300)] == pytest.approx([1, 1 / 2, 1 / 4])
+
+
 def test_a_trunk_takes_the_steps_its_branches_share():
+    config = OptimizerConfig()
     for step in range(10):
         assert (
-            rate_factor(step, 4, None, None) == rate_factor(step, 4, 10, 20) == rate_factor(step, 4, 70, 100)
+            rate_factor(step, config)
+            == rate_factor(step, config, 10, 20)
+            == rate_factor(step, config, 70, 100)
         )
 
 

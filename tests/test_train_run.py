@@ -75,7 +75,8 @@ def trained_alone(folder, optimizer: str, steps: int, start: int, warmup_steps: 
     config = OptimizerConfig(name=optimizer, rate=0.01, warmup_steps=warmup_steps)
     optimizers = make_optimizers(model, config)
     for step in range(steps):
-        factor = min(1.0, (step + 1) / (warmup_steps + 1)) * min(1.0, (steps - step) / (steps - start))
+        factor = min(1.0, (step + 1) / (warmup_steps + 1)) * (1 + min(step, start) / 100) ** (-1 / 3)
+        factor *= min(1.0, (steps - step) / (steps - start))
         for group in (group for o in optimizers for group in o.param_groups):
             group["lr"] = group["peak_rate"] * factor
         rows = [
@@ -329,7 +330,7 @@ def test_a_loss_that_is_no_number_is_said_and_leaves_no_run(folder, tmp_path, mo
     monkeypatch.setattr(Transformer, "forward", with_nan_at_step(Transformer.forward, 4))
     with pytest.raises(Diverged, match="step 4: loss nan") as caught:
         train_cell(cell(folder), tmp_path)
-    assert (caught.value.step, caught.value.rate) == (4, 0.01)
+    assert (caught.value.step, caught.value.rate) == (4, pytest.approx(0.01 * 1.04 ** (-1 / 3)))
     failure = json.loads((tmp_path / "failed.json").read_text())
     assert failure["step"] == 4
     assert "lower optimizer.rate" in failure["reason"]

@@ -42,6 +42,7 @@ OPTIMIZER_KNOBS = (
     "momentum",
     "weight_decay",
     "warmup_steps",
+    "stable_steps",
     "clip",
 )
 
@@ -62,7 +63,7 @@ VALUES: dict[str, tuple] = {
     "optimizer.table_rate": (float, 1e-12, 10), "optimizer.beta1": (float, 0, 1 - 1e-9),
     "optimizer.beta2": (float, 0, 1 - 1e-9), "optimizer.momentum": (float, 0, 1 - 1e-9),
     "optimizer.weight_decay": (float, 0, 100), "optimizer.warmup_steps": (int, 0, 2**40),
-    "optimizer.clip": (float, 1e-9, 1e9),
+    "optimizer.stable_steps": (int, 0, 2**40), "optimizer.clip": (float, 1e-9, 1e9),
 }  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 """Parameter groups, schedules and clipping for AdamW and Muon.
 
-Schedule: warm-up, then constant, then linear to 0 (warm-up, stable, decay). Constant, because a run of
-any size branches off the same trunk: the part before its decay does not depend on how long it will be.
+Schedule: warm-up, then the trunk, whose rate falls with the cube root of the steps, then linear to 0. The trunk of a run
+does not depend on how long the run will be, so a run of any size branches off the same one; and since long runs want
+lower rates than short ones, it falls. Price: what is constant is easier to reason about (`stable_steps = 0`).
 Weight decay acts on matrices only, and is coupled to the rate (`rate * weight_decay` a step).
 Beside Muon, tables (embeddings, learned positions, an untied scoring matrix) take a rate of their own: a row of a table
 is moved by the few tokens that it stands for and not by sums over the width, so its best rate does not fall with it.
@@ -21,6 +22,7 @@ from train.model import Transformer
 from train.muon import Muon
 
 NAMES = ("adamw", "muon")
+FALL = 1 / 3  # power of the steps with which the rate of a trunk falls
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class OptimizerConfig:
     momentum: float = 0.9  # of Muon
     weight_decay: float = 0.1
     warmup_steps: int = 5
+    stable_steps: int = 100  # about which the rate of the trunk begins to fall; 0: never
     clip: float = 1.0  # largest norm of all gradients together
 
     def __post_init__(self) -> None:
@@ -50,8 +53,10 @@ class OptimizerConfig:
             value = getattr(self, name)
             if value is not None and not 0 < value < 10:
                 raise ValueError(f"optimizer.{name} = {value!r}: must be above 0 and below 10")
-        if self.warmup_steps < 0 or self.clip <= 0:
-            raise ValueError("optimizer.warmup_steps must be 0 or more, optimizer.clip above 0")
+        if min(self.warmup_steps, self.stable_steps) < 0 or self.clip <= 0:
+            raise ValueError(
+                "optimizer.warmup_steps and stable_steps must be 0 or more, optimizer.clip above 0"
+            )
 
     @classmethod
     def of(cls, knobs: Mapping) -> OptimizerConfig:
@@ -127,15 +132,18 @@ def _muon(matrices: list[Tensor]) -> type[Muon]:
     return ShardedMuon
 
 
-def rate_factor(step: int, warmup_steps: int, decay_start: int | None, steps: int | None) -> float:
-    """Share of the peak rate at a step (counted from 0). `decay_start` None: a trunk, which never decays.
+def rate_factor(
+    step: int, config: OptimizerConfig, decay_start: int | None = None, steps: int | None = None
+) -> float:
+    """Share of the peak rate at a step (counted from 0). `decay_start` None: a trunk, which never ends.
 
     The last step of a decay still moves: the rate would be 0 exactly at `steps`.
     """
-    factor = min(1.0, (step + 1) / (warmup_steps + 1))
-    if decay_start is None or steps is None or step < decay_start:
-        return factor
-    return factor * (steps - step) / (steps - decay_start)
+    factor = min(1.0, (step + 1) / (config.warmup_steps + 1))
+    on_trunk = step
+    if decay_start is not None and steps is not None and step > decay_start:
+        on_trunk, factor = decay_start, factor * (steps - step) / (steps - decay_start)
+    return factor * (1 + on_trunk / config.stable_steps) ** -FALL if config.stable_steps else factor
 
 
 def set_rate(optimizers: list[torch.optim.Optimizer], factor: float) -> float:

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -206,9 +206,10 @@ def tune(
     pairs = [(item.question, item.choices[item.answer]) for item in trained]
     rows, end = encoded(tokenizer, pairs), end_id(tokenizer)
     optimizers, order = make_optimizers(model, config), _Order(trained, seed)
+    config = replace(config, warmup_steps=min(config.warmup_steps, tuning.steps // 10))
     model.train()
     for step in range(tuning.steps):
-        set_rate(optimizers, rate_factor(step, min(config.warmup_steps, tuning.steps // 10), 0, tuning.steps))
+        set_rate(optimizers, rate_factor(step, config, 0, tuning.steps))
         looks = [look for i in order(step, tuning.batch) for look in _looks(rows[i], end, model.config.mask)]
         _asked_losses(model, looks, end)[0].mean().backward()
         clip_gradients(model, config.clip)

@@ -66,7 +66,7 @@ class Trainer:
     def train_step(self, decay_start: int | None = None, steps: int | None = None) -> float:
         """One step; returns its loss in nats. With `decay_start` it is a step of a branch."""
         began = time.perf_counter()
-        rate = set_rate(self.optimizers, rate_factor(self.step, self.config.warmup_steps, decay_start, steps))
+        rate = set_rate(self.optimizers, rate_factor(self.step, self.config, decay_start, steps))
         tokens_BT, targets_BT = (rows[self.share] for rows in self.windows(self.step))
         with autocast(self.device, self.cell.precision):
             loss = self._loss(tokens_BT.to(self.device), targets_BT.to(self.device))
