@@ -6,16 +6,18 @@ are hashed with their sign; a token that begins with `__label__` is no word; of 
 wins; a probability is exp(log(p + 1e-5)) and may exceed 1 a little.
 
 Design: nearly all time would go into hashing the character n-grams of words seen before. So a word that was looked up
-is remembered, for one call and one thread, with its rows: one line of the cache, found by the word's first and last
-eight bytes, which up to sixteen bytes are the whole word. Text is read 64 bytes at a time, the rows of some thousand
-words are listed, then added in one pass. The price: some 5 MB of scratch space a call, and words longer than
-`LONGEST_REMEMBERED` (text without spaces, mostly) are hashed every time. Everything is inlined into one kernel: handing
-two tuples of arrays to a function copies two kilobytes, which took longer than what the function did.
+is remembered by its thread, with its rows: one line of the cache, found by the word's first and last eight bytes, which
+up to sixteen bytes are the whole word; longer ones are remembered as long as their text is at hand, for one call. Text
+is read 64 bytes at a time, the rows of some thousand words are listed, then added in one pass. The price: some 8 MB a
+thread and model, and words longer than `LONGEST_REMEMBERED` (text without spaces, mostly) are hashed every time.
+Everything is inlined into one kernel: handing two tuples of arrays to a function copies two kilobytes, which took longer
+than what the function did.
 """
 
 from __future__ import annotations
 
 import math
+import threading
 from typing import NamedTuple
 
 import numpy as np
@@ -56,7 +58,8 @@ WORD_NGRAM_FACTOR = np.uint64(116049371)
 LONGEST_REMEMBERED = 61  # bytes, so that bits of `<word>` and its end are one number
 MOST_SLOTS = 1 << 16
 ROWS_IN_SLOT = 8  # of a word; of one that has more, they stand in `more_rows`
-MORE_ROWS = 1 << 18
+MORE_ROWS = 1 << 20
+MODELS = 2  # of which a thread remembers words: language and a classifier
 WINDOW = 1 << 10  # words that are found at a time
 LISTED = 1 << 12  # rows that are added at a time
 LABEL_PREFIX = np.frombuffer(b"__label__", np.uint8)
@@ -71,7 +74,7 @@ space_mask = in_ranges((0, 0), (9, 13), (32, 32))  # what the library separates 
 
 
 class Scratch(NamedTuple):
-    """Working space of one call, so of one thread.
+    """Working space of one call, so of one thread, and what the thread remembers from one call to the next.
 
     A slot is 64 bytes, seen as numbers of 64 and of 32 bits: the word's first and last eight bytes, where it stands;
     its hash, its size and number of rows, and its rows.
@@ -111,14 +114,41 @@ def predict(tables: Tables, texts: pa.Array | pa.ChunkedArray) -> tuple[np.ndarr
     return labels, scores, words
 
 
+class Memory(NamedTuple):
+    """Of the words that one thread has looked up in one model."""
+
+    slots: np.ndarray
+    numbers: np.ndarray
+    more_rows: np.ndarray
+    n_more: np.ndarray
+
+
+_thread = (
+    threading.local()
+)  # .memories: of the models that this thread applied last, each (its tables, what it remembers)
+
+
+def _memory(tables: Tables) -> Memory:
+    """What this thread remembers of a model; of a new one, nothing."""
+    memories = [one for one in getattr(_thread, "memories", []) if one[0].input_RD is tables.input_RD]
+    if not memories:
+        slots = np.zeros(MOST_SLOTS + 1, "V64").view(np.uint8)
+        slots = slots[-slots.ctypes.data % 64 :][: 64 * MOST_SLOTS]  # a slot, a line of the cache
+        more_rows = np.empty(MORE_ROWS + _most_rows(tables), np.int32)
+        memory = Memory(
+            slots.view(np.uint64).reshape(-1, 8), slots.view(np.int32), more_rows, np.zeros(1, np.int64)
+        )
+        memories = [(tables, memory)]
+        others = [one for one in getattr(_thread, "memories", []) if one[0].input_RD is not tables.input_RD]
+        _thread.memories = (memories + others)[:MODELS]
+    return memories[0][1]
+
+
 def _scratch(tables: Tables, offsets: np.ndarray) -> Scratch:
-    longest, total = int(np.diff(offsets).max()), int(offsets[-1] - offsets[0])
-    most_rows, characters = _most_rows(tables), max(tables.max_characters, 1)
-    n_labels = len(tables.output_scale_L)
-    slots = np.zeros((1 << min(max(total.bit_length() - 3, 4), MOST_SLOTS.bit_length() - 1)) + 1, "V64")
-    slots = slots.view(np.uint8)[-slots.ctypes.data % 64 :][
-        : 64 * (len(slots) - 1)
-    ]  # a slot, a line of the cache
+    longest = int(np.diff(offsets).max())
+    characters, n_labels = max(tables.max_characters, 1), len(tables.output_scale_L)
+    memory = _memory(tables)
+    _forget_long_words(memory.slots, memory.numbers)
     return Scratch(
         edges=np.empty(2 * WINDOW + 66, np.int64),
         tail=np.zeros(64, np.uint8),
@@ -127,16 +157,24 @@ def _scratch(tables: Tables, offsets: np.ndarray) -> Scratch:
         grams=np.zeros((characters + 1, 64), np.uint32),
         kept=np.empty(characters + 1, np.uint64),
         hashes=np.empty(longest // 2 + 2 if tables.word_ngrams > 1 else 1, np.int32),
-        slots=slots.view(np.uint64).reshape(-1, 8),
-        numbers=slots.view(np.int32),
-        more_rows=np.empty(MORE_ROWS + most_rows, np.int32),
-        n_more=np.zeros(1, np.int64),
-        listed=np.empty(LISTED + most_rows + ROWS_IN_SLOT, np.int32),
+        slots=memory.slots,
+        numbers=memory.numbers,
+        more_rows=memory.more_rows,
+        n_more=memory.n_more,
+        listed=np.empty(LISTED + _most_rows(tables) + ROWS_IN_SLOT, np.int32),
         hidden_D=np.empty(tables.input_RD.shape[1], np.float32),
         output_L=np.empty(n_labels, np.float32),
         stack=np.empty(2 * n_labels + 2, np.int64),
         stack_score=np.empty(2 * n_labels + 2, np.float32),
     )
+
+
+@loop
+def _forget_long_words(slots, numbers):
+    """Those that were compared with the text of another call."""
+    for slot in range(len(slots)):
+        if (numbers[16 * slot + 7] & 0xFFFF) > 16:
+            slots[slot, :] = 0
 
 
 def _most_rows(tables: Tables) -> int:
