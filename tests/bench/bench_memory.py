@@ -1,4 +1,4 @@
-"""Peak of resident memory when a huge document lies in the corpus: reading, then measuring, then a whole build.
+"""Peak of resident memory when a huge document lies in the corpus: reading, then measuring.
 
     CURATE_DATA=FOLDER python tests/bench/bench_memory.py [--megabytes 1000] [--document 200] [--workers 2] [--families a,b]
 
