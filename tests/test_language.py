@@ -124,25 +124,16 @@ def test_bytes_that_are_not_utf8_get_the_bits_of_the_library(lid):
 
 
 def test_words_of_an_earlier_call_that_begin_and_end_alike_are_told_apart(lid):
-    for middle in (
-        "unbekannt",
-        "geschrieb",
-        "дорогими",
-        "geschrieb",
-    ):  # 8 bytes before and behind: what a slot compares
+    # Of a longer word the first and the last eight bytes are what a thread remembers.
+    for middle in ("unbekannt", "geschrieb", "дорогими", "geschrieb"):
         lid.check([f"Freundli{middle}schaften", f"Freundli{middle}schaften {middle}"] * 3)
 
 
 def test_two_models_in_turn_keep_their_words_apart(lid, tmp_path):
-    (tmp_path / "lines").write_text("__label__a the house of words\n__label__b das Haus der Worte\n" * 50)
-    trained = fasttext.train_supervised(
-        str(tmp_path / "lines"), dim=8, epoch=2, thread=1, verbose=0, minn=2, maxn=3
-    )
-    trained.save_model(str(tmp_path / "own.bin"))
-    own = Pair(tmp_path / "own.bin")
+    own, lines = trained(tmp_path, {})
     for _ in range(2):
         for pair in (lid, own):
-            pair.check(["the house of words", "das Haus der Worte und the words"])
+            pair.check(lines[:20])
 
 
 def test_more_distinct_words_than_can_be_remembered_change_nothing(lid):
