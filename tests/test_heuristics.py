@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import random
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ from hypothesis import strategies as st
 import filters
 from filters import FAMILIES, SIGNALS, ngrams, repetition
 from filters.codes import canonical
+from filters.text import most_newlines, valid
 
 HEURISTICS = tuple(naive.HEURISTICS)
 FOLDER = Path(filters.__file__).parent
@@ -385,3 +387,12 @@ def test_compiled_functions_are_shared_only_by_files_that_name_the_cache():
                     f"filters/{stem}.py takes {shared} from {source}.py: add that file to filters.INLINED, "
                     "or numba may run an old version of them"
                 )
+
+
+def test_most_newlines_are_those_of_the_document_that_has_most():
+    rng = random.Random(5)
+    for _ in range(300):
+        texts = ["".join(rng.choices("a\n", k=rng.choice((0, 1, 63, 64, 65, 200)))) for _ in range(4)]
+        assert most_newlines(*valid(pa.array(texts, pa.large_string()))) == max(
+            text.count("\n") for text in texts
+        )
