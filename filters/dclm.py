@@ -57,7 +57,7 @@ from filters.text import (
     strip,
     valid,
 )
-from filters.vocabulary import FIRST, read_kind, tokens_of
+from filters.vocabulary import FIRST, read_kind, tokens_to_spend
 from filters.words import (
     LONGEST_STOP_WORD,
     SPREAD,
@@ -517,14 +517,16 @@ def _count_lines(offsets, data, classes, hash_key, stops, counted, phrases, tall
 
 
 @kernel
-def _count_ngrams(tokens, most, hash_key, tallies):
-    """Fill in those of n-grams: on their own, so that a huge document needs room for one of both at a time."""
+def _count_ngrams(tokens, most, is_own, hash_key, tallies):
+    """Fill in those of n-grams: on their own, so that a huge document needs room for one of both at a time. Names may be
+    written over where they are our own."""
     words_before = np.empty(most + 1, np.int32)
-    names, places = np.empty(most + 1, np.uint32), np.empty(most + 1, np.uint32)
+    room, places = np.empty(0 if is_own else most, np.uint32), np.empty(most + 1, np.uint32)
     table, other, scratch = tables_for(most)
     for i in range(len(tokens.characters)):
         named = tokens.names[tokens.firsts[i] : tokens.firsts[i + 1]]
         first, last = tokens.known[i], tokens.known[i + 1]
+        names = named if is_own else room
         words = read_kind(
             named, tokens.lengths[first:last], tokens.flags[first:last], FIRST, names, places, words_before
         )
@@ -538,8 +540,8 @@ def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
     offsets, data = valid(texts)
     tallies = np.zeros((len(TALLIES), len(offsets) - 1), np.int64)
     edits = _count_lines(offsets, data, character_classes(), KEY, STOPS, _COUNTED, _PHRASES, tallies)
-    tokens = tokens_of(texts)
-    _count_ngrams(tokens, tokens.most(), KEY, tallies)
+    tokens, is_own = tokens_to_spend(texts)
+    _count_ngrams(tokens, tokens.most(), is_own, KEY, tallies)
     n = dict(zip(TALLIES, tallies, strict=True))
     columns = {
         "dclm_word_count": pa.array(n["bare_words"]),

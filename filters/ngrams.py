@@ -140,16 +140,6 @@ def key_of(page, start, end, hash_key):
     )
 
 
-@inlined
-def same_bytes(page, a, other, b, size):
-    """page[a:a + size] and other[b:b + size] are the same. Of at least 8 bytes."""
-    last = size - 8
-    for at in range(0, last, 8):
-        if eight_bytes(page, a + at) != eight_bytes(other, b + at):
-            return False
-    return eight_bytes(page, a + last) == eight_bytes(other, b + last)
-
-
 # ---- Naming ---------------------------------------------------------------------------------------------
 
 
@@ -208,16 +198,27 @@ def _name(keys, found, places, names, table, size, known):
 
 @loop
 def _span_keys(page, edges, spans, begin, scratch, hash_key):
-    """The keys of so many spans, of which the first is number `begin`, and which are longer than theirs; returns how
-    many are."""
-    keys, long = scratch.keys, scratch.long
+    """The keys of so many spans, of which the first is number `begin`, where they begin, and which are longer than their
+    keys; returns how many are."""
+    keys, long, starts = scratch.keys, scratch.long, scratch.places
     found = np.int64(0)
     for i in range(spans):
         start, end = np.int64(edges[2 * i]), np.int64(edges[2 * i + 1])
-        keys[i] = key_of(page, start, end, hash_key)
+        keys[i], starts[i] = key_of(page, start, end, hash_key), start
         long[found] = begin + i
         found += end - start > _SHORT
     return found
+
+
+@inlined
+def _difference(page, start, size, other, other_size):
+    """Not 0 where two spans of at least 8 bytes are not the same. Asked of all, so it ends no loop early."""
+    difference = size ^ other_size
+    difference |= np.int64(eight_bytes(page, start) != eight_bytes(page, other))
+    difference |= np.int64(eight_bytes(page, start + size - 8) != eight_bytes(page, other + other_size - 8))
+    for at in range(8, size - 8, 8):
+        difference |= np.int64(eight_bytes(page, start + at) != eight_bytes(page, other + at))
+    return difference
 
 
 @loop
@@ -229,12 +230,7 @@ def _differences(page, edges, long, found, names, firsts):
         twin = firsts[names[i]]
         start, other = np.int64(edges[2 * i]), np.int64(edges[2 * twin])
         end, other_end = np.int64(edges[2 * i + 1]), np.int64(edges[2 * twin + 1])
-        size = end - start
-        differences |= size ^ (other_end - other)
-        differences |= np.int64(eight_bytes(page, start) != eight_bytes(page, other))
-        differences |= np.int64(eight_bytes(page, end - 8) != eight_bytes(page, other_end - 8))
-        for at in range(8, size - 8, 8):
-            differences |= np.int64(eight_bytes(page, start + at) != eight_bytes(page, other + at))
+        differences |= _difference(page, start, end - start, other, other_end - other)
     return differences
 
 
@@ -267,41 +263,38 @@ def slots_at_first(table, things):
 
 
 @loop
-def name_more(page, edges, spans, names, table, ends, scratch, size, known, hash_key):
+def name_more(page, edges, spans, names, table, ends, new, scratch, size, known, hash_key):
     """Name spans when not all are at hand at once. Begin with no names and `slots_at_first`.
 
-    The table holds where the first span of each name begins, `ends` where it ends. Returns (names, slots, not 0 where
-    two spans with one name are not the same: then all must be named again with another key).
+    The table holds where the first span of each name begins, `ends` where it ends; new[j] is the span that is the j-th
+    new one. Returns (names, slots, not 0 where two spans with one name are not the same: then all must be named again
+    with another key).
     """
     differences = np.int64(0)
-    starts = scratch.places
+    already = known
     for begin in range(0, spans, CHUNK):
         found, before = min(CHUNK, spans - begin), known
         size = _with_room(table, size, known, found, 0)
         long = _span_keys(page, edges[2 * begin :], found, begin, scratch, hash_key)
-        for k in range(found):
-            starts[k] = edges[2 * (begin + k)]
-        known = _name(scratch.keys, found, starts, names[begin:], table, size, known)
-        new = first_of_each(names[begin:], found, before, starts)
-        for k in range(new):
-            ends[before + k] = edges[2 * (begin + np.int64(starts[k])) + 1]
+        known = _name(scratch.keys, found, scratch.places, names[begin:], table, size, known)
+        _note_new(names[begin:], found, before, begin, new[before - already :])
+        for k in range(before - already, known - already):
+            ends[already + k] = edges[2 * np.int64(new[k]) + 1]
         for k in range(long):
             i = np.int64(scratch.long[k])
             start, end, name = np.int64(edges[2 * i]), np.int64(edges[2 * i + 1]), names[i]
             twin = np.int64(table.firsts[name])
-            differences |= end - start ^ np.int64(ends[name]) - twin
-            differences |= np.int64(not same_bytes(page, start, page, twin, end - start))
+            differences |= _difference(page, start, end - start, twin, np.int64(ends[name]) - twin)
     return known, size, differences
 
 
 @inlined
-def first_of_each(names, found, before, places):
-    """Note at which of these so many places the names from `before` on stand first; returns how many do."""
-    new = 0
+def _note_new(names, found, known, begin, new):
+    """Note which of so many spans, of which the first is number `begin`, are the first of the names from `known` on."""
+    noted = 0
     for k in range(found):
-        places[new] = k
-        new += names[k] == before + new
-    return new
+        new[noted] = begin + k
+        noted += names[k] == known + noted
 
 
 # ---- N-grams --------------------------------------------------------------------------------------------

@@ -24,11 +24,9 @@ from filters.ngrams import (
 from filters.text import (
     ONE_BIT,
     PADDING,
-    blocks_of,
     character_classes,
     continuation_mask,
     count_bits,
-    find_words,
     kernel,
     longest_document,
     loop,
@@ -40,7 +38,7 @@ from filters.text import (
     strip,
     valid,
 )
-from filters.vocabulary import read_names, tokens_of
+from filters.vocabulary import read_names, tokens_to_spend, words_of
 
 TALLIES = (
     "characters",
@@ -309,38 +307,58 @@ def _add_paragraphs(paragraphs, characters, names, first, tally):
 
 
 @kernel
-def _count(offsets, data, classes, hash_key, tallies, entropies):
-    """Fill in int64 [tallies, documents] and float64 [documents]."""
-    longest, most_lines = longest_document(offsets), most_newlines(offsets, data) + 1
-    page, blocks = np.empty(longest + PADDING, np.uint8), np.empty(blocks_of(longest), np.uint64)
-    room = max(longest + 10, 2 * most_lines)
-    edges, characters = (
-        np.empty(room, np.int32),
-        np.empty(room, np.int32),
-    )  # of words, then of lines, then of paragraphs
-    most = longest // 2 + 1  # words or lines at the worst: what is not touched takes no memory
-    words_before = np.empty(most + 1, np.int32)  # characters of the words before each word
-    names, places = np.empty(max(most, most_lines), np.uint32), np.empty(max(most, most_lines), np.uint32)
+def _count_ngrams(tokens, most, is_own, hash_key, tallies):
+    """Fill in those of n-grams, of int64 [tallies, documents]. Names may be written over where they are our own."""
+    words_before = np.empty(most + 1, np.int32)
+    room, places = np.empty(0 if is_own else most, np.uint32), np.empty(most, np.uint32)
     seen = np.empty(most, np.uint8)
-    table, other, scratch = tables_for(max(most, most_lines))
-    tally = np.empty(len(tallies), np.int64)
+    table, other, scratch = tables_for(most)
+    for i in range(len(tokens.characters)):
+        names = tokens.names[tokens.firsts[i] : tokens.firsts[i + 1]]
+        first, last = tokens.known[i], tokens.known[i + 1]
+        table.counts[: last - first] = tokens.counts[first:last]
+        read_names(names, tokens.lengths[first:last], places, words_before)
+        words = len(names)
+        if not is_own:
+            room[:words] = names
+            names = room
+        _add_ngrams(words, places, names, table, other, scratch, hash_key, seen, words_before, tallies[:, i])
+
+
+@kernel
+def _count_words(words, tallies, entropies):
+    """Fill in what words say beside their n-grams: of int64 [tallies, documents], and float64 [documents]."""
     logarithms = np.empty(256)
     for count in range(256):
         logarithms[count] = count * np.log2(count) if count else 0.0
+    for i in range(len(words.characters)):
+        names, first, last = (
+            words.names[words.firsts[i] : words.firsts[i + 1]],
+            words.known[i],
+            words.known[i + 1],
+        )
+        tallies[CHARACTERS, i], tallies[WORDS, i] = words.characters[i], len(names)
+        tallies[DISTINCT_WORDS, i], tallies[LONGEST_WORD_RUN, i] = (
+            last - first,
+            _longest_run(names, len(names)),
+        )
+        for name in range(first, last):
+            tallies[WORD_CHARACTERS, i] += np.int64(words.counts[name]) * words.lengths[name]
+        if len(names):  # Shannon's: log2(words) - sum of count * log2(count) / words
+            total = _sum_of_logarithms(words.counts[first:last], logarithms)
+            entropies[i] = max(0.0, np.log2(len(names)) - total / len(names))
+
+
+@kernel
+def _count_lines(offsets, data, classes, hash_key, tallies):
+    """Fill in those of lines and paragraphs: on their own, so that a huge document needs room for one thing at a time."""
+    longest, most_lines = longest_document(offsets), most_newlines(offsets, data) + 1
+    page = np.empty(longest + PADDING, np.uint8)
+    edges, characters = np.empty(2 * most_lines, np.int32), np.empty(most_lines, np.int32)
+    names, places = np.empty(most_lines, np.uint32), np.empty(most_lines, np.uint32)
+    table, _, scratch = tables_for(most_lines)
     for i in range(len(offsets) - 1):
-        length = open_page(page, data, offsets[i], offsets[i + 1])
-        tally[:] = 0
-        words, tally[CHARACTERS] = find_words(page, length, edges, characters, blocks)
-        words_before[0] = 0
-        for k in range(words):
-            words_before[k + 1] = words_before[k] + characters[2 * k + 1] - characters[2 * k]
-        tally[WORDS], tally[WORD_CHARACTERS] = words, words_before[words]
-        known = name_spans(page, edges, words, places, names, table, scratch, hash_key)
-        tally[DISTINCT_WORDS], tally[LONGEST_WORD_RUN] = known, _longest_run(names, words)
-        if words:  # Shannon's: log2(words) - sum of count * log2(count) / words
-            total = _sum_of_logarithms(table.counts[:known], logarithms)
-            entropies[i] = max(0.0, np.log2(words) - total / words)
-        _add_ngrams(words, places, names, table, other, scratch, hash_key, seen, words_before, tally)
+        length, tally = open_page(page, data, offsets[i], offsets[i + 1]), tallies[:, i]
         lines, tally[NEWLINES] = _find_lines(page, length, edges, characters)
         name_spans(page, edges, lines, places, names, table, scratch, hash_key)
         _add_copied_lines(length, tally[NEWLINES], characters, lines, names, table.counts, tally)
@@ -350,36 +368,16 @@ def _count(offsets, data, classes, hash_key, tallies, entropies):
         )
         name_spans(page, edges, paragraphs, places, names, table, scratch, hash_key)
         _add_paragraphs(paragraphs, characters, names, table.firsts, tally)
-        tallies[:, i] = tally
-
-
-@kernel
-def _count_tokens(tokens, most, hash_key, tallies):
-    """Fill in int64 [tallies, documents], those of n-grams alone, of Unicode tokens."""
-    words_before = np.empty(most + 1, np.int32)
-    names, places = np.empty(most, np.uint32), np.empty(most, np.uint32)
-    seen = np.empty(most, np.uint8)
-    table, other, scratch = tables_for(most)
-    tally = np.empty(len(tallies), np.int64)
-    for i in range(len(tokens.characters)):
-        tally[:] = 0
-        tally[CHARACTERS] = tokens.characters[i]
-        named = tokens.names[tokens.firsts[i] : tokens.firsts[i + 1]]
-        first, last = tokens.known[i], tokens.known[i + 1]
-        names[: len(named)], table.counts[: last - first] = named, tokens.counts[first:last]
-        read_names(named, tokens.lengths[first:last], places, words_before)
-        _add_ngrams(len(named), places, names, table, other, scratch, hash_key, seen, words_before, tally)
-        tallies[:, i] = tally
 
 
 def measure_tokens(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
     """Repetition of n-grams of Unicode tokens in every text; all are 0.0 for an empty one."""
-    tokens = tokens_of(texts)
+    tokens, is_own = tokens_to_spend(texts)
     tallies = np.zeros((len(TALLIES), len(tokens.characters)), np.int64)
-    _count_tokens(tokens, tokens.most(), KEY, tallies)
+    _count_ngrams(tokens, tokens.most(), is_own, KEY, tallies)
     n = dict(zip(TALLIES, tallies, strict=True))
     return {
-        f"unicode_{name}": ratio(n[name.replace("_character_ratio", "_characters")], n["characters"])
+        f"unicode_{name}": ratio(n[name.replace("_character_ratio", "_characters")], tokens.characters)
         for name in _NGRAM_SIGNALS
     }
 
@@ -389,7 +387,11 @@ def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
     offsets, data = valid(texts)
     tallies = np.zeros((len(TALLIES), len(offsets) - 1), np.int64)
     entropies = np.zeros(len(offsets) - 1)
-    _count(offsets, data, character_classes(), KEY, tallies, entropies)
+    words = words_of(texts)
+    _count_words(words, tallies, entropies)
+    _count_ngrams(words, words.most(), True, KEY, tallies)
+    del words
+    _count_lines(offsets, data, character_classes(), KEY, tallies)
     n = dict(zip(TALLIES, tallies, strict=True))
     whole = n["characters"]
     columns = {

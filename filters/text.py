@@ -127,6 +127,11 @@ def _forget(column: weakref.ref) -> None:
         _latest.batch = None
 
 
+def let_go() -> None:
+    """Keep nothing of what this thread has found in a batch: whoever asks has it found again."""
+    _latest.batch = None
+
+
 @shared
 def valid(texts: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     """(offsets, data) of valid UTF-8; of bytes that are not, what `bytes.decode(errors="replace")` makes."""

@@ -1,8 +1,8 @@
-"""A batch's text as numbers: the Unicode tokens of each document, found and named once for all families that ask.
+"""A batch's text as numbers: the words or the Unicode tokens of each document.
 
 A document's tokens are numbers in order of first appearance, and what is known of a token stands beside its number. So
-the families over tokens read numbers, not text. `shared` keeps them for the families that are measured on one batch one
-after another, and finds nothing before one asks.
+the families over tokens read numbers, not text. `shared` keeps Unicode tokens for the families that are measured on one
+batch one after another, and finds nothing before one asks; of words, which are found faster than kept, nothing.
 
 A document is looked at a window at a time, so what a huge one needs is 4 bytes a token, and some 30 for each that is
 new. The price: names mean nothing outside their document.
@@ -15,16 +15,19 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from filters.ngrams import KEY, first_of_each, name_more, slots_at_first, tables_for
+from filters.ngrams import KEY, name_more, slots_at_first, tables_for
 from filters.segments import find_tokens, word_breaks
 from filters.text import (
     ALPHABETIC,
     DIGIT,
     PADDING,
+    blocks_of,
     character_classes,
     decode,
+    find_words,
     inlined,
     kernel,
+    let_go,
     longest_document,
     loop,
     open_page,
@@ -33,19 +36,20 @@ from filters.text import (
 )
 
 WINDOW = 1 << 14  # bytes of a document that are looked at together
+MANY = 1 << 21  # tokens of which nobody keeps a copy
 
 FIRST = np.uint8(8)  # beside what a token has (see segments): it begins with a letter or digit
 
 
 class Tokens(NamedTuple):
-    """The Unicode tokens of each document of a batch."""
+    """The words, or the Unicode tokens, of each document of a batch."""
 
     firsts: np.ndarray  # int64 [documents + 1]: document i has names[firsts[i]:firsts[i + 1]]
     names: np.ndarray  # uint32 [tokens]: a number for each, from 0 on in every document
     known: np.ndarray  # int64 [documents + 1]: document i has the entries from known[i] on, by name
     counts: np.ndarray  # uint32: occurrences
     lengths: np.ndarray  # int32: in characters
-    flags: np.ndarray  # uint8: what the token has, and FIRST
+    flags: np.ndarray  # uint8: what the token has, and FIRST; of words nothing
     characters: np.ndarray  # int64 [documents]
 
     def most(self) -> int:
@@ -89,32 +93,41 @@ class Window(NamedTuple):
     edges: np.ndarray  # as `find_tokens` notes them
     characters: np.ndarray
     flags: np.ndarray
-    firsts: np.ndarray  # uint32: which of them are new
+    new: np.ndarray  # uint32: which of them are the first of a name
+    blocks: np.ndarray  # as `find_words` notes them
 
 
 @loop
 def _name_document(
-    page, length, window, breaks, classes, hash_key, table, ends, scratch, names, lengths, flags
+    page, length, by_space, window, breaks, classes, hash_key, table, ends, scratch, names, lengths, flags
 ):
-    """Name the tokens of a document; returns (tokens, names, characters, not 0 where two tokens have one name)."""
+    """Name the tokens of a document, or its words; returns (how many, names, characters, not 0 where two of them have one
+    name)."""
     tokens = known = characters = 0
     differences = np.int64(0)
     size, start = slots_at_first(table, length), 0
     while start < length:
         end = _window_end(page, start, length)
-        found, more = find_tokens(
-            page[start:], end - start, window.edges, window.characters, window.flags, breaks, classes
-        )
+        if by_space:
+            found, more = find_words(
+                page[start:], end - start, window.edges, window.characters, window.blocks
+            )
+        else:
+            found, more = find_tokens(
+                page[start:], end - start, window.edges, window.characters, window.flags, breaks, classes
+            )
         for k in range(2 * found):
             window.edges[k] += start
         before = known
         known, size, differing = name_more(
-            page, window.edges, found, names[tokens:], table, ends, scratch, size, known, hash_key
+            page, window.edges, found, names[tokens:], table, ends, window.new, scratch, size, known, hash_key
         )
         differences |= differing
-        for k in range(first_of_each(names[tokens:], found, before, window.firsts)):
-            i = np.int64(window.firsts[k])
+        for k in range(known - before):
+            i = np.int64(window.new[k])
             lengths[before + k] = window.characters[2 * i + 1] - window.characters[2 * i]
+            if by_space:
+                continue
             code, _ = decode(page, np.int64(window.edges[2 * i]))
             first = (classes[code] & (ALPHABETIC | DIGIT)) != 0
             flags[before + k] = window.flags[i] | (FIRST if first else np.uint8(0))
@@ -123,7 +136,7 @@ def _name_document(
 
 
 @kernel
-def _name_all(offsets, data, breaks, classes, hash_key):
+def _name_all(offsets, data, by_space, breaks, classes, hash_key):
     documents, longest = len(offsets) - 1, longest_document(offsets)
     room = (
         offsets[documents] - offsets[0] + 1
@@ -134,7 +147,8 @@ def _name_all(offsets, data, breaks, classes, hash_key):
     characters = np.zeros(documents, np.int64)
     page, widest = np.empty(longest + PADDING, np.uint8), 2 * _longest_window(offsets, data) + 64
     window = Window(
-        np.empty(widest, np.int32), np.empty(widest, np.int32), np.empty(widest, np.uint8), np.empty(widest, np.uint32)
+        np.empty(widest, np.int32), np.empty(widest, np.int32), np.empty(widest, np.uint8), np.empty(widest, np.uint32),
+        np.empty(blocks_of(widest), np.uint64),
     )  # fmt: skip
     table, other, scratch = tables_for(longest)
     for i in range(documents):
@@ -142,8 +156,8 @@ def _name_all(offsets, data, breaks, classes, hash_key):
         token, name, key = firsts[i], starts[i], hash_key
         while True:
             tokens, known, characters[i], differences = _name_document(
-                page, length, window, breaks, classes, key, table, other.firsts, scratch, names[token:], lengths[name:],
-                flags[name:],
+                page, length, by_space, window, breaks, classes, key, table, other.firsts, scratch, names[token:],
+                lengths[name:], flags[name:],
             )  # fmt: skip
             if differences == 0:
                 break
@@ -158,7 +172,25 @@ def _name_all(offsets, data, breaks, classes, hash_key):
 def tokens_of(texts: pa.Array | pa.ChunkedArray) -> Tokens:
     """Unicode tokens of a batch."""
     offsets, data = valid(texts)
-    return Tokens(*_name_all(offsets, data, word_breaks(), character_classes(), KEY))
+    return Tokens(*_name_all(offsets, data, False, word_breaks(), character_classes(), KEY))
+
+
+def tokens_to_spend(texts: pa.Array | pa.ChunkedArray) -> tuple[Tokens, bool]:
+    """Unicode tokens of a batch, and whether their names may be written over.
+
+    Those of a huge document may: to find them again is cheaper than to hold them beside a copy.
+    """
+    tokens = tokens_of(texts)
+    is_own = len(tokens.names) > MANY
+    if is_own:
+        let_go()
+    return tokens, is_own
+
+
+def words_of(texts: pa.Array | pa.ChunkedArray) -> Tokens:
+    """Whitespace words of a batch."""
+    offsets, data = valid(texts)
+    return Tokens(*_name_all(offsets, data, True, word_breaks(), character_classes(), KEY))
 
 
 @loop

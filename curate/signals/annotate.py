@@ -8,11 +8,14 @@ again, and another model measures one family again.
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import os
+import sys
 import threading
 import unicodedata
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -153,11 +156,27 @@ def _measure_in_batches(
     for first, last in rows:
         some, beside = texts.slice(first, last - first), documents.slice(first, last - first)
         is_huge = last - first == 1 and pc.binary_length(some)[0].as_py() > HUGE
-        with _one_huge if is_huge else nullcontext():
+        with _alone() if is_huge else nullcontext():
             for name in names:
                 measured[name].append(pa.table(_measure(task, name, beside, some, first)))
     for name in names:
         _keep(task, name, pa.concat_tables(measured.pop(name)).combine_chunks())
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """While no other thread measures a huge document. What was freed before, and is freed of it, goes back to the
+    system at once: glibc keeps it for later, and a huge document needs all there is."""
+    with _one_huge:
+        _give_back()
+        yield
+        _give_back()
+
+
+def _give_back() -> None:
+    if sys.platform.startswith("linux"):
+        with suppress(OSError, AttributeError):  # another C library
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def batches(texts: pa.LargeStringArray) -> list[tuple[int, int]]:
