@@ -608,5 +608,4 @@ FAMILY = Family(
             "lines of capitals, digits, a counter or one word, and phrases of shops and teasers (DCLM)",
         ),
     ),
-    batched=True,
 )

@@ -26,9 +26,9 @@ class Family:
     """Signals that one pass measures: `measure(texts, **parameters)` returns a column for each, in order.
 
     What `takes` names comes along as keyword arguments, a column each, row by row beside the texts: signals
-    of other families, or columns that the documents' source carries (all null where it does not). Families that
-    are `batched` find words or tokens that others find too (`text.shared`): they are measured one after another
-    on some megabytes, then on the next.
+    of other families, or columns that the documents' source carries (all null where it does not). All families are
+    measured one after another on some megabytes, then on the next, so what one finds others can use (`text.shared`);
+    one that finds it for all of them goes `first`.
     """
 
     name: str
@@ -36,4 +36,4 @@ class Family:
     measure: Callable[..., dict[str, pa.Array]]
     signals: tuple[Signal, ...]
     takes: tuple[str, ...] = ()
-    batched: bool = False
+    first: bool = False

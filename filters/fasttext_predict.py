@@ -50,6 +50,7 @@ from filters.text import (
     loop,
     lowest_bit,
     lowest_bits,
+    newline_mask,
 )
 
 __all__ = ["LOG_FLOOR", "Tables", "predict", "tables_of"]
@@ -67,7 +68,9 @@ END_OF_LINE = np.frombuffer(b"</s>", np.uint8)
 _END_OF_LINE = np.uint64(int.from_bytes(END_OF_LINE, "little"))
 _MIX, _MIX_AGAIN = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
 _HALF = np.uint64(32)
+NEWLINE = np.uint8(0x0A)
 LONG, NO_WORD = -2, -1
+NO_LINES = -1
 
 _copy_block, _copy_rows = copier(64, 8), copier(ROWS_IN_SLOT, 32)
 space_mask = in_ranges((0, 0), (9, 13), (32, 32))  # what the library separates words at
@@ -92,10 +95,19 @@ class Scratch(NamedTuple):
     more_rows: np.ndarray  # int32: rows of remembered words that have many
     n_more: np.ndarray  # int64 [1]: of them in use
     listed: np.ndarray  # int32: rows to be added
-    hidden_D: np.ndarray
+    hidden_D: np.ndarray  # their sum, of a document
+    line_D: np.ndarray  # and of a line of it
     output_L: np.ndarray
     stack: np.ndarray
     stack_score: np.ndarray
+
+
+class Lines(NamedTuple):
+    """The lines of all documents that are long enough, each as a document of its own."""
+
+    labels: np.ndarray  # int32: -1 where a line has no words, or no part of it a row
+    sizes: np.ndarray  # int64: bytes
+    documents: np.ndarray  # int64: whose line it is
 
 
 def predict(tables: Tables, texts: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -104,14 +116,31 @@ def predict(tables: Tables, texts: pa.Array | pa.ChunkedArray) -> tuple[np.ndarr
     The label is -1 and the probability NaN where no part of a document, `</s>` included, has a row. `words`
     counts tokens that are no labels; where it is 0, the prediction says nothing but what `</s>` alone gets.
     """
+    return _predict(tables, texts, NO_LINES)[:3]
+
+
+def predict_lines(
+    tables: Tables, texts: pa.Array | pa.ChunkedArray, shortest: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, Lines]:
+    """What `predict` returns, and of the same pass the lines (between two "\n") of at least so many bytes."""
+    labels, scores, words, lines = _predict(tables, texts, shortest)
+    return labels, scores, words, lines
+
+
+def _predict(tables, texts, shortest):
     offsets, data = utf8(texts)
     n_documents = len(offsets) - 1
-    labels = np.empty(n_documents, np.int32)
-    scores = np.empty(n_documents, np.float32)
-    words = np.empty(n_documents, np.int64)
+    most_lines = int(offsets[-1] - offsets[0]) // (shortest + 1) + n_documents if shortest >= 0 else 0
+    labels, line_labels = np.empty(n_documents, np.int32), np.empty(most_lines, np.int32)
+    scores, words = np.empty(n_documents, np.float32), np.empty(n_documents, np.int64)
+    sizes, documents = np.empty(most_lines, np.int64), np.empty(most_lines, np.int64)
+    lines = 0
     if n_documents:
-        _predict_documents(tables, _scratch(tables, offsets), offsets, data, labels, scores, words)
-    return labels, scores, words
+        scratch = _scratch(tables, offsets)
+        lines = _predict_documents(
+            tables, scratch, offsets, data, shortest, labels, scores, words, line_labels, sizes, documents
+        )
+    return labels, scores, words, Lines(line_labels[:lines], sizes[:lines], documents[:lines])
 
 
 class Memory(NamedTuple):
@@ -163,6 +192,7 @@ def _scratch(tables: Tables, offsets: np.ndarray) -> Scratch:
         n_more=memory.n_more,
         listed=np.empty(LISTED + _most_rows(tables) + ROWS_IN_SLOT, np.int32),
         hidden_D=np.empty(tables.input_RD.shape[1], np.float32),
+        line_D=np.empty(tables.input_RD.shape[1], np.float32),
         output_L=np.empty(n_labels, np.float32),
         stack=np.empty(2 * n_labels + 2, np.int64),
         stack_score=np.empty(2 * n_labels + 2, np.float32),
@@ -373,7 +403,7 @@ def _in_order(tables, grams, kept, shortest, longest, rows, n_rows):
 
 
 @inlined
-def _add_long_word(tables, scratch, data, begin, end, entry):
+def _add_long_word(tables, scratch, data, begin, end, entry, to_document, to_line):
     """Add the rows of a long word as they are found; how many there were."""
     rows, listed, total = scratch.listed, 0, 0
     if entry >= 0:
@@ -386,15 +416,18 @@ def _add_long_word(tables, scratch, data, begin, end, entry):
                 listed = _rows_from(tables, scratch.word, size, i, rows, listed)
                 if listed > LISTED:
                     total += listed
-                    listed = _add_listed(tables, scratch, listed)
+                    listed = _add_listed(tables, scratch, listed, to_document, to_line)
     total += listed
-    _add_listed(tables, scratch, listed)
+    _add_listed(tables, scratch, listed, to_document, to_line)
     return total
 
 
 @inlined
-def _add_listed(tables, scratch, listed):
-    add_rows(tables.input_RD, scratch.listed, listed, scratch.hidden_D)
+def _add_listed(tables, scratch, listed, to_document, to_line):
+    if to_document:
+        add_rows(tables.input_RD, scratch.listed, listed, scratch.hidden_D)
+    if to_line:
+        add_rows(tables.input_RD, scratch.listed, listed, scratch.line_D)
     return 0
 
 
@@ -446,16 +479,17 @@ def _list_rows(scratch, slot, listed):
 
 
 @inlined
-def _add_line(tables, scratch, data, at, stop):
-    """Add the rows of all words of a document, not of `</s>`: (rows added, words)."""
-    n_rows, n_words, listed, in_line = 0, 0, 0, True
-    while at < stop and in_line:
+def _add_words(tables, scratch, data, at, stop, n_words, to_document, to_line):
+    """Add the rows of all words of a text, not of `</s>`, and note their hashes: (rows added, words with those that went
+    before, whether a `</s>` ended it early)."""
+    n_rows, listed, ended = 0, 0, False
+    while at < stop and not ended:
         found, at = _find_words(data, at, stop, scratch.tail, scratch.edges)
         for k in range(found):
             begin, end = scratch.edges[2 * k], scratch.edges[2 * k + 1]
             first, last = _first_and_last(data, begin, end)
             if first == _END_OF_LINE and end - begin == len(END_OF_LINE):
-                in_line = False  # the library stops reading there
+                ended = True  # the library stops reading there
                 break
             slot = _slot_of(scratch.slots, first, last, end - begin)
             if not _is_remembered(scratch, slot, data, begin, end, first, last):
@@ -468,28 +502,28 @@ def _add_line(tables, scratch, data, at, stop):
                     continue
             if kind == LONG:
                 n_rows += listed
-                listed = _add_listed(tables, scratch, listed)
-                n_rows += _add_long_word(tables, scratch, data, begin, end, entry)
+                listed = _add_listed(tables, scratch, listed, to_document, to_line)
+                n_rows += _add_long_word(tables, scratch, data, begin, end, entry, to_document, to_line)
             else:
                 listed += _list_rows(scratch, slot, listed)
                 if listed > LISTED:
                     n_rows += listed
-                    listed = _add_listed(tables, scratch, listed)
+                    listed = _add_listed(tables, scratch, listed, to_document, to_line)
             if tables.word_ngrams > 1:
                 scratch.hashes[n_words] = np.int32(hash_) if kind == LONG else scratch.numbers[16 * slot + 6]
             n_words += 1
     n_rows += listed
-    _add_listed(tables, scratch, listed)
-    return n_rows, n_words
+    _add_listed(tables, scratch, listed, to_document, to_line)
+    return n_rows, n_words, ended
 
 
 @inlined
-def _add_word_ngrams(tables, scratch, n_words):
-    """Add the rows of word n-grams (hashes of words, combined); how many there were."""
+def _add_word_ngrams(tables, scratch, first, n_words, to_document, to_line):
+    """Add the rows of word n-grams (hashes of words, combined) of the words from `first` on; how many there were."""
     total, listed = 0, 0
     buckets = np.uint64(tables.buckets)
     is_power = buckets & (buckets - ONE_BIT) == NO_BITS
-    for i in range(n_words):
+    for i in range(first, n_words):
         combined = np.uint64(np.int64(scratch.hashes[i]))
         for j in range(i + 1, min(n_words, i + tables.word_ngrams)):
             combined = np.uint64(combined * WORD_NGRAM_FACTOR) + np.uint64(np.int64(scratch.hashes[j]))
@@ -500,37 +534,88 @@ def _add_word_ngrams(tables, scratch, n_words):
                 listed += 1
                 if listed > LISTED:
                     total += listed
-                    listed = _add_listed(tables, scratch, listed)
+                    listed = _add_listed(tables, scratch, listed, to_document, to_line)
     total += listed
-    _add_listed(tables, scratch, listed)
+    _add_listed(tables, scratch, listed, to_document, to_line)
     return total
 
 
+# ---- Documents and lines ----------------------------------------------------------------------------------
+
+
 @loop
-def _predict_documents(tables, scratch, offsets, data, labels, scores, words):
-    line_end_hash = FNV_OFFSET
+def _ended(tables, scratch, line_end, line_end_hash, first, n_words, to_document, to_line):
+    """Add the rows of `</s>` and of word n-grams behind so many words; how many there were."""
+    n_rows = 0
+    if line_end >= 0:
+        scratch.listed[0] = line_end
+        n_rows = 1
+        _add_listed(tables, scratch, 1, to_document, to_line)
+    if tables.word_ngrams > 1:
+        scratch.hashes[n_words] = np.int32(line_end_hash)
+        n_rows += _add_word_ngrams(tables, scratch, first, n_words + 1, to_document, to_line)
+    return n_rows
+
+
+@loop
+def _best_of_mean(tables, scratch, sum_D, n_rows):
+    """(label, log probability); (-1, NaN) where no row was added."""
+    if n_rows == 0:
+        return -1, np.float32(np.nan)
+    factor = np.float32(1.0 / n_rows)
+    for d in range(len(sum_D)):
+        sum_D[d] *= factor
+    return best_label(tables, sum_D, scratch.output_L, scratch.stack, scratch.stack_score)
+
+
+@inlined
+def _line_stop(data, start, stop):
+    """Where the line from `start` on ends."""
+    while start + 64 <= len(data) and start < stop:
+        newlines = newline_mask(data, start)
+        if newlines:
+            return min(start + lowest_bit(newlines), stop)
+        start += 64
+    while start < stop and data[start] != NEWLINE:
+        start += 1
+    return min(start, stop)
+
+
+@loop
+def _predict_documents(
+    tables, scratch, offsets, data, shortest, labels, scores, words, line_labels, sizes, documents
+):
+    """Fill in what is asked; returns the number of lines."""
+    hash_ = FNV_OFFSET
     for byte in END_OF_LINE:
-        line_end_hash = hash_byte(line_end_hash, byte)
-    line_end = entry_of(tables, END_OF_LINE, 0, len(END_OF_LINE), line_end_hash)
+        hash_ = hash_byte(hash_, byte)
+    line_end = entry_of(tables, END_OF_LINE, 0, len(END_OF_LINE), hash_)
+    lines = 0
     for document in range(len(labels)):
         scratch.hidden_D[:] = 0
-        n_rows, n_words = _add_line(tables, scratch, data, offsets[document], offsets[document + 1])
+        n_rows = n_words = 0
+        is_open = True
+        start, stop = offsets[document], offsets[document + 1]
+        while start < stop:
+            end = stop if shortest < 0 else _line_stop(data, start, stop)
+            is_line = shortest >= 0 and end - start >= shortest
+            if is_line:
+                scratch.line_D[:] = 0
+            if is_line or is_open:
+                found, counted, ended = _add_words(
+                    tables, scratch, data, start, end, n_words, is_open, is_line
+                )
+                if is_line:
+                    rows = found + _ended(tables, scratch, line_end, hash_, n_words, counted, False, True)
+                    label, _ = _best_of_mean(tables, scratch, scratch.line_D, rows)
+                    line_labels[lines] = label if counted > n_words else -1
+                    sizes[lines], documents[lines] = end - start, document
+                    lines += 1
+                if is_open:
+                    n_rows, n_words, is_open = n_rows + found, counted, not ended
+            start = end + 1
         words[document] = n_words
-        if line_end >= 0:
-            scratch.listed[0] = line_end
-            _add_listed(tables, scratch, 1)
-            n_rows += 1
-        if tables.word_ngrams > 1:
-            scratch.hashes[n_words] = np.int32(line_end_hash)
-            n_rows += _add_word_ngrams(tables, scratch, n_words + 1)
-        if n_rows == 0:
-            labels[document], scores[document] = -1, np.nan
-            continue
-        factor = np.float32(1.0 / n_rows)
-        for d in range(len(scratch.hidden_D)):
-            scratch.hidden_D[d] *= factor
-        label, score = best_label(
-            tables, scratch.hidden_D, scratch.output_L, scratch.stack, scratch.stack_score
-        )
-        labels[document] = label
+        n_rows += _ended(tables, scratch, line_end, hash_, 0, n_words, True, False)
+        labels[document], score = _best_of_mean(tables, scratch, scratch.hidden_D, n_rows)
         scores[document] = math.exp(np.float32(score))
+    return lines

@@ -22,7 +22,8 @@ import pyarrow as pa
 from filters.codes import canonical_of_label
 from filters.family import Family, Signal
 from filters.fasttext_model import read_model
-from filters.fasttext_predict import Tables, predict, tables_of
+from filters.fasttext_predict import Lines, Tables, predict, predict_lines, tables_of
+from filters.text import already, shared
 
 # Where installed packages keep the model: package, place in it. Both hold the same bytes.
 PLACES = {
@@ -82,13 +83,32 @@ def measure(
     A probability is cut at 1: the library's may exceed it by 1e-5, and then a bound [0.65, 1.0] would fail.
     """
     identifier = _identifier(model)
-    labels, scores, words = predict(identifier.tables, texts)
+    found = already(_with_lines, texts, str(model))
+    labels, scores, words = found[:3] if found else predict(identifier.tables, texts)
     nothing = (words == 0) | (labels < 0)
     rows = pa.array(labels, mask=nothing)
     return {
         "language": identifier.codes.take(rows),
         "language_score": pa.array(np.minimum(scores, np.float32(1)), mask=nothing),
     }
+
+
+SHORTEST_LINE = 40  # bytes: shorter ones say too little
+
+
+def lines_of(
+    texts: pa.Array | pa.ChunkedArray, model: str | os.PathLike[str] = "lid.176"
+) -> tuple[Lines, pa.StringArray]:
+    """Every line of at least SHORTEST_LINE bytes, identified by itself; and the code of each label.
+
+    The pass identifies whole documents too, so `measure` is spared its own, if it comes later.
+    """
+    return _with_lines(texts, str(model))[3], _identifier(model).codes
+
+
+@shared
+def _with_lines(texts: pa.Array, model: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, Lines]:
+    return predict_lines(_identifier(model).tables, texts, SHORTEST_LINE)
 
 
 _loaded: dict[tuple[Path, int, int], Identifier] = {}

@@ -496,7 +496,6 @@ FAMILY = Family(
         count_signal("longest_word_run", "words", "the longest run of one word said again and again"),
         real_signal("word_entropy", "bits", INF, "Shannon's entropy of the distribution of words"),
     ),
-    batched=True,
 )
 
 UNICODE = Family(
@@ -511,5 +510,4 @@ UNICODE = Family(
         )
         for name, says in _NGRAM_SIGNALS.items()
     ),
-    batched=True,
 )

@@ -19,7 +19,7 @@ import sys
 import threading
 import unicodedata
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -99,25 +99,33 @@ _latest = threading.local()  # .batch: the column this thread looked at last, an
 Found = TypeVar("Found")
 
 
-def shared(find: Callable[[pa.Array], Found]) -> Callable[[pa.Array | pa.ChunkedArray], Found]:
-    """`find`, looked for once in a batch: one array asked about again and again, by one family after another.
+def shared(find: Callable[..., Found]) -> Callable[..., Found]:
+    """`find(texts, ...)`, looked for once in a batch: one array asked about again and again, by one family after another.
 
     What was found is kept as long as its array lives and this thread asks about no other. So families name what they
     need by calling it, and what no family calls is never looked for.
     """
 
-    def once(texts: pa.Array | pa.ChunkedArray) -> Found:
+    def once(texts: pa.Array | pa.ChunkedArray, *beside: Hashable) -> Found:
         if not isinstance(texts, pa.Array):
-            return find(text_column(texts))
+            return find(text_column(texts), *beside)
         batch = getattr(_latest, "batch", None)
         if batch is None or batch[0]() is not texts:
             found: dict[Any, Any] = {}
             batch = _latest.batch = weakref.ref(texts, _forget), found
-        if find not in batch[1]:
-            batch[1][find] = find(texts)
-        return batch[1][find]
+        if (find, beside) not in batch[1]:
+            batch[1][find, beside] = find(texts, *beside)
+        return batch[1][find, beside]
 
     return functools.update_wrapper(once, find)
+
+
+def already(once: Callable[..., Found], texts: pa.Array | pa.ChunkedArray, *beside: Hashable) -> Found | None:
+    """What a `shared` function has found in this batch; None where nobody has asked it yet."""
+    batch = getattr(_latest, "batch", None)
+    if batch is None or batch[0]() is not texts:
+        return None
+    return batch[1].get((once.__wrapped__, beside))
 
 
 def _forget(column: weakref.ref) -> None:

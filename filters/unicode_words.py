@@ -114,5 +114,4 @@ FAMILY = Family(
         real_signal("hash_unicode_token_ratio", "ratio", INF, '"#" characters / Unicode tokens'),
         real_signal("ellipsis_unicode_token_ratio", "ratio", INF, '"..." and "…" / Unicode tokens'),
     ),
-    batched=True,
 )

@@ -16,7 +16,7 @@ FAMILIES: dict[str, dict] = {
     name: {}
     for name in (
         "words", "lines", "repetition", "unicode_words", "unicode_repetition", "stop_words", "c4", "dclm", "characters",
-        "markup", "compression", "private", "signatures", "text_hash",
+        "markup", "compression", "private", "signatures", "text_hash", "language", "line_languages",
     )
 }  # fmt: skip
 WORDS = [
@@ -41,6 +41,9 @@ WORDS = [
     "\n",
     "\n\n",
     "end.\n",
+    "and so he went back to the house by the river.\n",
+    "und also ging er zurück zu dem Haus am Fluss.\n",
+    "</s>",
 ]
 
 
@@ -81,6 +84,7 @@ def test_a_huge_document_is_measured_alone_and_is_what_it_is_among_others(
     tmp_path, monkeypatch, texts, whole
 ):
     monkeypatch.setattr(module, "HUGE", 300)
+    monkeypatch.setattr(module, "BATCH", 300)
     assert measured(tmp_path, texts, workers=3, parts=4) == whole
 
 
@@ -91,14 +95,15 @@ def test_the_order_of_documents_and_how_many_workers_there_are_change_no_signal(
 
 def test_never_two_threads_measure_a_huge_document_at_once(tmp_path, monkeypatch, texts):
     monkeypatch.setattr(module, "HUGE", 300)
+    monkeypatch.setattr(module, "BATCH", 300)
     true, inside, most = module._measure, [], []
 
-    def watched(task, name, documents, texts, first=0):
+    def watched(task, name, documents, texts, *rest):
         huge = len(texts) == 1 and len(texts[0].as_py().encode()) > 300
         inside.extend([name] if huge else [])
         most.append(len(inside))
         try:
-            return true(task, name, documents, texts, first)
+            return true(task, name, documents, texts, *rest)
         finally:
             del inside[: 1 if huge else 0]
 

@@ -15,7 +15,7 @@ import pytest
 from filters import language
 from filters.codes import AMBIGUOUS, LANGUAGES, canonical, canonical_of_label, name_of
 from filters.fasttext_model import ModelError, read_model
-from filters.fasttext_predict import predict, tables_of
+from filters.fasttext_predict import predict, predict_lines, tables_of
 
 fasttext = pytest.importorskip("fasttext", reason="the fastText library is what this is compared with")
 
@@ -28,6 +28,7 @@ HOSTILE = [
     "</s>",
     "</s> hello world",
     "bonjour le monde </s> hello world, how are you",
+    "bonjour le monde\nhello </s> world, how are you\nund noch eine Zeile\n</s>\n\nkurz\nune autre ligne",
     "x</s>y",
     "__label__en",
     "__label__zz bonjour tout le monde",
@@ -83,6 +84,19 @@ class Pair:
         for text, label, score in zip(texts, labels, scores, strict=True):
             ours = (self.model.labels[label], score) if label >= 0 else None
             assert ours == self.expected(text), repr(text[:80])
+        self.check_lines(texts, labels, scores)
+
+    def check_lines(self, texts: list[str], labels: np.ndarray, scores: np.ndarray) -> None:
+        """That one pass over documents and their lines says of both what a pass over either does."""
+        whole, whole_scores, _, lines = predict_lines(self.tables, pa.array(texts, pa.large_string()), 12)
+        assert whole.tobytes() == labels.tobytes() and whole_scores.tobytes() == scores.tobytes()
+        alone = [
+            (i, line) for i, text in enumerate(texts) for line in text.split("\n") if len(line.encode()) >= 12
+        ]
+        expected, _, words = predict(self.tables, pa.array([line for _, line in alone], pa.large_string()))
+        assert lines.labels.tolist() == np.where(words > 0, expected, -1).tolist()
+        assert lines.documents.tolist() == [i for i, _ in alone]
+        assert lines.sizes.tolist() == [len(line.encode()) for _, line in alone]
 
 
 def real_texts(file: str, step: int) -> list[str]:
@@ -202,7 +216,7 @@ def test_any_kind_of_model_gives_the_bits_of_the_library(tmp_path, settings):
     pair, lines = trained(tmp_path, settings)
     unprefixed = [label.removeprefix("__label__") for label in pair.library.labels]
     assert list(pair.model.labels) == unprefixed
-    pair.check([*lines, *(" ".join(lines[i : i + 5]) for i in range(50)), *HOSTILE])
+    pair.check([*lines, *("\n".join(lines[i : i + 5]) for i in range(50)), *HOSTILE])
 
 
 def test_a_document_without_any_row_has_no_language(tmp_path):

@@ -30,7 +30,7 @@ from curate.signals.families import FILES, family_of, in_order, signals_of, take
 from curate.store import Part, Store, digest_of, file_digest
 
 STAGE = "signals"
-BATCH = 4_000_000  # bytes of text that families which share words are measured on, one after another
+BATCH = 4_000_000  # bytes of text that all families are measured on, one after another: it stays in the cache
 HUGE = (
     32_000_000  # bytes of a text from which on it is measured alone: kernels take a multiple of the longest
 )
@@ -139,28 +139,18 @@ def annotate_part(task: Task) -> int:
 
     documents = task.documents.checked().table()
     texts = text_column(documents["text"])
-    together = [n for n in task.missing if family_of(n, task.families[n]).batched]
-    for name in task.missing:  # families that are not batched take no signal of those that are
-        if name not in together:
-            _measure_in_batches(task, [name], documents, texts, _apart(texts))
-    if together:
-        _measure_in_batches(task, together, documents, texts, batches(texts))
-    return task.documents.bytes
-
-
-def _measure_in_batches(
-    task: Task, names: list[str], documents: pa.Table, texts: pa.LargeStringArray, rows: list[tuple[int, int]]
-) -> None:
-    """These families on the first rows, then on the next; a huge document while no other thread measures one."""
-    measured: dict[str, list[pa.Table]] = {name: [] for name in names}
-    for first, last in rows:
+    measured: dict[str, list[dict[str, pa.Array]]] = {name: [] for name in task.missing}
+    for first, last in batches(texts):
         some, beside = texts.slice(first, last - first), documents.slice(first, last - first)
         is_huge = last - first == 1 and pc.binary_length(some)[0].as_py() > HUGE
         with _alone() if is_huge else nullcontext():
-            for name in names:
-                measured[name].append(pa.table(_measure(task, name, beside, some, first)))
-    for name in names:
-        _keep(task, name, pa.concat_tables(measured.pop(name)).combine_chunks())
+            found: dict[str, pa.Array] = {}  # signals of these rows, for families that take some
+            for name in task.missing:
+                measured[name].append(_measure(task, name, beside, some, first, found))
+                found |= measured[name][-1]
+    for name in task.missing:
+        _keep(task, name, pa.concat_tables(map(pa.table, measured.pop(name))).combine_chunks())
+    return task.documents.bytes
 
 
 @contextmanager
@@ -192,23 +182,16 @@ def batches(texts: pa.LargeStringArray) -> list[tuple[int, int]]:
     return list(itertools.pairwise(firsts)) or [(0, 0)]
 
 
-def _apart(texts: pa.LargeStringArray) -> list[tuple[int, int]]:
-    """All rows, but huge documents alone: rows [first, last), one range at least."""
-    huge = np.flatnonzero(pc.binary_length(texts).to_numpy() > HUGE).tolist()
-    borders = sorted({0, len(texts), *huge, *(row + 1 for row in huge)})
-    return list(itertools.pairwise(borders)) or [(0, 0)]
-
-
-def _keep(task: Task, name: str, columns: dict[str, pa.Array] | pa.Table) -> None:
+def _keep(task: Task, name: str, columns: pa.Table) -> None:
     stage = f"{STAGE}/{name}"
-    part = task.store.write_part(stage, f"{task.keys[name]}.arrow", pa.table(columns))
+    part = task.store.write_part(stage, f"{task.keys[name]}.arrow", columns)
     task.store.finish(stage, task.keys[name], [part])
 
 
 def _measure(
-    task: Task, name: str, documents: pa.Table, texts: pa.Array, first: int = 0
+    task: Task, name: str, documents: pa.Table, texts: pa.Array, first: int, found: dict[str, pa.Array]
 ) -> dict[str, pa.Array]:
-    """Of these documents, which in their part begin at row `first`."""
+    """Of these documents, which in their part begin at row `first`, and of which some signals are found already."""
     parameters = task.families[name]
     if name.startswith(own.PREFIX):
         signal = name.removeprefix(own.PREFIX)
@@ -217,7 +200,9 @@ def _measure(
     owner = signals_of(task.families)
     beside = {}
     for taken in family.takes:
-        if taken in owner:
+        if taken in found:
+            beside[taken] = found[taken]
+        elif taken in owner:
             part = _part_of(task.store, owner[taken], task.keys[owner[taken]])
             beside[taken] = part.table([taken])[taken].slice(first, len(documents))
         elif taken in documents.column_names:

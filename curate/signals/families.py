@@ -91,7 +91,7 @@ def signals_of(families: dict[str, dict]) -> dict[str, str]:
 
 
 def in_order(families: dict[str, dict]) -> list[str]:
-    """Names such that a family comes after those whose signals it takes."""
+    """Names such that a family comes after those whose signals it takes, and those that want to be first come first."""
     owner = signals_of(families)
     ordered: list[str] = []
 
@@ -101,7 +101,7 @@ def in_order(families: dict[str, dict]) -> list[str]:
                 add(taken)
             ordered.append(name)
 
-    for name in families:
+    for name in sorted(families, key=lambda name: not family_of(name, families[name]).first):
         add(name)
     return ordered
 
