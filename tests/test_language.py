@@ -89,7 +89,8 @@ class Pair:
     def check_lines(self, texts: list[str], labels: np.ndarray, scores: np.ndarray) -> None:
         """That one pass over documents and their lines says of both what a pass over either does."""
         whole, whole_scores, _, lines = predict_lines(self.tables, pa.array(texts, pa.large_string()), 12)
-        assert whole.tobytes() == labels.tobytes() and whole_scores.tobytes() == scores.tobytes()
+        assert whole.tobytes() == labels.tobytes()
+        assert whole_scores.tobytes() == scores.tobytes()
         alone = [
             (i, line) for i, text in enumerate(texts) for line in text.split("\n") if len(line.encode()) >= 12
         ]
