@@ -113,9 +113,9 @@ def shared(find: Callable[..., Found]) -> Callable[..., Found]:
         if batch is None or batch[0]() is not texts:
             found: dict[Any, Any] = {}
             batch = _latest.batch = weakref.ref(texts, _forget), found
-        if (find, beside) not in batch[1]:
-            batch[1][find, beside] = find(texts, *beside)
-        return batch[1][find, beside]
+        if (once, beside) not in batch[1]:
+            batch[1][once, beside] = find(texts, *beside)
+        return batch[1][once, beside]
 
     return functools.update_wrapper(once, find)
 
@@ -125,7 +125,7 @@ def already(once: Callable[..., Found], texts: pa.Array | pa.ChunkedArray, *besi
     batch = getattr(_latest, "batch", None)
     if batch is None or batch[0]() is not texts:
         return None
-    return batch[1].get((once.__wrapped__, beside))
+    return batch[1].get((once, beside))
 
 
 def _forget(column: weakref.ref) -> None:
