@@ -17,11 +17,12 @@ from train.run import train_cell
 from train.tokens import Packed
 
 GRID = """
-import json, sys
+import json, signal, sys
 from pathlib import Path
 from train.grid import run_grid
 from train.workers import Workers
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what is in its background without
 cell, directory = json.load(open(sys.argv[1])), Path(sys.argv[2])
 with Workers(["auto"], lambda text: print(text, flush=True)) as workers:
     for outcome in run_grid([(cell, directory)], workers.map):
