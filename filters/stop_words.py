@@ -5,6 +5,8 @@ the words that make up much of its Wikipedia, and wants two different ones. `sto
 They are compared with Unicode tokens, in the case they are published in; a list's word of several tokens
 (Thai) is found where its tokens stand side by side. Korean's list is of endings, so there a token's last
 characters are looked up, the last one and the last two.
+
+Where every word of a list is one token, each different token of a document is looked up once.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from filters.columns import INF
 from filters.family import Family, Signal
 from filters.segments import find_tokens, word_breaks
 from filters.text import PADDING, character_classes, inlined, kernel, longest_document, loop, open_page, valid
+from filters.vocabulary import longest_window, tokens_of, window_end
 
 MOST_TOKENS = 6  # of one stop word
 ENDINGS = "ko"  # the language whose list is of endings
@@ -34,6 +37,7 @@ class Lists(NamedTuple):
     entry: np.ndarray  # int64: the number of the word in that slot
     member: np.ndarray  # bool [words, languages]
     begins: np.ndarray  # bool [languages, 65536]: some word begins with these two bytes, the first one lowest
+    is_apart: np.ndarray  # bool [languages]: every word is a token of its own
     longest: int  # bytes of the longest word
 
 
@@ -73,8 +77,14 @@ def _lists() -> Lists:
     for language, own in enumerate(stop_words().values()):
         for raw in [word.encode() for word in own]:
             begins[language, raw[1] if len(raw) > 1 else slice(None), raw[0]] = True
+    is_apart = np.array([_most_tokens(own) == 1 for own in stop_words().values()])
     longest = max(len(word.encode()) for word in words)
-    return Lists(slots, entry, member, begins.reshape(len(begins), -1), longest)
+    return Lists(slots, entry, member, begins.reshape(len(begins), -1), is_apart, longest)
+
+
+def _most_tokens(words: tuple[str, ...]) -> int:
+    """Of one of these words."""
+    return int(np.diff(tokens_of(pa.array(words, pa.large_string())).firsts).max())
 
 
 @inlined
@@ -97,15 +107,15 @@ def _find(key, own, lists):
 
 
 @inlined
-def _note(word, document, occurrences, distinct, seen):
+def _note(word, times, document, occurrences, distinct, seen):
     if word >= 0:
-        occurrences[document] += 1
+        occurrences[document] += times
         distinct[document] += seen[word] != document
         seen[word] = document
 
 
 @loop
-def _endings(page, begin, end, own, lists, document, occurrences, distinct, seen):
+def _endings(page, begin, end, times, own, lists, document, occurrences, distinct, seen):
     """The last character of a token, and the last two."""
     at = end
     for _ in range(2):
@@ -114,39 +124,69 @@ def _endings(page, begin, end, own, lists, document, occurrences, distinct, seen
         at -= 1
         while at > begin and page[at] & 0xC0 == 0x80:
             at -= 1
-        _note(_find(_hash_more(FNV_OFFSET, page, at, end), own, lists), document, occurrences, distinct, seen)
+        key = _hash_more(FNV_OFFSET, page, at, end)
+        _note(_find(key, own, lists), times, document, occurrences, distinct, seen)
 
 
-@kernel
-def _count(offsets, data, language, endings, lists, table, classes, occurrences, distinct, tokens_of):
-    """Fill in int64 [documents] each, for documents whose language (its place among the lists) is not -1."""
-    longest = longest_document(offsets)
-    page = np.empty(longest + PADDING, np.uint8)
-    edges, character_edges = np.empty(2 * longest + 2, np.int32), np.empty(2 * longest + 2, np.int32)
-    flags = np.empty(longest + 1, np.uint8)
-    seen = np.full(len(lists.member), -1)
-    for i in range(len(offsets) - 1):
-        own = language[i]
-        if own < 0:
-            continue
-        length = open_page(page, data, offsets[i], offsets[i + 1])
-        tokens, _ = find_tokens(page, length, edges, character_edges, flags, table, classes)
-        tokens_of[i] = tokens
+@inlined
+def _may_begin(page, at, own, lists):
+    return lists.begins[own, np.int64(page[at]) | np.int64(page[at + 1]) << 8]
+
+
+@loop
+def _count_apart(page, edges, counts, own, endings, lists, document, occurrences, distinct, seen):
+    """Look up each token that the document has, however often it has it."""
+    for name in range(len(counts)):
+        begin, end = np.int64(edges[2 * name]), np.int64(edges[2 * name + 1])
+        if own == endings:
+            _endings(page, begin, end, counts[name], own, lists, document, occurrences, distinct, seen)
+        elif _may_begin(page, begin, own, lists) and end - begin <= lists.longest:
+            key = _hash_more(FNV_OFFSET, page, begin, end)
+            _note(_find(key, own, lists), counts[name], document, occurrences, distinct, seen)
+
+
+@loop
+def _count_together(page, length, own, lists, window, table, classes, document, occurrences, distinct, seen):
+    """Look up each token, and with the ones behind it that touch it. Nothing touches across the end of a window."""
+    edges, character_edges, flags = window
+    start = 0
+    while start < length:
+        stop = window_end(page, start, length)
+        text = page[start:]
+        tokens, _ = find_tokens(text, stop - start, edges, character_edges, flags, table, classes)
         for k in range(tokens):
-            begin = at = edges[2 * k]
-            if own == endings:
-                _endings(page, begin, edges[2 * k + 1], own, lists, i, occurrences, distinct, seen)
-                continue
-            if not lists.begins[own, np.int64(page[begin]) | np.int64(page[begin + 1]) << 8]:
+            begin = at = np.int64(edges[2 * k])
+            if not _may_begin(text, begin, own, lists):
                 continue
             key = FNV_OFFSET
             for last in range(k, min(tokens, k + MOST_TOKENS)):
                 end = edges[2 * last + 1]
                 if edges[2 * last] != at or end - begin > lists.longest:
                     break
-                key = _hash_more(key, page, at, end)
+                key = _hash_more(key, text, at, end)
                 at = end
-                _note(_find(key, own, lists), i, occurrences, distinct, seen)
+                _note(_find(key, own, lists), 1, document, occurrences, distinct, seen)
+        start = stop
+
+
+@kernel
+def _count(offsets, data, language, endings, lists, tokens, table, classes, occurrences, distinct):
+    """Fill in int64 [documents] each, for documents whose language (its place among the lists) is not -1."""
+    page = np.empty(longest_document(offsets) + PADDING, np.uint8)
+    widest = 2 * longest_window(offsets, data) + 64
+    window = np.empty(widest, np.int32), np.empty(widest, np.int32), np.empty(widest, np.uint8)
+    seen = np.full(len(lists.member), -1)
+    for i in range(len(offsets) - 1):
+        own = language[i]
+        if own < 0:
+            continue
+        length = open_page(page, data, offsets[i], offsets[i + 1])
+        if lists.is_apart[own]:
+            first, last = tokens.known[i], tokens.known[i + 1]
+            edges, counts = tokens.edges[2 * first : 2 * last], tokens.counts[first:last]
+            _count_apart(page, edges, counts, own, endings, lists, i, occurrences, distinct, seen)
+        else:
+            _count_together(page, length, own, lists, window, table, classes, i, occurrences, distinct, seen)
 
 
 def measure(texts: pa.Array | pa.ChunkedArray, language: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
@@ -157,12 +197,13 @@ def measure(texts: pa.Array | pa.ChunkedArray, language: pa.Array | pa.ChunkedAr
         language = language.combine_chunks()
     place = {code: k for k, code in enumerate(codes)}
     own = np.array([place.get(code, -1) for code in language.to_pylist()], np.int64)
-    occurrences, distinct, tokens = (np.zeros(len(own), np.int64) for _ in range(3))
-    tables = (codes.index(ENDINGS), _lists(), word_breaks(), character_classes())
-    _count(offsets, data, own, *tables, occurrences, distinct, tokens)
+    occurrences, distinct = np.zeros(len(own), np.int64), np.zeros(len(own), np.int64)
+    tokens = tokens_of(texts)
+    tables = word_breaks(), character_classes()
+    _count(offsets, data, own, codes.index(ENDINGS), _lists(), tokens, *tables, occurrences, distinct)
     return {
         "native_stop_word_count": pa.array(distinct, mask=own < 0),
-        "native_stop_word_ratio": pa.array(occurrences / np.maximum(tokens, 1), mask=own < 0),
+        "native_stop_word_ratio": pa.array(occurrences / np.maximum(np.diff(tokens.firsts), 1), mask=own < 0),
     }
 
 

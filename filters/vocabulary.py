@@ -4,7 +4,7 @@ A document's tokens are numbers in order of first appearance, and what is known 
 the families over tokens read numbers, not text. `shared` keeps Unicode tokens for the families that are measured on one
 batch one after another, and finds nothing before one asks; of words, which are found faster than kept, nothing.
 
-A document is looked at a window at a time, so what a huge one needs is 4 bytes a token, and some 30 for each that is
+A document is looked at a window at a time, so what a huge one needs is 4 bytes a token, and some 40 for each that is
 new. The price: names mean nothing outside their document.
 """
 
@@ -50,6 +50,7 @@ class Tokens(NamedTuple):
     counts: np.ndarray  # uint32: occurrences
     lengths: np.ndarray  # int32: in characters
     flags: np.ndarray  # uint8: what the token has, and FIRST; of words nothing
+    edges: np.ndarray  # int32 [2 * names]: where in the document it first begins and ends; of words nothing
     characters: np.ndarray  # int64 [documents]
 
     def most(self) -> int:
@@ -63,7 +64,7 @@ def _is_space(byte):
 
 
 @loop
-def _window_end(page, start, end):
+def window_end(page, start, end):
     """Where to cut: no token or run of white space goes on there, and nothing behind it looks back."""
     at = start + WINDOW
     while at < end:
@@ -75,13 +76,13 @@ def _window_end(page, start, end):
 
 
 @kernel
-def _longest_window(offsets, data):
+def longest_window(offsets, data):
     """Bytes of the longest window of a batch."""
     longest = 0
     for i in range(len(offsets) - 1):
         start = offsets[i]
         while start < offsets[i + 1]:
-            end = _window_end(data, start, offsets[i + 1])
+            end = window_end(data, start, offsets[i + 1])
             longest = max(longest, end - start)
             start = end
     return longest
@@ -99,7 +100,20 @@ class Window(NamedTuple):
 
 @loop
 def _name_document(
-    page, length, by_space, window, breaks, classes, hash_key, table, ends, scratch, names, lengths, flags
+    page,
+    length,
+    by_space,
+    window,
+    breaks,
+    classes,
+    hash_key,
+    table,
+    ends,
+    scratch,
+    names,
+    lengths,
+    flags,
+    edges,
 ):
     """Name the tokens of a document, or its words; returns (how many, names, characters, not 0 where two of them have one
     name)."""
@@ -107,7 +121,7 @@ def _name_document(
     differences = np.int64(0)
     size, start = slots_at_first(table, length), 0
     while start < length:
-        end = _window_end(page, start, length)
+        end = window_end(page, start, length)
         if by_space:
             found, more = find_words(
                 page[start:], end - start, window.edges, window.characters, window.blocks
@@ -131,6 +145,10 @@ def _name_document(
             code, _ = decode(page, np.int64(window.edges[2 * i]))
             first = (classes[code] & (ALPHABETIC | DIGIT)) != 0
             flags[before + k] = window.flags[i] | (FIRST if first else np.uint8(0))
+            edges[2 * (before + k)], edges[2 * (before + k) + 1] = (
+                window.edges[2 * i],
+                window.edges[2 * i + 1],
+            )
         tokens, characters, start = tokens + found, characters + more, end
     return tokens, known, characters, differences
 
@@ -143,9 +161,10 @@ def _name_all(offsets, data, by_space, breaks, classes, hash_key):
     )  # a token is a byte or more: what is not touched takes no memory
     names, counts = np.empty(room, np.uint32), np.empty(room, np.uint32)
     lengths, flags = np.empty(room, np.int32), np.empty(room, np.uint8)
+    edges = np.empty(2 * room, np.int32)
     firsts, starts = np.zeros(documents + 1, np.int64), np.zeros(documents + 1, np.int64)
     characters = np.zeros(documents, np.int64)
-    page, widest = np.empty(longest + PADDING, np.uint8), 2 * _longest_window(offsets, data) + 64
+    page, widest = np.empty(longest + PADDING, np.uint8), 2 * longest_window(offsets, data) + 64
     window = Window(
         np.empty(widest, np.int32), np.empty(widest, np.int32), np.empty(widest, np.uint8), np.empty(widest, np.uint32),
         np.empty(blocks_of(widest), np.uint64),
@@ -157,7 +176,7 @@ def _name_all(offsets, data, by_space, breaks, classes, hash_key):
         while True:
             tokens, known, characters[i], differences = _name_document(
                 page, length, by_space, window, breaks, classes, key, table, other.firsts, scratch, names[token:],
-                lengths[name:], flags[name:],
+                lengths[name:], flags[name:], edges[2 * name :],
             )  # fmt: skip
             if differences == 0:
                 break
@@ -165,7 +184,8 @@ def _name_all(offsets, data, by_space, breaks, classes, hash_key):
         counts[name : name + known] = table.counts[:known]
         firsts[i + 1], starts[i + 1] = token + tokens, name + known
     total, known = firsts[documents], starts[documents]
-    return firsts, names[:total], starts, counts[:known], lengths[:known], flags[:known], characters
+    of_names = counts[:known], lengths[:known], flags[:known], edges[: 2 * known]
+    return firsts, names[:total], starts, *of_names, characters
 
 
 @shared

@@ -45,7 +45,13 @@ def is_pictographic(c: str) -> bool:
 
 
 def segments(text: str) -> list[str]:
-    """Every piece of the text between two boundaries."""
+    """Every piece of the text between two boundaries; no rule looks across the end of a line."""
+    return [
+        piece for line in regex.split(r"(?<=\n)", text, flags=regex.V1) for piece in segments_of_line(line)
+    ]
+
+
+def segments_of_line(text: str) -> list[str]:
     kinds = [word_break(c) for c in text]
     cuts = [i for i in range(1, len(text)) if is_boundary(text, kinds, i)]
     return [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)] if text else []
