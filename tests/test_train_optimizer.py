@@ -10,6 +10,7 @@ from train.muon import Muon, orthogonal
 from train.optimizer import (
     OptimizerConfig,
     default_rate,
+    default_turns,
     make_optimizers,
     rate_factor,
     set_rate,
@@ -110,3 +111,40 @@ def test_weight_decay_shrinks_matrices_by_rate_times_decay():
     weight.grad = torch.zeros(4, 4)
     Muon([{"params": [weight], "rows": [(4,)]}], lr=0.1, momentum=0.9, weight_decay=0.5).step()
     assert torch.allclose(weight.detach(), torch.full((4, 4), 0.95))
+    Muon([{"params": [weight], "rows": [(4,)]}], 0.1, 0.9, weight_decay=0.5, turns=2).step()
+    assert torch.allclose(weight.detach(), torch.full((4, 4), 0.95 * 0.9))
+
+
+def test_matrices_that_take_turns_move_every_other_step_twice_as_far():
+    torch.manual_seed(0)
+    every, turns = ([torch.nn.Parameter(torch.ones(8, 8)) for _ in range(2)] for _ in range(2))
+    optimizers = [
+        Muon([{"params": matrices, "rows": [(8,)] * 2}], 0.1, 0.9, weight_decay=0.0, turns=n)
+        for n, matrices in ((1, every), (2, turns))
+    ]
+    for step in range(4):
+        gradients = torch.randn(2, 8, 8)
+        before = [matrix.detach().clone() for matrix in [*every, *turns]]
+        for optimizer, matrices in zip(optimizers, (every, turns), strict=True):
+            for matrix, gradient in zip(matrices, gradients, strict=True):
+                matrix.grad = gradient.clone()
+            optimizer.step()
+        moved = [matrix.detach() - old for matrix, old in zip([*every, *turns], before, strict=True)]
+        own, other = step % 2, 1 - step % 2
+        assert torch.allclose(moved[2 + own], 2 * moved[own], atol=1e-6)
+        assert not moved[2 + other].any()
+
+
+def test_only_wide_models_with_small_steps_take_turns():
+    assert [default_turns(width, 1024) for width in (64, 128, 192, 256)] == [1, 1, 2, 2]
+    assert default_turns(256, 4096) == default_turns(640, 4096) == 1
+
+
+def test_turns_are_part_of_what_a_checkpoint_holds(model):
+    optimizer, _ = make_optimizers(model, OptimizerConfig(turns=3))
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    again, _ = make_optimizers(model, OptimizerConfig(turns=3))
+    again.load_state_dict(optimizer.state_dict())
+    assert again.param_groups[0]["turn"] == 1

@@ -73,7 +73,7 @@ def trained_alone(folder, optimizer: str, steps: int, start: int, warmup_steps: 
     torch.manual_seed(5)
     model = Transformer(ModelConfig(vocabulary=VOCABULARY, depth=1, width=16, context=CONTEXT))
     config = OptimizerConfig(name=optimizer, rate=0.01, warmup_steps=warmup_steps)
-    optimizers = make_optimizers(model, config)
+    optimizers = make_optimizers(model, config, STEP_TOKENS)
     for step in range(steps):
         factor = min(1.0, (step + 1) / (warmup_steps + 1)) * (1 + min(step, start) / 100) ** (-1 / 3)
         factor *= min(1.0, (steps - step) / (steps - start))

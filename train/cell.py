@@ -18,7 +18,7 @@ from train.files import digest_of_json
 from train.knobs import COOLDOWN, check_knobs, knob_names
 from train.machine import PRECISIONS, choose_device, choose_precision
 from train.objectives import LOSSES
-from train.optimizer import OptimizerConfig
+from train.optimizer import OptimizerConfig, default_turns
 from train.packed import Packed
 from train.processes import PARALLEL
 from train.shape import BY_DEPTH, ModelConfig
@@ -173,6 +173,7 @@ class Ladder:
                     "rate": optimizer.peak_rate(model.width),
                     "table_rate": optimizer.peak_table_rate(model.width),
                     "betas": optimizer.betas(),
+                    "turns": optimizer.turns or default_turns(model.width, cell.batch_tokens),
                 },
                 "run": [
                     cell.seed,

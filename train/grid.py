@@ -40,6 +40,7 @@ OPTIMIZER_KNOBS = (
     "beta1",
     "beta2",
     "momentum",
+    "turns",
     "weight_decay",
     "warmup_steps",
     "stable_steps",
@@ -62,6 +63,7 @@ VALUES: dict[str, tuple] = {
     "optimizer.name": ("adamw", "muon"), "optimizer.rate": (float, 1e-12, 10),
     "optimizer.table_rate": (float, 1e-12, 10), "optimizer.beta1": (float, 0, 1 - 1e-9),
     "optimizer.beta2": (float, 0, 1 - 1e-9), "optimizer.momentum": (float, 0, 1 - 1e-9),
+    "optimizer.turns": (int, 1, 1000),
     "optimizer.weight_decay": (float, 0, 100), "optimizer.warmup_steps": (int, 0, 2**40),
     "optimizer.stable_steps": (int, 0, 2**40), "optimizer.clip": (float, 1e-9, 1e9),
 }  # fmt: skip

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import fields
 
-COOLDOWN = 0.3  # share of a run's steps in which the rate decays, where a cell does not say
+COOLDOWN = 0.25  # share of a run's steps in which the rate decays, where a cell does not say
 
 
 def knob_names(config: type) -> list[str]:

@@ -33,6 +33,7 @@ class OptimizerConfig:
     beta1: float | None = None  # None: 0.9, and 0.8 beside Muon
     beta2: float | None = None  # None: 0.95, and 0.99 beside Muon, where rare tokens are AdamW's main load
     momentum: float = 0.9  # of Muon
+    turns: int | None = None  # a matrix under Muon moves at every so-many-th step; None: by `default_turns`
     weight_decay: float = 0.1
     warmup_steps: int = 5
     stable_steps: int = 100  # about which the rate of the trunk begins to fall; 0: never
@@ -53,6 +54,8 @@ class OptimizerConfig:
             value = getattr(self, name)
             if value is not None and not 0 < value < 10:
                 raise ValueError(f"optimizer.{name} = {value!r}: must be above 0 and below 10")
+        if self.turns is not None and (type(self.turns) is not int or self.turns < 1):
+            raise ValueError(f"optimizer.turns = {self.turns!r}: must be a whole number of at least 1")
         if min(self.warmup_steps, self.stable_steps) < 0 or self.clip <= 0:
             raise ValueError(
                 "optimizer.warmup_steps and stable_steps must be 0 or more, optimizer.clip above 0"
@@ -87,6 +90,15 @@ def default_rate(name: str, width: int) -> float:
     return {"adamw": 4e-3, "muon": 2e-2}[name] * 64 / width
 
 
+def default_turns(width: int, step_tokens: int) -> int:
+    """Turns that matrices take under Muon: two where its products would be more than a tenth of a step's.
+
+    They grow with the cube of the width, a step's with its square and its tokens. On books at width 256 with 1,024 tokens
+    a step, two turns end at the same loss in 0.86 of the CPU-seconds; at width 128 they gain 4 % and lose 2.
+    """
+    return 2 if step_tokens < 6 * width else 1
+
+
 def table_factor(width: int) -> float:
     """Rate of tables over that of matrices: with the default rate it comes to 0.04 at every width.
 
@@ -95,8 +107,13 @@ def table_factor(width: int) -> float:
     return width / 32
 
 
-def make_optimizers(model: Transformer, config: OptimizerConfig) -> list[torch.optim.Optimizer]:
-    """Every parameter in exactly one group; each group remembers its peak rate."""
+def make_optimizers(
+    model: Transformer, config: OptimizerConfig, step_tokens: int | None = None
+) -> list[torch.optim.Optimizer]:
+    """Every parameter in exactly one group; each group remembers its peak rate.
+
+    `step_tokens` tell whether matrices take turns under Muon; without them they do where the config says so.
+    """
     matrices = model.matrices() if config.name == "muon" else {}
     inside = set(model.blocks.parameters())
     others = [p for p in model.parameters() if p not in matrices]
@@ -121,7 +138,8 @@ def make_optimizers(model: Transformer, config: OptimizerConfig) -> list[torch.o
     if config.name == "adamw":
         return [adamw]
     group = {"params": list(matrices), "rows": list(matrices.values()), "peak_rate": rate}
-    return [_muon(list(matrices))([group], rate, config.momentum, decay), adamw]
+    turns = config.turns or (default_turns(width, step_tokens) if step_tokens else 1)
+    return [_muon(list(matrices))([group], rate, config.momentum, decay, turns), adamw]
 
 
 def _muon(matrices: list[Tensor]) -> type[Muon]:

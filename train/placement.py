@@ -99,7 +99,7 @@ def _train_a_little(step: Step, threads: int, barrier: Any, queue: Any) -> None:
     prepare_process(threads)
     device = choose_device("cpu")
     model = new_model(config, os.getpid())
-    optimizers = make_optimizers(model, OptimizerConfig(name=name))
+    optimizers = make_optimizers(model, OptimizerConfig(name=name), batch * config.context)
     tokens_BT = torch.randint(0, config.vocabulary, (batch, config.context))
 
     def one_step() -> None:

@@ -41,11 +41,12 @@ class ShardedMuon(Muon):
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
-            for parameter, rows in zip(group["params"], group["rows"], strict=True):
-                parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                direction = cast(DTensor, self._direction(parameter, group["momentum"])).full_tensor()
-                updates = [_update(piece) for piece in direction.split(rows)]
-                parameter.add_(distribute(torch.cat(updates), parameter), alpha=-group["lr"])
+            rate = group["turns"] * group["lr"]
+            for parameter, rows, direction in self._moving(group):
+                parameter.mul_(1 - rate * group["weight_decay"])
+                whole = cast(DTensor, direction).full_tensor()
+                updates = [_update(piece) for piece in whole.split(rows)]
+                parameter.add_(distribute(torch.cat(updates), parameter), alpha=-rate)
 
 
 def _update(direction: Tensor) -> Tensor:

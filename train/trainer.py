@@ -54,7 +54,7 @@ class Trainer:
         self.model = new_model(config, cell.seed).to(self.device)
         self.loss_function = processes.spread(self.model, cell.parallel, cell.compile)
         self.share = processes.share(cell.batch)
-        self.optimizers = make_optimizers(self.model, self.config)
+        self.optimizers = make_optimizers(self.model, self.config, cell.batch_tokens)
         self.average = {name: p.detach().clone() for name, p in self._parameters()} if cell.ema else {}
         self.step = 0
         self.seconds = 0.0  # spent on steps, across all processes that worked on this

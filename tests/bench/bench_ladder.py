@@ -1,6 +1,6 @@
 """A ladder of four sizes, each twice the one before, beside a run of its own for every size.
 
-    CURATE_DATA=FOLDER python tests/bench/bench_ladder.py [--cooldown 0.3] [--smallest 65536] [--seeds 3]
+    CURATE_DATA=FOLDER python tests/bench/bench_ladder.py [--cooldown 0.25] [--smallest 65536] [--seeds 3]
 
 Both read pieces of English books with one tokenizer of 4,096 tokens, and are scored on held-out ones. The separate
 runs read their tokens in an order of their own, so what a ladder changes shows beside what chance changes. CPU
@@ -60,7 +60,7 @@ def train(folder: Path, name: str, sizes: list[int], seed: int, options) -> tupl
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="A ladder beside separate runs of its sizes.")
-    parser.add_argument("--cooldown", type=float, default=0.3)
+    parser.add_argument("--cooldown", type=float, default=0.25)
     parser.add_argument("--smallest", type=int, default=1 << 16)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--depth", type=int, default=2)

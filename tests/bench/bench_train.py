@@ -35,7 +35,7 @@ def best_cpu_seconds(function, repeats: int) -> float:
 def step_seconds(config: ModelConfig, optimizer: str, steps: int, batch: int) -> float:
     torch.manual_seed(0)
     model = Transformer(config)
-    optimizers = make_optimizers(model, OptimizerConfig(name=optimizer))
+    optimizers = make_optimizers(model, OptimizerConfig(name=optimizer), batch * config.context)
     set_rate(optimizers, 1.0)
     rows = torch.randint(0, config.vocabulary, (batch, config.context + 1))
 
