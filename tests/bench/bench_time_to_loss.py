@@ -97,8 +97,8 @@ class Results:
             file.write(json.dumps(line) + "\n")
         return line
 
-    def tuned(self, who: str, size: str, **more: Any) -> list[Trial]:
-        """Both seeds at the best of three rates."""
+    def tuned(self, who: str, size: str, seeds: int = 2, **more: Any) -> list[Trial]:
+        """So many seeds at the best of three rates."""
         more = {"tokens": TOKENS[size]} | more
         asked = [self.ask(who=who, size=size, rate=rate, seed=0, **more)
                  for rate in rates(who, SHAPES[size][1])]  # fmt: skip
@@ -106,8 +106,10 @@ class Results:
         if len(answers) < len(asked):
             return []
         best = min(answers, key=lambda answer: _losses(answer)[-1][1])
-        again = self.ask(who=who, size=size, rate=best["rate"], seed=1, **more)
-        return [best, again] if again else []
+        again = [
+            self.ask(who=who, size=size, rate=best["rate"], seed=seed, **more) for seed in range(1, seeds)
+        ]
+        return [best, *filter(None, again)] if all(again) else []
 
     def cpu_per_token(self, who: str, size: str, **more: Any) -> float:
         same = {"mallopt": None, "threads": None} | more
