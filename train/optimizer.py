@@ -94,7 +94,7 @@ def default_turns(width: int, step_tokens: int) -> int:
     """Turns that matrices take under Muon: two where its products would be more than a tenth of a step's.
 
     They grow with the cube of the width, a step's with its square and its tokens. On books at width 256 with 1,024 tokens
-    a step, two turns end at the same loss in 0.86 of the CPU-seconds; at width 128 they gain 4 % and lose 2.
+    a step, two turns end within what two seeds can tell in 0.86 of the CPU-seconds; at width 128 they gain 4 % and lose 2.
     """
     return 2 if step_tokens < 6 * width else 1
 
