@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -22,9 +23,11 @@ from concurrent.futures import (
     ThreadPoolExecutor,
     wait,
 )
+from functools import partial
 from typing import Any, Protocol
 
 from curate.errors import CurateError, ManifestError
+from train.stop import deaf_children
 
 ENGINES = ("local", "ray")
 
@@ -85,15 +88,19 @@ class Local:
             yield from ((i, function(item)) for i, item in enumerate(items))
             return
         pool = self._processes() if processes else ThreadPoolExecutor(self.workers)
+        task = partial(_interruptible, function) if processes else function
         try:
             # A few items in flight a worker, not all: what waits in a queue holds memory.
-            yield from _drain(pool, function, items, in_flight=2 * self.workers)
+            yield from _drain(pool, task, items, in_flight=2 * self.workers)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _processes(self) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(self.workers, context, initializer=_end_with, initargs=(os.getpid(),))
+        pool = ProcessPoolExecutor(self.workers, context, initializer=_start, initargs=(os.getpid(),))
+        with deaf_children():
+            pool.submit(int)  # the first starts them all
+        return pool
 
 
 def _drain(pool: Executor, function, items, in_flight: int) -> Iterator[tuple[int, Any]]:
@@ -109,8 +116,41 @@ def _drain(pool: Executor, function, items, in_flight: int) -> Iterator[tuple[in
             yield waiting.pop(future), future.result()
 
 
-def _end_with(parent: int) -> None:
-    """End this worker soon after its parent has gone, however it went: an orphan must not go on writing."""
+class _Interrupt:
+    """Ctrl-C in a worker, which a terminal sends to all: it ends the item at work, and every later one at once.
+
+    A worker that waits for an item has nothing to end: there it must not raise.
+    """
+
+    def __init__(self) -> None:
+        self.heard = self.at_work = False
+
+    def __call__(self, *_: object) -> None:
+        self.heard = True
+        if self.at_work:
+            raise KeyboardInterrupt
+
+    def during(self, function: Callable, item: Any) -> Any:
+        self.at_work = True
+        try:
+            if self.heard:
+                raise KeyboardInterrupt
+            return function(item)
+        finally:
+            self.at_work = False
+
+
+_interrupt = _Interrupt()
+
+
+def _interruptible(function: Callable, item: Any) -> Any:
+    return _interrupt.during(function, item)
+
+
+def _start(parent: int) -> None:
+    """In a new worker. It ends soon after its parent has gone, however it went: an orphan must not go on writing."""
+    signal.signal(signal.SIGINT, _interrupt)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
     def watch():
         while os.getppid() == parent:

@@ -289,6 +289,28 @@ def test_interrupted_it_says_so_in_one_line_and_leaves_nothing_half_done(tmp_pat
     assert not list((tmp_path / "store").rglob("*.tmp"))
 
 
+@pytest.mark.parametrize("seconds", [0.0, 0.1, 0.2, 0.3, 0.5, 0.8])
+def test_an_interrupt_at_any_moment_of_its_workers_leaves_no_trace(seconds):
+    work = "\n".join([
+        "import time",
+        "from curate.engine import Local, map_parts",
+        "if __name__ == '__main__':",
+        "    print(flush=True)",
+        "    try: map_parts(Local(2, 0), time.sleep, [0.05, 0.3, 0.3, 30], processes=True)",
+        "    except KeyboardInterrupt: raise SystemExit(7)",
+    ])  # fmt: skip
+    running = subprocess.Popen(
+        [sys.executable, "-c", work], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    assert running.stdout
+    running.stdout.readline()
+    time.sleep(seconds)
+    os.killpg(running.pid, signal.SIGINT)
+    assert running.communicate(timeout=20)[1] == ""
+    assert running.returncode == 7
+
+
 def test_two_processes_on_one_store_give_the_same_digests(built, tmp_path):
     manifest = write_manifest(tmp_path)
     command = [sys.executable, "-m", "curate.cli", "build", str(manifest), "--json", "--workers", "1"]

@@ -26,6 +26,7 @@ from train.machine import autocast, choose_device, prepare_process
 from train.model import ModelConfig
 from train.optimizer import OptimizerConfig, make_optimizers
 from train.packed import Packed
+from train.stop import deaf_children
 from train.trainer import new_model
 
 MEASURED_SECONDS = 1.5
@@ -86,8 +87,9 @@ def throughput(step: Step, processes: int, threads: int) -> float:
         context.Process(target=_train_a_little, args=(step, threads, barrier, queue), daemon=True)
         for _ in range(processes)
     ]
-    for process in running:
-        process.start()
+    with deaf_children():
+        for process in running:
+            process.start()
     for process in running:
         process.join(START_SECONDS)
         process.kill()

@@ -164,13 +164,13 @@ def _start(device: str) -> _Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, os.getpid()), daemon=True)
-    process.start()
+    with stop.deaf_children():  # the parent decides
+        process.start()
     theirs.close()
     return _Worker(process, ours, device)
 
 
 def _serve(pipe: Connection, parent: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent decides
     signal.signal(signal.SIGTERM, stop.ask)
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
     with contextlib.suppress(EOFError, OSError, stop.Stopped):  # the parent went, or asked to stop
