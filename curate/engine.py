@@ -23,7 +23,6 @@ from concurrent.futures import (
     ThreadPoolExecutor,
     wait,
 )
-from functools import partial
 from typing import Any, Protocol
 
 from curate.errors import CurateError, ManifestError
@@ -87,20 +86,12 @@ class Local:
         if self.workers == 1 or (len(items) == 1 and not processes):
             yield from ((i, function(item)) for i, item in enumerate(items))
             return
-        pool = self._processes() if processes else ThreadPoolExecutor(self.workers)
-        task = partial(_interruptible, function) if processes else function
+        pool = (_Processes if processes else ThreadPoolExecutor)(self.workers)
         try:
             # A few items in flight a worker, not all: what waits in a queue holds memory.
-            yield from _drain(pool, task, items, in_flight=2 * self.workers)
+            yield from _drain(pool, function, items, in_flight=2 * self.workers)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-
-    def _processes(self) -> ProcessPoolExecutor:
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(self.workers, context, initializer=_start, initargs=(os.getpid(),))
-        with deaf_children():
-            pool.submit(int)  # the first starts them all
-        return pool
 
 
 def _drain(pool: Executor, function, items, in_flight: int) -> Iterator[tuple[int, Any]]:
@@ -114,6 +105,15 @@ def _drain(pool: Executor, function, items, in_flight: int) -> Iterator[tuple[in
             return
         for future in wait(waiting, return_when=FIRST_COMPLETED).done:
             yield waiting.pop(future), future.result()
+
+
+class _Processes(ProcessPoolExecutor):
+    def __init__(self, workers: int) -> None:
+        super().__init__(workers, multiprocessing.get_context("spawn"), _start, (os.getpid(),))
+
+    def submit(self, function, /, *args, **kwargs):
+        with deaf_children():  # it may start a worker
+            return super().submit(_interruptible, function, *args, **kwargs)
 
 
 class _Interrupt:
@@ -130,12 +130,12 @@ class _Interrupt:
         if self.at_work:
             raise KeyboardInterrupt
 
-    def during(self, function: Callable, item: Any) -> Any:
+    def during(self, function: Callable, *args: Any, **kwargs: Any) -> Any:
         self.at_work = True
         try:
             if self.heard:
                 raise KeyboardInterrupt
-            return function(item)
+            return function(*args, **kwargs)
         finally:
             self.at_work = False
 
@@ -143,8 +143,8 @@ class _Interrupt:
 _interrupt = _Interrupt()
 
 
-def _interruptible(function: Callable, item: Any) -> Any:
-    return _interrupt.during(function, item)
+def _interruptible(function: Callable, *args: Any, **kwargs: Any) -> Any:
+    return _interrupt.during(function, *args, **kwargs)
 
 
 def _start(parent: int) -> None:
