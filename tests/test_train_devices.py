@@ -7,6 +7,7 @@ import shutil
 import pytest
 import torch
 
+from train import machine
 from train.cell import Cell
 from train.machine import choose_device, choose_precision, precision_of, product_library
 from train.model import ModelConfig
@@ -23,16 +24,18 @@ from train.trainer import new_model
         ("bfloat16", False, "bfloat16"),
     ],
 )
-def test_bfloat16_is_the_choice_on_fit_gpus_alone_and_what_is_asked_for_stands(asked, fit, chosen):
+def test_bfloat16_is_the_choice_on_fit_devices_alone_and_what_is_asked_for_stands(asked, fit, chosen):
     assert precision_of(asked, fit) == chosen
 
 
 @pytest.mark.parametrize(
     ("device", "capability", "chosen"),
-    [("cuda", (9, 0), "bfloat16"), ("cuda", (8, 0), "bfloat16"), ("cuda", (7, 5), "float32"), ("mps", None, "float32"), ("cpu", None, "float32")],
+    [("cuda", (9, 0), "bfloat16"), ("cuda", (8, 0), "bfloat16"), ("cuda", (7, 5), "float32"), ("mps", None, "float32"),
+     ("cpu", True, "bfloat16"), ("cpu", False, "float32")],
 )  # fmt: skip
 def test_precision_follows_from_what_the_device_says_of_itself(monkeypatch, device, capability, chosen):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(machine, "has_half_products", lambda device: device == "cpu" and capability)
     assert choose_precision("auto", torch.device(device)) == chosen
 
 
@@ -50,8 +53,8 @@ def test_auto_takes_cuda_then_mps_then_the_cpu(monkeypatch, cuda, mps, chosen):
 
 def test_a_cell_holds_the_precision_that_its_device_gets():
     cell = Cell.of({"packed": "p", "sizes": [1000], "device": "cpu"})
-    assert cell.precision == "float32"
-    assert cell == Cell.of({"packed": "p", "sizes": [1000], "device": "cpu", "precision": "float32"})
+    assert cell.precision == choose_precision("auto", torch.device("cpu"))
+    assert cell == Cell.of({"packed": "p", "sizes": [1000], "device": "cpu", "precision": cell.precision})
 
 
 def test_the_library_of_products_is_that_of_the_device():

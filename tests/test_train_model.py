@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from train import attention, fused, layers, losses, products
 from train.attention import attend, norm_and_rotate, rotary_tables
 from train.layers import rms_norm
+from train.machine import autocast
 from train.model import ModelConfig, Transformer
 
 SMALL = ModelConfig(vocabulary=67, depth=2, width=32, heads=2, context=24)
@@ -288,17 +289,35 @@ def test_the_fused_kernels_give_the_loss_and_gradients_of_the_plain_definitions(
             parameter.add_(0.3 * torch.randn_like(parameter))
     rows = torch.randint(0, 67, (3, config.context + 1))
 
-    def loss_and_gradients() -> list[torch.Tensor]:
+    def loss_and_gradients(precision: str) -> list[torch.Tensor]:
         model.zero_grad()
-        loss = model(rows[:, :-1], rows[:, 1:])
+        with autocast(torch.device("cpu"), precision):
+            loss = model(rows[:, :-1], rows[:, 1:])
         loss.backward()
         return [loss.detach(), *(parameter.grad for parameter in model.parameters())]
 
     assert fused.fits(*model.parameters())
-    by_kernels = loss_and_gradients()
+    by_kernels, halved = loss_and_gradients("float32"), loss_and_gradients("bfloat16")
     monkeypatch.setattr(fused, "fits", lambda *arrays: False)
-    for kernel, plain in zip(by_kernels, loss_and_gradients(), strict=True):
-        assert (kernel - plain).norm() <= 2e-5 * plain.norm()
+    plain, plain_halved = loss_and_gradients("float32"), loss_and_gradients("bfloat16")
+    for kernel, exact in zip(by_kernels, plain, strict=True):
+        assert (kernel - exact).norm() <= 2e-5 * exact.norm()
+    # In half precision the kernels may err as torch's own operations do, and no more.
+    for kernel, others, exact in zip(halved[1:], plain_halved[1:], plain[1:], strict=True):
+        assert kernel.dtype == torch.float32
+        assert 0 < (kernel - exact).norm() <= 1.5 * (others - exact).norm()
+    assert halved[0].item() == pytest.approx(plain[0].item(), abs=0.003)
+
+
+def test_the_kernels_round_to_the_nearest_bfloat16():
+    exact = torch.randn(64, 96, generator=torch.Generator().manual_seed(6)) * 10
+    exact[0, :4] = torch.tensor([1 + 2**-8, 1 + 3 * 2**-8, 0.0, -0.0])  # ties go to the even neighbour
+    halves, scale = torch.empty(64, 96, dtype=torch.bfloat16), torch.empty(64)
+    fused.rms_norm(fused.view(exact), fused.view(halves), scale.numpy())
+    assert torch.equal(halves, (exact * scale[:, None]).bfloat16())
+    given, whole = exact.bfloat16(), torch.empty(64, 96)
+    fused.rms_norm(fused.view(given), fused.view(whole), scale.numpy())
+    torch.testing.assert_close(whole, F.rms_norm(given.float(), (96,), eps=1e-6))
 
 
 def test_the_exponential_of_the_kernels_is_exact_to_the_last_digits():

@@ -73,6 +73,7 @@ def cell(folder, parallel: str, optimizer: str, **knobs) -> dict:
         "batch": BATCH,
         "cooldown": 0.4,
         "device": "cpu",
+        "precision": "float32",
         "parallel": parallel,
         "ema": 0.9,
         **knobs,

@@ -58,6 +58,7 @@ def cell(folder, **knobs) -> Cell:
         "batch": BATCH,
         "cooldown": 0.4,
         "device": "cpu",
+        "precision": "float32",  # what plain loops are compared with
     }
     return Cell.of(values | knobs)
 
@@ -153,12 +154,14 @@ train_cell(cell, directory, lambda done, total: die() if moment == str(done) els
 
 # Moments: tokens of work done, in the trunk, a branch, the trunk again; while a checkpoint is renamed.
 @pytest.mark.parametrize(
-    ("optimizer", "moments"), [("adamw", ["160", "288", "448", "renaming"]), ("muon", ["288"])]
+    ("optimizer", "precision", "moments"),
+    [("adamw", "float32", ["160", "288", "448", "renaming"]), ("muon", "bfloat16", ["288"])],
 )
 def test_killed_at_several_moments_a_cell_continues_to_identical_weights(
-    folder, tmp_path, optimizer, moments
+    folder, tmp_path, optimizer, precision, moments
 ):
-    ours = cell(folder, optimizer={"rate": 0.01, "warmup_steps": 3, "name": optimizer})
+    knobs = {"rate": 0.01, "warmup_steps": 3, "name": optimizer}
+    ours = cell(folder, optimizer=knobs, precision=precision)
     train_cell(ours, tmp_path / "whole")
     for moment in moments:
         arguments = [sys.executable, "-c", KILLED, moment, json.dumps(ours.asdict()), tmp_path / "killed"]

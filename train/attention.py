@@ -34,8 +34,7 @@ def attend(
     T, grouped = q_BHTD.shape[2], q_BHTD.shape[1] != k_BKTD.shape[1]
     if seen_BTT is not None:
         return F.scaled_dot_product_attention(q_BHTD, k_BKTD, v_BKTD, seen_BTT[:, None], enable_gqa=grouped)
-    by_blocks = use_wide_products() and q_BHTD.device.type == "cpu" and q_BHTD.dtype == torch.float32
-    by_blocks = by_blocks and not torch.is_autocast_enabled("cpu") and HELD[0] <= T <= HELD[1]
+    by_blocks = use_wide_products() and q_BHTD.device.type == "cpu" and HELD[0] <= T <= HELD[1]
     if by_blocks and not torch.compiler.is_compiling():
         return _AttendByBlocks.apply(q_BHTD, k_BKTD, v_BKTD, document_BT)
     if document_BT is None:
@@ -101,7 +100,7 @@ def _softmax(scores_NSnm: Tensor, sharpness: float, rows: slice, document_BT: Te
     n, m = scores_NSnm.shape[2:]
     if fused.fits(scores_NSnm):
         documents = torch.empty(0, m, dtype=torch.int64) if document_BT is None else document_BT[:, :m]
-        fused.causal_softmax(scores_NSnm.numpy(), np.float32(sharpness), fused.view(documents))
+        fused.causal_softmax(fused.view(scores_NSnm), np.float32(sharpness), fused.view(documents))
         return scores_NSnm
     scores_NSnm.mul_(sharpness)[..., m - n :] += torch.full((n, n), -torch.inf).triu(1)
     if document_BT is not None:
@@ -115,10 +114,10 @@ def _softmax_backward(grad_p: Tensor, p: Tensor, shared: int, sharpness: float) 
     """The gradient of the scores, in place of that of the probabilities [N, S * n, m]."""
     if fused.fits(grad_p, p):
         N, _, m = p.shape
-        blocks = (array.numpy().reshape(N, shared, -1, m) for array in (grad_p, p))
+        blocks = (fused.view(array).reshape(N, shared, -1, m) for array in (grad_p, p))
         fused.causal_softmax_backward(*blocks, np.float32(sharpness))
         return grad_p
-    return torch._softmax_backward_data(grad_p, p, -1, torch.float32).mul_(sharpness)
+    return torch._softmax_backward_data(grad_p, p, -1, p.dtype).mul_(sharpness)
 
 
 def rotary_tables(context: int, head_width: int, base: float) -> tuple[Tensor, Tensor]:
@@ -167,8 +166,9 @@ class FusedPlaces(torch.autograd.Function):
         K = (G - heads) // 2
         tables, placed, scales = (fused.view(cos_TD), fused.view(sin_TD)), [], []
         for first, count, gain_D in ((0, heads, query_gain_D), (heads, K, key_gain_D)):
-            y_BHTD, scale_BHT = torch.empty(B, count, T, D), torch.empty(B, count, T)
-            outputs = (y_BHTD.numpy(), scale_BHT.numpy())
+            y_BHTD = torch.empty(B, count, T, D, dtype=qkv_BTGD.dtype)
+            scale_BHT = torch.empty(B, count, T)
+            outputs = (fused.view(y_BHTD), scale_BHT.numpy())
             fused.norm_and_rotate(fused.view(qkv_BTGD), first, fused.copy(gain_D), *tables, *outputs)
             placed.append(y_BHTD)
             scales.append(scale_BHT)
@@ -179,11 +179,11 @@ class FusedPlaces(torch.autograd.Function):
     def backward(ctx, *grads):
         qkv_BTGD, *gains, cos_TD, sin_TD, query_scale, key_scale = ctx.saved_tensors
         tables, grad_gains = (fused.view(cos_TD), fused.view(sin_TD)), []
-        grad_qkv, first = torch.empty(qkv_BTGD.shape), 0
+        grad_qkv, first = torch.empty_like(qkv_BTGD), 0
         for grad_BHTD, gain_D, scale in zip(grads, gains, (query_scale, key_scale), strict=False):
             of_gain_BD = torch.zeros(len(grad_qkv), len(gain_D))
             given = (fused.view(grad_BHTD), fused.view(qkv_BTGD), first, fused.copy(gain_D), *tables)
-            outputs = (grad_qkv.numpy(), of_gain_BD.numpy())
+            outputs = (fused.view(grad_qkv), of_gain_BD.numpy())
             fused.norm_and_rotate_backward(*given, fused.view(scale), *outputs)
             grad_gains.append(of_gain_BD.sum(0))
             first += grad_BHTD.shape[1]

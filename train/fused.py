@@ -1,15 +1,17 @@
 """Kernels of one CPU thread for what lies between the matrix products: one pass over each array, where torch's
 operations take five to twenty and leave the cache in between.
 
-Each computes what the plain definition beside its caller says; that one runs on GPUs, on several threads, compiled and
-in half precision, and the tests compare the two. float32 alone. Sums are in an order of the compiler's choice, the same
-at every call on one kind of processor, so a run continues bit for bit. What is not a number stays so.
+Each computes what the plain definition beside its caller says; that one runs on GPUs, on several threads and compiled,
+and the tests compare the two. Arrays are float32 or bfloat16, which NumPy does not know and which come as their bits, in
+uint16; all that is computed is float32. Sums are in an order of the compiler's choice, the same at every call on one kind
+of processor, so a run continues bit for bit. What is not a number stays so.
 
 All compiled functions are in this file: numba notices when a kernel's own file changes, not another's.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numba
@@ -24,6 +26,9 @@ _SUMS_IN_ANY_ORDER = {"reassoc", "contract", "nsz", "arcp"}  # never nnan: a div
 kernel: Any = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=_SUMS_IN_ANY_ORDER)
 inlined = numba.njit(forceinline=True, error_model="numpy", fastmath={"contract"})
 intrinsic: Any = extending.intrinsic
+overload: Any = partial(
+    extending.overload, jit_options={"forceinline": True, "error_model": "numpy", "fastmath": {"contract"}}
+)
 
 ZERO, ONE = np.float32(0), np.float32(1)
 LOWEST, HIGHEST = np.float32(-87), np.float32(88)  # of exponents: e^x is a normal float in between
@@ -35,22 +40,75 @@ EPSILON = np.float32(1e-6)
 def fits(*arrays: Tensor) -> bool:
     """Whether these kernels may take the arrays; else the plain definition must."""
     return (
-        all(x.device.type == "cpu" and x.dtype == torch.float32 for x in arrays)
+        all(x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16) for x in arrays)
         and not torch.compiler.is_compiling()
         and torch.get_num_threads() == 1
-        and not torch.is_autocast_enabled("cpu")
         and all(type(x) in (Tensor, torch.nn.Parameter) for x in arrays)
     )
 
 
+def of_products(x: Tensor) -> torch.dtype:
+    """What a matrix product takes x as: under autocast, half as wide."""
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+
+
 def view(x: Tensor) -> np.ndarray:
     """The same memory to a kernel; a copy where it has holes."""
-    return x.detach().contiguous().numpy()
+    x = x.detach().contiguous()
+    return (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).numpy()
 
 
 def copy(parameter: Tensor) -> np.ndarray:
     """Its values in memory of their own: FSDP2 takes a parameter's away between layers, but not once NumPy shares it."""
     return parameter.detach().clone().numpy()
+
+
+# ---- Numbers of either kind -------------------------------------------------------------------------------
+
+
+@intrinsic
+def float_of_bits(typing_context: Any, bits: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], ir.FloatType())
+
+    return types.float32(types.uint32), generate
+
+
+@intrinsic
+def bits_of_float(typing_context: Any, x: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], ir.IntType(32))
+
+    return types.uint32(types.float32), generate
+
+
+def number(x: Any) -> Any:
+    """A number of an array as float32: the upper half of its bits is all that a bfloat16 has."""
+
+
+@overload(number)
+def _number(x):
+    if isinstance(x, types.Integer):
+        return lambda x: float_of_bits(np.uint32(x) << np.uint32(16))
+    return lambda x: x
+
+
+def put(row: Any, place: Any, x: Any) -> Any:
+    """Write a float32 into an array, to the nearest bfloat16, ties to even, where it holds those."""
+
+
+@overload(put)
+def _put(row, place, x):
+    def put_whole(row, place, x):
+        row[place] = x
+
+    def put_half(row, place, x):
+        bits = bits_of_float(x)
+        odd = (bits >> np.uint32(16)) & np.uint32(1)
+        row[place] = np.uint16((bits + np.uint32(0x7FFF) + odd) >> np.uint32(16))
+
+    return put_half if isinstance(row.dtype, types.Integer) else put_whole
 
 
 # ---- e^x, sixteen at once ---------------------------------------------------------------------------------
@@ -108,11 +166,13 @@ def larger(typing_context: Any, a: Any, b: Any) -> Any:
 
 
 @inlined
-def largest(row, length):
-    """The largest of the first numbers of a row; not a number where one is none."""
-    top = row[0]
+def copy_to(p, row, length):
+    """The first numbers of a row as float32; returns the largest, which is not a number where one is none."""
+    top = number(row[0])
     for j in range(length):
-        top = larger(top, row[j])
+        x = number(row[j])
+        p[j] = x
+        top = larger(top, x)
     return top
 
 
@@ -125,11 +185,11 @@ def rms_norm(x_NC, y_NC, scale_N):
         x, y = x_NC[n], y_NC[n]
         squares = ZERO
         for c in range(len(x)):
-            squares += x[c] * x[c]
+            squares += number(x[c]) * number(x[c])
         scale = ONE / np.sqrt(squares / np.float32(len(x)) + EPSILON)
         scale_N[n] = scale
         for c in range(len(x)):
-            y[c] = x[c] * scale
+            put(y, c, number(x[c]) * scale)
 
 
 @kernel
@@ -138,10 +198,10 @@ def rms_norm_backward(grad_NC, y_NC, scale_N, grad_x_NC):
         grad, y, grad_x, scale = grad_NC[n], y_NC[n], grad_x_NC[n], scale_N[n]
         along = ZERO
         for c in range(len(y)):
-            along += grad[c] * y[c]
+            along += number(grad[c]) * number(y[c])
         along /= np.float32(len(y))
         for c in range(len(y)):
-            grad_x[c] = (grad[c] - along * y[c]) * scale
+            put(grad_x, c, (number(grad[c]) - along * number(y[c])) * scale)
 
 
 # ---- SwiGLU -----------------------------------------------------------------------------------------------
@@ -151,21 +211,23 @@ def rms_norm_backward(grad_NC, y_NC, scale_N, grad_x_NC):
 def gate_by_silu(both_NF, y_NH):
     H = y_NH.shape[1]
     for n in range(len(y_NH)):
-        gate, value, y = both_NF[n, :H], both_NF[n, H:], y_NH[n]
+        gates, values, y = both_NF[n, :H], both_NF[n, H:], y_NH[n]
         for h in range(len(y)):
-            y[h] = gate[h] / (ONE + exponential(-gate[h])) * value[h]
+            gate = number(gates[h])
+            put(y, h, gate / (ONE + exponential(-gate)) * number(values[h]))
 
 
 @kernel
 def gate_by_silu_backward(grad_NH, both_NF, grad_both_NF):
     H = grad_NH.shape[1]
     for n in range(len(grad_NH)):
-        grad, gate, value = grad_NH[n], both_NF[n, :H], both_NF[n, H:]
+        grads, gates, values = grad_NH[n], both_NF[n, :H], both_NF[n, H:]
         of_gate, of_value = grad_both_NF[n, :H], grad_both_NF[n, H:]
-        for h in range(len(grad)):
-            sigmoid = ONE / (ONE + exponential(-gate[h]))
-            of_value[h] = grad[h] * gate[h] * sigmoid
-            of_gate[h] = grad[h] * value[h] * sigmoid * (ONE + gate[h] * (ONE - sigmoid))
+        for h in range(len(grads)):
+            grad, gate = number(grads[h]), number(gates[h])
+            sigmoid = ONE / (ONE + exponential(-gate))
+            put(of_value, h, grad * gate * sigmoid)
+            put(of_gate, h, grad * number(values[h]) * sigmoid * (ONE + gate * (ONE - sigmoid)))
 
 
 # ---- Queries and keys: normed, rotated, and laid out head by head -----------------------------------------
@@ -183,14 +245,14 @@ def norm_and_rotate(x_BTGD, first, gain_D, cos_TD, sin_TD, y_BHTD, scale_BHT):
                 x, y = x_BTGD[b, t, first + h], y_BHTD[b, h, t]
                 squares = ZERO
                 for d in range(D):
-                    squares += x[d] * x[d]
+                    squares += number(x[d]) * number(x[d])
                 scale = ONE / np.sqrt(squares / np.float32(D) + EPSILON)
                 scale_BHT[b, h, t] = scale
                 for d in range(half):
-                    low = x[d] * scale * gain_D[d]
-                    high = x[d + half] * scale * gain_D[d + half]
-                    y[d] = low * cos[d] - high * sin[d]
-                    y[d + half] = high * cos[d] + low * sin[d]
+                    low = number(x[d]) * scale * gain_D[d]
+                    high = number(x[d + half]) * scale * gain_D[d + half]
+                    put(y, d, low * cos[d] - high * sin[d])
+                    put(y, d + half, high * cos[d] + low * sin[d])
 
 
 @kernel
@@ -208,16 +270,17 @@ def norm_and_rotate_backward(
                 x, grad, grad_x = x_BTGD[b, t, first + h], grad_BHTD[b, h, t], grad_x_BTGD[b, t, first + h]
                 scale = scale_BHT[b, h, t]
                 for d in range(half):
-                    back[d] = grad[d] * cos[d] + grad[d + half] * sin[d]
-                    back[d + half] = grad[d + half] * cos[d] - grad[d] * sin[d]
+                    low, high = number(grad[d]), number(grad[d + half])
+                    back[d] = low * cos[d] + high * sin[d]
+                    back[d + half] = high * cos[d] - low * sin[d]
                 along = ZERO
                 for d in range(D):
-                    of_gain = back[d] * x[d] * scale
+                    of_gain = back[d] * number(x[d]) * scale
                     grad_gain[d] += of_gain
                     along += of_gain * gain_D[d]
                 along /= np.float32(D)
                 for d in range(D):
-                    grad_x[d] = (back[d] * gain_D[d] - along * x[d] * scale) * scale
+                    put(grad_x, d, (back[d] * gain_D[d] - along * number(x[d]) * scale) * scale)
 
 
 # ---- Softmax ----------------------------------------------------------------------------------------------
@@ -228,21 +291,23 @@ def causal_softmax(scores_NSnm, sharpness, documents_Bm):
     """In place, of the scores times `sharpness`: the last n of m positions ask, of S heads that share keys; 0 for keys
     to come, and for those of another document where `documents_Bm` has rows."""
     N, S, n, m = scores_NSnm.shape
+    p = np.empty(m, np.float32)
     for head in range(N):
         for s in range(S):
             for i in range(n):
-                p, seen = scores_NSnm[head, s, i], m - n + i + 1
+                row, seen = scores_NSnm[head, s, i], m - n + i + 1
+                top, total = copy_to(p, row, seen), ZERO
                 if len(documents_Bm):
                     document = documents_Bm[head // (N // len(documents_Bm))]
                     for j in range(seen):
                         p[j] = p[j] if document[j] == document[seen - 1] else -np.float32(np.inf)
-                top, total = largest(p, seen), ZERO
+                    top = copy_to(p, p, seen)
                 for j in range(seen):
                     p[j] = exponential((p[j] - top) * sharpness)
                     total += p[j]
                 for j in range(seen):
-                    p[j] /= total
-                p[seen:] = ZERO
+                    put(row, j, p[j] / total)
+                row[seen:] = 0
 
 
 @kernel
@@ -255,23 +320,25 @@ def causal_softmax_backward(grad_NSnm, p_NSnm, sharpness):
                 grad, p, seen = grad_NSnm[head, s, i], p_NSnm[head, s, i], m - n + i + 1
                 along = ZERO
                 for j in range(seen):
-                    along += grad[j] * p[j]
+                    along += number(grad[j]) * number(p[j])
                 for j in range(seen):
-                    grad[j] = (grad[j] - along) * p[j] * sharpness
-                grad[seen:] = ZERO
+                    put(grad, j, (number(grad[j]) - along) * number(p[j]) * sharpness)
+                grad[seen:] = 0
 
 
 @kernel
 def cross_entropy(scores_nV, targets_n, losses_n):
     """Losses in nats; the scores become their gradients, the probabilities less 1 at the target."""
+    p = np.empty(scores_nV.shape[1], np.float32)
     for n in range(len(scores_nV)):
-        p, target = scores_nV[n], targets_n[n]
-        top, at_target, total = largest(p, len(p)), p[target], ZERO
+        row, target = scores_nV[n], targets_n[n]
+        top, total = copy_to(p, row, len(p)), ZERO
+        at_target = p[target]
         for v in range(len(p)):
             p[v] = exponential(p[v] - top)
             total += p[v]
         losses_n[n] = np.log(total) - (at_target - top)
         share = ONE / total
         for v in range(len(p)):
-            p[v] *= share
-        p[target] -= ONE
+            put(row, v, p[v] * share)
+        put(row, target, p[target] * share - ONE)

@@ -44,18 +44,19 @@ class _RMSNorm(torch.autograd.Function):
 class _FusedRMSNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x):
-        y, scale = torch.empty(x.shape), torch.empty(x.shape[:-1])
+        y, scale = torch.empty(x.shape, dtype=fused.of_products(x)), torch.empty(x.shape[:-1])
         C = x.shape[-1]
-        fused.rms_norm(fused.view(x).reshape(-1, C), y.numpy().reshape(-1, C), scale.numpy().reshape(-1))
+        fused.rms_norm(*(fused.view(array).reshape(-1, C) for array in (x, y)), scale.numpy().reshape(-1))
+        ctx.of_x = x.dtype
         ctx.save_for_backward(y, scale)
         return y
 
     @staticmethod
     def backward(ctx, grad_y):
         y, scale = ctx.saved_tensors
-        grad_x, C = torch.empty(y.shape), y.shape[-1]
-        rows = [fused.view(array).reshape(-1, C) for array in (grad_y, y)]
-        fused.rms_norm_backward(*rows, fused.view(scale).reshape(-1), grad_x.numpy().reshape(-1, C))
+        grad_x, C = torch.empty(y.shape, dtype=ctx.of_x), y.shape[-1]
+        grad_rows, rows, out = (fused.view(array).reshape(-1, C) for array in (grad_y, y, grad_x))
+        fused.rms_norm_backward(grad_rows, rows, fused.view(scale).reshape(-1), out)
         return grad_x
 
 
@@ -122,15 +123,15 @@ class _FusedGatedBySilu(torch.autograd.Function):
     def forward(ctx, both):
         ctx.save_for_backward(both)
         F = both.shape[-1]
-        y = torch.empty(*both.shape[:-1], F // 2)
-        fused.gate_by_silu(fused.view(both).reshape(-1, F), y.numpy().reshape(-1, F // 2))
+        y = torch.empty(*both.shape[:-1], F // 2, dtype=both.dtype)
+        fused.gate_by_silu(fused.view(both).reshape(-1, F), fused.view(y).reshape(-1, F // 2))
         return y
 
     @staticmethod
     def backward(ctx, grad):
         (both,) = ctx.saved_tensors
-        grad_both, F = torch.empty(both.shape), both.shape[-1]
-        of_both = grad_both.numpy().reshape(-1, F)
+        grad_both, F = torch.empty_like(both), both.shape[-1]
+        of_both = fused.view(grad_both).reshape(-1, F)
         fused.gate_by_silu_backward(
             fused.view(grad).reshape(-1, F // 2), fused.view(both).reshape(-1, F), of_both
         )

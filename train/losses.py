@@ -37,7 +37,7 @@ def token_losses(hidden_NC: Tensor, weight_VC: Tensor, targets_N: Tensor) -> Ten
 
 def _chunks(hidden_NC: Tensor, weight_VC: Tensor) -> list[slice]:
     budget = CHUNK_BYTES["cpu" if hidden_NC.device.type == "cpu" else "other"]
-    rows = max(32, budget // (4 * len(weight_VC)))
+    rows = max(32, budget // (weight_VC.element_size() * len(weight_VC)))
     return [slice(start, start + rows) for start in range(0, len(hidden_NC), rows)]
 
 
@@ -56,23 +56,32 @@ def _losses_and_gradient(hidden_nC: Tensor, weight_VC: Tensor, targets_n: Tensor
     """Losses [n] of a chunk, and their gradients by its scores [n, V]."""
     if fused.fits(hidden_nC, weight_VC):
         grad_nV, losses_n = hidden_nC @ weight_VC.T, torch.empty(len(hidden_nC))
-        fused.cross_entropy(grad_nV.numpy(), fused.view(targets_n), losses_n.numpy())
+        fused.cross_entropy(fused.view(grad_nV), fused.view(targets_n), losses_n.numpy())
         return losses_n, grad_nV
     losses_n, grad_nV = _scores(hidden_nC, weight_VC, targets_n)
     return losses_n, grad_nV.scatter_add_(1, targets_n[:, None], grad_nV.new_full((len(losses_n), 1), -1.0))
 
 
+def _add_product(sums: Tensor, a: Tensor, b: Tensor) -> None:
+    """sums += a @ b, where sums may be wider than what is multiplied."""
+    if sums.dtype == a.dtype:
+        sums.addmm_(a, b)
+    else:
+        sums.add_(a @ b)
+
+
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, hidden_NC, weight_VC, targets_N):
-        grad_hidden_NC, grad_weight_VC = torch.empty_like(hidden_NC), torch.zeros_like(weight_VC)
-        losses = []
+        grad_weight_VC = torch.zeros_like(weight_VC)
+        hidden_NC, weight_VC = (x.to(fused.of_products(x)) for x in (hidden_NC, weight_VC))
+        grad_hidden_NC, losses = torch.empty_like(hidden_NC), []
         for rows in _chunks(hidden_NC, weight_VC):
             losses_n, grad_nV = _losses_and_gradient(hidden_NC[rows], weight_VC, targets_N[rows])
             losses.append(losses_n)
             grad_nV = grad_nV.to(hidden_NC.dtype)
             torch.mm(grad_nV, weight_VC, out=grad_hidden_NC[rows])
-            grad_weight_VC.addmm_(grad_nV.T, hidden_NC[rows])
+            _add_product(grad_weight_VC, grad_nV.T, hidden_NC[rows])
             del grad_nV  # now, so that the next chunk takes its place in memory and in the cache
         ctx.save_for_backward(grad_hidden_NC, grad_weight_VC)
         return torch.cat(losses).mean()

@@ -14,7 +14,7 @@ import sys
 
 import torch
 
-from train.products import use_wide_products
+from train.products import has_half_products, use_wide_products
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # from malloc.h
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -69,13 +69,16 @@ def make_deterministic(device: torch.device) -> None:
 
 def choose_precision(name: str, device: torch.device) -> str:
     """`auto`: what the device is built for."""
-    fit = device.type == "cuda" and torch.cuda.get_device_capability(device) >= BFLOAT16_CAPABILITY
+    if device.type == "cuda":
+        fit = torch.cuda.get_device_capability(device) >= BFLOAT16_CAPABILITY
+    else:
+        fit = has_half_products(device.type)
     return precision_of(name, fit)
 
 
 def precision_of(name: str, fit: bool) -> str:
-    """What is asked for; else bfloat16 products on a GPU that is `fit` for them, and float32 elsewhere: a CPU without
-    AVX-512 emulates bfloat16, 13 times slower."""
+    """What is asked for; else bfloat16 products where the device is `fit` for them, and float32 elsewhere: a CPU without
+    instructions for bfloat16 emulates it, 13 times slower."""
     return name if name != "auto" else "bfloat16" if fit else "float32"
 
 
