@@ -136,8 +136,8 @@ def test_matrices_that_take_turns_move_every_other_step_twice_as_far():
 
 
 def test_only_wide_models_with_small_steps_take_turns():
-    assert [default_turns(width, 1024) for width in (64, 128, 192, 256)] == [1, 1, 2, 2]
-    assert default_turns(256, 4096) == default_turns(640, 4096) == 1
+    assert [default_turns(width, 1024) for width in (64, 128, 192, 256)] == [1, 2, 2, 2]
+    assert default_turns(256, 4096) == default_turns(640, 8192) == 1
 
 
 def test_turns_are_part_of_what_a_checkpoint_holds(model):

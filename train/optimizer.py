@@ -93,9 +93,9 @@ def default_rate(name: str, width: int) -> float:
 def default_turns(width: int, step_tokens: int) -> int:
     """Turns that matrices take under Muon: two where its products would be more than a tenth of a step's.
 
-    They grow with the cube of the width, a step's with its square and its tokens. On books with 1,024 tokens a step two turns
-    take 0.91 of the CPU-seconds at width 128 and 0.86 at 256, within what the seeds can tell. At width 64 they gain 4 % and lose
-    0.01 nats after 800,000 tokens; four at width 256 gain 7 % and lose 0.02 after 262,000.
+    They grow with the cube of the width, a step's with its square and its tokens. On books with 1,024 tokens a step two
+    turns take 0.91 of the CPU-seconds at width 128 and 0.86 at 256, within what the seeds can tell. At width 64 they gain
+    4 % and lose 0.01 nats after 800,000 tokens; four at width 256 gain 7 % and lose 0.02 after 262,000.
     """
     return 2 if step_tokens < 12 * width else 1
 
