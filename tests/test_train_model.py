@@ -275,6 +275,8 @@ FUSED = [
     ModelConfig(vocabulary=67, depth=2, width=96, heads=4, kv_heads=2, context=70),
     ModelConfig(vocabulary=67, depth=2, width=32, heads=2, context=140, cross_documents=False, end=5),
     ModelConfig(vocabulary=67, depth=2, width=32, heads=2, context=20, position="none"),
+    ModelConfig(vocabulary=67, depth=2, width=32, heads=2, context=80, position="learned"),
+    ModelConfig(vocabulary=67, depth=2, width=32, heads=2, context=80, window=9, tied=False),
 ]
 
 
@@ -303,9 +305,12 @@ def test_the_fused_kernels_give_the_loss_and_gradients_of_the_plain_definitions(
     for kernel, exact in zip(by_kernels, plain, strict=True):
         assert (kernel - exact).norm() <= 2e-5 * exact.norm()
     # In half precision the kernels may err as torch's own operations do, and no more.
-    for kernel, others, exact in zip(halved[1:], plain_halved[1:], plain[1:], strict=True):
-        assert kernel.dtype == torch.float32
-        assert 0 < (kernel - exact).norm() <= 1.5 * (others - exact).norm()
+    errors = [
+        torch.stack([(x - exact).norm() / exact.norm() for x, exact in zip(given, plain, strict=True)]).norm()
+        for given in (halved, plain_halved)
+    ]
+    assert all(kernel.dtype == torch.float32 for kernel in halved)
+    assert 0 < errors[0] <= 1.25 * errors[1]
     assert halved[0].item() == pytest.approx(plain[0].item(), abs=0.003)
 
 

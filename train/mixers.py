@@ -60,7 +60,8 @@ class Attention(nn.Module):
         if self.rotary:
             q_BHTD = norm_and_rotate(q_BHTD, self.query_gain, places.cos_TD, places.sin_TD)
             return q_BHTD, norm_and_rotate(k_BKTD, self.key_gain, places.cos_TD, places.sin_TD), v_BKTD
-        return rms_norm(q_BHTD) * self.query_gain, rms_norm(k_BKTD) * self.key_gain, v_BKTD
+        normed = (rms_norm(q_BHTD) * self.query_gain, rms_norm(k_BKTD) * self.key_gain)
+        return *(x.to(v_BKTD.dtype) for x in normed), v_BKTD  # under autocast gains widen what they multiply
 
 
 MIXERS: dict[str, type[nn.Module]] = {"attention": Attention, "lstm": LSTM, "convolution": Convolution}

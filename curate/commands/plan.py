@@ -34,7 +34,7 @@ READ_BYTES_A_SECOND = {
 }  # a core
 ANNOTATE_BYTES_A_SECOND = 8e6  # a core, every family
 TOKENIZE_BYTES_A_SECOND = 1.2e6  # a core
-FLOPS_A_SECOND = 1.5e10  # a core, small matrices
+FLOPS_A_SECOND = 3e10  # a core, small matrices in float32
 SEED_NOISE = 0.02  # nats a token: what two seeds of one small cell usually differ by; [power] seed_noise says otherwise
 COMPRESSION = 4.0  # text is so many times larger than its compressed file
 
