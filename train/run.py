@@ -330,12 +330,13 @@ def load_run(directory: str | Path, device: str = "auto") -> tuple[Transformer, 
 def loss_of(text: str | Packed, directory: str | Path, device: str = "auto") -> dict[str, Any]:
     """Loss of a finished run on a text or on packed tokens, as in run.json."""
     model, run = load_run(directory, device)
+    precision = run["cell"]["precision"]
     if isinstance(text, Packed):
-        return evaluate(model, text).summary()
+        return evaluate(model, text, precision).summary()
     if not text:
         raise ValueError("an empty text has no loss")
     ids, offsets = encode(tokenizer_of(directory), [text])
-    return Scores(score(model, ids, offsets, run["end"]), len(ids), len(text.encode())).summary()
+    return Scores(score(model, ids, offsets, run["end"], precision), len(ids), len(text.encode())).summary()
 
 
 def losses_of(
