@@ -225,7 +225,7 @@ SIGNALS_PAGE = """# Signals
 Everything that a level may bound, cut or mask. Made by `curate signals --markdown`, from the code that measures it.
 *Range* is what the signal can be, *empty* its value for a document without text; where that is null, no bound keeps
 the document. Spans are cut or masked, their number is a signal beside them. Each definition has a plain-Python twin in
-`tests/naive*.py`, which the kernel must equal on random, hostile and real text.
+`tests/filters/naive*.py`, which the kernel must equal on random, hostile and real text.
 """
 
 

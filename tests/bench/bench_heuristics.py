@@ -18,7 +18,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "filters"))
 COLD = "--cold" in sys.argv
 if COLD:  # compile everything anew, in a folder of its own
     os.environ["NUMBA_CACHE_DIR"] = tempfile.mkdtemp()

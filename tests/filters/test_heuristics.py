@@ -229,7 +229,7 @@ def test_what_is_named_in_many_chunks_through_growing_tables_and_by_a_map_of_pai
 def test_pairs_named_in_several_shares_count_as_those_of_one(tmp_path):
     code = f"""
 import sys, pyarrow as pa, numpy as np
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 import hostile
 from filters import ngrams
 ngrams.SHARE = SIZE or ngrams.SHARE
@@ -286,7 +286,7 @@ def test_words_of_the_same_hash_are_told_apart(monkeypatch):
 def test_the_key_of_the_hashes_differs_by_process_and_shows_in_no_result():
     code = f"""
 import hashlib, sys, pyarrow as pa
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 import hostile
 from filters import repetition
 measured = repetition.measure(pa.array([*hostile.texts().values()], pa.large_string()))

@@ -256,7 +256,7 @@ def test_a_wrong_factor_is_named(tmp_path, text, message):
 
 @pytest.mark.parametrize("name", ["seven-factors", "loss-function", "symmetry", "structure", "conditioning"])
 def test_shipped_manifests_of_factors_are_sound(name):
-    asked = load_manifest(Path(__file__).parent.parent / "manifests" / f"{name}.toml").studies.factors
+    asked = load_manifest(Path(__file__).parents[2] / "manifests" / f"{name}.toml").studies.factors
     assert {trial.name for trial in factor_trials(asked)} == {
         "base",
         *(change.name for change in asked.changes),

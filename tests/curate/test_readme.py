@@ -15,7 +15,7 @@ from curate.manifest.reader import load_manifest
 from curate.signals.families import shipped, shipped_signals
 from curate.store import Store
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 WORDS = [
     "the",
     "of",

@@ -12,7 +12,7 @@ from curate.manifest.profiles import load_profile, parse_bound, shipped_profiles
 from curate.manifest.reader import load_manifest
 from curate.quantities import parse_count, short_bytes, short_count, short_time
 
-SHIPPED = sorted((Path(__file__).parent.parent / "manifests").glob("*.toml"))
+SHIPPED = sorted((Path(__file__).parents[2] / "manifests").glob("*.toml"))
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)

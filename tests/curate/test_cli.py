@@ -13,8 +13,8 @@ from conftest import MANIFEST, write_manifest
 
 from curate.cli import main
 
-README = Path(__file__).parent.parent / "README.md"
-WEB = Path(__file__).parent.parent / "manifests" / "web.toml"
+README = Path(__file__).parents[2] / "README.md"
+WEB = Path(__file__).parents[2] / "manifests" / "web.toml"
 
 
 def curate(*arguments: object, store: Path | None = None):
