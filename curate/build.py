@@ -6,40 +6,32 @@ step looks into the store first: building what is built already takes as long as
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
-from curate.annotated import Annotated
-from curate.corpora.corpus import Corpus, Cut, build_corpora, cut
+from curate.corpora.built import Annotated, Built
+from curate.corpora.corpus import Cut, build_corpora, cut
 from curate.corpora.holdout import Holdouts, hold_out
-from curate.corpora.lock import write_lock
-from curate.corpora.selection import Judged, Values, funnel, judge, ledger, warnings
+from curate.corpora.lock import lock_facts, write_lock
+from curate.corpora.selection import judge
 from curate.corpora.tokenization import Tokens, make_tokenizer, tokenize
-from curate.duplicates.alarms import alarms, duplicates_summary
-from curate.duplicates.pooled import as_told, measure_pool, preferring
+from curate.duplicates.pooled import measure_pool, preferring
 from curate.duplicates.rehydration import copies_of, in_order
 from curate.engine import Engine
 from curate.errors import ManifestError
-from curate.manifest.asked import Level, Manifest
 from curate.progress import say
 from curate.quantities import short_count
 from curate.signals.annotate import Signals, annotate
 from curate.signals.edits import edited
 from curate.signals.models import make_models
+from curate.signals.values import Values
 from curate.sources.documents import SourceDocuments, read_sample, read_sources
 from curate.sources.pool import Pool, open_pool
-from curate.store import Store, digest_of
-
-
-@dataclass
-class Built:
-    annotated: Annotated
-    holdouts: Holdouts
-    rows: dict[str, np.ndarray]  # by level: of the pool, in its order, without what is held out
-    tokens: dict[str, Tokens]  # by level: of its text after its edits; levels with the same edits share one
-    corpora: list[Corpus]
-    lock: dict
+from curate.spec.manifest import Manifest
+from curate.store import Store
+from curate.studies import registry
 
 
 def annotate_all(store: Store, manifest: Manifest, engine: Engine) -> Annotated:
@@ -81,8 +73,11 @@ def _signals(store: Store, manifest: Manifest, pool: Pool, engine: Engine) -> Si
     return signals
 
 
-def build(store: Store, manifest: Manifest, engine: Engine, record: bool = True) -> Built:
-    """Sources to corpora; writes the lock beside the manifest, unless this is a trial that it should not record."""
+def build(
+    store: Store, manifest: Manifest, engine: Engine, record: bool = True, lock_path: Path | None = None
+) -> Built:
+    """Sources to corpora. Writes the lock, beside the manifest where no other place is named; not with `record` off,
+    for a trial."""
     a = annotate_all(store, manifest, engine)
     holdouts = hold_out(store, manifest, a.pool, a.judged, a.values.clusters(), a.signals, engine)
     usable = {name: judged.kept & ~holdouts.held for name, judged in a.everything.items()}
@@ -92,23 +87,29 @@ def build(store: Store, manifest: Manifest, engine: Engine, record: bool = True)
     if not any(c.ends for c in cuts.values()):
         raise ManifestError(_too_small(manifest, tokens, cuts))
     corpora = build_corpora(store, manifest, a.pool, tokens, cuts, engine)
-    told = [
-        f'level "{name}" has too little text for {", ".join(map(short_count, c.missing))} tokens'
-        for name, c in cuts.items()
-        if c.missing
-    ]
-    for name, whole in holdouts.rows.items():
-        held = int(tokens[name].count[whole].sum())
-        if held < manifest.holdout.tokens // 2:
-            told.append(
-                f'the holdout of level "{name}" has {held:,} tokens, not {short_count(manifest.holdout.tokens)}: '
-                "at most half of a level is held out"
-            )
-    facts = _facts(a, holdouts, tokens, corpora, rows, told)
-    lock = write_lock(manifest.lock_path, facts) if record else facts
+    small = [*_small_levels(cuts), *_small_holdouts(manifest, holdouts, tokens)]
+    studies = registry.as_json(manifest)
+    facts = lock_facts(a, holdouts, tokens, corpora, rows, studies, small)
+    lock = write_lock(lock_path or manifest.lock_path, facts) if record else facts
     for warning in lock["warnings"]:
         say(f"warning: {warning}")
     return Built(a, holdouts, rows, tokens, corpora, lock)
+
+
+def _small_levels(cuts: dict[str, Cut]) -> Iterator[str]:
+    for name, level in cuts.items():
+        if level.missing:
+            yield f'level "{name}" has too little text for {", ".join(map(short_count, level.missing))} tokens'
+
+
+def _small_holdouts(manifest: Manifest, holdouts: Holdouts, tokens: dict[str, Tokens]) -> Iterator[str]:
+    for name, rows in holdouts.rows.items():
+        held = int(tokens[name].count[rows].sum())
+        if held < manifest.holdout.tokens // 2:
+            yield (
+                f'the holdout of level "{name}" has {held:,} tokens, not {short_count(manifest.holdout.tokens)}: '
+                "at most half of a level is held out"
+            )
 
 
 def _too_small(manifest: Manifest, tokens: dict[str, Tokens], cuts: dict[str, Cut]) -> str:
@@ -142,24 +143,11 @@ def _tokens(
     for recipe in dict.fromkeys(edits.values()):
         levels = {name: own for name, own in rows.items() if edits[name] == recipe}
         whole = [own for name, own in holdouts.rows.items() if edits[name] == recipe]
-        levels |= _by_source(a, {name: levels[name] for name in levels if name in _mixed(manifest)})
+        levels |= _by_source(a, {name: levels[name] for name in levels if name in manifest.mixed})
         budget = a.manifest.most_tokens
         text = edited(recipe, a.signals)
         shared[recipe] = tokenize(a.store, a.pool, tokenizer, levels, budget, whole, a.engine, text)
     return {name: shared[recipe] for name, recipe in edits.items()}
-
-
-def _mixed(manifest: Manifest) -> set[str]:
-    """Levels of which studies take every source in a share of its own."""
-    mixture, attribution = manifest.studies.mixture, manifest.studies.attribution
-    matched = (
-        {attribution.base, attribution.level} | {level.name for level in manifest.derived}
-        if attribution
-        else set()
-    )
-    return ({mixture.level} if mixture else set()) | (
-        matched if attribution and attribution.matched_sources else set()
-    )
 
 
 def _by_source(a: Annotated, levels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -167,87 +155,4 @@ def _by_source(a: Annotated, levels: dict[str, np.ndarray]) -> dict[str, np.ndar
         f"{name} {source}": rows[a.pool.source[rows] == number]
         for name, rows in levels.items()
         for number, source in enumerate(a.pool.sources)
-    }
-
-
-def _facts(
-    a: Annotated,
-    holdouts: Holdouts,
-    tokens: dict[str, Tokens],
-    corpora: list[Corpus],
-    rows: dict[str, np.ndarray],
-    told: list[str],
-) -> dict:
-    levels = [
-        funnel(judged, a.pool, a.values) | _rehydrated(judged.level, rows[name])
-        for name, judged in a.judged.items()
-    ]
-    manifest = a.manifest
-    duplicates = duplicates_summary(a.pool, a.values)
-    return {
-        "name": manifest.name,
-        "manifest": {"path": manifest.path.name, "sha256": manifest.digest, "text": manifest.text},
-        "sources": {s.source.name: s.as_json() for s in a.sources},
-        "models": a.signals.models,
-        "signals": a.signals.versions,
-        "profiles": manifest.profiles,
-        "pool": {name: as_told(parameters) for name, parameters in manifest.pooled.items()},
-        "prefer": list(manifest.prefer),
-        "levels": levels,
-        "ledger": {name: _ledger(judged, a) for name, judged in a.judged.items()},
-        "holdouts": {name: _holdout(a.pool, holdouts, tokens[name], name) for name in holdouts.rows},
-        "held_out": {"documents": int(holdouts.held.sum()), "similar_to_a_holdout": holdouts.similar},
-        "tokenizer": {
-            "vocabulary": manifest.tokenizer.vocabulary,
-            "trained_on": manifest.tokenizer.path or manifest.tokenizer.train_on,
-            "sha256": next(iter(tokens.values())).sha256,
-        },
-        "corpora": [corpus.as_json() for corpus in corpora],
-        **_studied(a),
-        **({"duplicates": duplicates} if duplicates else {}),
-        "warnings": told + warnings(levels, len(a.pool)) + alarms(duplicates),
-    }
-
-
-def _studied(a: Annotated) -> dict:
-    """What the lock says of studies: what was asked, and the documents of every derived level."""
-    asked = a.manifest.studies.as_json()
-    if not asked:
-        return {}
-    derived = {
-        level.name: {
-            "documents": int(a.everything[level.name].kept.sum()),
-            "bytes": int(a.pool.bytes[a.everything[level.name].kept].sum()),
-        }
-        for level in a.manifest.derived
-    }
-    return {"studies": asked, "derived": derived}
-
-
-def _rehydrated(level: Level, rows: np.ndarray) -> dict:
-    if not level.weights:
-        return {}
-    return {"weights": {str(size): copies for size, copies in level.weights}, "with_copies": len(rows)}
-
-
-def _ledger(judged: Judged, a: Annotated) -> dict:
-    """The conservation law, from rows read to documents kept."""
-    table = ledger(judged, a.pool)
-    for source in a.sources:
-        row = table[source.source.name]
-        row["failed"] = sum(entry["count"] for entry in source.failed.values())
-        row["in"] += row["failed"]
-        assert row["in"] == row["kept"] + row["failed"] + sum(row["dropped"].values())
-    return table
-
-
-def _holdout(pool: Pool, holdouts: Holdouts, tokens: Tokens, name: str) -> dict:
-    rows = holdouts.rows[name]
-    return {
-        "level": name,
-        "documents": len(rows),
-        "clusters": holdouts.clusters[name],
-        "tokens": int(tokens.count[rows].sum()),
-        "bytes": int(tokens.bytes[rows].sum()),
-        "digest": digest_of(pool.ids.take(np.asarray(rows)).to_pylist()),
     }

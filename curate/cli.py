@@ -188,7 +188,9 @@ def index(manifest: Path, index: str, level: str | None, store, workers, engine)
     if level is not None and level not in names:
         raise CurateError(f"--level {level}: no such level{did_you_mean(level, names)}")
     begin(loaded, index)  # what cannot be added to is said before the work
-    found, added = add(annotate_all(store, loaded, engine()), index, level or names[-1])
+    level = level or names[-1]
+    a = annotate_all(store, loaded, engine())
+    found, added = add(loaded, a.pool, a.signals, a.judged[level].kept, index, level)
     answer = {"index": found.where, "added": added, "documents": found.documents}
     text = f"{added:,} documents added" if added else "these documents are in the index already"
     return answer, f"{text}; {found.where} holds {found.documents:,}"

@@ -6,7 +6,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from curate.build import Built, build
+from curate.build import build
+from curate.corpora.built import Built
 from curate.engine import Engine
 from curate.manifest.reader import load_manifest
 from curate.report.examples import examples

@@ -16,16 +16,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.annotated import Annotated
 from curate.build import annotate_all
 from curate.commands.show import shown
+from curate.corpora.built import Annotated
 from curate.corpora.lock import read_lock
 from curate.corpora.selection import KEPT
 from curate.engine import Engine
 from curate.errors import CurateError, did_you_mean
-from curate.manifest.asked import DUPLICATE, Manifest
 from curate.manifest.profiles import load_profile, shipped_profiles
 from curate.manifest.reader import load_manifest, parse_manifest
+from curate.spec.manifest import DUPLICATE, Manifest
 from curate.store import Store
 
 NOT_READ = "not read"

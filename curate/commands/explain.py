@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from curate.annotated import Annotated
-from curate.corpora.selection import KEPT, best_of_clusters, inside
+from curate.corpora.built import Annotated
+from curate.corpora.selection import KEPT, best_of_clusters
 from curate.differences import in_one_line
 from curate.errors import CurateError
-from curate.manifest.asked import DUPLICATE
-from curate.manifest.profiles import Bound
+from curate.signals.values import inside
+from curate.spec.bounds import Bound
+from curate.spec.manifest import DUPLICATE
 
 DUPLICATE_COLUMNS = (
     "exact_duplicate_of", "near_duplicate_of", "near_duplicate_similarity", "duplicate_kind", "duplicate_cluster",

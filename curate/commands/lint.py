@@ -12,9 +12,9 @@ import numpy as np
 from curate import progress
 from curate.engine import open_engine
 from curate.errors import CurateError
-from curate.manifest.asked import Manifest
-from curate.manifest.profiles import Rule
 from curate.sources.pool import Pool
+from curate.spec.bounds import Rule
+from curate.spec.manifest import Manifest
 from curate.store import Store
 
 WORTH_SAYING = 0.05  # of a source's documents

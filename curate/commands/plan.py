@@ -11,13 +11,13 @@ from dataclasses import asdict, dataclass, field
 from curate.commands.lint import Lint, lint
 from curate.engine import cores
 from curate.errors import CurateError
-from curate.manifest.asked import Manifest
-from curate.runs.trials import comparisons, outline
 from curate.sources.documents import STAGE as DOCUMENTS
 from curate.sources.documents import plan_tasks
 from curate.sources.inputs import digests, list_inputs
 from curate.sources.readers import check_columns
+from curate.spec.manifest import Manifest
 from curate.store import Store
+from curate.studies.registry import STUDIES, outline
 from train.grid import expand, work_tokens
 
 READ_BYTES_A_SECOND = {
@@ -118,7 +118,7 @@ def plan(store: Store, manifest: Manifest, workers: int | None = None, sample: i
         disk_bytes=1.7 * sum(s.bytes for s in sources) + 12 * wanted,
         minutes=seconds / workers / 60,
         smallest_difference=training[0].smallest_difference,
-        seed_noise=manifest.studies.seed_noise or SEED_NOISE,
+        seed_noise=manifest.seed_noise or SEED_NOISE,
         problems=problems,
         lint=lint(manifest, 0 if problems else sample),
     )
@@ -151,16 +151,13 @@ def _grid(manifest: Manifest) -> Training:
 
 
 def _studies(manifest: Manifest) -> list[Training]:
-    by_study: dict[str, list] = {}
-    for trial in outline(manifest):
-        by_study.setdefault(trial.study, []).append(trial)
     found = []
-    for study, trials in by_study.items():
+    for study, trials in outline(manifest).items():
         seeds = trials[0].seeds
         cells = sum(trial.seeds for trial in trials)
         tokens = sum(trial.trained * trial.seeds for trial in trials)
         seconds = sum(_train_seconds(manifest, trial.knobs, [trial.tokens]) * trial.seeds for trial in trials)
-        smallest = _smallest_difference(manifest, len(trials), seeds, comparisons(trials))
+        smallest = _smallest_difference(manifest, len(trials), seeds, STUDIES[study].comparisons(trials))
         found.append(Training(study, cells, cells, tokens, seconds, smallest))
     return found
 
@@ -172,7 +169,7 @@ def _smallest_difference(manifest: Manifest, corpora: int, seeds: int, compared:
 
     if compared < 1 or seeds < 2:
         return None
-    noise, degrees = manifest.studies.seed_noise or SEED_NOISE, (corpora - 1) * (seeds - 1)
+    noise, degrees = manifest.seed_noise or SEED_NOISE, (corpora - 1) * (seeds - 1)
     return detectable(noise, seeds, degrees, comparisons=compared)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from curate.errors import CurateError
 from curate.progress import say
 from curate.quantities import short_count
-from curate.report.answers import series_name
+from curate.results.answers import series_name
 
 
 def probe(run: Path, steps: int | None, families: tuple[str, ...]) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def probe_text(record: dict[str, Any]) -> str:
 def probes_text(runs: list[dict]) -> str:
     """The finding of the report: its sentences, and its first two tables."""
     from curate.commands.summary import table
-    from curate.report.probes import probe_finding
+    from curate.results.probes import probe_finding
 
     found = probe_finding(runs)
     assert found is not None, "runs were probed"

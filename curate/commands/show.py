@@ -16,9 +16,9 @@ from curate.build import annotate_all
 from curate.corpora.selection import KEPT, Judged
 from curate.engine import Engine
 from curate.errors import CurateError, did_you_mean
-from curate.manifest.asked import DUPLICATE
 from curate.manifest.reader import load_manifest
 from curate.sources.pool import Pool
+from curate.spec.manifest import DUPLICATE
 from curate.store import Store, read_json
 
 EXCERPT = 400  # characters

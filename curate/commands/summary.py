@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from curate.build import Built
 from curate.commands.diff import Difference
 from curate.commands.explain import Explanation
 from curate.commands.plan import Plan
 from curate.commands.show import Shown
+from curate.corpora.built import Built
 from curate.quantities import short_bytes, short_count, short_time
 
 

@@ -12,21 +12,20 @@ from typing import Any
 
 import numpy as np
 
-from curate.annotated import Annotated
 from curate.build import annotate_all, build
 from curate.commands.summary import table
+from curate.corpora.built import Annotated
 from curate.corpora.holdout import BYTES_A_TOKEN
 from curate.engine import Engine
 from curate.errors import CurateError, did_you_mean
-from curate.manifest.asked import Level, Manifest
-from curate.manifest.factors import GRID_KNOBS
-from curate.manifest.profiles import Bound, Rule
 from curate.quantities import short_bytes, short_count
-from curate.report.answers import finite, grid_of
 from curate.report.examples import excerpt
-from curate.report.words import difference_text, figure_text
-from curate.runs.trials import Trial
+from curate.results.answers import finite, grid_of
+from curate.results.words import difference_text, figure_text
+from curate.spec.bounds import Bound, Rule
+from curate.spec.manifest import Level, Manifest
 from curate.store import Store
+from curate.studies.study import GRID_KNOBS, Trial
 from train import fits
 
 QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)

@@ -30,11 +30,11 @@ import pyarrow as pa
 
 from curate.corpora.tokenization import Tokens
 from curate.engine import Engine, map_parts
-from curate.manifest.asked import Level, Manifest
 from curate.progress import Progress
 from curate.quantities import short_bytes, short_count
 from curate.signals.edits import Edited
 from curate.sources.pool import Pool
+from curate.spec.manifest import Level, Manifest
 from curate.store import Part, Store, atomic, digest_of, read_json, write_json
 
 VERSION = 2

@@ -21,9 +21,9 @@ from curate.corpora.selection import Judged
 from curate.duplicates.resolve import sharing_a_band, signatures_at
 from curate.engine import Engine
 from curate.errors import CurateError
-from curate.manifest.asked import DUPLICATES, Manifest
 from curate.signals.annotate import Signals
 from curate.sources.pool import Pool, gather
+from curate.spec.manifest import DUPLICATES, Manifest
 from curate.store import Store, digest_of
 
 VERSION = 1

@@ -11,10 +11,20 @@ import unicodedata
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import numpy as np
+
 from curate import __version__
-from curate.corpora.corpus import content_digest
+from curate.corpora.built import Annotated
+from curate.corpora.corpus import Corpus, content_digest
+from curate.corpora.holdout import Holdouts
+from curate.corpora.selection import Judged, funnel, ledger, warnings
+from curate.corpora.tokenization import Tokens
+from curate.duplicates.alarms import alarms, duplicates_summary
+from curate.duplicates.pooled import as_told
 from curate.errors import CurateError, Mismatch
-from curate.store import Store, file_digest, read_json, write_json
+from curate.sources.pool import Pool
+from curate.spec.manifest import Level
+from curate.store import Store, digest_of, file_digest, read_json, write_json
 
 PACKAGES = ("datasets", "numba", "numpy", "pyarrow", "tokenizers", "torch", "xxhash")
 
@@ -28,6 +38,90 @@ def environment() -> dict:
             continue
     unicode = unicodedata.unidata_version  # what a letter is, and upper case: also part of the signals' keys
     return {"python": platform.python_version(), "unicode": unicode, "packages": packages}
+
+
+def lock_facts(
+    a: Annotated,
+    holdouts: Holdouts,
+    tokens: dict[str, Tokens],
+    corpora: list[Corpus],
+    rows: dict[str, np.ndarray],
+    studies: dict,
+    small: list[str],
+) -> dict:
+    """What a lock says. `studies`: what was asked of them; `small`: warnings of levels that have too little text."""
+    levels = [
+        funnel(judged, a.pool, a.values) | _rehydrated(judged.level, rows[name])
+        for name, judged in a.judged.items()
+    ]
+    manifest = a.manifest
+    duplicates = duplicates_summary(a.pool, a.values)
+    return {
+        "name": manifest.name,
+        "manifest": {"path": manifest.path.name, "sha256": manifest.digest, "text": manifest.text},
+        "sources": {s.source.name: s.as_json() for s in a.sources},
+        "models": a.signals.models,
+        "signals": a.signals.versions,
+        "profiles": manifest.profiles,
+        "pool": {name: as_told(parameters) for name, parameters in manifest.pooled.items()},
+        "prefer": list(manifest.prefer),
+        "levels": levels,
+        "ledger": {name: _ledger(judged, a) for name, judged in a.judged.items()},
+        "holdouts": {name: _holdout(a.pool, holdouts, tokens[name], name) for name in holdouts.rows},
+        "held_out": {"documents": int(holdouts.held.sum()), "similar_to_a_holdout": holdouts.similar},
+        "tokenizer": {
+            "vocabulary": manifest.tokenizer.vocabulary,
+            "trained_on": manifest.tokenizer.path or manifest.tokenizer.train_on,
+            "sha256": next(iter(tokens.values())).sha256,
+        },
+        "corpora": [corpus.as_json() for corpus in corpora],
+        **_studied(a, studies),
+        **({"duplicates": duplicates} if duplicates else {}),
+        "warnings": small + warnings(levels, len(a.pool)) + alarms(duplicates),
+    }
+
+
+def _studied(a: Annotated, asked: dict) -> dict:
+    """What was asked of studies, and the documents of every derived level."""
+    if not asked:
+        return {}
+    derived = {
+        level.name: {
+            "documents": int(a.everything[level.name].kept.sum()),
+            "bytes": int(a.pool.bytes[a.everything[level.name].kept].sum()),
+        }
+        for level in a.manifest.derived
+    }
+    return {"studies": asked, "derived": derived}
+
+
+def _rehydrated(level: Level, rows: np.ndarray) -> dict:
+    if not level.weights:
+        return {}
+    return {"weights": {str(size): copies for size, copies in level.weights}, "with_copies": len(rows)}
+
+
+def _ledger(judged: Judged, a: Annotated) -> dict:
+    """The conservation law, from rows read to documents kept."""
+    table = ledger(judged, a.pool)
+    for source in a.sources:
+        row = table[source.source.name]
+        row["failed"] = sum(entry["count"] for entry in source.failed.values())
+        row["in"] += row["failed"]
+        assert row["in"] == row["kept"] + row["failed"] + sum(row["dropped"].values())
+    return table
+
+
+def _holdout(pool: Pool, holdouts: Holdouts, tokens: Tokens, name: str) -> dict:
+    rows = holdouts.rows[name]
+    return {
+        "level": name,
+        "documents": len(rows),
+        "clusters": holdouts.clusters[name],
+        "tokens": int(tokens.count[rows].sum()),
+        "bytes": int(tokens.bytes[rows].sum()),
+        "digest": digest_of(pool.ids.take(np.asarray(rows)).to_pylist()),
+    }
 
 
 def write_lock(path: Path, facts: dict) -> dict:

@@ -13,20 +13,16 @@ the triangle inequality, what it stands for is at least 2 s - 1 similar to it at
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from curate.errors import CurateError
-from curate.manifest.asked import DUPLICATE, DUPLICATES, Level, Manifest
-from curate.manifest.profiles import Bound, Edit, Rule
-from curate.signals.annotate import Signals
-from curate.signals.edits import edited
+from curate.signals.values import Values, resolve, within
 from curate.sources.pool import Pool
+from curate.spec.bounds import Bound, Rule
+from curate.spec.manifest import DUPLICATE, Level, Manifest
 
 KEPT = -1
 NEARLY_ALL = 0.95  # a rule that drops more than this share of what reaches it is worth a warning
@@ -44,42 +40,6 @@ class Judged:
     @property
     def kept(self) -> np.ndarray:
         return self.verdict == KEPT
-
-
-class Values:
-    """Signals by name for the whole pool, loaded when first asked for."""
-
-    def __init__(self, pool: Pool, signals: Signals):
-        self.pool, self.signals = pool, signals
-        self.edited: dict[tuple[Edit, ...], pa.ChunkedArray] = {}
-
-    def column(self, name: str) -> pa.ChunkedArray:
-        return self.signals.column(self.signals.owner[name], name)
-
-    def of(self, rule: Rule) -> pa.ChunkedArray:
-        """The signal, or the field carried from the source, that a rule bounds."""
-        if not rule.edits and rule.signal not in self.signals.owner:
-            return self.pool.field(rule.signal, pa.float64() if rule.bound.labels is None else pa.string())
-        if not rule.edits:
-            return self.column(rule.signal)
-        if rule.edits not in self.edited:
-            sizes = edited(rule.edits, self.signals).sizes(self.pool.parts)
-            self.edited[rule.edits] = pa.chunked_array([sizes])
-        return self.edited[rule.edits]
-
-    def names(self) -> list[str]:
-        """Signals that were measured and say something to a reader."""
-        return [s for s, f in self.signals.owner.items() if f not in ("text_hash", "signatures", DUPLICATES)]
-
-    def clusters(self) -> np.ndarray:
-        """int64 [documents]: the pool row that stands for each document's duplicate cluster."""
-        if not self.has_duplicates:
-            return np.arange(len(self.pool), dtype=np.int64)
-        return self.signals.column(DUPLICATES, "duplicate_cluster_index").to_numpy()
-
-    @property
-    def has_duplicates(self) -> bool:
-        return DUPLICATES in self.signals.families
 
 
 def judge(manifest: Manifest, pool: Pool, values: Values) -> dict[str, Judged]:
@@ -126,37 +86,6 @@ def _passes(rule: Rule, reached: np.ndarray, pool: Pool, values: Values) -> tupl
     column = values.of(rule)
     bound = resolve(rule.bound, column, reached)
     return within(column, bound, values), bound
-
-
-def within(column: pa.ChunkedArray, bound: Bound, values: Values) -> np.ndarray:
-    """bool [documents]: as `inside`, where a bound may depend on the document's language."""
-    if not bound.by_language:
-        return inside(column, bound)
-    language = values.column("language")
-    passes = np.ones(len(column), bool)
-    for code, one in bound.by_language:
-        here = pc.fill_null(pc.equal(language, code), False).to_numpy().astype(bool)
-        passes[here] = inside(column.filter(pa.array(here)), one)
-    return passes
-
-
-def resolve(bound: Bound, column: pa.ChunkedArray, reached: np.ndarray) -> Bound:
-    """`top = 0.1` as the number above which a tenth of the documents that reach this rule lie."""
-    if bound.top is None:
-        return bound
-    here = column.filter(pa.array(reached)).drop_null()
-    if not len(here):
-        return Bound(math.inf, math.inf)
-    return Bound(low=pc.quantile(here, q=1 - bound.top, interpolation="higher")[0].as_py())
-
-
-def inside(column: pa.ChunkedArray, bound: Bound) -> np.ndarray:
-    """bool [documents]: the value is there and within the bound."""
-    if bound.labels is not None:
-        passes = pc.is_in(column, value_set=pa.array(bound.labels, column.type))
-    else:
-        passes = pc.and_(pc.greater_equal(column, bound.low), pc.less_equal(column, bound.high))
-    return pc.fill_null(passes, False).to_numpy().astype(bool)
 
 
 def best_of_clusters(cluster: np.ndarray, rank: np.ndarray, reached: np.ndarray) -> np.ndarray:

@@ -19,10 +19,10 @@ import pyarrow as pa
 
 from curate.engine import Engine, map_parts
 from curate.errors import ManifestError
-from curate.manifest.asked import Manifest
 from curate.progress import Progress, say
 from curate.signals.edits import Edited
 from curate.sources.pool import Pool
+from curate.spec.manifest import Manifest
 from curate.store import Part, Store, digest_of, file_digest
 
 VERSION = 1

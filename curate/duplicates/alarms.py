@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.corpora.selection import Values
 from curate.differences import in_one_line
+from curate.signals.values import Values
 from curate.sources.pool import Pool
 
 KINDS = ("exact", "template", "near")

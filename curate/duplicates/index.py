@@ -12,7 +12,7 @@ opened; what is added meanwhile is not seen.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -21,14 +21,10 @@ import pyarrow.compute as pc
 from curate.duplicates.matches import VERSION
 from curate.engine import Engine
 from curate.errors import CurateError
-from curate.manifest.asked import DUPLICATES
 from curate.signals.annotate import Signals
 from curate.sources.pool import Pool, gather
+from curate.spec.manifest import DUPLICATES, Manifest
 from curate.store import Part, Store, digest_of
-
-if TYPE_CHECKING:
-    from curate.annotated import Annotated
-    from curate.manifest.asked import Manifest
 
 STAGE = "index"
 
@@ -99,20 +95,21 @@ def begin(manifest: Manifest, where: str) -> Index:
     return open_to_compare(where, parameters, new=True)
 
 
-def add(a: Annotated, where: str, level: str) -> tuple[Index, int]:
-    """Add the documents that a level keeps; returns the index and how many were added (0: they are in it already)."""
-    index = begin(a.manifest, where)
-    rows = a.pool.order[a.judged[level].kept[a.pool.order]]
-    place = a.pool.part[rows], a.pool.row[rows]
+def add(
+    manifest: Manifest, pool: Pool, signals: Signals, kept: np.ndarray, where: str, level: str
+) -> tuple[Index, int]:
+    """Add the documents that a level keeps (`kept`: bool [documents]); returns the index and how many it had not."""
+    index = begin(manifest, where)
+    rows = pool.order[kept[pool.order]]
+    place = pool.part[rows], pool.row[rows]
     table = pa.table(
         {
-            "id": a.pool.ids.take(pa.array(rows)),
-            "text_hash": gather(a.signals.families["text_hash"], *place, "text_hash"),
-            "signature": gather(a.signals.families["signatures"], *place, "signature"),
+            "id": pool.ids.take(pa.array(rows)),
+            "text_hash": gather(signals.families["text_hash"], *place, "text_hash"),
+            "signature": gather(signals.families["signatures"], *place, "signature"),
         }
     )
-    origin = {"manifest": a.manifest.name, "sha256": a.manifest.digest, "level": level}
-    return index.add(table, origin)
+    return index.add(table, {"manifest": manifest.name, "sha256": manifest.digest, "level": level})
 
 
 def find_indexed(

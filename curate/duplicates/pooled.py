@@ -9,10 +9,10 @@ from curate.duplicates.index import find_indexed, open_index
 from curate.duplicates.repeats import find_repeats
 from curate.duplicates.resolve import find_duplicates
 from curate.engine import Engine
-from curate.manifest.asked import DUPLICATES, INDEX
 from curate.signals.annotate import Signals
 from curate.signals.families import of_the_pool
 from curate.sources.pool import Pool
+from curate.spec.manifest import DUPLICATES, INDEX
 from curate.store import Store, digest_of
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from xxhash import xxh3_64_intdigest
 
-from curate.manifest.asked import Weights
+from curate.spec.manifest import Weights
 
 if TYPE_CHECKING:
     from curate.sources.pool import Pool

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curate.errors import did_you_mean
-from curate.manifest.asked import DUPLICATE, DUPLICATE_SIGNALS, DUPLICATES, INDEX
 from curate.manifest.pooled import PoolTables, fingerprints
-from curate.manifest.profiles import Rule, parse_bound
-from curate.manifest.tables import Tables
+from curate.spec.bounds import Rule, parse_bound
+from curate.spec.manifest import DUPLICATE, DUPLICATE_SIGNALS, DUPLICATES, INDEX
+from curate.spec.tables import Tables
 
 if TYPE_CHECKING:
-    from curate.manifest.asked import Source
+    from curate.spec.manifest import Source
     from filters import Signal
 
 HEURISTICS = ("words", "lines", "repetition")
@@ -92,7 +92,7 @@ class Measured(Tables):
             "prefer",
             INDEX,
             *(name for name in of_the_pool() if name not in (DUPLICATES, INDEX)),
-            "own",
+            "custom",
             "word_lists",
             URL_LISTS,
             LOSS,
@@ -109,7 +109,7 @@ class Measured(Tables):
             given = self.options(table, name, ("model",), f'{{ model = "{LANGUAGE_MODEL}" }}')
             if given is not None:
                 self.families[name] = self._language(name, given)
-        self._own(table)
+        self._custom(table)
         self._lists(table)
         if table.get(LOSS, False) is not False:
             self.families[LOSS] = {"run": self._run(table[LOSS])}
@@ -147,13 +147,13 @@ class Measured(Tables):
         beside = self.path.parent / model
         return str(beside) if beside.exists() else model
 
-    def _own(self, table: dict) -> None:
-        """[signals.own.NAME]: signals measured by the user's functions."""
-        from curate.signals import own
+    def _custom(self, table: dict) -> None:
+        """[signals.custom.NAME]: signals measured by the user's functions."""
+        from curate.signals import custom
         from curate.signals.families import shipped_signals
 
-        for name, given in (self.typed("[signals]", table, "own", dict, {}) or {}).items():
-            where = f"[signals.own.{name}]"
+        for name, given in (self.typed("[signals]", table, "custom", dict, {}) or {}).items():
+            where = f"[signals.custom.{name}]"
             if not isinstance(given, dict):
                 raise self.fail(where, 'write a table with function = "module:function"')
             if name in shipped_signals() or name in DUPLICATE_SIGNALS or not name.isidentifier():
@@ -169,10 +169,10 @@ class Measured(Tables):
                 raise self.fail(where, "low and high are two numbers, the lower one first")
             folder = str(self.path.parent.absolute())
             try:
-                own.load(given.get("function", ""), folder)
+                custom.load(given.get("function", ""), folder)
             except ValueError as error:
                 raise self.fail(where, str(error)) from None
-            self.families[own.PREFIX + name] = defaults | given | {"folder": folder}
+            self.families[custom.PREFIX + name] = defaults | given | {"folder": folder}
 
     def _lists(self, table: dict) -> None:
         """url_lists = { domains = FILE, words = FILE } and [signals.word_lists] NAME = FILE."""

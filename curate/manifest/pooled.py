@@ -6,8 +6,8 @@ from dataclasses import asdict, fields
 from typing import TYPE_CHECKING
 
 from curate.errors import CurateError, did_you_mean
-from curate.manifest.asked import DUPLICATES, INDEX
-from curate.manifest.tables import Tables
+from curate.spec.manifest import DUPLICATES, INDEX
+from curate.spec.tables import Tables
 
 if TYPE_CHECKING:
     from filters.minhash import Scheme

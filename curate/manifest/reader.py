@@ -13,7 +13,12 @@ from functools import partial
 from pathlib import Path
 
 from curate.errors import ManifestError, did_you_mean
-from curate.manifest.asked import (
+from curate.manifest.measured import Measured
+from curate.manifest.profiles import load_profile
+from curate.manifest.weights import parse_weights
+from curate.quantities import short_count
+from curate.spec.bounds import Bound, Edit, Profile, Rule, parse_edits
+from curate.spec.manifest import (
     AS_THEY_ARE,
     DUPLICATE,
     EDITED_BYTES,
@@ -24,11 +29,9 @@ from curate.manifest.asked import (
     TokenizerSpec,
     Weights,
 )
-from curate.manifest.measured import Measured
-from curate.manifest.profiles import Bound, Edit, Profile, Rule, load_profile, parse_edits
-from curate.manifest.tables import Tables
-from curate.manifest.weights import parse_weights
-from curate.quantities import short_count
+from curate.spec.tables import Tables
+from curate.studies import registry
+from curate.studies.study import StudyTables
 
 FORMATS = ("jsonl", "parquet", "arrow", "text", "markdown", "html", "warc", "wet", "python", "hub")
 # Formats whose fields are known: those that are carried along where the source names none, then the others.
@@ -46,7 +49,6 @@ OF_DOCUMENTS = (
     "copies",
 )  # columns that every document has by itself
 MOST_BYTES = 2_000_000_000  # of a document
-STUDY_TABLES = ("attribution", "mixture", "repetition", "overtaking", "base", "factor", "power")
 
 
 def load_manifest(path: str | Path) -> Manifest:
@@ -89,8 +91,6 @@ class _Reader(Tables):
         self.profiles: dict[str, str] = {}
 
     def manifest(self) -> Manifest:
-        from curate.manifest.studies import StudyTables, derived_levels
-
         allowed = (
             "name",
             "source",
@@ -102,7 +102,7 @@ class _Reader(Tables):
             "tokenizer",
             "grid",
         )
-        self.known("", self.tree, (*allowed, "parts", *STUDY_TABLES))
+        self.known("", self.tree, (*allowed, "parts", "power", *registry.TABLES))
         name = self.named("", self.typed("", self.tree, "name", str, self.path.stem))
         sources, evaluations = self.sources("source"), self.sources("evaluation")
         if not sources:
@@ -118,8 +118,8 @@ class _Reader(Tables):
         sizes = self.sizes(self.table("sizes"))
         grid = self.grid(self.table("grid"), levels, sizes)
         holdout = self.holdout(self.table("holdout"), levels)
-        studies = StudyTables(self.path, self.tree, made, sizes, grid, holdout.levels).studies()
-        derived = self.unique("derived level", derived_levels(studies, made))
+        studies = registry.read_studies(StudyTables(self.path, self.tree, made, sizes, grid, holdout.levels))
+        derived = self.unique("derived level", registry.derived_levels(studies, made))
         return Manifest(
             name=name,
             path=self.path,
@@ -137,6 +137,9 @@ class _Reader(Tables):
             grid=grid,
             derived=derived,
             studies=studies,
+            mixed=registry.mixed_levels(studies, made),
+            study_tokens=registry.most_tokens(studies),
+            seed_noise=self.seed_noise(self.table("power")),
             part_bytes=self.part_bytes(self.table("parts")),
             profiles=self.profiles,
         )
@@ -357,6 +360,13 @@ class _Reader(Tables):
         except ValueError as error:
             raise self.fail("[grid]", str(error)) from None
         return {"levels": list(chosen), **knobs}
+
+    def seed_noise(self, table: dict) -> float | None:
+        self.known("[power]", table, ("seed_noise",))
+        noise = table.get("seed_noise")
+        if noise is not None and (type(noise) not in (int, float) or not 0 < noise < 100):
+            raise self.fail("[power]", f"seed_noise = {noise!r}: nats per token, above 0")
+        return noise
 
     def part_bytes(self, table: dict) -> int:
         self.known("[parts]", table, ("bytes",))

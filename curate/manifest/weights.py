@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from curate.manifest.asked import Weights
+from curate.spec.manifest import Weights
 
 PRESETS = {"fineweb-2": {"1": 1, "2": 2, "3": 3, "5": 5, "100": 8, "1000": 1}}
 MOST = 100  # copies of a document

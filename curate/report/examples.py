@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from curate.build import Built
+from curate.corpora.built import Built
 from curate.corpora.selection import KEPT, Judged
-from curate.manifest.asked import DUPLICATE
-from curate.manifest.profiles import Bound, Rule
 from curate.report.histograms import histogram
 from curate.sources.pool import Pool, gather
+from curate.spec.bounds import Bound, Rule
+from curate.spec.manifest import DUPLICATE
 
 EXCERPT = 700  # characters of a document that are shown
 OF_EACH = 2

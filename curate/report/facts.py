@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from curate.report.answers import holdout_answers, place, series_name, setting
 from curate.report.findings import findings
-from curate.report.words import statement
+from curate.results.answers import holdout_answers, place, series_name, setting
+from curate.results.words import statement
 
 LARGEST_SHARE = 0.2  # of a corpus, from which one document decides much of what its models learn
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from curate.manifest.profiles import Bound
+from curate.spec.bounds import Bound
 
 BARS = 48
 TAIL = 0.005  # of the documents on either side stand in the first and the last bar

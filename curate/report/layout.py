@@ -13,7 +13,7 @@ from markupsafe import Markup
 from curate.differences import marked_difference, runs_of
 from curate.quantities import short_bytes, short_count, short_time
 from curate.report import charts, panels
-from curate.report.words import bound_text, difference_text, keep_together, rate_text
+from curate.results.words import bound_text, difference_text, keep_together, rate_text
 from curate.store import atomic, write_json
 
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # no text in HTML, though documents hold them

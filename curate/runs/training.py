@@ -1,7 +1,7 @@
 """The grid: a manifest's cells trained on its corpora, each under its key, and what came of them.
 
 A level's largest corpus is packed once; a cell walks through it and leaves one run a size
-(`train.run`). Cells run in processes of this machine (`train.workers`) or as Ray tasks; what they have done they
+(`train.run`). Cells run in processes of this machine (`curate.runs.workers`) or as Ray tasks; what they have done they
 write beside their runs, so a killed grid continues, and a finished one costs a look at its records.
 """
 
@@ -16,17 +16,18 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from curate.build import Built
+from curate.corpora.built import Built
 from curate.corpora.corpus import cut
 from curate.engine import Engine, Local
 from curate.errors import CurateError
 from curate.runs.live import Live
 from curate.runs.tracking import Tracker
-from curate.runs.trials import Trial, outline, settled
+from curate.runs.workers import Workers, devices
 from curate.store import Store, digest_of, read_json, write_json
+from curate.studies import registry
+from curate.studies.study import Trial
 from train import VERSION
 from train.grid import Outcome, expand, run_grid, work_tokens
-from train.workers import Workers, devices
 
 PACKED = "packed"
 RUNS = "runs"
@@ -61,12 +62,10 @@ class PlannedCell:
 
 def planned_cells(built: Built) -> list[PlannedCell]:
     """Every cell of the grid and of the studies, packing what they read where it is not packed yet."""
-    from curate.report.crossing import crossing
-    from curate.report.mixtures import recommended
-
-    planned = grid_cells(built) + [cell for trial in settled(built) for cell in trial_cells(built, trial)]
-    confirming = [*recommended(built, planned), *crossing(built, planned)]
-    return planned + [cell for trial in confirming for cell in trial_cells(built, trial)]
+    trials = registry.trials(built)
+    planned = grid_cells(built) + [cell for trial in trials for cell in trial_cells(built, trial)]
+    further = registry.further(built, records(planned))
+    return planned + [cell for trial in further for cell in trial_cells(built, trial)]
 
 
 def grid_cells(built: Built) -> list[PlannedCell]:
@@ -101,7 +100,7 @@ def trial_cells(built: Built, trial: Trial) -> list[PlannedCell]:
     if not found.ends:
         why = f"only {int(built.tokens[trial.level].count[found.rows].sum()):,} tokens in these shares"
         missing = [
-            {"seed": seed, "size": trial.tokens, "tags": {}, "failed": why}
+            {"seed": seed, "size": trial.tokens, "tags": {}, "failed": why, "impossible": True}
             for seed in range(trial.knobs["seeds"])
         ]
         return [PlannedCell({"sizes": []}, a.store.folder(RUNS), known, missing)]
@@ -201,8 +200,7 @@ def train(built: Built, engine: Engine, tracker: Tracker | None = None) -> list[
     """
     planned = planned_cells(built)
     failed = _train(useful_first(_unfinished(planned)), engine, tracker)
-    waits = any(trial.waits for trial in outline(built.annotated.manifest))
-    again = planned_cells(built) if waits else planned
+    again = planned_cells(built) if registry.waits(built.annotated.manifest) else planned
     if len(again) > len(planned):
         failed |= _train(_unfinished(again[len(planned) :]), engine, tracker)
     return records(again, failed)

@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 
 from curate.engine import Engine, map_parts
 from curate.progress import Progress
-from curate.signals import own
+from curate.signals import custom
 from curate.signals.families import FILES, family_of, in_order, signals_of, taken_from
 from curate.store import Part, Store, digest_of, file_digest
 
@@ -105,7 +105,7 @@ def _compile(names: list[str], families: dict[str, dict]) -> None:
     one = pa.array(["One text.\nAnd a line."], pa.large_string())
     with Progress("compile", len(names), "families, once on this machine") as progress:
         for name in names:
-            if not name.startswith(own.PREFIX):
+            if not name.startswith(custom.PREFIX):
                 family = family_of(name, families[name])
                 family.measure(one, **{t: pa.nulls(1, pa.string()) for t in family.takes}, **families[name])
             progress.add(1)
@@ -123,9 +123,9 @@ def _definitions(families: dict[str, dict]) -> tuple[dict[str, dict], dict[str, 
             models[name] = {file: Path(parameters[file]).name for file in digests}
             models[name]["sha256"] = next(iter(digests.values())) if len(digests) == 1 else digest_of(digests)
         parameters |= digests
-        if name.startswith(own.PREFIX):
+        if name.startswith(custom.PREFIX):
             folder = parameters.pop("folder")
-            parameters["sha256"] = own.load(parameters["function"], folder)[1]
+            parameters["sha256"] = custom.load(parameters["function"], folder)[1]
         definitions[name] = {"version": family_of(name, families[name]).version, "parameters": parameters}
         taken = {n: definitions[n] for n in taken_from(name, families, owner)}
         if taken:
@@ -193,9 +193,9 @@ def _measure(
 ) -> dict[str, pa.Array]:
     """Of these documents, which in their part begin at row `first`, and of which some signals are found already."""
     parameters = task.families[name]
-    if name.startswith(own.PREFIX):
-        signal = name.removeprefix(own.PREFIX)
-        return {signal: own.measure(signal, parameters, documents)}
+    if name.startswith(custom.PREFIX):
+        signal = name.removeprefix(custom.PREFIX)
+        return {signal: custom.measure(signal, parameters, documents)}
     family = family_of(name, parameters)
     owner = signals_of(task.families)
     beside = {}

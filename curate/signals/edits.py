@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from curate.manifest.profiles import Edit
 from curate.signals.annotate import Signals
 from curate.sources.pool import gather
+from curate.spec.bounds import Edit
 from curate.store import Part
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
-from curate.signals import loss, own
+from curate.signals import custom, loss
 from filters import Family, Signal
 
 WORD_LIST = "word_list."  # of the names of families that look for a list of words
@@ -60,9 +60,9 @@ def family_of(name: str, parameters: dict) -> Family:
 
     if name.startswith(WORD_LIST):
         return word_lists.family(name)
-    if not name.startswith(own.PREFIX):
+    if not name.startswith(custom.PREFIX):
         return shipped()[name]
-    signal = name.removeprefix(own.PREFIX)
+    signal = name.removeprefix(custom.PREFIX)
     labels = parameters.get("labels", False)
     low, high = (None, None) if labels else (parameters["low"], parameters["high"])
     described = Signal(
@@ -71,14 +71,14 @@ def family_of(name: str, parameters: dict) -> Family:
         low,
         high,
         None,
-        f"own signal {parameters['function']}",
-        own.type_of(parameters),
+        f"custom signal {parameters['function']}",
+        custom.type_of(parameters),
     )
     return Family(name, parameters["version"], _not_alone, (described,))
 
 
 def _not_alone(texts: pa.Array, **parameters: object) -> dict[str, pa.Array]:
-    raise AssertionError("an own signal takes whole documents, see own.measure")
+    raise AssertionError("a custom signal takes whole documents, see custom.measure")
 
 
 def signals_of(families: dict[str, dict]) -> dict[str, str]:

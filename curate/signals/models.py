@@ -15,13 +15,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.corpora.selection import Values, within
 from curate.errors import CurateError
-from curate.manifest.asked import Manifest
-from curate.manifest.profiles import Rule, parse_bound
 from curate.progress import Progress
+from curate.signals.values import Values, within
 from curate.sources.documents import SourceDocuments
 from curate.sources.pool import Pool, gather
+from curate.spec.bounds import Rule, parse_bound
+from curate.spec.manifest import Manifest
 from curate.store import Store, atomic, digest_of, file_digest
 
 STAGE = "models"

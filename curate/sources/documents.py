@@ -22,12 +22,12 @@ import xxhash
 
 from curate.engine import Engine, map_parts
 from curate.errors import InputError
-from curate.manifest.asked import Source
 from curate.progress import Progress
 from curate.sources.inputs import Input, digests, list_inputs, package_versions
 from curate.sources.readers import check_columns, read
 from curate.sources.rows import Problems
 from curate.sources.web import libraries
+from curate.spec.manifest import Source
 from curate.store import Part, Store, digest_of
 
 VERSION = 1  # of what readers make of the same bytes: raise it when that changes

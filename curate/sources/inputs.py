@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from curate.errors import InputError, NoInput
-from curate.manifest.asked import Source
+from curate.spec.manifest import Source
 from curate.store import Store, atomic, digest_of, file_digest
 
 PACKED = ("", ".gz", ".zst", ".bz2", ".lz4", ".xz")

@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.errors import InputError, NoInput
-from curate.manifest.asked import Source
 from curate.sources.inputs import Input
 from curate.sources.rows import BOM, Problems, Rows, decoded, opened, without_surrogates
+from curate.spec.manifest import Source
 
 
 def read(source: Source, inputs: Iterable[Input], problems: Problems) -> Iterator[pa.Table]:

@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from curate.errors import InputError
-from curate.manifest.asked import Source
 from curate.sources.inputs import Input
+from curate.spec.manifest import Source
 
 SAMPLES = 5  # of each cause, kept to be read in the lock
 BATCH_BYTES = 8_000_000

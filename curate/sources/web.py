@@ -25,9 +25,9 @@ from typing import Any
 import pyarrow as pa
 
 from curate.errors import InputError
-from curate.manifest.asked import Source
 from curate.sources.inputs import Input
 from curate.sources.rows import Problems, Rows, decoded, opened, without_surrogates
+from curate.spec.manifest import Source
 
 HTML_BYTES = 64_000_000  # a page, or a record of an archive, is no longer
 HTML_TYPES = ("text/html", "application/xhtml+xml")

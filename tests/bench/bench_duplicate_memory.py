@@ -86,10 +86,10 @@ def step(name: str, folder: Path, workers: int, budget: float) -> None:
     from curate.duplicates.repeats import find_repeats
     from curate.duplicates.resolve import find_duplicates
     from curate.engine import open_engine
-    from curate.manifest.asked import DUPLICATES
     from curate.manifest.reader import load_manifest
     from curate.signals.annotate import annotate
     from curate.sources.pool import open_pool
+    from curate.spec.manifest import DUPLICATES
     from curate.store import Store, digest_of
     from filters.duplicates import near_duplicates
     from filters.exact import content_hashes

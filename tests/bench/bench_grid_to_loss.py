@@ -22,11 +22,11 @@ from typing import Any
 from bench_time_to_loss import SPEED_TOKENS, Results, mean_losses, prepare, tokens_to
 from contenders import BATCH, CONTEXT, our_cell, run
 
+from curate.runs.workers import Workers
 from train.evaluate import score
 from train.grid import run_grid
 from train.packed import Packed
 from train.run import load_run
-from train.workers import Workers
 
 CELLS = 8
 TOKENS = {"0.2M": 600_000, "0.8M": 600_000, "4.7M": 400_000}  # that nanoGPT trains on

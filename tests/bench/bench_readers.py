@@ -14,10 +14,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from curate.manifest.asked import Source
 from curate.sources.inputs import list_inputs
 from curate.sources.readers import read
 from curate.sources.rows import Problems
+from curate.spec.manifest import Source
 
 TAKE = 20_000_000  # bytes of pages
 

@@ -15,10 +15,9 @@ from conftest import MANIFEST, write_manifest
 from curate.errors import ManifestError
 from curate.manifest.reader import load_manifest
 from curate.report import charts
-from curate.report.context import context_finding
-from curate.report.factors import at_best_rate, factors_finding
 from curate.report.layout import DRAWINGS
-from curate.runs.trials import factor_trials
+from curate.studies.context import context_finding
+from curate.studies.factors import FactorsStudy, at_best_rate
 from train.context import context_use
 from train.model import ModelConfig, Transformer
 from train.objectives import ROUNDS, _rounds, objective, revealed_losses
@@ -227,8 +226,16 @@ def loaded(tmp_path, text=FACTORS):
     return load_manifest(write_manifest(tmp_path, MANIFEST + text))
 
 
+def factor_trials(asked):
+    return FactorsStudy().outline(asked, None)
+
+
+def factors_finding(holdout, asked, runs):
+    return FactorsStudy().findings(holdout, {"studies": {"factors": asked}}, runs)[0]
+
+
 def test_each_value_is_one_change_of_the_base(tmp_path):
-    told = {trial.name: trial for trial in factor_trials(loaded(tmp_path).studies.factors)}
+    told = {trial.name: trial for trial in factor_trials(loaded(tmp_path).studies["factors"])}
     base = told["base"]
     assert set(told) == {
         "base", "model.mixer = lstm", "model.mixer = convolution", "model.window = 4",
@@ -256,7 +263,7 @@ def test_a_wrong_factor_is_named(tmp_path, text, message):
 
 @pytest.mark.parametrize("name", ["seven-factors", "loss-function", "symmetry", "structure", "conditioning"])
 def test_shipped_manifests_of_factors_are_sound(name):
-    asked = load_manifest(Path(__file__).parents[2] / "manifests" / f"{name}.toml").studies.factors
+    asked = load_manifest(Path(__file__).parents[2] / "manifests" / f"{name}.toml").studies["factors"]
     assert {trial.name for trial in factor_trials(asked)} == {
         "base",
         *(change.name for change in asked.changes),
@@ -311,7 +318,7 @@ def test_the_finding_ranks_factors_names_failures_and_fills_nothing_in():
 
 def test_every_change_but_that_of_a_rate_is_trained_at_every_rate(tmp_path):
     text = FACTORS.replace("[base]", "[base]\nrates = [0.5, 1, 2]")
-    told = factor_trials(loaded(tmp_path, text).studies.factors)
+    told = factor_trials(loaded(tmp_path, text).studies["factors"])
     rates = {
         (t.name, t.about["rate_share"]): t.knobs["optimizer"]["rate"]
         for t in told

@@ -15,8 +15,8 @@ from curate.errors import CurateError, ManifestError
 from curate.runs.live import Live, Row, table
 from curate.runs.tracking import open_tracker
 from curate.runs.training import PlannedCell, useful_first
+from curate.runs.workers import devices
 from train.grid import Outcome, run_grid
-from train.workers import devices
 
 
 @dataclass
@@ -94,11 +94,11 @@ def test_every_level_comes_at_the_first_seed_and_setting_before_the_others():
 
 
 def test_devices_are_as_many_as_the_cores_hold_and_no_more_than_cells(monkeypatch):
-    monkeypatch.setattr("train.workers._cuda_devices", lambda: 0)
+    monkeypatch.setattr("curate.runs.workers._cuda_devices", lambda: 0)
     assert devices([{}] * 9, 4) == ["auto"] * 4
     assert devices([{"threads": 2}] * 9, 4) == ["auto"] * 2
     assert devices([{}], 4) == ["auto"]
-    monkeypatch.setattr("train.workers._cuda_devices", lambda: 3)
+    monkeypatch.setattr("curate.runs.workers._cuda_devices", lambda: 3)
     assert devices([{}] * 9, 8) == ["cuda:0", "cuda:1", "cuda:2"]
     assert devices([{"device": "cpu"}] * 9, 2) == ["auto"] * 2
 

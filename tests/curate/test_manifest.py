@@ -8,9 +8,10 @@ import pytest
 from conftest import MANIFEST, write_manifest
 
 from curate.errors import ManifestError
-from curate.manifest.profiles import load_profile, parse_bound, shipped_profiles
+from curate.manifest.profiles import load_profile, shipped_profiles
 from curate.manifest.reader import load_manifest
 from curate.quantities import parse_count, short_bytes, short_count, short_time
+from curate.spec.bounds import parse_bound
 
 SHIPPED = sorted((Path(__file__).parents[2] / "manifests").glob("*.toml"))
 

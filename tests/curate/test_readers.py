@@ -17,10 +17,10 @@ import pytest
 
 from curate.engine import open_engine
 from curate.errors import CurateError, InputError
-from curate.manifest.asked import Source
 from curate.sources.documents import open_source
 from curate.sources.inputs import digests, list_inputs
 from curate.sources.pool import open_pool
+from curate.spec.manifest import Source
 from curate.store import Store
 
 TEXTS = ["first text", "zweiter Text: ä ö ü", "第三", "fourth\nwith two lines"]

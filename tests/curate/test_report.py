@@ -578,8 +578,8 @@ def test_levels_differ_by_marker_and_dash_not_only_by_colour():
 
 
 def test_documents_just_inside_lie_at_the_side_that_drops():
-    from curate.manifest.profiles import Bound
     from curate.report.examples import _outside
+    from curate.spec.bounds import Bound
 
     share = np.array([0.05, 0.11, 0.13, 0.5, 1.0, np.nan])
     inside = _outside(share, np.array([0, 1]), Bound(low=0.12, high=1.0))

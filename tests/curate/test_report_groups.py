@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from curate.report.groups import groups_finding
+from curate.results.groups import groups_finding
 from train.evaluate import by_group
 from train.tokens import Packed
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,13 +14,13 @@ from curate.corpora.corpus import cut
 from curate.engine import open_engine
 from curate.errors import ManifestError
 from curate.manifest.reader import load_manifest
-from curate.report.crossing import crossing, crossing_finding
 from curate.report.facts import facts as gather
 from curate.report.layout import render
-from curate.report.scaling import _open, scaling_finding
+from curate.results.scaling import _open, scaling_finding
 from curate.runs.training import planned_cells, train, trial_cells
-from curate.runs.trials import outline, settled
 from curate.store import Store
+from curate.studies import registry
+from curate.studies.overtaking import OvertakingStudy
 from train import fits
 
 STUDIES = """
@@ -117,11 +116,11 @@ def test_plan_counts_the_cells_that_are_trained(studied):
     planned = planned_cells(built)
     for study in ("attribution", "mixture", "repetition"):
         cells = sum(p.study.get("study") == study for p in planned)
-        waiting = sum(t.seeds for t in outline(manifest) if t.study == study and t.waits)
+        waiting = sum(t.seeds for t in registry.outline(manifest)[study] if t.waits)
         assert cells <= told[study].cells <= cells + waiting
         assert told[study].seconds > 0
     assert told["grid"].cells == sum(not p.study for p in planned)
-    trials = [t for t in outline(manifest) if t.study == "attribution"]
+    trials = registry.outline(manifest)["attribution"]
     compared, degrees = len(manifest.derived) + 1, len(trials) - 1
     assert told["attribution"].smallest_difference == fits.detectable(0.02, 2, degrees, comparisons=compared)
     assert told["mixture"].smallest_difference is None  # one seed
@@ -166,14 +165,14 @@ def test_every_beginning_of_a_mixture_has_its_shares(studied, shares):
 
 def test_matched_sources_have_the_shares_of_the_level(studied):
     built, _, _ = studied
-    attributed = [t for t in settled(built) if t.study == "attribution"]
+    attributed = [t for t in registry.trials(built) if t.study == "attribution"]
     assert len({t.shares for t in attributed}) == 1
     assert sum(attributed[0].shares) == pytest.approx(1)
 
 
 def test_equal_raw_pool_and_equal_compute(studied):
     built, _, _ = studied
-    repeated = [t for t in settled(built) if t.study == "repetition"]
+    repeated = [t for t in registry.trials(built) if t.study == "repetition"]
     for epochs in (1, 2, 4):
         mine = [t for t in repeated if t.about["epochs"] == epochs]
         assert {round(t.tokens * t.knobs["epochs"]) for t in mine} == {4000 * epochs}
@@ -182,7 +181,7 @@ def test_equal_raw_pool_and_equal_compute(studied):
 
 def test_trials_with_the_same_documents_share_their_runs(studied):
     built, _, _ = studied
-    trial = next(t for t in settled(built) if t.study == "attribution")
+    trial = next(t for t in registry.trials(built) if t.study == "attribution")
     from dataclasses import replace
 
     one, other = (
@@ -299,19 +298,22 @@ def test_a_foretold_crossing_is_looked_for_and_said_to_be_found_or_not(tmp_path,
     rng, raw, clean = np.random.default_rng(0), fits.Law(2.0, 60.0, 0.3), fits.Law(2.0, 51.0, 0.3)
     sizes = [500, 1000, 2000, 4000]
     grid = crossing_runs("raw", raw, sizes, rng) + crossing_runs("unique", clean, sizes, rng)
-    planned = [
-        SimpleNamespace(study={}, cell={"level": level}, finished=lambda level=level: [r for r in grid if r["level"] == level])
-        for level in ("raw", "unique")
-    ]  # fmt: skip
-    trials = crossing(SimpleNamespace(annotated=SimpleNamespace(manifest=manifest)), planned)
+    study, asked = OvertakingStudy(), manifest.studies["overtaking"]
+    trials = study.further(asked, None, grid)
+    assert study.further(asked, None, [*grid, {"level": "raw", "size": 1, "failed": "not yet"}]) == []
     true = raw.tokens_for(float(clean.loss(4000)))
     assert [t.tokens / true for t in trials] == pytest.approx([0.5, 1, 2], rel=0.1)
     assert {(t.study, t.level, t.about["of"]) for t in trials} == {("overtaking", "raw", "raw")}
     found = fits.Law(raw.E, raw.B * factor, raw.b)
     runs = crossing_runs("a", found, [t.tokens for t in trials], rng, of="raw")
     runs += crossing_runs("b", clean, [4000], rng, of="unique")
-    lock = {"studies": {"overtaking": vars(manifest.studies.overtaking)}}
-    assert told in crossing_finding("unique", lock, grid, runs)["sentences"][0]
-    assert "not there yet" in crossing_finding("unique", lock, grid, runs[:-3])["sentences"][0]
-    few = {"studies": {"overtaking": vars(manifest.studies.overtaking) | {"most": 5000}}}
-    assert "no run looks for it" in crossing_finding("unique", few, grid, [])["sentences"][0]
+    for run in runs:
+        run["study"] = "overtaking"
+
+    def sentence(runs, **more):
+        lock = {"studies": {"overtaking": vars(asked) | more}}
+        return study.findings("unique", lock, grid + runs)[0]["sentences"][0]
+
+    assert told in sentence(runs)
+    assert "not there yet" in sentence(runs[:-3])
+    assert "no run looks for it" in sentence([], most=5000)

@@ -11,12 +11,12 @@ from conftest import MANIFEST, write_manifest
 
 from curate.engine import open_engine
 from curate.errors import ManifestError
-from curate.manifest.asked import Source
 from curate.manifest.reader import load_manifest
 from curate.sources.documents import open_source
 from curate.sources.inputs import Input
 from curate.sources.rows import Problems
 from curate.sources.web import front_matter, read_pages
+from curate.spec.manifest import Source
 from curate.store import Store
 
 pytest.importorskip("fastwarc", reason="the extra `web` is not installed")

@@ -20,7 +20,7 @@ GRID = """
 import json, signal, sys
 from pathlib import Path
 from train.grid import run_grid
-from train.workers import Workers
+from curate.runs.workers import Workers
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what is in its background without
 cell, directory = json.load(open(sys.argv[1])), Path(sys.argv[2])

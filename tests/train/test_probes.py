@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from curate.cli import main
 from curate.report import layout
-from curate.report.probes import probe_finding
+from curate.results.probes import probe_finding
 from train.files import write_json
 from train.model import ModelConfig, Transformer
 from train.probes import Answers, Tuning, _Order, answer, interval, probe_run, split, tuned

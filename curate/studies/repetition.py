@@ -1,44 +1,126 @@
-"""Filter harder or keep more: equal raw pool and equal compute, small corpora repeated, and advice for a budget."""
+"""[repetition]: filter harder or keep more, at equal raw pool and equal compute, small corpora repeated.
+
+[repetition]
+levels = ["raw", "unique"]  # default: those of [grid]
+epochs = [1, 4, 16]         # times the tokens of the first level: what every level is trained for
+budgets = ["10M"]           # of compute, in tokens trained: which level is advised for each
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from typing import Any
+
 import numpy as np
 
-from curate.report.answers import document_tokens, finite, nats_of
-from curate.report.finding import finding, table
-from curate.report.words import difference_text, figure_text
+from curate.corpora.built import Built
+from curate.results.answers import document_tokens, finite, nats_of
+from curate.results.finding import finding, table
+from curate.results.words import difference_text, figure_text
+from curate.spec.manifest import Manifest
+from curate.studies.study import COMMON, Study, StudyTables, Trial, of_study, scored
 from train import fits
 
 REPLICATES = 100
 FAR = 4.0  # budgets beyond so many times the most that was trained get no advice
+MOST_EPOCHS = 10_000
 
 
-def repetition_finding(name: str, lock: dict, runs: list[dict]) -> dict:
-    asked = lock["studies"]["repetition"]
-    title = f"Filter harder or keep more, on held-out {name} text"
+@dataclass(frozen=True)
+class Repetition:
+    """From the part of the raw pool that has `tokens` of the first level: what every level makes of it, trained
+    for `epochs` times `tokens`, so that all have seen as much."""
+
+    levels: tuple[str, ...]
+    tokens: int
+    epochs: tuple[int, ...]
+    budgets: tuple[int, ...]
+    seeds: int
+    knobs: dict
+
+
+class RepetitionStudy(Study):
+    key, tables = "repetition", ("repetition",)
+
+    def read(self, tables: StudyTables) -> Repetition:
+        where, table = "[repetition]", tables.table("repetition")
+        tables.known(where, table, ("levels", "epochs", "budgets", *COMMON))
+        levels = tables.strings(where, table, "levels") or tuple(tables.grid["levels"])
+        for name in levels:
+            tables.level(where, {"levels": name}, "levels", name)
+        epochs = table.get("epochs", [1, 2, 4, 8])
+        whole = isinstance(epochs, list) and all(type(e) is int and 0 < e <= MOST_EPOCHS for e in epochs)
+        if not whole or not epochs:
+            hint = "whole numbers of passes over the first level's tokens"
+            raise tables.fail(where, f"epochs = {epochs!r}: {hint}")
+        given = table.get("budgets", [])
+        given = given if isinstance(given, list) else [given]
+        budgets = tuple(tables.count(where, "budgets", budget) for budget in given)
+        epochs = tuple(sorted(set(epochs)))
+        return Repetition(levels, epochs=epochs, budgets=budgets, **tables.common(where, table))
+
+    def outline(self, asked: Repetition, manifest: Manifest) -> list[Trial]:
+        """Until the documents tell what a level leaves of the pool, as if it left all of it."""
+        trials = []
+        for level in asked.levels:
+            for epochs in asked.epochs:
+                knobs = asked.knobs | {"seeds": asked.seeds, "epochs": epochs}
+                about = {"of": level, "trained": epochs * asked.tokens, "epochs": epochs}
+                name = f"{level}, {epochs} x"
+                trials.append(Trial(self.key, name, level, asked.tokens, knobs, about=about))
+        return trials
+
+    def comparisons(self, trials: list[Trial]) -> int:
+        return len({trial.level for trial in trials}) - 1
+
+    def trials(self, asked: Repetition, built: Built) -> list[Trial]:
+        """From the same pool: where a level keeps half, its half is passed twice as often."""
+        judged, size = built.annotated.everything, built.annotated.pool.bytes
+        kept = {level: int(size[judged[level].kept].sum()) for level in asked.levels}
+        trials = []
+        for trial in super().trials(asked, built):
+            unique = round(asked.tokens * kept[trial.level] / kept[asked.levels[0]])
+            knobs, about = trial.knobs | {"epochs": trial.trained / unique}, trial.about | {"unique": unique}
+            trials.append(replace(trial, tokens=unique, knobs=knobs, about=about))
+        return trials
+
+    def findings(self, holdout: str, lock: dict, runs: list[dict]) -> list[dict]:
+        asked = lock["studies"]["repetition"]
+        return [_finding(holdout, asked, of_study(scored(runs, holdout), self.key))]
+
+
+# ------------------------------------------------------------------------------------------- the finding
+
+
+def _finding(holdout: str, asked: dict, runs: list[dict]) -> dict:
+    title = f"Filter harder or keep more, on held-out {holdout} text"
     levels = [level for level in asked["levels"] if any(run["of"] == level for run in runs)]
     if len(levels) < 2:
-        return finding("repetition", title, name, ["The runs of two levels are not there yet."])
-    grid = _grid(name, runs)
-    unique = {level: next(r["unique"] for r in runs if r["of"] == level) for level in levels}
-    gaps = _gaps(grid, levels)
-    laws = {level: _law(grid, level, unique[level]) for level in levels}
-    sentences = [_measured_sentence(name, levels, unique, gaps, asked)]
-    sentences += [_law_sentence(level, told) for level, told in laws.items()]
+        return finding("repetition", title, holdout, ["The runs of two levels are not there yet."])
+    grid = _grid(holdout, runs)
+    unique = {level: next(run["unique"] for run in runs if run["of"] == level) for level in levels}
+    gaps, laws = _gaps(grid, levels), {level: _law(grid, level, unique[level]) for level in levels}
     budgets = asked["budgets"] or grid.tokens[-1:]
-    advice = [_advice(name, budget, levels, unique, laws, grid.tokens[-1]) for budget in budgets]
-    sentences += [one["sentence"] for one in advice]
+    advice = [_advice(holdout, budget, unique, laws, grid.tokens[-1]) for budget in budgets]
+    sentences = [
+        _measured_sentence(holdout, levels, unique, gaps),
+        *(_law_sentence(level, law) for level, law in laws.items()),
+        *(one.pop("sentence") for one in advice),
+    ]
+    return finding(
+        "repetition", title, holdout, sentences, [_table(grid, levels, unique)], unique=unique,
+        gaps=[finite(vars(gap)) for gap in gaps], laws={level: law["figures"] for level, law in laws.items()},
+        advice=advice, caveats=grid.caveats,
+    )  # fmt: skip
+
+
+def _table(grid: fits.Grid, levels: list[str], unique: dict[str, int]) -> dict:
     rows = [
         [level, f"{unique[level]:,}", *(_cell(grid, level, tokens) for tokens in grid.tokens)]
         for level in levels
     ]
     columns = ["Level", "Unique tokens", *(f"{tokens:,} trained" for tokens in grid.tokens)]
-    return finding(
-        "repetition", title, name, sentences, [table("Nats per token from the same raw pool", columns, rows)],
-        unique=unique, gaps=[finite(vars(gap)) for gap in gaps],
-        laws={level: told["figures"] for level, told in laws.items()},
-        advice=[{k: v for k, v in one.items() if k != "sentence"} for one in advice], caveats=grid.caveats,
-    )  # fmt: skip
+    return table("Nats per token from the same raw pool", columns, rows)
 
 
 def _grid(name: str, runs: list[dict]) -> fits.Grid:
@@ -65,7 +147,7 @@ def _gaps(grid: fits.Grid, levels: list[str]) -> list[fits.Difference]:
     return found
 
 
-def _measured_sentence(name: str, levels: list[str], unique: dict, gaps: list, asked: dict) -> str:
+def _measured_sentence(name: str, levels: list[str], unique: dict, gaps: list) -> str:
     first, last = levels[0], levels[-1]
     mine = [gap for gap in gaps if gap.level == last]
     if not mine:
@@ -120,9 +202,9 @@ def _law_sentence(level: str, told: dict) -> str:
     return f"{level}: the law {form} is used, since {errors}; {best}."
 
 
-def _advice(name: str, budget: int, levels: list[str], unique: dict, laws: dict, most: int) -> dict:
+def _advice(name: str, budget: int, unique: dict, laws: dict, most: int) -> dict[str, Any]:
     """Which level to train on for a budget of tokens, stopping early where further passes do harm."""
-    fitted = [level for level in levels if laws[level]["law"]]
+    fitted = [level for level, told in laws.items() if told["law"]]
     answer: dict = {"budget": budget, "levels": {}, "best": None, "distinguishable": False}
     if budget > FAR * most or len(fitted) < 2:
         why = (

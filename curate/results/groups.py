@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from curate.report.answers import document_tokens, finite, nats_of, setting
-from curate.report.finding import finding, table
-from curate.report.words import difference_text, figure_text
+from curate.results.answers import document_tokens, finite, nats_of, setting
+from curate.results.finding import finding, table
+from curate.results.words import difference_text, figure_text
 from curate.store import read_json
 from train import fits
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from curate.report.finding import finding
+from curate.results.finding import finding
 from train import fits
 
 WINDOW = "model.window = "
@@ -27,20 +27,25 @@ def context_finding(name: str, base: str, uses: dict[str, list[tuple[int, dict]]
     edges = next(iter(uses.values()))[0][1]["edges"]
     grid = _grid(uses, edges)
     gains = {change: _gain(grid, change, reference) for change in uses if change != reference}
-    spans = [f"{a} to {b - 1}" if b > a + 1 else str(a) for a, b in zip(edges[:-1], edges[1:], strict=True)]
     told = {change: _stops(grid, gain_NE) for change, gain_NE in gains.items()}
-    sentences = [_sentence(change, gains[change], stop, spans, grid) for change, stop in told.items()]
+    sentences = [_sentence(change, gains[change], stop, spans(edges), grid) for change, stop in told.items()]
     windows = len(next(iter(uses.values()))[0][1]["by_window"])
     caption = (
         f"How many nats less than {reference} each model needs for the next token, by how many tokens stand before it; "
         f"{windows} windows of held-out {name} text, bands of 95 %"
     )
     lines = {change: _line(grid, gain_NE) for change, gain_NE in gains.items()}
-    return finding(
+    told_by = {"module": __name__}
+    return told_by | finding(
         "context", f"Where structures stop gaining from context on held-out {name} text", name, sentences,
         caption=caption, rows=[{"change": change, "stops": told[change]} for change in gains], edges=edges,
         lines=lines, unit=f"nats less than {reference}", base=base, caveats=grid.caveats,
     )  # fmt: skip
+
+
+def spans(edges: list[int]) -> list[str]:
+    """How many tokens stand before, in words."""
+    return [f"{a} to {b - 1}" if b > a + 1 else str(a) for a, b in zip(edges[:-1], edges[1:], strict=True)]
 
 
 def _window(change: str) -> int:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from curate.report.answers import finite, grid_of, place, series_name
-from curate.report.finding import finding, table
-from curate.report.words import count_text, figure_text
+from curate.results.answers import finite, grid_of, place, series_name
+from curate.results.finding import finding, table
+from curate.results.words import count_text, figure_text
 from train import fits
 
 REPLICATES = 100

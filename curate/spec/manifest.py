@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from curate.manifest.profiles import Edit, Rule
+from curate.spec.bounds import Edit, Rule
 
 Weights = tuple[
     tuple[int, int], ...
@@ -100,7 +100,10 @@ class Manifest:
     part_bytes: int
     profiles: dict[str, str] = field(default_factory=dict)  # name -> sha256 of the profile used
     derived: tuple[Level, ...] = ()  # levels of studies, which have no corpora of their own
-    studies: Any = None  # curate.manifest.studies.Studies: what is trained beside the grid
+    studies: dict[str, Any] = field(default_factory=dict)  # key of `curate.studies` -> what is asked of it
+    mixed: frozenset[str] = frozenset()  # levels whose sources studies take in shares of their own
+    study_tokens: int = 0  # of the largest corpus that a study asks for
+    seed_noise: float | None = None  # nats: what is believed of a run's noise before any was trained
 
     @property
     def digest(self) -> str:
@@ -109,7 +112,7 @@ class Manifest:
     @property
     def most_tokens(self) -> int:
         """Of the largest corpus that is trained on: what each level is encoded for."""
-        return max(*self.sizes, self.studies.overtaking.most if self.studies.overtaking else 0)
+        return max(*self.sizes, self.study_tokens)
 
     @property
     def lock_path(self) -> Path:

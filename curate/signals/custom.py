@@ -1,6 +1,6 @@
-"""Signals of the user's own: a Python function `RecordBatch -> Array`, named in the manifest.
+"""Custom signals: a Python function of the user `RecordBatch -> Array`, named in the manifest.
 
-    [signals.own.shouting]
+    [signals.custom.shouting]
     function = "my_signals:shouting"     # my_signals.py beside the manifest, or an installed module
     version = 1
     low = 0
@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 from curate.errors import CurateError
 from curate.store import file_digest
 
-PREFIX = "own."  # of the names of their families
+PREFIX = "custom."  # of the names of their families
 
 
 def load(function: str, folder: str) -> tuple[Callable, str]:
@@ -47,7 +47,7 @@ def load(function: str, folder: str) -> tuple[Callable, str]:
 def _load_file(path: Path) -> Any:
     """The module in a file, under a name of its own: two manifests may have a `my_signals.py` each."""
     digest = file_digest(path)
-    name = f"curate_own_{path.stem}_{digest[:16]}"
+    name = f"curate_custom_{path.stem}_{digest[:16]}"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, path)
         assert spec is not None, path

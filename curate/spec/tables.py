@@ -9,6 +9,8 @@ from typing import Any
 from curate.errors import ManifestError, did_you_mean
 from curate.quantities import parse_count
 
+FORMER = {"own": "custom"}  # keys that were called otherwise
+
 
 class Tables:
     """A manifest's tree being read: every method checks one value and raises where it does not hold."""
@@ -23,7 +25,9 @@ class Tables:
         allowed = set(allowed)
         for key in table:
             if key not in allowed:
-                raise self.fail(where, f'unknown key "{key}"{did_you_mean(key, allowed)}')
+                now = FORMER.get(key)
+                hint = f' (it is called "{now}" now)' if now in allowed else did_you_mean(key, allowed)
+                raise self.fail(where, f'unknown key "{key}"{hint}')
 
     def typed(self, where: str, table: Mapping, key: str, kind: type, default: Any = None) -> Any:
         value = table.get(key, default)

@@ -1,0 +1,351 @@
+"""[base] and [[factor]]: what else matters to the loss, one knob at a time off a base cell.
+
+    [base]                                   level, tokens, seeds and knobs; the grid's where it says nothing
+    level = "unique"
+
+    [[factor]]
+    name = "structure"
+    model = { mixer = ["lstm", "convolution"], window = [16] }
+
+    [[factor]]
+    name = "quantity"
+    tokens = ["50k", "200k"]
+
+Every value of every list is one change of the base, all else equal: so few runs tell what each change does here, and
+nothing of how changes act together, for which a knob that is a list in [grid] gives the product.
+
+The rate is the base's, unless it is the change: that a structure would do better at a rate of its own is not ruled
+out. `rates = [0.3, 1, 3]` in [base] rules it out for that many times the price: the base and every change but those of
+a rate are trained at each of these shares of the usual rate, and each is told at the one where its loss on the text it
+learned from ends lowest, so that the held-out text chooses nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from curate.quantities import short_count
+from curate.results.answers import grid_of
+from curate.results.finding import finding, table
+from curate.spec.manifest import Manifest
+from curate.studies import context
+from curate.studies.study import GRID_KNOBS, Study, StudyTables, Trial, of_study, scored
+from train import fits
+
+BASE = "base"
+RATE = "optimizer.rate"
+WILD = 5  # times the median spread of seeds
+
+
+@dataclass(frozen=True)
+class Change:
+    """One value of one knob, instead of the base's. `knob`: "level", "tokens", "epochs", "loss", "model.mixer" ..."""
+
+    factor: str
+    knob: str
+    value: Any
+
+    @property
+    def name(self) -> str:
+        value = short_count(self.value) if self.knob == "tokens" else str(self.value).lower()
+        return BASE if self.knob == BASE else f"{self.knob} = {value}"
+
+
+@dataclass(frozen=True)
+class Factors:
+    level: str
+    tokens: int
+    seeds: int
+    knobs: dict
+    changes: tuple[Change, ...]
+    rates: tuple[float, ...] = (1.0,)  # shares of the usual rate
+
+
+class FactorsStudy(Study):
+    key, tables = "factors", ("base", "factor")
+
+    def read(self, tables: StudyTables) -> Factors:
+        """Each change must make a cell."""
+        table = tables.table("base")
+        tables.known("[base]", table, ("level", "tokens", "seeds", "rates", *GRID_KNOBS))
+        level = tables.level("[base]", table, "level", tables.grid["levels"][-1])
+        common = tables.common("[base]", table)
+        changes = [
+            change for factor in tables.tables("factor") for change in _changes(tables, factor, common)
+        ]
+        if not changes:
+            hint = 'add one, such as name = "loss", loss = ["reinforce"]'
+            raise tables.fail("[base]", f"has no [[factor]]; {hint}")
+        names = [change.name for change in changes]
+        for name in names:
+            if names.count(name) > 1:
+                raise tables.fail("[[factor]]", f"{name} is named twice; drop one")
+        return Factors(level, **common, changes=tuple(changes), rates=_rates(table, tables))
+
+    def outline(self, asked: Factors, manifest: Manifest) -> list[Trial]:
+        trials = []
+        for change in (Change(BASE, BASE, None), *asked.changes):
+            level = change.value if change.knob == "level" else asked.level
+            tokens = change.value if change.knob == "tokens" else asked.tokens
+            knobs = asked.knobs | {"seeds": asked.seeds}
+            if change.knob not in (BASE, "level", "tokens"):
+                knobs = changed(knobs, change.knob, change.value)
+            for share in (1.0,) if change.knob == RATE else asked.rates:
+                at_rate = knobs if share == 1 else _at_rate(knobs, share)
+                about = {"factor": change.factor, "rate_share": share}
+                trials.append(Trial(self.key, change.name, level, tokens, at_rate, about=about))
+        return trials
+
+    def findings(self, holdout: str, lock: dict, runs: list[dict]) -> list[dict]:
+        runs = of_study(runs, self.key)
+        done, rates = at_best_rate(scored(runs, holdout))
+        main = _finding(holdout, lock["studies"][self.key], runs, done, rates)
+        structures = context.context_finding(holdout, BASE, _context_uses(holdout, done))
+        return [main] if structures is None else [main, structures]
+
+
+# ------------------------------------------------------------------------------------------- reading, trials
+
+
+def _rates(table: dict, tables: StudyTables) -> tuple[float, ...]:
+    rates = table.get("rates", [1.0])
+    numbers = isinstance(rates, list) and all(type(r) in (int, float) and 0 < r <= 100 for r in rates)
+    if not numbers or not rates or len(set(rates)) < len(rates):
+        raise tables.fail("[base]", f"rates = {rates!r}: shares of the usual rate, such as [0.3, 1, 3]")
+    return tuple(sorted(map(float, rates)))
+
+
+def _changes(tables: StudyTables, table: dict, common: dict) -> list[Change]:
+    name = tables.typed("[[factor]]", table, "name", str)
+    if not name:
+        raise tables.fail("[[factor]]", 'has no name; add name = "..."')
+    where = f'factor "{name}"'
+    tables.known(where, table, ("name", "level", "tokens", "epochs", *GRID_KNOBS))
+    return [
+        Change(name, knob, _checked(tables, where, common, knob, value))
+        for knob, values in _flat({k: v for k, v in table.items() if k != "name"})
+        for value in (values if isinstance(values, list) else [values])
+    ]
+
+
+def _checked(tables: StudyTables, where: str, common: dict, knob: str, value: Any) -> Any:
+    """The value of a change, once it is sure to make a cell."""
+    from train.grid import expand
+
+    if knob == "level":
+        return tables.level(where, {knob: value}, knob, value)
+    if knob == "tokens":
+        tokens = tables.count(where, knob, value)
+        if tokens > max(tables.sizes):
+            raise tables.fail(where, f"tokens = {tokens:,} is more than the largest of [sizes]")
+        return tokens
+    try:
+        expand(changed(common["knobs"], knob, value))
+    except ValueError as error:
+        raise tables.fail(where, str(error)) from None
+    return value
+
+
+def _flat(tree: dict, prefix: str = "") -> list[tuple[str, Any]]:
+    flat: list[tuple[str, Any]] = []
+    for key, value in tree.items():
+        flat += _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
+    return flat
+
+
+def changed(knobs: dict, knob: str, value: Any) -> dict:
+    table, _, inner = knob.partition(".")
+    return knobs | {table: {**knobs.get(table, {}), inner: value} if inner else value}
+
+
+def _at_rate(knobs: dict, share: float) -> dict:
+    from train.optimizer import OptimizerConfig
+    from train.shape import ModelConfig
+
+    model = ModelConfig.of(knobs.get("model", {}), vocabulary=1, context=knobs.get("context", 256))
+    peak = OptimizerConfig.of(knobs.get("optimizer", {})).peak_rate(model.width)
+    return changed(knobs, RATE, peak * share)
+
+
+# ------------------------------------------------------------------------------------------- the best rate
+
+
+def at_best_rate(runs: list[dict]) -> tuple[list[dict], dict[str, float]]:
+    """(the runs of every change at the best of its rates, that share of the usual rate by change).
+
+    Best by the loss on what was learned from, at the end, over the seeds that ran at every rate.
+    """
+    tried: dict[str, dict[float, list[dict]]] = {}
+    for run in runs:
+        tried.setdefault(run["level"], {}).setdefault(run.get("rate_share", 1.0), []).append(run)
+    kept, rates = [], {}
+    for change, by_rate in tried.items():
+        most = max(map(len, by_rate.values()))
+        whole = {rate: some for rate, some in by_rate.items() if len(some) == most}
+        best = min(whole, key=lambda rate: _tail(whole[rate]) if len(whole) > 1 else 0.0)
+        kept += whole[best]
+        if len(by_rate) > 1:
+            rates[change] = best
+    return kept, rates
+
+
+def _tail(runs: list[dict]) -> float:
+    return float(np.mean([run["train_loss"]["tail"] for run in runs]))
+
+
+# ------------------------------------------------------------------------------------------- the finding
+
+
+def _finding(holdout: str, asked: dict, runs: list[dict], done: list[dict], rates: dict[str, float]) -> dict:
+    """What every change costs in bits per byte, with intervals over seeds and documents; failures by name."""
+    title = f"Which factor mattered on held-out {holdout} text"
+    if BASE not in {run["level"] for run in done}:
+        return finding(FactorsStudy.key, title, holdout, ["The runs of the base are not there yet."])
+    figures = _figures(holdout, asked, done)
+    failed = list(dict.fromkeys((r["factor"], _at_share(r), r["failed"]) for r in runs if "failed" in r))
+    sentences = [
+        _base_sentence(holdout, asked, figures),
+        *_rate_sentences(asked, rates),
+        *(f"{change} ({factor}) has a run without a result: {why}." for factor, change, why in failed),
+    ]
+    tables = [_table(asked, figures), *_positions(_context_uses(holdout, done))]
+    return finding(
+        FactorsStudy.key, title, holdout, sentences, tables, rows=figures["rows"], base=figures["base"]["value"],
+        failed=[list(one) for one in failed], caveats=figures["caveats"],
+    )  # fmt: skip
+
+
+def _figures(holdout: str, asked: dict, done: list[dict]) -> dict[str, Any]:
+    """`rows`: what each change costs in bits per byte, factors in the order of their largest change; `base`: where the
+    base ends; `wild`: changes whose seeds differ so much that they are compared alone."""
+    wild = _wild(holdout, done)
+    grid = _grid(holdout, asked, [run for run in done if run["level"] not in wild])
+    loss = done[0]["losses"][holdout]
+    bits = loss["bits_per_byte"] / loss["nats_per_token"]
+    calm = [(level, BASE) for level in grid.levels if level != BASE]
+    gaps = fits.differences(grid, calm, asked["tokens"]) if calm else []
+    for level in wild:
+        alone = _grid(holdout, asked, [run for run in done if run["level"] in (level, BASE)])
+        gaps = [*gaps, fits.difference(alone, level, BASE, asked["tokens"])]
+    factor_of = {run["level"]: run["factor"] for run in done}
+    rows = [
+        {"factor": factor_of[gap.level], "change": gap.level, "bits": gap.value * bits, "low": gap.low * bits,
+         "high": gap.high * bits, "distinguishable": gap.distinguishable, **_of_runs(holdout, gap.level, done)}
+        for gap in gaps
+    ]  # fmt: skip
+    reach: dict[str, float] = {}
+    for row in rows:
+        reach[row["factor"]] = max(reach.get(row["factor"], 0.0), abs(row["bits"]))
+    rows.sort(key=lambda row: (-reach[row["factor"]], row["factor"], -abs(row["bits"])))
+    mean = fits.mean(grid, BASE, asked["tokens"])
+    base = {"value": mean.value * bits, "low": mean.low * bits, "high": mean.high * bits}
+    return {
+        "rows": rows, "base": base | _of_runs(holdout, BASE, done), "wild": wild, "caveats": grid.caveats,
+        "order": sorted(reach, key=lambda factor: -reach[factor]),
+    }  # fmt: skip
+
+
+def _wild(holdout: str, runs: list[dict]) -> list[str]:
+    """Changes whose seeds differ far more than is usual: their noise must not widen the others' intervals."""
+    losses: dict[str, list[float]] = {}
+    for run in runs:
+        losses.setdefault(run["level"], []).append(run["losses"][holdout]["nats_per_token"])
+    spread = {level: float(np.std(some)) for level, some in losses.items() if len(some) > 1}
+    usual = float(np.median(list(spread.values()))) if spread else 0.0
+    return [level for level, sd in spread.items() if level != BASE and sd > WILD * usual > 0]
+
+
+def _grid(holdout: str, asked: dict, runs: list[dict]) -> fits.Grid:
+    """All at the base's tokens, whatever they were trained on: here other tokens are a change like any other."""
+    return grid_of(holdout, [run | {"size": asked["tokens"], "tags": {}} for run in runs])
+
+
+def _of_runs(holdout: str, level: str, runs: list[dict]) -> dict:
+    """Of a change's runs: the share of next words that they name first, and their parameters, also in words."""
+    mine = [run for run in runs if run["level"] == level]
+    shares = [used["accuracy"] for run in mine if (used := run.get("context_use", {}).get(holdout))]
+    accuracy = float(np.mean(shares)) if shares else None
+    said = "" if accuracy is None else f"{100 * accuracy:.1f} %"
+    return {"accuracy": accuracy, "said": said, "parameters": f"{mine[0]['parameters']:,}"}
+
+
+def _base_sentence(holdout: str, asked: dict, figures: dict) -> str:
+    base = figures["base"]
+    largest = [
+        f"{factor} moved it by up to "
+        + _signed(max((r for r in figures["rows"] if r["factor"] == factor), key=lambda r: abs(r["bits"])))
+        for factor in figures["order"]
+    ]
+    return (
+        f"The base, {short_count(asked['tokens'])} tokens of {asked['level']}, ends at {base['value']:.3f} "
+        f"[{base['low']:.3f}, {base['high']:.3f}] bits per byte on held-out {holdout} text, over {asked['seeds']} seeds. "
+        f"One knob at a time: {'; '.join(largest)}."
+    )
+
+
+def _rate_sentences(asked: dict, best: dict[str, float]) -> list[str]:
+    if not best:
+        return ["Each change keeps the rate of the base, unless the rate is the change."]
+    rates = asked["rates"]
+    sentences = [
+        f"Each at the best of {len(rates)} rates by the loss on the text it learned from, as a share of the usual rate: "
+        f"{', '.join(f'{change} {share:g}' for change, share in best.items())}."
+    ]
+    at_end = [change for change, share in best.items() if share in (min(rates), max(rates))]
+    if at_end:
+        sentences.append(
+            f"The best rate stands at an end of those tried for {', '.join(at_end)}: a further one may be better."
+        )
+    return sentences
+
+
+def _at_share(run: dict) -> str:
+    share = run.get("rate_share", 1.0)
+    return run["level"] + ("" if share == 1 else f" at {share:g} times the usual rate")
+
+
+def _signed(row: dict) -> str:
+    return f"{row['bits']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]".replace("-", "\u2212")
+
+
+def _table(asked: dict, figures: dict) -> dict:
+    base, wild = figures["base"], figures["wild"]
+    rows = [[BASE, "", "", base["said"], base["parameters"]]] + [
+        [row["change"], row["factor"],
+         _signed(row) + ("" if row["distinguishable"] else ", not distinguishable"), row["said"], row["parameters"]]
+        for row in figures["rows"]
+    ]  # fmt: skip
+    alone = f". Seeds differ far more than elsewhere, so compared alone: {', '.join(wild)}" if wild else ""
+    caption = (
+        f"Every change of one knob, {asked['seeds']} seeds each, the same seeds and documents in all{alone}"
+    )
+    columns = ["Change", "Factor", "Bits per byte more than the base", "Next words named first", "Parameters"]
+    return table(caption, columns, rows)
+
+
+def _context_uses(holdout: str, runs: list[dict]) -> dict[str, list[tuple[int, dict]]]:
+    """What the base and every change of the mixer, the window or the position do with their context, by change."""
+    uses: dict[str, list[tuple[int, dict]]] = {}
+    for run in runs:
+        knob = run["level"].partition(" = ")[0]
+        used = run.get("context_use", {}).get(holdout)
+        if used and knob in (BASE, "model.mixer", "model.window", "model.position", "order"):
+            uses.setdefault(run["level"], []).append((run["seed"], used))
+    lengths = {used["length"] for some in uses.values() for _, used in some}
+    return uses if len(lengths) == 1 else {}
+
+
+def _positions(uses: dict[str, list[tuple[int, dict]]]) -> list[dict]:
+    """Loss by position as a table."""
+    if not uses:
+        return []
+    rows = [
+        [level, *(f"{nats:.2f}" for nats in np.mean([used["nats"] for _, used in some], 0))]
+        for level, some in uses.items()
+    ]
+    caption = "Nats per token by how many tokens stand before it, in documents as long as the window, mean over seeds"
+    edges = next(iter(uses.values()))[0][1]["edges"]
+    return [table(caption, ["Position", *context.spans(edges)], rows)]

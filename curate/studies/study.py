@@ -1,0 +1,167 @@
+"""What every study is: further runs that a manifest asks for beside its grid, to answer one question.
+
+A study is one file here and one line in `curate.studies.registry`. Its file holds what it reads of a manifest, the
+corpora that it trains on (trials), what it trains once those runs are there (further trials), and what they say (a
+finding). A study is cheap since its corpora are selections: levels derived for it are judged from signals that are there
+already, and shares of sources are another order of documents that are encoded already. They are trained on, not
+written as data sets; the lock tells how many documents each has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from curate.corpora.built import Built
+from curate.errors import did_you_mean
+from curate.spec.manifest import Level, Manifest
+from curate.spec.tables import Tables
+from train.grid import RUN_KNOBS
+
+GRID_KNOBS = (*(knob for knob in RUN_KNOBS if knob != "epochs"), "model", "optimizer")
+COMMON = ("tokens", "seeds", *GRID_KNOBS)  # what the table of any study may say
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A corpus that a study trains on, with every seed: documents of `level`, perhaps in shares of sources.
+
+    A trial that `waits` is settled last, when the runs of its study tell what it is. Its runs carry `about` into the
+    report.
+    """
+
+    study: str
+    name: str
+    level: str
+    tokens: int
+    knobs: dict
+    shares: tuple[float, ...] | None = None  # by source, in the pool's order
+    about: dict = field(default_factory=dict)
+    waits: bool = False
+
+    @property
+    def seeds(self) -> int:
+        return self.knobs["seeds"]
+
+    @property
+    def trained(self) -> int:
+        """Tokens of a run, all epochs of them."""
+        return round(self.tokens * self.knobs.get("epochs", 1))
+
+
+class Study:
+    """One question. `tables`: the manifest's tables that ask it; `asked`: what `read` made of them."""
+
+    key: ClassVar[str]
+    tables: ClassVar[tuple[str, ...]]
+
+    def read(self, tables: StudyTables) -> Any:
+        """What the manifest asks, checked. Raises ManifestError."""
+        raise NotImplementedError
+
+    def levels(self, asked: Any, levels: tuple[Level, ...]) -> tuple[Level, ...]:
+        """Levels that only this study needs."""
+        return ()
+
+    def mixed(self, asked: Any, levels: tuple[Level, ...]) -> set[str]:
+        """Levels whose sources it takes in shares of its own."""
+        return set()
+
+    def most_tokens(self, asked: Any) -> int:
+        """Of its largest corpus, where that may be larger than the manifest's sizes."""
+        return 0
+
+    def outline(self, asked: Any, manifest: Manifest) -> list[Trial]:
+        """Every trial as the manifest alone tells it, those that wait included: for `curate plan`."""
+        raise NotImplementedError
+
+    def comparisons(self, trials: list[Trial]) -> int:
+        """How many differences the finding makes of these trials, and corrects for together."""
+        return len({trial.name for trial in trials}) - 1
+
+    def trials(self, asked: Any, built: Built) -> list[Trial]:
+        """The outline with what only documents tell, without what waits."""
+        return [trial for trial in self.outline(asked, built.annotated.manifest) if not trial.waits]
+
+    def further(self, asked: Any, built: Built, runs: list[dict]) -> list[Trial]:
+        """What `runs`, records of everything planned so far, recommend to train; none until all it needs are there."""
+        return []
+
+    def findings(self, holdout: str, lock: dict, runs: list[dict]) -> list[dict]:
+        """What the runs say on a holdout. `runs`: of the grid and of this study, also those that failed."""
+        raise NotImplementedError
+
+
+class StudyTables(Tables):
+    """A manifest's tables, with the checks that studies share."""
+
+    def __init__(
+        self,
+        path: Path,
+        tree: dict,
+        levels: tuple[Level, ...],
+        sizes: tuple[int, ...],
+        grid: dict,
+        holdouts: Sequence[str],
+    ):
+        super().__init__(path, tree)
+        self.levels = {level.name: level for level in levels}
+        self.sizes, self.grid, self.holdouts = sizes, grid, holdouts
+
+    def common(self, where: str, table: dict) -> dict:
+        """tokens, seeds and the knobs of the model, which are the grid's where the study says nothing."""
+        from train.grid import expand
+
+        tokens = self.count(where, "tokens", table.get("tokens", max(self.sizes)))
+        if tokens > max(self.sizes):
+            largest = f"{max(self.sizes):,}"
+            raise self.fail(where, f"tokens = {tokens:,} is more than the largest of [sizes], {largest}")
+        seeds = self.typed(where, table, "seeds", int, self.grid.get("seeds", 1))
+        knobs = {k: v for k, v in self.grid.items() if k in GRID_KNOBS}
+        for name in GRID_KNOBS:
+            if name in table:
+                mine = table[name]
+                both = isinstance(mine, dict) and isinstance(knobs.get(name), dict)
+                knobs[name] = knobs[name] | mine if both else mine
+        try:
+            settings = expand(knobs | {"seeds": seeds})
+        except ValueError as error:
+            raise self.fail(where, str(error)) from None
+        if len(settings) > seeds:
+            raise self.fail(where, "a knob is an axis of the grid; name one value of it here")
+        return {"tokens": tokens, "seeds": seeds, "knobs": knobs}
+
+    def level(self, where: str, table: dict, key: str, default: str) -> str:
+        name = self.typed(where, table, key, str, default)
+        if name not in self.levels:
+            raise self.fail(where, f'{key} = "{name}" is no level{did_you_mean(name, self.levels)}')
+        return name
+
+    def holdout(self, where: str, table: dict) -> str:
+        holdout = self.typed(where, table, "holdout", str, self.holdouts[-1])
+        if holdout not in self.holdouts:
+            raise self.fail(where, f'holdout = "{holdout}" is not one of {", ".join(self.holdouts)}')
+        return holdout
+
+    def one_of(self, where: str, table: dict, key: str, choices: tuple[str, ...]) -> str:
+        value = self.typed(where, table, key, str, choices[0])
+        if value not in choices:
+            raise self.fail(where, f'{key} = "{value}": choose one of {", ".join(choices)}')
+        return value
+
+    def chain(self, name: str) -> list[str]:
+        """The level and those it stands on, the lowest first."""
+        on = self.levels[name].on
+        return [*(self.chain(on) if on else []), name]
+
+
+def of_study(runs: list[dict], key: str | None) -> list[dict]:
+    """The runs of one study; of the grid with None."""
+    return [run for run in runs if run.get("study") == key]
+
+
+def scored(runs: list[dict], holdout: str) -> list[dict]:
+    """The runs that have a loss on this holdout."""
+    return [run for run in runs if holdout in run.get("losses", {})]
