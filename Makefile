@@ -9,7 +9,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 .PHONY: demo test lint bench clean
 
 demo: $(READY)                 ## raw text on this machine to a measured answer, then the report
-	$(BIN)/curate run manifests/quickstart.toml
+	$(BIN)/curate run manifests/quickstart.toml --lock report/quickstart/quickstart.lock.json
 
 test: $(READY)                 ## all tests but the slow ones
 	$(BIN)/python -m pytest -m "not slow"

@@ -90,10 +90,11 @@ def build(
     small = [*_small_levels(cuts), *_small_holdouts(manifest, holdouts, tokens)]
     studies = registry.as_json(manifest)
     facts = lock_facts(a, holdouts, tokens, corpora, rows, studies, small)
-    lock = write_lock(lock_path or manifest.lock_path, facts) if record else facts
+    lock_path = lock_path or manifest.lock_path
+    lock = write_lock(lock_path, facts) if record else facts
     for warning in lock["warnings"]:
         say(f"warning: {warning}")
-    return Built(a, holdouts, rows, tokens, corpora, lock)
+    return Built(a, holdouts, rows, tokens, corpora, lock, lock_path)
 
 
 def _small_levels(cuts: dict[str, Cut]) -> Iterator[str]:

@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import click
 
 from curate import __version__, progress
 from curate.errors import CurateError, ManifestError
+from curate.session import Session
 
 
 class Commands(click.Group):
@@ -42,53 +44,62 @@ def _bytes(context: click.Context, parameter: click.Parameter, value: str | None
         raise click.BadParameter(str(error)) from None
 
 
-def step(function: Any) -> Any:
-    """Shared options (`--store --workers --engine --json`) and one place where errors become exit codes."""
+def _set(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    """An option that is kept in the session, and no argument of its command."""
 
-    @click.option("--store", "store", default=".curate", envvar="CURATE_STORE", show_default=True,
-                  type=click.Path(file_okay=False, path_type=Path), help="Folder of all results.")  # fmt: skip
-    @click.option("--workers", type=click.IntRange(1), help="Threads or processes; default: every core.")
-    @click.option("--memory", callback=_bytes, metavar="SIZE",
-                  help='What finding duplicates may take, such as "8 GB"; default: half of the machine\'s.')  # fmt: skip
-    @click.option("--engine", default="local", show_default=True, help="local, or ray for many machines.")
-    @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
-    @functools.wraps(function)
-    def run(
-        *arguments: Any,
-        store: Path,
-        workers: int | None,
-        memory: int | None,
-        engine: str,
-        as_json: bool,
-        **options: Any,
-    ) -> None:
-        before = progress.quiet(as_json)
-        click.get_current_context().call_on_close(lambda: progress.quiet(before))
-        try:
-            from curate.engine import open_engine
-            from curate.store import Store
+    def keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+        setattr(context.ensure_object(Session), name, value)
 
-            answer, text, *failed = function(
-                *arguments,
-                store=Store(store),
-                workers=workers,
-                engine=lambda: open_engine(engine, workers, memory),
-                **options,
-            )
-        except CurateError as error:
-            click.echo(f"error: {error}", err=True)
-            sys.exit(error.exit_code)
-        except OSError as error:
-            click.echo(f"error: {_of_the_system(error, store)}", err=True)
-            sys.exit(1)
-        except KeyboardInterrupt:
-            click.echo("stopped; the same command continues from here", err=True)
-            sys.exit(1)
-        click.echo(json.dumps(answer, indent=2, sort_keys=True, ensure_ascii=False) if as_json else text)
-        if any(failed):
-            sys.exit(1)
+    return keep
 
-    return run
+
+OPTIONS = {
+    "store": click.option("--store", default=".curate", envvar="CURATE_STORE", show_default=True, expose_value=False,
+                          callback=_set("store_path"), type=click.Path(file_okay=False, path_type=Path),
+                          help="Folder of all results."),
+    "workers": click.option("--workers", type=click.IntRange(1), expose_value=False, callback=_set("workers"),
+                            help="Threads or processes; default: every core."),
+    "memory": click.option("--memory", metavar="SIZE", expose_value=False,
+                           callback=lambda c, p, value: _set("memory")(c, p, _bytes(c, p, value)),
+                           help='What finding duplicates may take, such as "8 GB"; default: half of the machine\'s.'),
+    "engine": click.option("--engine", default="local", show_default=True, expose_value=False,
+                           callback=_set("engine_name"), help="local, or ray for many machines."),
+}  # fmt: skip
+ALL = tuple(OPTIONS)  # what a command takes that may have to build
+
+
+def answers(*options: str) -> Callable[[Callable], Callable]:
+    """A command that answers with (JSON, text) or (JSON, text, whether something failed): it takes `--json` and these
+    of OPTIONS, gets the session first, and its errors become messages and exit codes here."""
+
+    def decorate(function: Callable) -> Callable:
+        @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
+        @click.pass_context
+        @functools.wraps(function)
+        def run(context: click.Context, *arguments: Any, as_json: bool, **given: Any) -> None:
+            session = context.ensure_object(Session)
+            before = progress.quiet(as_json)
+            context.call_on_close(lambda: progress.quiet(before))
+            try:
+                answer, text, *failed = function(session, *arguments, **given)
+            except CurateError as error:
+                click.echo(f"error: {error}", err=True)
+                sys.exit(error.exit_code)
+            except OSError as error:
+                click.echo(f"error: {_of_the_system(error, Path(session.store_path))}", err=True)
+                sys.exit(1)
+            except KeyboardInterrupt:
+                click.echo("stopped; the same command continues from here", err=True)
+                sys.exit(1)
+            click.echo(json.dumps(answer, indent=2, sort_keys=True, ensure_ascii=False) if as_json else text)
+            if any(failed):
+                sys.exit(1)
+
+        for name in reversed(options):
+            run = OPTIONS[name](run)
+        return run
+
+    return decorate
 
 
 def _of_the_system(error: OSError, store: Path) -> str:
@@ -109,6 +120,9 @@ def _of_the_system(error: OSError, store: Path) -> str:
 
 
 manifest_argument = click.argument("manifest", type=click.Path(path_type=Path))
+lock_option = click.option(
+    "--lock", "lock", type=click.Path(dir_okay=False, path_type=Path), help="Default: beside the manifest."
+)
 track_option = click.option(
     "--track", metavar="NAME", help="Metrics to tensorboard, trackio or wandb as well."
 )
@@ -116,9 +130,10 @@ track_option = click.option(
 
 @main.command()
 @manifest_argument
+@lock_option
 @track_option
-@step
-def run(manifest: Path, track, store, workers, engine) -> tuple[Any, str, bool]:
+@answers(*ALL)
+def run(session: Session, manifest: Path, lock: Path | None, track) -> tuple[Any, str, bool]:
     """Everything in order, skipping what is done: build, train, report.
 
     Example: curate run manifests/quickstart.toml
@@ -126,7 +141,7 @@ def run(manifest: Path, track, store, workers, engine) -> tuple[Any, str, bool]:
     from curate.commands.summary import run_text
     from curate.pipeline import run_all
 
-    outcome = run_all(store, manifest, engine(), track)
+    outcome = run_all(session.store, manifest, session.engine(), track, lock)
     return outcome.as_json(), run_text(outcome), any("failed" in one for one in outcome.runs)
 
 
@@ -134,8 +149,8 @@ def run(manifest: Path, track, store, workers, engine) -> tuple[Any, str, bool]:
 @manifest_argument
 @click.option("--sample", type=click.IntRange(0), default=300, show_default=True,
               help="Documents of each source to try the levels on; 0: none.")  # fmt: skip
-@step
-def plan(manifest: Path, sample: int, store, workers, engine) -> tuple[Any, str]:
+@answers("store", "workers")
+def plan(session: Session, manifest: Path, sample: int) -> tuple[Any, str]:
     """Check a manifest and say what it would take: files, disk, minutes, rules that will not do.
 
     Example: curate plan manifests/quickstart.toml
@@ -144,7 +159,7 @@ def plan(manifest: Path, sample: int, store, workers, engine) -> tuple[Any, str]
     from curate.commands.summary import plan_text
     from curate.manifest.reader import load_manifest
 
-    planned = make_plan(store, load_manifest(manifest), workers, sample)
+    planned = make_plan(session.store, load_manifest(manifest), session.workers, sample)
     if planned.problems:
         raise ManifestError("\nerror: ".join(planned.problems))
     return planned.as_json(), plan_text(planned)
@@ -152,8 +167,9 @@ def plan(manifest: Path, sample: int, store, workers, engine) -> tuple[Any, str]
 
 @main.command()
 @manifest_argument
-@step
-def build(manifest: Path, store, workers, engine) -> tuple[Any, str]:
+@lock_option
+@answers(*ALL)
+def build(session: Session, manifest: Path, lock: Path | None) -> tuple[Any, str]:
     """Sources to corpora, and the lock beside the manifest.
 
     Example: curate build manifests/quickstart.toml
@@ -162,7 +178,7 @@ def build(manifest: Path, store, workers, engine) -> tuple[Any, str]:
     from curate.commands.summary import build_text
     from curate.manifest.reader import load_manifest
 
-    built = make(store, load_manifest(manifest), engine())
+    built = make(session.store, load_manifest(manifest), session.engine(), lock_path=lock)
     return built.lock, build_text(built)
 
 
@@ -170,8 +186,8 @@ def build(manifest: Path, store, workers, engine) -> tuple[Any, str]:
 @manifest_argument
 @click.argument("index")
 @click.option("--level", help="Whose documents are added; default: the manifest's last.")
-@step
-def index(manifest: Path, index: str, level: str | None, store, workers, engine) -> tuple[Any, str]:
+@answers(*ALL)
+def index(session: Session, manifest: Path, index: str, level: str | None) -> tuple[Any, str]:
     """Remember a level's documents in an index, so that later builds can drop what resembles them.
 
     INDEX is a folder, or a Redis database that several machines share: redis://HOST:PORT/DB.
@@ -189,7 +205,7 @@ def index(manifest: Path, index: str, level: str | None, store, workers, engine)
         raise CurateError(f"--level {level}: no such level{did_you_mean(level, names)}")
     begin(loaded, index)  # what cannot be added to is said before the work
     level = level or names[-1]
-    a = annotate_all(store, loaded, engine())
+    a = annotate_all(session.store, loaded, session.engine())
     found, added = add(loaded, a.pool, a.signals, a.judged[level].kept, index, level)
     answer = {"index": found.where, "added": added, "documents": found.documents}
     text = f"{added:,} documents added" if added else "these documents are in the index already"
@@ -210,9 +226,9 @@ def index(manifest: Path, index: str, level: str | None, store, workers, engine)
     "--cells", is_flag=True, help="Write the cells for `torchrun -m train.run CELL`; train nothing."
 )
 @track_option
-@step
+@answers(*ALL)
 def train(
-    manifest, corpus, out, depth, width, vocabulary, seed, cells, track, store, workers, engine
+    session: Session, manifest, corpus, out, depth, width, vocabulary, seed, cells, track
 ) -> tuple[Any, ...]:
     """Train the grid of a manifest, or one model on one corpus directory.
 
@@ -231,28 +247,28 @@ def train(
         from curate.runs.training import train_corpus
 
         setting = {"seed": seed, "vocabulary": vocabulary, "model": {"depth": depth, "width": width}}
-        tracker = open_tracker(track, corpus.name, store.root / "tracking")
-        directory, record = train_corpus(store, corpus, setting, out, engine(), tracker)
+        tracker = open_tracker(track, corpus.name, session.store.root / "tracking")
+        directory, record = train_corpus(session.store, corpus, setting, out, session.engine(), tracker)
         return record, corpus_run_text(directory, record)
     from curate.build import build as make
     from curate.manifest.reader import load_manifest
     from curate.runs.training import train as train_grid
     from curate.runs.training import write_cells
 
-    opened, loaded = engine(), load_manifest(manifest)
+    opened, loaded = session.engine(), load_manifest(manifest)
     if cells:
-        written = list(map(str, write_cells(make(store, loaded, opened))))
+        written = list(map(str, write_cells(make(session.store, loaded, opened))))
         return written, "\n".join(written) or "all cells are trained"
-    tracker = open_tracker(track, loaded.name, store.root / "tracking")
-    runs = train_grid(make(store, loaded, opened), opened, tracker)
+    tracker = open_tracker(track, loaded.name, session.store.root / "tracking")
+    runs = train_grid(make(session.store, loaded, opened), opened, tracker)
     return runs, train_text(runs), any("failed" in one for one in runs)
 
 
 @main.command()
 @manifest_argument
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Default: report/NAME here.")
-@step
-def report(manifest: Path, out, store, workers, engine) -> tuple[Any, str]:
+@answers(*ALL)
+def report(session: Session, manifest: Path, out) -> tuple[Any, str]:
     """The page: what quantity and quality did to the loss, from the runs that are finished.
 
     Example: curate report manifests/quickstart.toml
@@ -263,30 +279,30 @@ def report(manifest: Path, out, store, workers, engine) -> tuple[Any, str]:
     from curate.pipeline import write_report
     from curate.runs.training import planned_cells, records
 
-    built = make(store, load_manifest(manifest), engine())
+    built = make(session.store, load_manifest(manifest), session.engine())
     page, facts = write_report(built, records(planned_cells(built)), out)
     return facts, report_text(page, facts)
 
 
 @main.command()
 @click.argument("lock", type=click.Path(path_type=Path))
-@step
-def verify(lock: Path, store, workers, engine) -> tuple[Any, str]:
+@answers("store")
+def verify(session: Session, lock: Path) -> tuple[Any, str]:
     """Recompute the digests of a lock's corpora from their bytes; exit 1 and name what differs.
 
     Example: curate verify manifests/quickstart.lock.json
     """
     from curate.corpora.lock import check
 
-    count = check(store, lock)
+    count = check(session.store, lock)
     return {"corpora": count, "differ": []}, f"{lock}: {count} corpora are what the lock says"
 
 
 @main.command()
 @manifest_argument
 @click.argument("document")
-@step
-def explain(manifest: Path, document: str, store, workers, engine) -> tuple[Any, str]:
+@answers(*ALL)
+def explain(session: Session, manifest: Path, document: str) -> tuple[Any, str]:
     """One document: every signal, every rule, which level drops it and why, what it duplicates.
 
     DOCUMENT is an id, the beginning of one, or a place as the report shows it.
@@ -298,7 +314,9 @@ def explain(manifest: Path, document: str, store, workers, engine) -> tuple[Any,
     from curate.commands.summary import explain_text
     from curate.manifest.reader import load_manifest
 
-    explanation = explain_one(annotate_all(store, load_manifest(manifest), engine()), document)
+    explanation = explain_one(
+        annotate_all(session.store, load_manifest(manifest), session.engine()), document
+    )
     return explanation.as_json(), explain_text(explanation)
 
 
@@ -307,8 +325,8 @@ def explain(manifest: Path, document: str, store, workers, engine) -> tuple[Any,
 @click.argument("b")
 @click.option("--of", "of", type=click.Path(path_type=Path), metavar="MANIFEST",
               help="A and B are levels or profiles; judge them on its documents.")  # fmt: skip
-@step
-def diff(a: str, b: str, of: Path | None, store, workers, engine) -> tuple[Any, str]:
+@answers(*ALL)
+def diff(session: Session, a: str, b: str, of: Path | None) -> tuple[Any, str]:
     """Two locks, levels or profiles: documents that only one keeps, and by which rule the other drops them.
 
     Example: curate diff c4 fineweb --of manifests/quickstart.toml
@@ -316,7 +334,7 @@ def diff(a: str, b: str, of: Path | None, store, workers, engine) -> tuple[Any, 
     from curate.commands.diff import diff as compare
     from curate.commands.summary import diff_text
 
-    difference = compare(store, a, b, of, engine())
+    difference = compare(session.store, a, b, of, session.engine())
     return difference.as_json(), diff_text(difference)
 
 
@@ -329,9 +347,9 @@ def diff(a: str, b: str, of: Path | None, store, workers, engine) -> tuple[Any, 
 @click.option(
     "--characters", type=click.IntRange(1), default=400, show_default=True, help="Of each document."
 )
-@step
+@answers(*ALL)
 def show(
-    corpus: Path, level, rule, count: int, seed: int, characters: int, store, workers, engine
+    session: Session, corpus: Path, level, rule, count: int, seed: int, characters: int
 ) -> tuple[Any, str]:
     """Look at documents: sampled from a corpus directory, or from a manifest by level and by dropping rule.
 
@@ -345,7 +363,7 @@ def show(
     if corpus.is_dir():
         found = show_corpus(corpus, count, seed, characters)
     else:
-        found = show_level(store, corpus, level, rule, engine(), count, seed, characters)
+        found = show_level(session.store, corpus, level, rule, session.engine(), count, seed, characters)
     return found.as_json(), show_text(found)
 
 
@@ -366,8 +384,8 @@ def show(
     "--tokens", callback=_bytes, metavar="SIZE", help="With --train: tokens; default: the largest size."
 )
 @click.option("--seeds", type=click.IntRange(1), help="With --train: runs of each; default: as the grid.")
-@step
-def sweep(manifest: Path, signal, level, side, bounds, train, tokens, seeds, store, workers, engine):
+@answers(*ALL)
+def sweep(session: Session, manifest: Path, signal, level, side, bounds, train, tokens, seeds):
     """Help in choosing a threshold: what bounds would keep, documents around each, and with --train the loss at each.
 
     Example: curate sweep manifests/quickstart.toml --signal word_count
@@ -377,7 +395,7 @@ def sweep(manifest: Path, signal, level, side, bounds, train, tokens, seeds, sto
     from curate.manifest.reader import load_manifest
 
     asked = Asked(signal, level, side, bounds, tokens, seeds)
-    told = run_sweep(store, load_manifest(manifest), engine(), asked, train)
+    told = run_sweep(session.store, load_manifest(manifest), session.engine(), asked, train)
     return told, sweep_text(told)
 
 
@@ -385,8 +403,8 @@ def sweep(manifest: Path, signal, level, side, bounds, train, tokens, seeds, sto
 @click.option(
     "--markdown", is_flag=True, help="Print the page of all signals, with ranges and values of nothing."
 )
-@step
-def signals(markdown: bool, store, workers, engine) -> tuple[Any, str]:
+@answers()
+def signals(session: Session, markdown: bool) -> tuple[Any, str]:
     """All signals that a level may bound: unit, range, definition.
 
     Example: curate signals
@@ -401,8 +419,8 @@ def signals(markdown: bool, store, workers, engine) -> tuple[Any, str]:
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@step
-def score(run: Path, files: tuple[Path, ...], store, workers, engine) -> tuple[Any, str]:
+@answers()
+def score(session: Session, run: Path, files: tuple[Path, ...]) -> tuple[Any, str]:
     """The loss of text files under a trained model. For the documents of a manifest: [signals] loss.
 
     RUN is the directory of a finished run, as `curate train` and `curate run` name it.
@@ -422,8 +440,8 @@ def score(run: Path, files: tuple[Path, ...], store, workers, engine) -> tuple[A
 @click.option(
     "--family", "families", multiple=True, help="arithmetic, beliefs, references or cipher; default: all."
 )
-@step
-def probe(run: Path, steps: int | None, families: tuple[str, ...], store, workers, engine) -> tuple[Any, str]:
+@answers(*ALL)
+def probe(session: Session, run: Path, steps: int | None, families: tuple[str, ...]) -> tuple[Any, str]:
     """Sums, false beliefs, pronouns and a cipher, asked of a trained model before and after fine-tuning.
 
     RUN is the directory of a finished run, or a manifest: then all runs of its grid are asked, and what data quality
@@ -440,7 +458,7 @@ def probe(run: Path, steps: int | None, families: tuple[str, ...], store, worker
     from curate.manifest.reader import load_manifest
     from curate.runs.training import planned_cells, records
 
-    runs = records(planned_cells(make(store, load_manifest(run), engine())))
+    runs = records(planned_cells(make(session.store, load_manifest(run), session.engine())))
     probed = probing.probe_all(runs, steps, families)
     return [r["probes"] | {"directory": r["directory"]} for r in probed], probing.probes_text(probed)
 
@@ -449,8 +467,8 @@ def probe(run: Path, steps: int | None, families: tuple[str, ...], store, worker
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--to", type=click.Choice(["hf"]), default="hf", show_default=True, help="Whose layout.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Default: RUN/hf.")
-@step
-def export(run: Path, to: str, out: Path | None, store, workers, engine) -> tuple[Any, str]:
+@answers()
+def export(session: Session, run: Path, to: str, out: Path | None) -> tuple[Any, str]:
     """A trained model as a folder that transformers, vLLM or lm-eval open (as Qwen3), tokenizer included.
 
     Example: curate export runs/first --to hf

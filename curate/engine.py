@@ -12,8 +12,6 @@ import logging
 import multiprocessing
 import os
 import signal
-import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import (
     FIRST_COMPLETED,
@@ -26,9 +24,7 @@ from concurrent.futures import (
 from typing import Any, Protocol
 
 from curate.errors import CurateError, ManifestError
-from train.stop import deaf_children
-
-ENGINES = ("local", "ray")
+from curate.processes import blocking_sigint, watch_parent
 
 
 def cores() -> int:
@@ -112,7 +108,7 @@ class _Processes(ProcessPoolExecutor):
         super().__init__(workers, multiprocessing.get_context("spawn"), _start, (os.getpid(),))
 
     def submit(self, function, /, *args, **kwargs):
-        with deaf_children():  # it may start a worker
+        with blocking_sigint():  # it may start a worker
             return super().submit(_interruptible, function, *args, **kwargs)
 
 
@@ -148,16 +144,10 @@ def _interruptible(function: Callable, *args: Any, **kwargs: Any) -> Any:
 
 
 def _start(parent: int) -> None:
-    """In a new worker. It ends soon after its parent has gone, however it went: an orphan must not go on writing."""
+    """In a new worker."""
     signal.signal(signal.SIGINT, _interrupt)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-
-    def watch():
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    watch_parent(parent)
 
 
 class Ray:

@@ -27,16 +27,18 @@ class Outcome:
 
     def as_json(self) -> dict:
         return {
-            "headline": self.headline, "report": str(self.page), "lock": str(self.built.annotated.manifest.lock_path),
+            "headline": self.headline, "report": str(self.page), "lock": str(self.built.lock_path),
             "runs": len(self.runs), "cells_trained": self.trained, "seconds": round(self.seconds, 1),
         }  # fmt: skip
 
 
-def run_all(store: Store, path: Path, engine: Engine, track: str | None = None) -> Outcome:
+def run_all(
+    store: Store, path: Path, engine: Engine, track: str | None = None, lock_path: Path | None = None
+) -> Outcome:
     begin = time.monotonic()
     manifest = load_manifest(path)
     tracker = open_tracker(track, manifest.name, store.root / "tracking")
-    built = build(store, manifest, engine)
+    built = build(store, manifest, engine, lock_path=lock_path)
     planned = planned_cells(built)
     unfinished = [p for p in planned if p.finished() is None]
     runs = train(built, engine, tracker) if unfinished else records(planned)

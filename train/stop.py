@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
 import threading
-from collections.abc import Iterator
-from multiprocessing import resource_tracker
 
 _asked = threading.Event()
 
@@ -22,17 +18,3 @@ def ask(*_: object) -> None:
 
 def asked() -> bool:
     return _asked.is_set()
-
-
-@contextlib.contextmanager
-def deaf_children() -> Iterator[None]:
-    """Processes started within never hear Ctrl-C, which a terminal sends to all; the parent hears it a moment later.
-
-    A child that heard it while it still imports could do nothing but die with a trace.
-    """
-    resource_tracker.ensure_running()  # which multiprocessing would start within, and that ends the blocking
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -13,25 +13,13 @@ from curate.engine import cores
 from curate.errors import CurateError
 from curate.sources.documents import STAGE as DOCUMENTS
 from curate.sources.documents import plan_tasks
+from curate.sources.formats import FORMATS
 from curate.sources.inputs import digests, list_inputs
-from curate.sources.readers import check_columns
 from curate.spec.manifest import Manifest
 from curate.store import Store
 from curate.studies.registry import STUDIES, outline
 from train.grid import expand, work_tokens
 
-READ_BYTES_A_SECOND = {
-    "python": 4e6,
-    "hub": 2e7,
-    "text": 5e7,
-    "markdown": 5e7,
-    "html": 1.2e7,
-    "warc": 1e7,
-    "wet": 1e8,
-    "jsonl": 6e7,
-    "parquet": 1e8,
-    "arrow": 2e8,
-}  # a core
 ANNOTATE_BYTES_A_SECOND = 8e6  # a core, every family
 TOKENIZE_BYTES_A_SECOND = 1.2e6  # a core
 FLOPS_A_SECOND = 3e10  # a core, small matrices in float32
@@ -95,7 +83,9 @@ def plan(store: Store, manifest: Manifest, workers: int | None = None, sample: i
     sources = [_source(store, manifest, source) for source in manifest.sources]
     training = [_grid(manifest), *_studies(manifest)]
     new = [(s.format, s.bytes - s.read_already) for s in sources]
-    seconds = sum(size / READ_BYTES_A_SECOND[format] + size / ANNOTATE_BYTES_A_SECOND for format, size in new)
+    seconds = sum(
+        size / FORMATS[format].bytes_per_second + size / ANNOTATE_BYTES_A_SECOND for format, size in new
+    )
     wanted = manifest.most_tokens * len(manifest.levels) + manifest.holdout.tokens * len(
         manifest.holdout.levels
     )
@@ -127,7 +117,7 @@ def plan(store: Store, manifest: Manifest, workers: int | None = None, sample: i
 def _source(store: Store, manifest: Manifest, source) -> SourcePlan:
     try:
         inputs = list_inputs(source)
-        check_columns(source, inputs[0])
+        FORMATS[source.format].check(source, inputs[0])
     except CurateError as error:
         return SourcePlan(source.name, source.format, 0, 0, 0, str(error))
     tasks = plan_tasks(store, source, manifest.part_bytes, inputs, digests(store, inputs))

@@ -87,8 +87,7 @@ def build_text(built: Built) -> str:
         ],
         ["level", "size", "documents", "tokens", "digest", "directory"],
     )
-    manifest = built.annotated.manifest
-    return f"{levels}\n\n{corpora}\n\n{built.annotated.store.folder('corpora')}\nlock: {manifest.lock_path}"
+    return f"{levels}\n\n{corpora}\n\n{built.annotated.store.folder('corpora')}\nlock: {built.lock_path}"
 
 
 def train_text(runs: list[dict]) -> str:
@@ -129,7 +128,7 @@ def run_text(outcome: Any) -> str:
     done = f"trained {outcome.trained} cells" if outcome.trained else "nothing to train: every run is there"
     if missing:
         done += f"; {missing} runs are missing, the report names them"
-    lock = outcome.built.annotated.manifest.lock_path
+    lock = outcome.built.lock_path
     return f"{outcome.headline}\n\n{done} ({short_time(outcome.seconds)})\nlock:   {lock}\nreport: {outcome.page}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -44,6 +45,7 @@ class Built:
     tokens: dict[str, Tokens]  # by level: of its text after its edits; levels with the same edits share one
     corpora: list[Corpus]
     lock: dict
+    lock_path: Path
 
 
 def token_shares(built: Built, level: str, tokens: int) -> tuple[float, ...] | None:

@@ -37,7 +37,8 @@ def environment() -> dict:
         except PackageNotFoundError:
             continue
     unicode = unicodedata.unidata_version  # what a letter is, and upper case: also part of the signals' keys
-    return {"python": platform.python_version(), "unicode": unicode, "packages": packages}
+    machine = f"{platform.system()} {platform.machine()}"
+    return {"machine": machine, "python": platform.python_version(), "unicode": unicode, "packages": packages}
 
 
 def lock_facts(

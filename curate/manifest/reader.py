@@ -17,6 +17,7 @@ from curate.manifest.measured import Measured
 from curate.manifest.profiles import load_profile
 from curate.manifest.weights import parse_weights
 from curate.quantities import short_count
+from curate.sources.formats import FORMATS
 from curate.spec.bounds import Bound, Edit, Profile, Rule, parse_edits
 from curate.spec.manifest import (
     AS_THEY_ARE,
@@ -33,12 +34,6 @@ from curate.spec.tables import Tables
 from curate.studies import registry
 from curate.studies.study import StudyTables
 
-FORMATS = ("jsonl", "parquet", "arrow", "text", "markdown", "html", "warc", "wet", "python", "hub")
-# Formats whose fields are known: those that are carried along where the source names none, then the others.
-FIELDS = {
-    "text": ((), ()), "python": ((), ()), "html": (("title",), ("language",)),
-    "warc": (("url", "date", "status"), ("title", "language", "record")), "wet": (("url", "date", "language"), ("record",)),
-}  # fmt: skip
 OF_DOCUMENTS = (
     "id",
     "text",
@@ -199,16 +194,14 @@ class _Reader(Tables):
 
     def columns(self, where: str, table: dict, format: str) -> tuple[str, ...]:
         """The fields that are carried along, and that the reader of this format can be asked for."""
-        from curate.sources.web import missing
-
-        if lacking := missing(format):
-            raise self.fail(
-                where, f'format = "{format}" needs {", ".join(lacking)}: pip install "curate-lm[web]"'
-            )
-        usual, others = FIELDS.get(format, ((), ()))
+        if lacking := FORMATS[format].missing():
+            need = f'format = "{format}" needs {", ".join(lacking)}'
+            raise self.fail(where, f'{need}: pip install "curate-lm[web]"')
+        fields = FORMATS[format].fields
+        usual, others = fields or ((), ())
         given = self.strings(where, table, "columns") if "columns" in table else usual
-        for name in (*given, *([table["id"]] if "id" in table and format in FIELDS else [])):
-            if format in FIELDS and name not in usual + others:
+        for name in (*given, *([table["id"]] if "id" in table else [])) if fields else ():
+            if name not in usual + others:
                 has = f"has {', '.join(usual + others)}" if usual else "has no fields"
                 raise self.fail(where, f'"{name}": format "{format}" {has}; leave it out')
         return given

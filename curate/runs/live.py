@@ -45,11 +45,12 @@ class Row:
 
     @property
     def name(self) -> str:
-        tags = " ".join(
-            f"{knob.split('.')[-1]}={value}" for knob, value in self.planned.cell.get("tags", {}).items()
-        )
+        """Of a cell of the grid its level, seed and place on further axes; of a study's the folder's, without the key."""
         cell = self.planned.cell
-        return f"{cell.get('level', self.planned.directory.name)} seed {cell.get('seed', 0)} {tags}".rstrip()
+        if "level" not in cell:
+            return self.planned.directory.name.rpartition("-")[0]
+        tags = "".join(f" {knob.split('.')[-1]}={value}" for knob, value in cell.get("tags", {}).items())
+        return f"{cell['level']} seed {cell.get('seed', 0)}{tags}"
 
     @property
     def done(self) -> float:

@@ -8,6 +8,7 @@ write beside their runs, so a killed grid continues, and a finished one costs a 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,6 +31,7 @@ from train import VERSION
 from train.grid import Outcome, expand, run_grid, work_tokens
 
 PACKED = "packed"
+MOST_OF_A_NAME = 100  # characters of a folder's name, besides its key
 RUNS = "runs"
 
 
@@ -65,7 +67,16 @@ def planned_cells(built: Built) -> list[PlannedCell]:
     trials = registry.trials(built)
     planned = grid_cells(built) + [cell for trial in trials for cell in trial_cells(built, trial)]
     further = registry.further(built, records(planned))
-    return planned + [cell for trial in further for cell in trial_cells(built, trial)]
+    return sharing(planned + [cell for trial in further for cell in trial_cells(built, trial)])
+
+
+def sharing(planned: list[PlannedCell]) -> list[PlannedCell]:
+    """The same cells, those with the same documents, knobs and holdouts in one directory: that of the first."""
+    first: dict[str, Path] = {}
+    return [
+        p if p.missing else replace(p, directory=first.setdefault(key_in(p.directory), p.directory))
+        for p in planned
+    ]
 
 
 def grid_cells(built: Built) -> list[PlannedCell]:
@@ -84,13 +95,13 @@ def grid_cells(built: Built) -> list[PlannedCell]:
                 **setting,
                 "tags": varying(setting, settings),
             }
-            directory = _directory(built, f"{level}-{setting['seed']}", cell, key)
+            directory = _directory(built, f"{level}-seed-{setting['seed']}", cell, key)
             planned.append(PlannedCell(cell | _paths(built, packed), directory))
     return planned
 
 
 def trial_cells(built: Built, trial: Trial) -> list[PlannedCell]:
-    """A cell a seed; trials with the same documents in the same order share their runs, whatever they are called."""
+    """A cell a seed."""
     a = built.annotated
     rows = built.rows[trial.level]
     found = cut(a.pool, rows, built.tokens[trial.level], (trial.tokens,), trial.shares)
@@ -105,21 +116,32 @@ def trial_cells(built: Built, trial: Trial) -> list[PlannedCell]:
         ]
         return [PlannedCell({"sizes": []}, a.store.folder(RUNS), known, missing)]
     rows = found.rows[: found.ends[trial.tokens]]
-    packed, key = _pack(built, trial.level, "study", rows)
+    packed, key = _pack(built, trial.level, f"{trial.study}-{trial.name}", rows)
     planned = []
     for setting in expand({k: v for k, v in trial.knobs.items() if k != "epochs"}):
         cell = {"sizes": [trial.tokens], **setting}
         if "epochs" in trial.knobs:
             cell["epochs"] = trial.knobs["epochs"]
-        directory = _directory(built, f"study-{setting['seed']}", cell, key)
+        name = f"{trial.study}-{trial.name}-seed-{setting['seed']}"
+        directory = _directory(built, name, cell, key)
         planned.append(PlannedCell(cell | _paths(built, packed), directory, known | {"packed_key": key}))
     return planned
 
 
 def _directory(built: Built, name: str, cell: dict, key: str) -> Path:
     holdouts = {name: key for name, (_, key) in _holdouts(built).items()}
-    identity = [VERSION, cell, key, holdouts]
-    return built.annotated.store.folder(RUNS) / f"{name}-{digest_of(identity)[:12]}"
+    return named_by_key(built.annotated.store.folder(RUNS), name, digest_of([VERSION, cell, key, holdouts]))
+
+
+def named_by_key(folder: Path, name: str, key: str) -> Path:
+    """`NAME-KEY`, or what lies there under this key already: two studies that ask for the same share it, whatever
+    either calls it."""
+    readable = re.sub(r"[^\w.+-]+", "-", name).strip("-")[:MOST_OF_A_NAME]
+    return next(iter(sorted(folder.glob(f"*-{key[:12]}"))), folder / f"{readable}-{key[:12]}")
+
+
+def key_in(directory: Path) -> str:
+    return directory.name.rpartition("-")[2]
 
 
 def _paths(built: Built, packed: Path) -> dict:
@@ -180,7 +202,7 @@ def _pack(
             *([] if groups is None else [groups]),
         ]
     )
-    path = a.store.folder(PACKED) / f"{name}-{key[:12]}"
+    path = named_by_key(a.store.folder(PACKED), name, key)
     if not path.exists():
         offsets = np.concatenate([[0], np.cumsum(tokens.count[rows])])
         try:
@@ -221,7 +243,7 @@ def write_cells(built: Built) -> list[Path]:
 
 def train_trials(built: Built, asked: list[Trial], engine: Engine) -> list[dict]:
     """As `train`, for these alone."""
-    planned = [cell for trial in asked for cell in trial_cells(built, trial)]
+    planned = sharing([cell for trial in asked for cell in trial_cells(built, trial)])
     return records(planned, _train(_unfinished(planned), engine))
 
 
@@ -289,7 +311,7 @@ def _with_threads(todo: list[PlannedCell], cores: int) -> list[PlannedCell]:
     asked = [p.cell for p in todo if p.cell.get("threads") == 0]
     if not asked:
         return todo
-    from train.placement import choose_threads
+    from curate.runs.placement import choose_threads
 
     threads = choose_threads(asked, cores, todo[0].directory.parent / "threads.json")  # of this machine
     return [replace(p, cell=p.cell | {"threads": threads}) if p.cell.get("threads") == 0 else p for p in todo]

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from curate.processes import blocking_sigint, watch_parent
 from train import stop
 from train.grid import Item, Outcome
 
@@ -95,17 +96,17 @@ class Workers:
             waited |= {worker.pipe: worker, worker.process.sentinel: worker}
         for worker in {id(w): w for w in map(waited.__getitem__, wait(list(waited)))}.values():
             try:
-                told = worker.pipe.recv()
+                message = worker.pipe.recv()
             except (EOFError, OSError):
-                yield from self._buried(worker)
+                yield from self._after_death(worker)
                 continue
-            if isinstance(told, float):
-                self.matrix_rate = max(self.matrix_rate, told)
+            if isinstance(message, float):
+                self.matrix_rate = max(self.matrix_rate, message)
             else:
                 worker.item = None
-                yield told
+                yield message
 
-    def _buried(self, worker: _Worker) -> Iterator[Outcome]:
+    def _after_death(self, worker: _Worker) -> Iterator[Outcome]:
         worker.process.join()
         self._workers.remove(worker)
         if worker.item:
@@ -164,7 +165,7 @@ def _start(device: str) -> _Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, os.getpid()), daemon=True)
-    with stop.deaf_children():  # the parent decides
+    with blocking_sigint():  # the parent decides
         process.start()
     theirs.close()
     return _Worker(process, ours, device)
@@ -172,7 +173,7 @@ def _start(device: str) -> _Worker:
 
 def _serve(pipe: Connection, parent: int) -> None:
     signal.signal(signal.SIGTERM, stop.ask)
-    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    watch_parent(parent, stop.ask, GRACE_SECONDS)
     with contextlib.suppress(EOFError, OSError, stop.Stopped):  # the parent went, or asked to stop
         measured = False
         while not stop.asked():
@@ -181,15 +182,6 @@ def _serve(pipe: Connection, parent: int) -> None:
                 pipe.send(matrix_rate(cell))
                 measured = True
             pipe.send(function((cell, directory)))
-
-
-def _watch(parent: int) -> None:
-    """Stop soon after the parent has gone, however it went: an orphan must not go on training."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    stop.ask()
-    time.sleep(GRACE_SECONDS)
-    os._exit(1)
 
 
 def matrix_rate(cell: dict[str, Any], seconds: float = 0.2) -> float:

@@ -23,10 +23,9 @@ import xxhash
 from curate.engine import Engine, map_parts
 from curate.errors import InputError
 from curate.progress import Progress
-from curate.sources.inputs import Input, digests, list_inputs, package_versions
-from curate.sources.readers import check_columns, read
-from curate.sources.rows import Problems
-from curate.sources.web import libraries
+from curate.sources.formats import FORMATS
+from curate.sources.inputs import digests, list_inputs, package_versions
+from curate.sources.rows import Input, Problems
 from curate.spec.manifest import Source
 from curate.store import Part, Store, digest_of
 
@@ -71,7 +70,7 @@ class SourceDocuments:
             "bytes": self.bytes,
             "failed": self.failed,
             "repaired": self.repaired,
-            **({"libraries": found} if (found := libraries(self.source.format)) else {}),
+            **({"libraries": found} if (found := FORMATS[self.source.format].libraries()) else {}),
             **packages,
         }
 
@@ -138,7 +137,7 @@ class SourcePlan:
 
 def _listed(source: Source) -> list[Input]:
     inputs = list_inputs(source)
-    check_columns(source, inputs[0])
+    FORMATS[source.format].check(source, inputs[0])
     return inputs
 
 
@@ -159,7 +158,7 @@ def plan_tasks(
     """The source's files in groups; the cut depends on names and sizes alone."""
     group: list[int] = []
     size = 0
-    made_by = [found] if (found := libraries(source.format)) else []
+    made_by = [found] if (found := FORMATS[source.format].libraries()) else []
     for i, item in enumerate(inputs):
         group.append(i)
         size += item.size
@@ -195,7 +194,7 @@ def _text_bytes(table: pa.Table) -> int:
 
 def _documents(task: Task, problems: Problems) -> Iterator[pa.Table]:
     source, count = task.source, 0
-    for table in read(source, task.inputs, problems):
+    for table in FORMATS[source.format].read(source, task.inputs, problems):
         table = _without_unusable(_with_newlines(table, source, problems), source, problems)
         if source.limit is not None:
             table = table.slice(0, max(0, source.limit - count))

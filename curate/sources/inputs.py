@@ -13,41 +13,14 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from curate.errors import InputError, NoInput
+from curate.sources.formats import FORMATS
+from curate.sources.rows import Input
 from curate.spec.manifest import Source
 from curate.store import Store, atomic, digest_of, file_digest
-
-PACKED = ("", ".gz", ".zst", ".bz2", ".lz4", ".xz")
-
-
-def _packed(*patterns: str) -> tuple[str, ...]:
-    return tuple(pattern + ending for pattern in patterns for ending in PACKED)
-
-
-DEFAULT_INCLUDE = {
-    "jsonl": _packed("*.jsonl", "*.ndjson", "*.json"),
-    "parquet": ("*.parquet",),
-    "arrow": ("*.arrow", "*.feather", "*.ipc"),
-    "text": (*_packed("*.txt"), "*.md", "*.rst"),
-    "python": ("*.py",),
-    "markdown": ("*.md", "*.markdown", "*.md.gz", "*.md.zst"),
-    "html": ("*.html", "*.htm", "*.xhtml", "*.html.gz", "*.htm.gz", "*.html.zst"),
-    "warc": ("*.warc", "*.warc.gz", "*.warc.zst"),
-    "wet": ("*.wet", "*.wet.gz"),
-}
-
-
-@dataclass(frozen=True)
-class Input:
-    """One file of a source. `name` is its place below the source's path: the same on every machine."""
-
-    url: str
-    name: str
-    size: int
-    stamp: str  # what tells one version of the file from another without reading it
 
 
 def list_inputs(source: Source) -> list[Input]:
@@ -87,7 +60,7 @@ def _wanted(source: Source):
     def match(patterns):
         return re.compile("|".join(map(fnmatch.translate, patterns))).match if patterns else lambda name: None
 
-    include = match(source.include or DEFAULT_INCLUDE.get(source.format, ("*",)))
+    include = match(source.include or FORMATS[source.format].include)
     exclude = match(source.exclude)
     return lambda name: include(name) and not exclude(name)
 

@@ -1,4 +1,4 @@
-"""What every reader yields: rows, and what could not become one, counted by cause; and bytes made text."""
+"""What every reader takes and yields: files, rows, what could not become one, counted by cause; and bytes made text."""
 
 from __future__ import annotations
 
@@ -10,12 +10,21 @@ from typing import Any
 import pyarrow as pa
 
 from curate.errors import InputError
-from curate.sources.inputs import Input
 from curate.spec.manifest import Source
 
 SAMPLES = 5  # of each cause, kept to be read in the lock
 BATCH_BYTES = 8_000_000
 BOM = b"\xef\xbb\xbf"  # no part of the first line
+
+
+@dataclass(frozen=True)
+class Input:
+    """One file of a source. `name` is its place below the source's path: the same on every machine."""
+
+    url: str
+    name: str
+    size: int
+    stamp: str  # what tells one version of the file from another without reading it
 
 
 @dataclass

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
+from curate.runs.placement import throughput
 from curate.runs.workers import Workers
 from train.grid import run_grid
 from train.model import ModelConfig
 from train.packed import Packed
-from train.placement import throughput
 
 
 def seconds(cells: list[dict], places: list[str]) -> float:

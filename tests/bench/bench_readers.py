@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from curate.sources.formats import FORMATS
 from curate.sources.inputs import list_inputs
-from curate.sources.readers import read
 from curate.sources.rows import Problems
 from curate.spec.manifest import Source
 
@@ -50,7 +50,7 @@ def measured(format: str, folder: Path) -> tuple[float, int, int]:
     inputs = list_inputs(source)
     begin = time.process_time()
     size = documents = 0
-    for table in read(source, inputs, problems):
+    for table in FORMATS[source.format].read(source, inputs, problems):
         size += table["text"].nbytes
         documents += len(table)
     return time.process_time() - begin, size, documents
@@ -76,7 +76,9 @@ def main() -> None:
             (folder / "html" / f"{i:06d}.html").write_bytes(page)
         source = Source("s", "html", (str(folder / "html"),))
         texts = [
-            t for table in read(source, list_inputs(source), Problems()) for t in table["text"].to_pylist()
+            t
+            for table in FORMATS[source.format].read(source, list_inputs(source), Problems())
+            for t in table["text"].to_pylist()
         ]
         responses = [response(i, page) for i, page in enumerate(found)]
         conversions = [

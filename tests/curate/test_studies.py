@@ -17,7 +17,7 @@ from curate.manifest.reader import load_manifest
 from curate.report.facts import facts as gather
 from curate.report.layout import render
 from curate.results.scaling import _open, scaling_finding
-from curate.runs.training import planned_cells, train, trial_cells
+from curate.runs.training import planned_cells, sharing, train, trial_cells
 from curate.store import Store
 from curate.studies import registry
 from curate.studies.overtaking import OvertakingStudy
@@ -184,11 +184,13 @@ def test_trials_with_the_same_documents_share_their_runs(studied):
     trial = next(t for t in registry.trials(built) if t.study == "attribution")
     from dataclasses import replace
 
-    one, other = (
-        trial_cells(built, trial),
-        trial_cells(built, replace(trial, name="another", study="mixture")),
-    )
-    assert [c.directory for c in one] == [c.directory for c in other]
+    one = trial_cells(built, replace(trial, name="before it was trained", level="unique", tokens=3000))
+    other = trial_cells(built, replace(trial, name="another", study="mixture", level="unique", tokens=3000))
+    assert one[0].directory.name.startswith("attribution-before-it-was-trained-seed-0-")
+    shared = sharing([*one, *other])
+    assert [c.directory for c in shared] == [c.directory for c in one] * 2
+    trained = [trial_cells(built, replace(trial, name=name)) for name in ("a", "b")]
+    assert [c.directory for c in trained[0]] == [c.directory for c in trained[1]]
 
 
 def test_runs_of_studies_are_not_runs_of_the_grid(facts):

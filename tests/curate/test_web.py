@@ -13,9 +13,10 @@ from curate.engine import open_engine
 from curate.errors import ManifestError
 from curate.manifest.reader import load_manifest
 from curate.sources.documents import open_source
+from curate.sources.formats import FORMATS
+from curate.sources.formats.pages import front_matter
 from curate.sources.inputs import Input
 from curate.sources.rows import Problems
-from curate.sources.web import front_matter, read_pages
 from curate.spec.manifest import Source
 from curate.store import Store
 
@@ -145,7 +146,9 @@ def test_an_archive_that_breaks_off_anywhere_keeps_the_records_before_and_says_s
     for left in range(3, last, 7):
         path.write_bytes(whole[: len(whole) - last + left])
         problems = Problems()
-        found = read_pages(Source("s", "wet", (str(path),)), [Input(str(path), path.name, 1, "")], problems)
+        found = FORMATS["wet"].read(
+            Source("s", "wet", (str(path),)), [Input(str(path), path.name, 1, "")], problems
+        )
         texts = pa.concat_tables(found)["text"].to_pylist()
         assert texts[:2] == ["Text number 0. " * 9, "Text number 1. " * 9]
         assert sum(counts(problems.failed).values()) == 1, (left, problems.failed)
@@ -161,7 +164,7 @@ def test_what_is_no_archive_is_said_and_the_other_files_are_read(tmp_path, damag
 
 
 def test_a_record_beyond_the_limit_is_counted_and_passed_over(tmp_path, monkeypatch):
-    monkeypatch.setattr("curate.sources.web.HTML_BYTES", 1000)
+    monkeypatch.setattr("curate.sources.formats.archives.HTML_BYTES", 1000)
     records = [conversion("http://a/1", b"x" * 1001), conversion("http://a/2", b"short")]
     (tmp_path / "a.wet.gz").write_bytes(packed(records))
     account, table = read(tmp_path, Source("s", "wet", (str(tmp_path),)))
@@ -228,7 +231,7 @@ def test_archives_carry_url_and_date_where_the_source_says_nothing(tmp_path):
 
 
 def test_without_the_extra_the_error_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setattr("curate.sources.web.find_spec", lambda name: None)
+    monkeypatch.setattr("curate.sources.formats.format.find_spec", lambda name: None)
     with pytest.raises(
         ManifestError, match=r'format = "warc" needs fastwarc, resiliparse: pip install "curate-lm\[web\]"'
     ):

@@ -20,13 +20,13 @@ from typing import Any
 
 import torch
 
+from curate.processes import blocking_sigint
 from train.cell import Cell
 from train.files import digest_of_json, read_json, write_json
 from train.machine import autocast, choose_device, prepare_process
 from train.model import ModelConfig
 from train.optimizer import OptimizerConfig, make_optimizers
 from train.packed import Packed
-from train.stop import deaf_children
 from train.trainer import new_model
 
 MEASURED_SECONDS = 1.5
@@ -87,7 +87,7 @@ def throughput(step: Step, processes: int, threads: int) -> float:
         context.Process(target=_train_a_little, args=(step, threads, barrier, queue), daemon=True)
         for _ in range(processes)
     ]
-    with deaf_children():
+    with blocking_sigint():
         for process in running:
             process.start()
     for process in running:

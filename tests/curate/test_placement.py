@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from train.placement import choose_threads, throughput
+from curate.runs.placement import choose_threads, throughput
 from train.tokens import Packed
 
 
@@ -54,7 +54,7 @@ def test_what_was_measured_is_remembered_for_that_many_cores_and_that_size(cells
 
 @pytest.mark.slow
 def test_processes_side_by_side_tell_their_speed(cells):
-    from train.placement import _step
+    from curate.runs.placement import _step
 
     assert throughput(_step(cells[0]), 2, 1) > 0
 
@@ -63,6 +63,8 @@ def test_a_grid_asks_for_its_cells_without_a_number_alone(cells, tmp_path, monke
     from curate.runs import training
 
     given = cells[0] | {"threads": 3}
-    monkeypatch.setattr("train.placement.choose_threads", lambda cells, cores, known: len(cells) * cores)
+    monkeypatch.setattr(
+        "curate.runs.placement.choose_threads", lambda cells, cores, known: len(cells) * cores
+    )
     planned = [training.PlannedCell(cell, tmp_path / "cell") for cell in (*cells, given)]
     assert [p.cell["threads"] for p in training._with_threads(planned, 4)] == [8, 8, 3]

@@ -1,0 +1,135 @@
+"""curate from Python: what `import curate` offers. The commands of the same names do the same.
+
+    import curate
+
+    built = curate.build("manifests/quickstart.toml")
+    corpus = curate.open_corpus(built.corpora[0].path)
+    print(curate.explain("manifests/quickstart.toml", corpus[0]["id"]).levels)
+
+Wherever a manifest is taken it is a path or what `load_manifest` gave. Every function but `load_manifest`, `open_corpus`
+and `verify` takes the options of OPTIONS. All raise `CurateError`, with one sentence that says where, what and the fix.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+
+from curate.errors import CurateError
+from curate.manifest.reader import load_manifest
+from curate.session import Session
+from curate.spec.manifest import Manifest
+
+if TYPE_CHECKING:
+    import datasets
+
+    from curate.commands.diff import Difference
+    from curate.commands.explain import Explanation
+    from curate.commands.plan import Plan
+    from curate.corpora.built import Built
+    from curate.pipeline import Outcome
+
+
+class Options(TypedDict, total=False):
+    store: str | Path  # folder of all results; default: .curate
+    workers: int  # threads or processes; default: every core
+    memory: int  # bytes that finding duplicates may take; default: half of the machine's
+    engine: str  # "local" or "ray"
+
+
+def _session(options: Options) -> Session:
+    return Session(
+        options.get("store", ".curate"), options.get("workers"), options.get("memory"), options.get("engine", "local")
+    )  # fmt: skip
+
+
+def _loaded(manifest: str | Path | Manifest) -> Manifest:
+    return manifest if isinstance(manifest, Manifest) else load_manifest(manifest)
+
+
+def plan(manifest: str | Path | Manifest, sample: int = 300, **options: Unpack[Options]) -> Plan:
+    """What a manifest would take: files, disk, minutes, cells, and rules that will not do. `.problems` is empty where it
+    is sound. The levels are tried on about `sample` documents of each source."""
+    from curate.commands.plan import plan as make_plan
+
+    session = _session(options)
+    return make_plan(session.store, _loaded(manifest), session.workers, sample)
+
+
+def build(
+    manifest: str | Path | Manifest, lock: str | Path | None = None, **options: Unpack[Options]
+) -> Built:
+    """Sources to corpora. Writes the lock beside the manifest, or at `lock`; `.corpora` say where they lie."""
+    from curate.build import build as make
+
+    session = _session(options)
+    return make(session.store, _loaded(manifest), session.engine(), lock_path=Path(lock) if lock else None)
+
+
+def train(manifest: str | Path | Manifest, **options: Unpack[Options]) -> list[dict[str, Any]]:
+    """Build, then train the grid and the studies; a record for every run, with `failed` and a reason where it has none."""
+    from curate.build import build as make
+    from curate.runs.training import train as train_grid
+
+    session = _session(options)
+    engine = session.engine()
+    return train_grid(make(session.store, _loaded(manifest), engine), engine)
+
+
+def run(manifest: str | Path, lock: str | Path | None = None, **options: Unpack[Options]) -> Outcome:
+    """Everything in order, skipping what is done: build, train, report. `.headline` is the answer, `.page` where the
+    page lies."""
+    from curate.pipeline import run_all
+
+    session = _session(options)
+    return run_all(session.store, Path(manifest), session.engine(), lock_path=Path(lock) if lock else None)
+
+
+def report(
+    manifest: str | Path | Manifest, out: str | Path | None = None, **options: Unpack[Options]
+) -> tuple[Path, dict[str, Any]]:
+    """(the page, what it says: `report.json`) from the runs that are finished."""
+    from curate.build import build as make
+    from curate.pipeline import write_report
+    from curate.runs.training import planned_cells, records
+
+    session = _session(options)
+    built = make(session.store, _loaded(manifest), session.engine())
+    return write_report(built, records(planned_cells(built)), Path(out) if out else None)
+
+
+def open_corpus(path: str | Path) -> datasets.Dataset:
+    """A corpus directory as a memory-mapped data set: id, text, source, place, tokens and the sources' columns."""
+    import datasets
+
+    if not (Path(path) / "corpus.json").is_file():
+        raise CurateError(f"{path}: no corpus directory; `curate build` names those it makes")
+    return datasets.load_from_disk(str(path))
+
+
+def explain(manifest: str | Path | Manifest, document: str, **options: Unpack[Options]) -> Explanation:
+    """One document, by id, the beginning of one, or place: signals, rules, which level drops it, what it duplicates."""
+    from curate.build import annotate_all
+    from curate.commands.explain import explain as explain_one
+
+    session = _session(options)
+    return explain_one(annotate_all(session.store, _loaded(manifest), session.engine()), document)
+
+
+def verify(lock: str | Path, store: str | Path = ".curate") -> int:
+    """Recompute the digests of a lock's corpora from their bytes: how many there are. Raises Mismatch, a CurateError,
+    that names what differs."""
+    from curate.corpora.lock import check
+
+    return check(Session(store).store, Path(lock))
+
+
+def diff(
+    a: str | Path, b: str | Path, of: str | Path | None = None, **options: Unpack[Options]
+) -> Difference:
+    """Two locks or manifests, or two levels or profiles judged on the documents of manifest `of`: documents that only
+    one keeps, and by which rule the other drops them."""
+    from curate.commands.diff import diff as compare
+
+    session = _session(options)
+    return compare(session.store, str(a), str(b), Path(of) if of else None, session.engine())

@@ -1,0 +1,30 @@
+"""Where results live and what does the work: what the command line's shared options and the Python face both say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from curate.engine import Engine
+    from curate.store import Store
+
+
+@dataclass
+class Session:
+    store_path: str | Path = ".curate"
+    workers: int | None = None  # threads or processes; None: every core
+    memory: int | None = None  # bytes that finding duplicates may take; None: half of the machine's
+    engine_name: str = "local"
+
+    @property
+    def store(self) -> Store:
+        from curate.store import Store
+
+        return Store(Path(self.store_path))
+
+    def engine(self) -> Engine:
+        from curate.engine import open_engine
+
+        return open_engine(self.engine_name, self.workers, self.memory)

@@ -1,0 +1,12 @@
+"""Every format that a source may name. A new one is an entry beside its reader, and its name here."""
+
+from curate.sources.formats.archives import WARC, WET
+from curate.sources.formats.columnar import ARROW, HUB, PARQUET
+from curate.sources.formats.docstrings import PYTHON
+from curate.sources.formats.format import Format
+from curate.sources.formats.lines import JSONL, TEXT
+from curate.sources.formats.pages import HTML, MARKDOWN
+
+FORMATS: dict[str, Format] = {
+    one.name: one for one in (JSONL, PARQUET, ARROW, TEXT, MARKDOWN, HTML, WARC, WET, PYTHON, HUB)
+}
