@@ -16,13 +16,13 @@ import pyarrow as pa
 import pytest
 from conftest import MANIFEST, write_manifest
 
-from curate.build import annotate_all, build
 from curate.corpora.lock import check, read_lock
 from curate.corpora.selection import KEPT, best_of_clusters
 from curate.engine import open_engine
 from curate.errors import CurateError, Mismatch
 from curate.manifest.reader import load_manifest
 from curate.signals.annotate import annotate
+from curate.steps import annotate_all, build
 from curate.store import Store, atomic, read_json, write_json
 
 

@@ -8,11 +8,11 @@ import json
 import pytest
 from conftest import MANIFEST, write_manifest
 
-from curate.build import annotate_all, build
 from curate.commands.explain import explain
 from curate.engine import open_engine
 from curate.errors import CurateError, ManifestError
 from curate.manifest.reader import load_manifest
+from curate.steps import annotate_all, build
 from curate.store import Store
 
 MODELS = """
