@@ -2,7 +2,7 @@
 
     import curate
 
-    built = curate.steps("manifests/quickstart.toml")
+    built = curate.build("manifests/quickstart.toml")
     corpus = curate.open_corpus(built.corpora[0].path)
     print(curate.explain("manifests/quickstart.toml", corpus[0]["id"]).levels)
 
