@@ -91,9 +91,9 @@ def step(name: str, folder: Path, workers: int, budget: float) -> None:
     from curate.spec.manifest import DUPLICATES
     from curate.steps import read_sources
     from curate.store import Store, digest_of
-    from filters.duplicates import near_duplicates
-    from filters.exact import content_hashes
-    from filters.repeats import repeats
+    from filters.duplicates.exact import content_hashes
+    from filters.duplicates.leaders import near_duplicates
+    from filters.duplicates.repeats import repeats
 
     progress.quiet(True)
     manifest, store = load_manifest(folder / "memory.toml"), Store(folder / "store")

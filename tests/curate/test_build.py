@@ -94,7 +94,7 @@ def test_a_corpus_says_what_it_is(built):
 
 
 def test_no_corpus_holds_a_document_or_a_near_duplicate_of_a_holdout(built):
-    from filters.duplicates import jaccard
+    from filters.duplicates.leaders import jaccard
 
     a, holdouts = built.annotated, built.holdouts
     texts = pa.concat_arrays([c for p in a.pool.parts for c in p.table(["text"])["text"].chunks])

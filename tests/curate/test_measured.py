@@ -86,8 +86,8 @@ def test_the_same_sources_make_the_same_models_and_lock_in_another_store(built, 
 
 
 def test_a_build_that_is_done_makes_no_model_again(built, monkeypatch):
-    monkeypatch.setattr("filters.quality.train", lambda *_, **__: pytest.fail("trained again"))
-    monkeypatch.setattr("filters.perplexity.train", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr("filters.models.quality.train", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr("filters.models.perplexity.train", lambda *_, **__: pytest.fail("trained again"))
     a = built.annotated
     assert build(a.store, a.manifest, a.engine).lock == built.lock
 

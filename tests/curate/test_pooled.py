@@ -15,7 +15,7 @@ from curate.errors import ManifestError
 from curate.manifest.reader import load_manifest
 from curate.steps import annotate_all, build
 from curate.store import Store
-from filters.grouping import components, cut_of, cuts_of, pairs_of
+from filters.duplicates.grouping import components, cut_of, cuts_of, pairs_of
 
 MANIFEST = """
 [[source]]

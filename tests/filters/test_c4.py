@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filters import c4
+from filters.heuristics import c4
 
 VARIANTS = [False, True]
 PIECES = [
