@@ -68,7 +68,7 @@ def crossing_finding(name: str, lock: dict, grid_runs: list[dict], runs: list[di
         return finding(
             "crossing", title, name, [f"{head}; the runs that look for it are not there yet."], **figures
         )
-    met = fits.met(grid, dirty, clean, asked["clean_tokens"])
+    met = fits.measured_crossing(grid, dirty, clean, asked["clean_tokens"])
     sentence = f"{head}; runs at {', '.join(map(short_count, sizes))} tokens of {dirty} find it {_verdict(told, met)}."
     figures |= {"found": finite(vars(met)), "caveats": grid.caveats}
     return finding("crossing", title, name, [sentence], **figures)

@@ -220,7 +220,7 @@ def factor_trials(asked: Factors) -> list[Trial]:
         same = change.knob in (BASE, "level", "tokens")
         own = knobs if same else changed(knobs, change.knob, change.value)
         about, name = {"factor": change.factor}, BASE if change.knob == BASE else change.name
-        for share in (1.0,) if change.knob == "optimizer.rate" else asked.rates:
+        for share in (1.0,) if change.knob == "optimizer.learning_rate" else asked.rates:
             at = own if share == 1 else _at_rate(own, share)
             told.append(Trial(FACTORS, name, level, tokens, at, None, about | {"rate_share": share}))
     return told
@@ -232,4 +232,4 @@ def _at_rate(knobs: dict, share: float) -> dict:
 
     model = ModelConfig.of(knobs.get("model", {}), vocabulary=1, context=knobs.get("context", 256))
     peak = OptimizerConfig.of(knobs.get("optimizer", {})).peak_rate(model.width)
-    return changed(knobs, "optimizer.rate", peak * share)
+    return changed(knobs, "optimizer.learning_rate", peak * share)
