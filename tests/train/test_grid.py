@@ -40,7 +40,7 @@ def test_every_setting_makes_a_cell():
     ("grid", "message"),
     [
         ({"model": {"widht": 64}}, r"model\.widht: did you mean width\?"),
-        ({"optimizer": {"learning": 1}}, r"optimizer\.learning: there are beta1"),
+        ({"optimizer": {"sharpness": 1}}, r"optimizer\.sharpness: there are beta1"),
         ({"seed": 3}, r"seed: did you mean seeds\?"),
         ({"seeds": 0}, "seeds = 0"),
         ({"seeds": True}, "seeds = True"),
