@@ -1,9 +1,9 @@
 """The other global step: text that stands more than once in the pool, as spans beside each document.
 
-Three passes of pure functions over parts (`filters.duplicates.repeats`): the occurrences of each part, written split by hash; the
-copies in each split of all parts; and with their places the spans of each part. The occurrence that stays is the one in
-the most preferred document. It may be in a document that a level drops: cutting takes the others all the same.
-"""
+Three passes of pure functions over parts (`filters.duplicates.repeats`): the occurrences of each part, written split
+by hash; the copies in each split of all parts; and with their places the spans of each part. The occurrence that
+stays is the one in the most preferred document. It may be in a document that a level drops: cutting takes the others
+all the same."""
 
 from __future__ import annotations
 
