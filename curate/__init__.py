@@ -1,6 +1,7 @@
 """curate: raw text in, versioned corpora and what they were worth in next-word loss out.
 
-`curate.api` says what there is: `load_manifest plan build train run report open_corpus explain verify diff`. Names are
+`curate.api` says what there is: `load_manifest plan build train run write_report open_corpus explain
+verify diff`. Names are
 loaded when they are first asked for, so that `import curate` is light.
 """
 
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 __all__ = [
-    "CurateError", "Manifest", "build", "diff", "explain", "load_manifest", "open_corpus", "plan", "report", "run",
+    "CurateError", "Manifest", "build", "diff", "explain", "load_manifest", "open_corpus", "plan", "write_report", "run",
     "train", "verify",
 ]  # fmt: skip
 
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
         load_manifest,
         open_corpus,
         plan,
-        report,
         run,
         train,
         verify,
+        write_report,
     )
 
 

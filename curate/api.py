@@ -60,7 +60,7 @@ def build(
     manifest: str | Path | Manifest, lock: str | Path | None = None, **options: Unpack[Options]
 ) -> Built:
     """Sources to corpora. Writes the lock beside the manifest, or at `lock`; `.corpora` say where they lie."""
-    from curate.build import build as make
+    from curate.steps import build as make
 
     session = _session(options)
     return make(session.store, _loaded(manifest), session.engine(), lock_path=Path(lock) if lock else None)
@@ -68,8 +68,8 @@ def build(
 
 def train(manifest: str | Path | Manifest, **options: Unpack[Options]) -> list[dict[str, Any]]:
     """Build, then train the grid and the studies; a record for every run, with `failed` and a reason where it has none."""
-    from curate.build import build as make
     from curate.runs.training import train as train_grid
+    from curate.steps import build as make
 
     session = _session(options)
     engine = session.engine()
@@ -85,17 +85,17 @@ def run(manifest: str | Path, lock: str | Path | None = None, **options: Unpack[
     return run_all(session.store, Path(manifest), session.engine(), lock_path=Path(lock) if lock else None)
 
 
-def report(
+def write_report(
     manifest: str | Path | Manifest, out: str | Path | None = None, **options: Unpack[Options]
 ) -> tuple[Path, dict[str, Any]]:
     """(the page, what it says: `report.json`) from the runs that are finished."""
-    from curate.build import build as make
-    from curate.pipeline import write_report
+    from curate.pipeline import write_report as write
     from curate.runs.training import planned_cells, records
+    from curate.steps import build as make
 
     session = _session(options)
     built = make(session.store, _loaded(manifest), session.engine())
-    return write_report(built, records(planned_cells(built)), Path(out) if out else None)
+    return write(built, records(planned_cells(built)), Path(out) if out else None)
 
 
 def open_corpus(path: str | Path) -> datasets.Dataset:
@@ -109,8 +109,8 @@ def open_corpus(path: str | Path) -> datasets.Dataset:
 
 def explain(manifest: str | Path | Manifest, document: str, **options: Unpack[Options]) -> Explanation:
     """One document, by id, the beginning of one, or place: signals, rules, which level drops it, what it duplicates."""
-    from curate.build import annotate_all
     from curate.commands.explain import explain as explain_one
+    from curate.steps import annotate_all
 
     session = _session(options)
     return explain_one(annotate_all(session.store, _loaded(manifest), session.engine()), document)

@@ -174,9 +174,9 @@ def build(session: Session, manifest: Path, lock: Path | None) -> tuple[Any, str
 
     Example: curate build manifests/quickstart.toml
     """
-    from curate.build import build as make
     from curate.commands.summary import build_text
     from curate.manifest.reader import load_manifest
+    from curate.steps import build as make
 
     built = make(session.store, load_manifest(manifest), session.engine(), lock_path=lock)
     return built.lock, build_text(built)
@@ -194,10 +194,10 @@ def index(session: Session, manifest: Path, index: str, level: str | None) -> tu
 
     Example: curate index manifests/quickstart.toml seen
     """
-    from curate.build import annotate_all
     from curate.duplicates.index import add, begin
     from curate.errors import did_you_mean
     from curate.manifest.reader import load_manifest
+    from curate.steps import annotate_all
 
     loaded = load_manifest(manifest)
     names = [one.name for one in loaded.levels]
@@ -250,10 +250,10 @@ def train(
         tracker = open_tracker(track, corpus.name, session.store.root / "tracking")
         directory, record = train_corpus(session.store, corpus, setting, out, session.engine(), tracker)
         return record, corpus_run_text(directory, record)
-    from curate.build import build as make
     from curate.manifest.reader import load_manifest
     from curate.runs.training import train as train_grid
     from curate.runs.training import write_cells
+    from curate.steps import build as make
 
     opened, loaded = session.engine(), load_manifest(manifest)
     if cells:
@@ -273,11 +273,11 @@ def report(session: Session, manifest: Path, out) -> tuple[Any, str]:
 
     Example: curate report manifests/quickstart.toml
     """
-    from curate.build import build as make
     from curate.commands.summary import report_text
     from curate.manifest.reader import load_manifest
     from curate.pipeline import write_report
     from curate.runs.training import planned_cells, records
+    from curate.steps import build as make
 
     built = make(session.store, load_manifest(manifest), session.engine())
     page, facts = write_report(built, records(planned_cells(built)), out)
@@ -309,10 +309,10 @@ def explain(session: Session, manifest: Path, document: str) -> tuple[Any, str]:
 
     Example: curate explain manifests/quickstart.toml python3.11/json/__init__.py::dumps
     """
-    from curate.build import annotate_all
     from curate.commands.explain import explain as explain_one
     from curate.commands.summary import explain_text
     from curate.manifest.reader import load_manifest
+    from curate.steps import annotate_all
 
     explanation = explain_one(
         annotate_all(session.store, load_manifest(manifest), session.engine()), document
@@ -454,9 +454,9 @@ def probe(session: Session, run: Path, steps: int | None, families: tuple[str, .
     if run.suffix != ".toml":
         record = probing.probe(run, steps, families)
         return record, probing.probe_text(record)
-    from curate.build import build as make
     from curate.manifest.reader import load_manifest
     from curate.runs.training import planned_cells, records
+    from curate.steps import build as make
 
     runs = records(planned_cells(make(session.store, load_manifest(run), session.engine())))
     probed = probing.probe_all(runs, steps, families)

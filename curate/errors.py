@@ -14,6 +14,8 @@ from collections.abc import Iterable
 
 
 class CurateError(Exception):
+    """What a user can mend: one sentence that says where, what and the fix."""
+
     exit_code = 1
 
 

@@ -6,13 +6,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from curate.build import build
 from curate.corpora.built import Built
 from curate.engine import Engine
 from curate.manifest.reader import load_manifest
 from curate.report.examples import examples
 from curate.runs.tracking import open_tracker
 from curate.runs.training import planned_cells, records, train
+from curate.steps import build
 from curate.store import Store, digest_of, file_digest, read_json, write_json
 
 

@@ -21,17 +21,14 @@ from filters.family import Family, Signal
 __all__ = ["FAMILIES", "SIGNALS", "Family", "Signal"]
 
 INLINED = (
-    "text.py",
-    "shingles.py",
-    "sha1.py",
-    "kneser_ney.py",
-    "ngrams.py",
-    "segments.py",
-    "vocabulary.py",
-    "fasttext_vectors.py",
-    "fasttext_tables.py",
-    "fasttext_outputs.py",
-)  # files whose compiled functions other files inline into their kernels
+    "text/*.py", "duplicates/sha1.py", "duplicates/shingles.py", "fasttext/outputs.py", "fasttext/tables.py",
+    "fasttext/vectors.py", "models/kneser_ney.py",
+)  # fmt: skip  # files whose compiled functions other files inline into their kernels
+
+
+def inlined_files() -> list[Path]:
+    """The `INLINED` files."""
+    return sorted(path for name in INLINED for path in Path(__file__).parent.glob(name))
 
 
 def _kernel_folder() -> Path:
@@ -42,8 +39,8 @@ def _kernel_folder() -> Path:
     family alone when another is edited.
     """
     digest = hashlib.sha256()
-    for name in INLINED:
-        digest.update((Path(__file__).parent / name).read_bytes())
+    for path in inlined_files():
+        digest.update(path.read_bytes())
     name = f"kernels-{digest.hexdigest()[:16]}"
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "curate" / name
     try:

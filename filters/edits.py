@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from filters.arrow import from_utf8, utf8
-from filters.text import kernel, loop
+from filters.text.compiled import kernel, loop
 
 
 @loop

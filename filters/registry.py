@@ -5,29 +5,25 @@ A new family is one line here.
 
 from __future__ import annotations
 
-from filters import (
+from filters.duplicates import exact, leaders, repeats
+from filters.family import Family, Signal
+from filters.heuristics import (
     c4,
     characters,
-    compression,
-    contamination,
+    compressibility,
     dclm,
-    duplicates,
-    exact,
-    language,
-    line_languages,
     lines,
     markup,
-    perplexity,
     private,
-    quality,
-    repeats,
     repetition,
     stop_words,
     unicode_words,
     urls,
     words,
 )
-from filters.family import Family, Signal
+from filters.language import documents as language
+from filters.language import lines as line_languages
+from filters.models import contamination, perplexity, quality
 
 _FAMILIES = (
     words.FAMILY,
@@ -40,7 +36,7 @@ _FAMILIES = (
     dclm.FAMILY,
     characters.FAMILY,
     markup.FAMILY,
-    compression.FAMILY,
+    compressibility.FAMILY,
     urls.FAMILY,
     urls.OWN,
     urls.LISTS,
@@ -51,11 +47,11 @@ _FAMILIES = (
     perplexity.FAMILY,
     private.FAMILY,
     exact.FAMILY,
-    duplicates.SIGNATURES,
+    leaders.SIGNATURES,
 )
 _OF_THE_POOL = (
-    duplicates.DUPLICATES,
-    duplicates.INDEXED,
+    leaders.DUPLICATES,
+    leaders.INDEXED,
     *repeats.REPEATS,
 )  # measured over all documents together
 

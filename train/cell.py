@@ -15,10 +15,10 @@ from typing import Any
 
 from train import VERSION
 from train.files import digest_of_json
-from train.knobs import COOLDOWN, check_knobs, knob_names
+from train.knobs import COOLDOWN, FORMER_NAMES, check_knobs, knob_names
 from train.machine import PRECISIONS, choose_device, choose_precision
 from train.objectives import LOSSES
-from train.optimizer import OptimizerConfig, default_turns
+from train.optimizer import OptimizerConfig, default_muon_interval
 from train.packed import Packed
 from train.processes import PARALLEL
 from train.shape import BY_DEPTH, ModelConfig
@@ -167,13 +167,13 @@ class Ladder:
                 "version": VERSION,
                 "tokens_sha256": self.packed.prefix_sha256(tokens),
                 "boundaries": self.boundaries[:until],
-                "model": asdict(model),
-                "optimizer": asdict(optimizer)
+                "model": _as_digested(asdict(model)),
+                "optimizer": _as_digested(asdict(optimizer))
                 | {
                     "rate": optimizer.peak_rate(model.width),
-                    "table_rate": optimizer.peak_table_rate(model.width),
+                    "table_rate": optimizer.peak_embedding_rate(model.width),
                     "betas": optimizer.betas(),
-                    "turns": optimizer.turns or default_turns(model.width, cell.batch_tokens),
+                    "turns": optimizer.muon_interval or default_muon_interval(model.width, cell.batch_tokens),
                 },
                 "run": [
                     cell.seed,
@@ -188,3 +188,9 @@ class Ladder:
             }
             | ({"ema": cell.ema} if cell.ema else {})  # a checkpoint without one holds no average
         )
+
+
+def _as_digested(knobs: Mapping[str, Any]) -> dict[str, Any]:
+    """Under the names that identities were first made of, so that finished runs stay finished."""
+    first_names = {new: old for old, new in FORMER_NAMES.items()}
+    return {first_names.get(name, name): value for name, value in knobs.items()}

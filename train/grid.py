@@ -35,16 +35,16 @@ RUN_KNOBS = (
 MODEL_KNOBS = tuple(name for name in knob_names(ModelConfig) if name not in DATA)
 OPTIMIZER_KNOBS = (
     "name",
-    "rate",
-    "table_rate",
+    "learning_rate",
+    "embedding_learning_rate",
     "beta1",
     "beta2",
     "momentum",
-    "turns",
+    "muon_interval",
     "weight_decay",
     "warmup_steps",
     "stable_steps",
-    "clip",
+    "grad_clip",
 )
 
 MOST_SEEDS = 1000
@@ -58,14 +58,14 @@ VALUES: dict[str, tuple] = {
     "model.depth": (int, 1, 1000), "model.width": (int, 2, 2**17), "model.heads": (int, 1, 2**12),
     "model.kv_heads": (int, 1, 2**12), "model.hidden": (int, 1, 2**19), "model.tied": (bool,),
     "model.rotary_base": (float, 1, 1e9), "model.cross_documents": (bool,), "model.window": (int, 0, 2**20),
-    "model.start": (float, 1e-6, 1e6),
+    "model.init_scale": (float, 1e-6, 1e6),
     "loss": ("next-word", "masked", "reinforce"), "order": ("text", "shuffled"),
-    "optimizer.name": ("adamw", "muon"), "optimizer.rate": (float, 1e-12, 10),
-    "optimizer.table_rate": (float, 1e-12, 10), "optimizer.beta1": (float, 0, 1 - 1e-9),
+    "optimizer.name": ("adamw", "muon"), "optimizer.learning_rate": (float, 1e-12, 10),
+    "optimizer.embedding_learning_rate": (float, 1e-12, 10), "optimizer.beta1": (float, 0, 1 - 1e-9),
     "optimizer.beta2": (float, 0, 1 - 1e-9), "optimizer.momentum": (float, 0, 1 - 1e-9),
-    "optimizer.turns": (int, 1, 1000),
+    "optimizer.muon_interval": (int, 1, 1000),
     "optimizer.weight_decay": (float, 0, 100), "optimizer.warmup_steps": (int, 0, 2**40),
-    "optimizer.stable_steps": (int, 0, 2**40), "optimizer.clip": (float, 1e-9, 1e9),
+    "optimizer.stable_steps": (int, 0, 2**40), "optimizer.grad_clip": (float, 1e-9, 1e9),
 }  # fmt: skip
 
 

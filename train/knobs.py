@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
+from typing import Any
 
+# Names that knobs had; the identities of runs still hold them.
+FORMER_NAMES = {
+    "rate": "learning_rate",
+    "table_rate": "embedding_learning_rate",
+    "turns": "muon_interval",
+    "clip": "grad_clip",
+    "start": "init_scale",
+}
 COOLDOWN = 0.25  # share of a run's steps in which the rate decays, where a cell does not say
 
 
@@ -20,7 +29,14 @@ def check_knobs(where: str, given: Iterable[str], known: Iterable[str]) -> None:
     for name in sorted(set(given) - set(names)):
         close = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
+        if FORMER_NAMES.get(name) in names:
+            hint = f"is now called {FORMER_NAMES[name]}"
         raise ValueError(f"{where}.{name}: {hint}" if where else f"{name}: {hint}")
+
+
+def current_names(knobs: Mapping[str, Any]) -> dict[str, Any]:
+    """The knobs of a record, which may be older than their names."""
+    return {FORMER_NAMES.get(name, name): value for name, value in knobs.items()}
 
 
 def check_value(name: str, value: object, allowed: tuple) -> None:

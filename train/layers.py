@@ -60,7 +60,7 @@ class _FusedRMSNorm(torch.autograd.Function):
         return grad_x
 
 
-class Reader(nn.Module):
+class NormedLinear(nn.Module):
     """What a part of a block reads of the stream: RMSNorm with a gain, then linear maps without bias.
 
     `rows` are the heights of the maps that lie on top of each other in one weight: one product for all,
@@ -79,7 +79,7 @@ class Reader(nn.Module):
         return F.linear(x_BTC, self.weight * self.gain)
 
 
-class Writer(nn.Linear):
+class OutputLinear(nn.Linear):
     """What a part of a block adds to the stream: a linear map without bias."""
 
     def __init__(self, config: ModelConfig, width: int) -> None:
@@ -89,8 +89,8 @@ class Writer(nn.Linear):
 class SwiGLU(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.expand = Reader(config, config.hidden, config.hidden)
-        self.out = Writer(config, config.hidden)
+        self.expand = NormedLinear(config, config.hidden, config.hidden)
+        self.out = OutputLinear(config, config.hidden)
 
     def forward(self, x_BTC: Tensor) -> Tensor:
         both = self.expand(x_BTC)

@@ -1,6 +1,6 @@
 """Mixers: what carries information from one position to the next, one in every block.
 
-A mixer is a module made of a config. It reads the stream through a `Reader` and writes it through a `Writer`
+A mixer is a module made of a config. It reads the stream through a `NormedLinear` and writes it through a `OutputLinear`
 (so that the start and Muon know its matrices), and `forward(x_BTC, places)` is what it adds. `MIXERS` names them all.
 
 Shapes in names: B sequences, T positions, C width, H heads of queries, K heads of keys, D width of a head.
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from train import fused
 from train.attention import FusedPlaces, attend, norm_and_rotate
-from train.layers import Reader, Writer, rms_norm
+from train.layers import NormedLinear, OutputLinear, rms_norm
 from train.sequence import LSTM, Convolution
 from train.shape import ModelConfig
 
@@ -37,10 +37,10 @@ class Attention(nn.Module):
         self.heads, self.kv_heads, self.head_width = config.heads, config.kv_heads, config.head_width
         self.rotary = config.position == "rotary"
         kv_width = self.kv_heads * self.head_width
-        self.project = Reader(config, config.width, kv_width, kv_width)
+        self.project = NormedLinear(config, config.width, kv_width, kv_width)
         self.query_gain = nn.Parameter(torch.ones(self.head_width))
         self.key_gain = nn.Parameter(torch.ones(self.head_width))
-        self.out = Writer(config, config.width)
+        self.out = OutputLinear(config, config.width)
 
     def forward(self, x_BTC: Tensor, places: Places) -> Tensor:
         B, T, C = x_BTC.shape

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from train.attention import rotary_tables
-from train.layers import Reader, SwiGLU, Writer, rms_norm
+from train.layers import NormedLinear, OutputLinear, SwiGLU, rms_norm
 from train.losses import linear_cross_entropy, token_losses
 from train.mixers import MIXERS, Places
 from train.objectives import revealed_losses
@@ -66,27 +66,29 @@ class Transformer(nn.Module):
         Embeddings begin large beside what the first steps of the optimizer add to them; where they score as well, the
         last gain makes up for it.
         """
-        start = self.config.start
-        nn.init.normal_(self.embedding, std=0.1 * start)
+        scale = self.config.init_scale
+        nn.init.normal_(self.embedding, std=0.1 * scale)
         if self.positions is not None:
-            nn.init.normal_(self.positions, std=0.1 * start)
+            nn.init.normal_(self.positions, std=0.1 * scale)
         if self.head is not None:
             nn.init.normal_(self.head, std=0.02)
         else:
             nn.init.constant_(self.gain, 0.25)
         for part in self.blocks.modules():
-            if isinstance(part, Reader):
-                nn.init.normal_(part.weight, std=start * self.config.width**-0.5)
-            elif isinstance(part, Writer):
-                nn.init.normal_(part.weight, std=start * (2 * self.config.depth * part.in_features) ** -0.5)
+            if isinstance(part, NormedLinear):
+                nn.init.normal_(part.weight, std=scale * self.config.width**-0.5)
+            elif isinstance(part, OutputLinear):
+                nn.init.normal_(part.weight, std=scale * (2 * self.config.depth * part.in_features) ** -0.5)
 
     def matrices(self) -> dict[nn.Parameter, tuple[int, ...]]:
         """Every matrix inside the blocks, and the heights of the maps that lie on top of each other in it."""
         inside = {p: (len(p),) for p in self.blocks.parameters() if p.ndim == 2}
-        return inside | {part.weight: part.rows for part in self.blocks.modules() if isinstance(part, Reader)}
+        return inside | {
+            part.weight: part.rows for part in self.blocks.modules() if isinstance(part, NormedLinear)
+        }
 
     def hidden_NC(self, tokens_BT: Tensor) -> Tensor:
-        """Normed states ahead of the scoring matrix."""
+        """Normed states ahead of the lm_head."""
         places = self.places(tokens_BT)
         x_BTC = F.embedding(tokens_BT, self.embedding)
         if self.positions is not None:
@@ -117,35 +119,36 @@ class Transformer(nn.Module):
             seen_1TT if document_BT is None else seen_1TT & (document_BT[:, :, None] == document_BT[:, None])
         )
 
-    def scoring_VC(self) -> Tensor:
+    def lm_head_VC(self) -> Tensor:
+        """The matrix that scores the vocabulary, with the gain of the last norm in it."""
         return (self.embedding if self.head is None else self.head) * self.gain
 
     def forward(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
         hidden_NC = (self.compiled_body or self.hidden_NC)(tokens_BT)
-        return linear_cross_entropy(hidden_NC, self.scoring_VC(), targets_BT.flatten())
+        return linear_cross_entropy(hidden_NC, self.lm_head_VC(), targets_BT.flatten())
 
     @torch.no_grad()
     def token_losses(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
         """The loss of every single target in nats, float32 [B, T]; of a masked model, see `train.objectives`."""
         if self.config.mask is not None:
             return revealed_losses(self, targets_BT)
-        losses_N = token_losses(self.hidden_NC(tokens_BT), self.scoring_VC(), targets_BT.flatten())
+        losses_N = token_losses(self.hidden_NC(tokens_BT), self.lm_head_VC(), targets_BT.flatten())
         return losses_N.view_as(targets_BT)
 
     def logits(self, tokens_BT: Tensor) -> Tensor:
         """All logits [B, T, V]; for looking and for tests: training never holds them."""
-        return F.linear(self.hidden_NC(tokens_BT), self.scoring_VC()).view(*tokens_BT.shape, -1)
+        return F.linear(self.hidden_NC(tokens_BT), self.lm_head_VC()).view(*tokens_BT.shape, -1)
 
     def parameters_total(self) -> int:
         return sum(p.numel() for p in self.parameters())
 
     def parameters_without_embeddings(self) -> int:
-        tables = self.embedding.numel() + (0 if self.head is None else self.head.numel())
-        return self.parameters_total() - tables
+        embeddings = self.embedding.numel() + (0 if self.head is None else self.head.numel())
+        return self.parameters_total() - embeddings
 
     def flops_per_token(self) -> int:
-        """Forward and backward: 6 per weight of every matrix product (the scoring matrix included, the
+        """Forward and backward: 6 per weight of every matrix product (the lm_head included, the
         look-up not), and 12 * depth * width * context / 2 for causal attention."""
-        scoring = self.config.vocabulary * self.config.width
+        lm_head = self.config.vocabulary * self.config.width
         attention = 6 * self.config.depth * self.config.width * self.config.context
-        return 6 * (self.parameters_without_embeddings() + scoring) + attention
+        return 6 * (self.parameters_without_embeddings() + lm_head) + attention

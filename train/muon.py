@@ -5,8 +5,8 @@ al. 2024), each with the polynomial that is best for what the steps before it le
 scaled by 0.2 * sqrt(larger side) so that its entries are about as large as AdamW's and both take the same rate (Liu et al.
 2025). Matrices of one shape are stacked and done in one batched product, in bfloat16 where the device multiplies that
 faster: an update is then 1 % off in direction, which no loss has shown, and four to five times cheaper.
-Where a step has few tokens for the width, this would cost as much as a third of it: there matrices take turns, and the
-one that moves at every other step moves twice as far.
+Where a step has few tokens for the width, this would cost as much as a third of it: there a matrix moves at every other
+step, twice as far.
 Price: a second optimizer for embeddings and gains, and 3 to 10 % of a step.
 """
 
@@ -27,19 +27,25 @@ MATCH_ADAMW = 0.2
 
 class Muon(torch.optim.Optimizer):
     """For matrices inside a network only. A group's `rows` says for each parameter how high the matrices are that
-    lie on top of each other in it (queries, keys and values): each is made orthogonal by itself. With `turns` a
-    parameter moves at every so-many-th step, so many times as far; its momentum sees all gradients."""
+    lie on top of each other in it (queries, keys and values): each is made orthogonal by itself. With an `interval` of n
+    a parameter moves at every n-th step, n times as far; its momentum sees all gradients."""
 
     def __init__(
-        self, groups: list[dict], lr: float, momentum: float, weight_decay: float, turns: int = 1
+        self, groups: list[dict], lr: float, momentum: float, weight_decay: float, interval: int = 1
     ) -> None:
-        defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "turns": turns, "turn": 0}
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "weight_decay": weight_decay,
+            "interval": interval,
+            "turn": 0,
+        }
         super().__init__(groups, defaults)
 
     @torch.no_grad()
     def step(self, closure=None) -> None:  # type: ignore[override]
         for group in self.param_groups:
-            rate, by_shape = group["turns"] * group["lr"], defaultdict(list)
+            rate, by_shape = group["interval"] * group["lr"], defaultdict(list)
             for parameter, rows, direction in self._moving(group):
                 parameter.mul_(1 - rate * group["weight_decay"])
                 for piece in zip(parameter.split(rows), direction.split(rows), strict=True):
@@ -52,12 +58,12 @@ class Muon(torch.optim.Optimizer):
 
     def _moving(self, group: dict) -> Iterator[tuple[Tensor, tuple[int, ...], Tensor]]:
         """(parameter, its rows, direction) of those whose turn it is."""
-        turn, group["turn"] = group["turn"], (group["turn"] + 1) % group["turns"]
+        turn, group["turn"] = group["turn"], (group["turn"] + 1) % group["interval"]
         for k, (parameter, rows) in enumerate(zip(group["params"], group["rows"], strict=True)):
             if parameter.grad is None:
                 continue
             direction = self._direction(parameter, group["momentum"])
-            if k % group["turns"] == turn:
+            if k % group["interval"] == turn:
                 yield parameter, rows, direction
 
     def _direction(self, parameter: Tensor, momentum: float) -> Tensor:

@@ -52,11 +52,11 @@ def _masked(model: Transformer, text_BT: Tensor, chance: torch.Generator) -> Ten
     hidden_BT = (torch.rand(text_BT.shape, generator=chance) < share_B1).to(text_BT.device)
     hidden_BT[:, 0] |= ~hidden_BT.any(1)  # at least one in a window
     states_NC = model.hidden_NC(text_BT.masked_fill(hidden_BT, _mask(model)))
-    return linear_cross_entropy(states_NC[hidden_BT.flatten()], model.scoring_VC(), text_BT[hidden_BT])
+    return linear_cross_entropy(states_NC[hidden_BT.flatten()], model.lm_head_VC(), text_BT[hidden_BT])
 
 
 def _reinforce(model: Transformer, tokens_BT: Tensor, targets_BT: Tensor, chance: torch.Generator) -> Tensor:
-    logits_NV = model.hidden_NC(tokens_BT) @ model.scoring_VC().T
+    logits_NV = model.hidden_NC(tokens_BT) @ model.lm_head_VC().T
     targets_N = targets_BT.flatten()
     with torch.no_grad():
         sampled_N = torch.multinomial(logits_NV.softmax(1).cpu(), 1, generator=chance)[:, 0].to(
@@ -80,7 +80,7 @@ def revealed_losses(model: Transformer, text_BT: Tensor) -> Tensor:
         states_NC = model.hidden_NC(torch.where(round_T < number, text_BT, _mask(model)))
         states_BnC = states_NC.view(*text_BT.shape, -1)[:, asked_T]
         targets_Bn = text_BT[:, asked_T]
-        losses_N = token_losses(states_BnC.flatten(0, 1), model.scoring_VC(), targets_Bn.flatten())
+        losses_N = token_losses(states_BnC.flatten(0, 1), model.lm_head_VC(), targets_Bn.flatten())
         losses_BT[:, asked_T] = losses_N.view_as(targets_Bn).float()
     return losses_BT
 

@@ -4,8 +4,8 @@ Schedule: warm-up, then the trunk, whose rate falls with the cube root of the st
 does not depend on how long the run will be, so a run of any size branches off the same one; and since long runs want
 lower rates than short ones, it falls. Price: what is constant is easier to reason about (`stable_steps = 0`).
 Weight decay acts on matrices only, and is coupled to the rate (`rate * weight_decay` a step).
-Beside Muon, tables (embeddings, learned positions, an untied scoring matrix) take a rate of their own: a row of a table
-is moved by the few tokens that it stands for and not by sums over the width, so its best rate does not fall with it.
+Beside Muon, embeddings (also learned positions and an untied lm_head) have a learning rate of their own. The few tokens
+that a row stands for move it, and no sum over the width does: so its best rate does not fall with the width.
 """
 
 from __future__ import annotations
@@ -28,16 +28,20 @@ FALL = 1 / 3  # power of the steps with which the rate of a trunk falls
 @dataclass(frozen=True)
 class OptimizerConfig:
     name: str = "muon"
-    rate: float | None = None  # peak rate; None: by the rule of `default_rate`
-    table_rate: float | None = None  # of tables; None: the rate, and beside Muon by `table_factor`
+    learning_rate: float | None = None  # peak rate; None: by the rule of `default_rate`
+    embedding_learning_rate: float | None = (
+        None  # of embeddings; None: as above, beside Muon by `embedding_rate_factor`
+    )
     beta1: float | None = None  # None: 0.9, and 0.8 beside Muon
     beta2: float | None = None  # None: 0.95, and 0.99 beside Muon, where rare tokens are AdamW's main load
     momentum: float = 0.9  # of Muon
-    turns: int | None = None  # a matrix under Muon moves at every so-many-th step; None: by `default_turns`
+    muon_interval: int | None = (
+        None  # steps from one move of a matrix to the next; None: by `default_muon_interval`
+    )
     weight_decay: float = 0.1
     warmup_steps: int = 5
     stable_steps: int = 100  # about which the rate of the trunk begins to fall; 0: never
-    clip: float = 1.0  # largest norm of all gradients together
+    grad_clip: float = 1.0  # largest norm of all gradients together
 
     def __post_init__(self) -> None:
         if self.name not in NAMES:
@@ -50,15 +54,17 @@ class OptimizerConfig:
         ):
             if getattr(self, name) is not None and not low <= getattr(self, name) < high:
                 raise ValueError(f"optimizer.{name} = {getattr(self, name)!r}: must lie in [{low}, {high})")
-        for name in ("rate", "table_rate"):
+        for name in ("learning_rate", "embedding_learning_rate"):
             value = getattr(self, name)
             if value is not None and not 0 < value < 10:
                 raise ValueError(f"optimizer.{name} = {value!r}: must be above 0 and below 10")
-        if self.turns is not None and (type(self.turns) is not int or self.turns < 1):
-            raise ValueError(f"optimizer.turns = {self.turns!r}: must be a whole number of at least 1")
-        if min(self.warmup_steps, self.stable_steps) < 0 or self.clip <= 0:
+        if self.muon_interval is not None and (type(self.muon_interval) is not int or self.muon_interval < 1):
             raise ValueError(
-                "optimizer.warmup_steps and stable_steps must be 0 or more, optimizer.clip above 0"
+                f"optimizer.muon_interval = {self.muon_interval!r}: must be a whole number of at least 1"
+            )
+        if min(self.warmup_steps, self.stable_steps) < 0 or self.grad_clip <= 0:
+            raise ValueError(
+                "optimizer.warmup_steps and stable_steps must be 0 or more, optimizer.grad_clip above 0"
             )
 
     @classmethod
@@ -74,12 +80,12 @@ class OptimizerConfig:
         )
 
     def peak_rate(self, width: int) -> float:
-        return self.rate if self.rate is not None else default_rate(self.name, width)
+        return self.learning_rate if self.learning_rate is not None else default_rate(self.name, width)
 
-    def peak_table_rate(self, width: int) -> float:
-        if self.table_rate is not None:
-            return self.table_rate
-        return self.peak_rate(width) * (table_factor(width) if self.name == "muon" else 1)
+    def peak_embedding_rate(self, width: int) -> float:
+        if self.embedding_learning_rate is not None:
+            return self.embedding_learning_rate
+        return self.peak_rate(width) * (embedding_rate_factor(width) if self.name == "muon" else 1)
 
 
 def default_rate(name: str, width: int) -> float:
@@ -90,18 +96,18 @@ def default_rate(name: str, width: int) -> float:
     return {"adamw": 4e-3, "muon": 2e-2}[name] * 64 / width
 
 
-def default_turns(width: int, step_tokens: int) -> int:
-    """Turns that matrices take under Muon: two where its products would be more than a tenth of a step's.
+def default_muon_interval(width: int, step_tokens: int) -> int:
+    """Steps from one move of a matrix to the next: two where Muon's products would be more than a tenth of a step's.
 
-    They grow with the cube of the width, a step's with its square and its tokens. On books with 1,024 tokens a step two
-    turns take 0.91 of the CPU-seconds at width 128 and 0.86 at 256, within what the seeds can tell. At width 64 they gain
-    4 % and lose 0.01 nats after 800,000 tokens; four at width 256 gain 7 % and lose 0.02 after 262,000.
+    Muon's products grow with the cube of the width, a step's with its square and its tokens. On books with 1,024 tokens a
+    step an interval of two takes 0.91 of the CPU-seconds at width 128 and 0.86 at 256, within what the seeds can tell. At
+    width 64 it gains 4 % and loses 0.01 nats after 800,000 tokens; four at width 256 gain 7 % and lose 0.02 after 262,000.
     """
     return 2 if step_tokens < 12 * width else 1
 
 
-def table_factor(width: int) -> float:
-    """Rate of tables over that of matrices: with the default rate it comes to 0.04 at every width.
+def embedding_rate_factor(width: int) -> float:
+    """Rate of embeddings over that of matrices: with the default rate it comes to 0.04 at every width.
 
     Best of 0.02, 0.04 and 0.08 at widths 64, 128 and 256 on books, or not distinguishable from the best.
     """
@@ -113,7 +119,7 @@ def make_optimizers(
 ) -> list[torch.optim.Optimizer]:
     """Every parameter in exactly one group; each group remembers its peak rate.
 
-    `step_tokens` tell whether matrices take turns under Muon; without them they do where the config says so.
+    `step_tokens` tell the interval of Muon where the config does not; without them it is 1.
     """
     matrices = model.matrices() if config.name == "muon" else {}
     inside = set(model.blocks.parameters())
@@ -129,7 +135,7 @@ def make_optimizers(
         {
             "params": [p for p in others if p.ndim > 1 and p not in inside],
             "weight_decay": decay,
-            "peak_rate": config.peak_table_rate(width),
+            "peak_rate": config.peak_embedding_rate(width),
         },
         {"params": [p for p in others if p.ndim < 2], "weight_decay": 0.0, "peak_rate": rate},
     ]
@@ -139,8 +145,8 @@ def make_optimizers(
     if config.name == "adamw":
         return [adamw]
     group = {"params": list(matrices), "rows": list(matrices.values()), "peak_rate": rate}
-    turns = config.turns or (default_turns(width, step_tokens) if step_tokens else 1)
-    return [_muon(list(matrices))([group], rate, config.momentum, decay, turns), adamw]
+    interval = config.muon_interval or (default_muon_interval(width, step_tokens) if step_tokens else 1)
+    return [_muon(list(matrices))([group], rate, config.momentum, decay, interval), adamw]
 
 
 def _muon(matrices: list[Tensor]) -> type[Muon]:

@@ -186,7 +186,7 @@ def _padded_losses(model: Transformer, looks: Sequence[_Look], end: int) -> tupl
         asked_BT[row, max(0, T - look.behind - look.count) : T - look.behind] = True
     device, asked_N = model.embedding.device, asked_BT.flatten()
     states_nC = model.hidden_NC(inputs_BT.to(device))[asked_N.to(device)]
-    logits_nV = states_nC @ model.scoring_VC().T
+    logits_nV = states_nC @ model.lm_head_VC().T
     losses_n = F.cross_entropy(logits_nV, targets_BT.flatten()[asked_N].to(device), reduction="none")
     return losses_n, asked_BT.nonzero()[:, 0]
 
@@ -212,7 +212,7 @@ def tune(
         set_rate(optimizers, rate_factor(step, config, 0, tuning.steps))
         looks = [look for i in order(step, tuning.batch) for look in _looks(rows[i], end, model.config.mask)]
         _asked_losses(model, looks, end)[0].mean().backward()
-        clip_gradients(model, config.clip)
+        clip_gradients(model, config.grad_clip)
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -267,7 +267,14 @@ def tuned(
     for share in tuning.rates:
         model = Transformer(start.config).to(start.embedding.device)
         model.load_state_dict(start.state_dict())
-        tune(model, tokenizer, trained, OptimizerConfig.of({**knobs, "rate": peak * share}), tuning, seed)
+        tune(
+            model,
+            tokenizer,
+            trained,
+            OptimizerConfig.of({**knobs, "learning_rate": peak * share}),
+            tuning,
+            seed,
+        )
         bits = float(answer(model, tokenizer, aside).bits.mean())
         tried.append((bits if math.isfinite(bits) else math.inf, share, model))
     best = min(tried, key=lambda one: one[0])

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from train.layers import Reader, Writer, rms_norm
+from train.layers import NormedLinear, OutputLinear, rms_norm
 from train.shape import ModelConfig
 
 KERNEL = 16  # positions that a convolution sees, where model.window does not say
@@ -36,7 +36,7 @@ class LSTM(nn.Module):
         self.cells = nn.LSTM(config.width, inner, batch_first=True)
         forget = cast(Tensor, self.cells.bias_ih_l0)[inner : 2 * inner]
         nn.init.ones_(forget)
-        self.out = Writer(config, inner)
+        self.out = OutputLinear(config, inner)
 
     def forward(self, x_BTC: Tensor, places) -> Tensor:
         if self.norm == "rms":
@@ -51,10 +51,10 @@ class Convolution(nn.Module):
         super().__init__()
         self.kernel = config.window or KERNEL
         inner = max(2, 2 * round(2 * config.width**2 / (3 * config.width + self.kernel)))
-        self.project = Reader(config, inner, inner)
+        self.project = NormedLinear(config, inner, inner)
         self.filters_DK = nn.Parameter(torch.zeros(inner, 1, self.kernel))
         nn.init.normal_(self.filters_DK, std=self.kernel**-0.5)
-        self.out = Writer(config, inner)
+        self.out = OutputLinear(config, inner)
 
     def forward(self, x_BTC: Tensor, places) -> Tensor:
         gate, value_BTD = self.project(x_BTC).chunk(2, dim=-1)

@@ -49,7 +49,7 @@ class ModelConfig:
     position: str = "rotary"  # how a mixer knows where a token stands
     rotary_base: float = 10_000.0
     window: int = 0  # positions that a token sees, itself included; 0: all (of a convolution: 16 a layer)
-    start: float = 1.0  # times the usual size of the weights at the start
+    init_scale: float = 1.0  # times the usual size of the weights at the start
     norm: str = "rms"  # of what every part of a block reads
     cross_documents: bool = True  # whether a token sees the documents before its own
     end: int | None = None  # the token that ends a document

@@ -41,7 +41,7 @@ class ShardedMuon(Muon):
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
-            rate = group["turns"] * group["lr"]
+            rate = group["interval"] * group["lr"]
             for parameter, rows, direction in self._moving(group):
                 parameter.mul_(1 - rate * group["weight_decay"])
                 whole = cast(DTensor, direction).full_tensor()

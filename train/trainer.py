@@ -35,7 +35,7 @@ class Diverged(RuntimeError):
     def __init__(self, step: int, rate: float, gradient_norm: float, loss: float) -> None:
         super().__init__(
             f"diverged at step {step}: loss {loss:.4g}, gradient norm {gradient_norm:.4g}, "
-            f"rate {rate:.3g}; lower optimizer.rate or raise optimizer.warmup_steps"
+            f"rate {rate:.3g}; lower optimizer.learning_rate or raise optimizer.warmup_steps"
         )
         self.step, self.rate, self.gradient_norm, self.loss = step, rate, gradient_norm, loss
 
@@ -71,7 +71,7 @@ class Trainer:
         with autocast(self.device, self.cell.precision):
             loss = self._loss(tokens_BT.to(self.device), targets_BT.to(self.device))
         loss.backward()
-        norm = processes.whole(clip_gradients(self.model, self.config.clip))
+        norm = processes.whole(clip_gradients(self.model, self.config.grad_clip))
         loss_nats, gradient_norm = processes.mean(loss.item()), norm.item()
         self._check(loss_nats, rate, gradient_norm)
         for optimizer in self.optimizers:

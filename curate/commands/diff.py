@@ -16,7 +16,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.build import annotate_all
 from curate.commands.show import shown
 from curate.corpora.built import Annotated
 from curate.corpora.lock import read_lock
@@ -26,6 +25,7 @@ from curate.errors import CurateError, did_you_mean
 from curate.manifest.profiles import load_profile, shipped_profiles
 from curate.manifest.reader import load_manifest, parse_manifest
 from curate.spec.manifest import DUPLICATE, Manifest
+from curate.steps import annotate_all
 from curate.store import Store
 
 NOT_READ = "not read"

@@ -67,8 +67,8 @@ def _never_fires(manifest: Manifest, rule: Rule) -> bool:
 
 
 def _tried(manifest: Manifest, documents: int, found: list[str]) -> Lint:
-    from curate.build import annotate_sample
     from curate.corpora.selection import funnel, nearly_all
+    from curate.steps import annotate_sample
 
     with tempfile.TemporaryDirectory() as folder:
         a = annotate_sample(Store(Path(folder)), manifest, open_engine("local", 1), documents)

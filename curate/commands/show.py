@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from curate.build import annotate_all
 from curate.corpora.selection import KEPT, Judged
 from curate.engine import Engine
 from curate.errors import CurateError, did_you_mean
 from curate.manifest.reader import load_manifest
 from curate.sources.pool import Pool
 from curate.spec.manifest import DUPLICATE
+from curate.steps import annotate_all
 from curate.store import Store, read_json
 
 EXCERPT = 400  # characters

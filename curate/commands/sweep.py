@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from curate.build import annotate_all, build
 from curate.commands.summary import table
 from curate.corpora.built import Annotated
 from curate.corpora.holdout import BYTES_A_TOKEN
@@ -24,6 +23,7 @@ from curate.results.answers import finite, grid_of
 from curate.results.words import difference_text, figure_text
 from curate.spec.bounds import Bound, Rule
 from curate.spec.manifest import Level, Manifest
+from curate.steps import annotate_all, build
 from curate.store import Store
 from curate.studies.study import GRID_KNOBS, Trial
 from train import fits

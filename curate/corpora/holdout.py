@@ -90,7 +90,7 @@ def _similar(
     store: Store, pool: Pool, signals: Signals, near: dict, held: np.ndarray, engine: Engine
 ) -> pa.Table:
     """Rows of the pool that are at least `similarity` similar (exact Jaccard) to some held-out one, and to which."""
-    from filters.duplicates import Scheme, band_keys, similar_to
+    from filters.duplicates.leaders import Scheme, band_keys, similar_to
 
     scheme = Scheme(**near)
     candidates = sharing_a_band(store, signals, near, held, engine)

@@ -63,7 +63,7 @@ def open_index(where: str, new: dict | None = None) -> Index:
 
 def comparison(near: dict, normalise: str) -> dict:
     """What two builds must share to be compared by an index."""
-    from filters.duplicates import Scheme
+    from filters.duplicates.leaders import Scheme
 
     scheme = Scheme(**near)
     return {

@@ -115,7 +115,7 @@ class Folder:
 
 
 def _with_bands(rows: pa.Table, cut: list[int]) -> pa.Table:
-    from filters.duplicates import band_keys
+    from filters.duplicates.leaders import band_keys
 
     keys = band_keys(flat(rows["signature"]), *cut)
     for band in range(cut[0]):

@@ -1,9 +1,9 @@
 """The other global step: text that stands more than once in the pool, as spans beside each document.
 
-Three passes of pure functions over parts (`filters.repeats`): the occurrences of each part, written split by hash; the
-copies in each split of all parts; and with their places the spans of each part. The occurrence that stays is the one in
-the most preferred document. It may be in a document that a level drops: cutting takes the others all the same.
-"""
+Three passes of pure functions over parts (`filters.duplicates.repeats`): the occurrences of each part, written split
+by hash; the copies in each split of all parts; and with their places the spans of each part. The occurrence that
+stays is the one in the most preferred document. It may be in a document that a level drops: cutting takes the others
+all the same."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from curate.sources.pool import Pool
 from curate.store import Part, Store, digest_of
 
 if TYPE_CHECKING:
-    from filters.repeats import Occurrences
+    from filters.duplicates.repeats import Occurrences
 
 VERSION = 2
 OCCURRENCES = "occurrences"
@@ -63,7 +63,7 @@ def find_repeats(store: Store, pool: Pool, family: str, words: int, engine: Engi
 def _find(
     store, pool: Pool, kind: str, words: int, key: str, engine: Engine, progress: Progress
 ) -> list[Part]:
-    from filters.repeats import bits_for
+    from filters.duplicates.repeats import bits_for
 
     size = int(pool.bytes.sum())
     most = size // 5 * BYTES_AN_OCCURRENCE  # a word takes five bytes and more
@@ -99,7 +99,7 @@ def _slices(sizes: np.ndarray, most: int) -> list[tuple[int, int]]:
 
 
 def _write_occurrences(task: Task) -> Part:
-    from filters.repeats import occurrences
+    from filters.duplicates.repeats import occurrences
 
     def make() -> tuple[pa.Table, dict]:
         found = occurrences(task.text, task.order, task.kind, task.words, task.bits)
@@ -112,7 +112,7 @@ def _write_occurrences(task: Task) -> Part:
 
 def _occurrences(part: Part) -> Occurrences:
     """As they were found, memory-mapped."""
-    from filters.repeats import Occurrences
+    from filters.duplicates.repeats import Occurrences
 
     table = part.table()
     edges = [np.frombuffer(table.schema.metadata[name], np.int64) for name in (b"bounds", b"ends")]
@@ -121,7 +121,7 @@ def _occurrences(part: Part) -> Occurrences:
 
 def _copies(task: tuple[list[Part], np.ndarray]) -> list[np.ndarray]:
     """For each part the places of the copies in these splits."""
-    from filters.repeats import copies
+    from filters.duplicates.repeats import copies
 
     parts, splits = task
     found = [_occurrences(part) for part in parts]
@@ -130,7 +130,7 @@ def _copies(task: tuple[list[Part], np.ndarray]) -> list[np.ndarray]:
 
 def _write_spans(todo: tuple[list[tuple[Task, Part, np.ndarray]], str]) -> Part:
     """The spans of a part, slice by slice: (task, its occurrences, places of the copies)."""
-    from filters.repeats import find
+    from filters.duplicates.repeats import find
 
     slices, name = todo
     tables = [

@@ -6,7 +6,7 @@ they are clustered in independent batches, on any number of workers, with the sa
 joins the most similar document that stays (`filters.duplicates`), in the pool's order of preference.
 
 What is held in memory of all documents: their hashes, and one column of band keys, cut by prefix where the budget
-asks for it (`filters.grouping`). Signatures and texts are read of candidates only, a batch at a time.
+asks for it (`filters.duplicates.grouping`). Signatures and texts are read of candidates only, a batch at a time.
 
 The outcome is one table beside each part of documents; `duplicate_cluster_index` is the row in the pool of the
 document that stands for the cluster.
@@ -91,7 +91,7 @@ def _first_of_equal_texts(pool: Pool, signals: Signals, memory: int) -> np.ndarr
 
 def band_parts(store: Store, signals: Signals, near: dict, engine: Engine) -> list[Part]:
     """A table of band keys (a column a band) beside each part of signatures."""
-    from filters.duplicates import Scheme
+    from filters.duplicates.leaders import Scheme
 
     cut = Scheme(**near).cut
     todo = [(store, part, cut, digest_of([BANDS, VERSION, part.digest, cut]))
@@ -100,7 +100,7 @@ def band_parts(store: Store, signals: Signals, near: dict, engine: Engine) -> li
 
 
 def _write_bands(task: tuple[Store, Part, tuple[int, int], str]) -> Part:
-    from filters.duplicates import band_keys
+    from filters.duplicates.leaders import band_keys
 
     store, part, cut, key = task
 
@@ -125,7 +125,7 @@ def _column(parts: list[Part], band: int) -> Iterator[np.ndarray]:
 
 def _pairs(task: tuple[list[Part], np.ndarray, int, int, int]) -> np.ndarray:
     """Pairs of rows, each the first of its text, that share a key of one cut of a band."""
-    from filters.grouping import cut_of, pairs_of
+    from filters.duplicates.grouping import cut_of, pairs_of
 
     parts, first, band, cut, cuts = task
     keys, rows = cut_of(_column(parts, band), cut, cuts)
@@ -135,7 +135,7 @@ def _pairs(task: tuple[list[Part], np.ndarray, int, int, int]) -> np.ndarray:
 
 def _components(store, pool, signals, first, near, engine) -> np.ndarray:
     """int64 [documents]: the connected component of "shares a band" that each distinct text is in."""
-    from filters.grouping import components, cuts_of
+    from filters.duplicates.grouping import components, cuts_of
 
     parts = band_parts(store, signals, near, engine)
     bands = len(parts[0].table().column_names) if parts else 0
@@ -181,7 +181,7 @@ def _cluster(store, pool, signals, first, near, engine, leader, similarity, temp
 def _batches(
     pool: Pool, signals: Signals, component: np.ndarray, near: dict, most: int
 ) -> Iterator[tuple[np.ndarray, Batch]]:
-    from filters.duplicates import batches
+    from filters.duplicates.leaders import batches
 
     size = np.bincount(component, minlength=len(component))
     several = np.flatnonzero(size[component] > 1)
@@ -196,8 +196,8 @@ def cluster_batch(batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
     Pure: reads parts, writes nothing.
     """
-    from filters.duplicates import Scheme, band_keys, leaders, likely
-    from filters.exact import content_hashes
+    from filters.duplicates.exact import content_hashes
+    from filters.duplicates.leaders import Scheme, band_keys, leaders, likely
 
     scheme = Scheme(**batch.near)
     signatures = flat(gather(batch.signatures, batch.part, batch.row, "signature"))

@@ -130,7 +130,7 @@ class Measured(Tables):
     # ------------------------------------------------------------------------------------- families with parameters
 
     def _language(self, name: str, given: dict) -> dict:
-        from filters.language import find_model
+        from filters.language.documents import find_model
 
         where = f"[signals] {name}"
         model = self._file(where, given.get("model", LANGUAGE_MODEL))
@@ -194,7 +194,7 @@ class Measured(Tables):
 
     def _list(self, where: str, key: str, given: Any) -> str:
         """The path of a list, which exists, has entries, and each of them a letter or digit."""
-        from filters.urls import read_list
+        from filters.heuristics.urls import read_list
 
         path = self._file(where, given)
         try:
@@ -402,7 +402,7 @@ class Measured(Tables):
     def signal(self, where: str, what: str, name: str) -> Signal:
         """The signal; its family, and those it takes signals of, are measured from now on if they can be."""
         from curate.signals.families import family_of, of_the_pool, shipped, shipped_signals, signals_of
-        from filters.repeats import WORDS
+        from filters.duplicates.repeats import WORDS
 
         owner, all_signals = signals_of(self.families | self.pooled), shipped_signals()
         family = owner.get(name) or all_signals.get(name, (None,))[0]
@@ -455,7 +455,7 @@ class Measured(Tables):
 
     def _check_codes(self, where: str, rule: Rule) -> None:
         """The language model can give the answers that are asked for; where it is not installed, annotating says so."""
-        from filters.language import model_codes
+        from filters.language.documents import model_codes
 
         model = self.families["language"]["model"]
         try:

@@ -10,14 +10,14 @@ from curate.spec.manifest import DUPLICATES, INDEX
 from curate.spec.tables import Tables
 
 if TYPE_CHECKING:
-    from filters.minhash import Scheme
+    from filters.duplicates.minhash import Scheme
 
 MOST_WORDS = 10_000  # of the shortest repeat that is looked for
 
 
 def fingerprints(pooled: dict[str, dict]) -> dict[str, dict]:
     """The families of single documents by which duplicates are found, with their parameters."""
-    from filters.minhash import Scheme
+    from filters.duplicates.minhash import Scheme
 
     if DUPLICATES not in pooled:
         return {}
@@ -29,7 +29,7 @@ def fingerprints(pooled: dict[str, dict]) -> dict[str, dict]:
 class PoolTables(Tables):
     def pooled(self, table: dict) -> dict[str, dict]:
         """Family of the pool -> its parameters."""
-        from filters.repeats import KINDS
+        from filters.duplicates.repeats import KINDS
 
         pooled: dict[str, dict] = {}
         near, normalise = self._near_duplicates(table), self._exact_duplicates(table)
@@ -47,7 +47,7 @@ class PoolTables(Tables):
         return pooled
 
     def _near_duplicates(self, table: dict) -> Scheme | None:
-        from filters.minhash import Scheme, scheme_of
+        from filters.duplicates.minhash import Scheme, scheme_of
 
         keys = ("preset", *(f.name for f in fields(Scheme)))
         given = self.options(table, "near_duplicates", keys, "{ similarity = 0.8 }")
@@ -58,7 +58,7 @@ class PoolTables(Tables):
 
     def _exact_duplicates(self, table: dict) -> str | None:
         """How texts are normalised before they are compared."""
-        from filters.exact import NORMALISATIONS
+        from filters.duplicates.exact import NORMALISATIONS
 
         where = "[signals] exact_duplicates"
         given = self.options(table, "exact_duplicates", ("normalise",), '{ normalise = "words" }')
@@ -74,7 +74,7 @@ class PoolTables(Tables):
 
     def _repeated(self, table: dict, kind: str) -> int | None:
         """The least number of words of a repeat."""
-        from filters.repeats import WORDS
+        from filters.duplicates.repeats import WORDS
 
         name, usual = f"repeated_{kind}", WORDS[kind]
         given = self.options(table, name, ("words",), f"{{ words = {usual} }}")

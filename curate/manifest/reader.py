@@ -97,7 +97,7 @@ class _Reader(Tables):
             "tokenizer",
             "grid",
         )
-        self.known("", self.tree, (*allowed, "parts", "power", *registry.TABLES))
+        self.known("", self.tree, (*allowed, "parts", "power", *registry.tables()))
         name = self.named("", self.typed("", self.tree, "name", str, self.path.stem))
         sources, evaluations = self.sources("source"), self.sources("evaluation")
         if not sources:

@@ -192,7 +192,8 @@ def _scope_sentences(grid: fits.Grid, runs: list[dict]) -> list[str]:
 
 def _rate_sentence(grid: fits.Grid, runs: list[dict]) -> str:
     """Rankings of corpora can flip with the learning rate: whether they do, where several rates were trained."""
-    rates = sorted({run["tags"]["optimizer.rate"] for run in runs if "optimizer.rate" in run.get("tags", {})})
+    knob = "optimizer.learning_rate"
+    rates = sorted({run["tags"][knob] for run in runs if knob in run.get("tags", {})})
     if len(rates) < 2:
         return (
             "All levels are trained at one learning rate, so the ranking is conditional on it; rate = [a, b, c] in "
@@ -201,7 +202,7 @@ def _rate_sentence(grid: fits.Grid, runs: list[dict]) -> str:
     size = grid.tokens[-1]
     order: dict[tuple[str, ...], list[float]] = {}
     for rate in rates:
-        mine = [r for r in runs if r.get("tags", {}).get("optimizer.rate") == rate and r["size"] == size]
+        mine = [r for r in runs if r.get("tags", {}).get(knob) == rate and r["size"] == size]
         losses: dict[str, list[float]] = {}
         for run in mine:
             losses.setdefault(run["level"], []).append(grid.loss_of(series_name(run), size, run["seed"]))

@@ -219,7 +219,7 @@ def _part_of(store: Store, family: str, key: str) -> Part:
 
 
 def _digest_of_file(parameter: str, path: str) -> str:
-    from filters.language import find_model
+    from filters.language.documents import find_model
 
     if parameter == "run":
         return digest_of([file_digest(Path(path) / name) for name in ("model.safetensors", "tokenizer.json")])

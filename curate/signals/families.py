@@ -56,7 +56,7 @@ def described() -> list[dict]:
 
 def family_of(name: str, parameters: dict) -> Family:
     """A family by its name in `Manifest.families`, with the parameters it has there."""
-    from filters import word_lists
+    from filters.heuristics import word_lists
 
     if name.startswith(WORD_LIST):
         return word_lists.family(name)

@@ -72,7 +72,7 @@ def _trained(store: Store, manifest: Manifest, name: str, pool: Pool, values: Va
     def train(path: Path) -> dict:
         texts = [sample.texts() for sample in samples.values()]
         try:
-            return import_module(f"filters.{name}").train(*texts, path, **recipe["settings"])
+            return import_module(f"filters.models.{name}").train(*texts, path, **recipe["settings"])
         except (ValueError, RuntimeError) as error:
             raise CurateError(f"{manifest.path}, [signals] {name}: {error}") from None
 
@@ -123,7 +123,7 @@ def _index(store: Store, recipe: dict, evaluations: list[SourceDocuments]) -> tu
     parts = [part for source in evaluations for part in source.parts]
 
     def build(path: Path) -> dict:
-        from filters import contamination
+        from filters.models import contamination
 
         tables = [part.table(["text", "source", "place"]) for part in parts]
         table = pa.concat_tables(tables)

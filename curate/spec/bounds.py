@@ -104,7 +104,7 @@ def parse_bound(signal: str, value: Any) -> Bound:
 
 def bound_by_language(signal: str, value: dict) -> Bound:
     """{"en": [0.7, 1], ...} with any code or alias of a language. Raises ValueError."""
-    from filters.codes import canonical
+    from filters.language.codes import canonical
 
     try:
         codes = [canonical(code) for code in value]
@@ -138,7 +138,7 @@ def parse_edits(table: dict) -> tuple[Edit, ...]:
 def _labels(signal: str, labels: list[str]) -> tuple[str, ...]:
     if signal != "language":
         return tuple(labels)
-    from filters.codes import canonical
+    from filters.language.codes import canonical
 
     return tuple(canonical(label) for label in labels)
 

@@ -36,7 +36,7 @@ from curate.studies.study import GRID_KNOBS, Study, StudyTables, Trial, of_study
 from train import fits
 
 BASE = "base"
-RATE = "optimizer.rate"
+RATE = "optimizer.learning_rate"
 WILD = 5  # times the median spread of seeds
 
 

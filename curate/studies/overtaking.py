@@ -142,7 +142,7 @@ def _answer(holdout: str, asked: dict, grid_runs: list[dict], runs: list[dict]) 
     grid = grid_of(holdout, [run | {"level": run["of"]} for run in runs]) if runs else None
     if grid is None or not _trained(grid, foretold, sizes):
         return f"{by_law}; the runs that look for it are not there yet.", figures
-    measured = fits.met(grid, asked["dirty"], asked["clean"], asked["clean_tokens"])
+    measured = fits.measured_crossing(grid, asked["dirty"], asked["clean"], asked["clean_tokens"])
     at = f"runs at {', '.join(map(short_count, sizes))} tokens of {asked['dirty']}"
     figures |= {"found": finite(vars(measured)), "caveats": grid.caveats}
     return f"{by_law}; {at} find it {_verdict(foretold, measured)}.", figures

@@ -19,7 +19,11 @@ STUDIES: dict[str, Study] = {
     study.key: study
     for study in (AttributionStudy(), RepetitionStudy(), MixtureStudy(), OvertakingStudy(), FactorsStudy())
 }  # in the order of the page
-TABLES = tuple(table for study in STUDIES.values() for table in study.tables)
+
+
+def tables() -> tuple[str, ...]:
+    """The tables of a manifest that studies read."""
+    return tuple(table for study in STUDIES.values() for table in study.tables)
 
 
 def read_studies(tables: StudyTables) -> dict[str, Any]:

@@ -15,10 +15,10 @@ import time
 from pathlib import Path
 
 from curate import progress
-from curate.build import read_sources
 from curate.engine import open_engine
 from curate.manifest.reader import load_manifest
 from curate.signals.annotate import annotate
+from curate.steps import read_sources
 from curate.store import Store
 
 MANIFEST = """

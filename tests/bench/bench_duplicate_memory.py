@@ -82,7 +82,6 @@ def write_input(folder: Path, copies: int) -> None:
 def step(name: str, folder: Path, workers: int, budget: float) -> None:
     """Prepare the store, or one of the stages in this process, which then says what it took."""
     from curate import progress
-    from curate.build import read_sources
     from curate.duplicates.repeats import find_repeats
     from curate.duplicates.resolve import find_duplicates
     from curate.engine import open_engine
@@ -90,10 +89,11 @@ def step(name: str, folder: Path, workers: int, budget: float) -> None:
     from curate.signals.annotate import annotate
     from curate.sources.pool import open_pool
     from curate.spec.manifest import DUPLICATES
+    from curate.steps import read_sources
     from curate.store import Store, digest_of
-    from filters.duplicates import near_duplicates
-    from filters.exact import content_hashes
-    from filters.repeats import repeats
+    from filters.duplicates.exact import content_hashes
+    from filters.duplicates.leaders import near_duplicates
+    from filters.duplicates.repeats import repeats
 
     progress.quiet(True)
     manifest, store = load_manifest(folder / "memory.toml"), Store(folder / "store")

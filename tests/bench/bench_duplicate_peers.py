@@ -25,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from filters.duplicates import jaccard
+from filters.duplicates.leaders import jaccard
 
 WORKER = Path(__file__).parent / "duplicate_peers.py"
 PEERS = ("daft", "datasketch", "textdedup", "datatrove")

@@ -28,11 +28,11 @@ import xxhash
 from duplicate_peers import parquet_texts
 
 from filters.arrow import from_utf8, utf8
-from filters.duplicates import Scheme, band_keys, jaccard, near_duplicates, signatures
-from filters.exact import content_hashes
-from filters.grouping import components, pairs_of
-from filters.repeats import KINDS, WORDS, bits_for, copies, find, occurrences, repeats
-from filters.shingles import shingle_sets
+from filters.duplicates.exact import content_hashes
+from filters.duplicates.grouping import components, pairs_of
+from filters.duplicates.leaders import Scheme, band_keys, jaccard, near_duplicates, signatures
+from filters.duplicates.repeats import KINDS, WORDS, bits_for, copies, find, occurrences, repeats
+from filters.duplicates.shingles import shingle_sets
 
 TARGET = 0.8
 COPIES = 4  # 570 MB

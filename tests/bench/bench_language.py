@@ -21,10 +21,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from filters.codes import canonical_of_label
-from filters.fasttext_model import read_model
-from filters.fasttext_predict import predict, tables_of
-from filters.language import find_model, measure, model_codes
+from filters.fasttext.model import read_model
+from filters.fasttext.predict import predict, tables_of
+from filters.language.codes import canonical_of_label
+from filters.language.documents import find_model, measure, model_codes
 
 MEGABYTES_A_KIND = 3
 

@@ -66,10 +66,10 @@ def write_input(folder: Path, data: Path, megabytes: float, document: float) -> 
 def step(name: str, manifest_path: Path, store_path: Path, workers: int) -> None:
     """One step in this process, which then says how much memory it took."""
     from curate import progress
-    from curate.build import read_sources
     from curate.engine import open_engine
     from curate.manifest.reader import load_manifest
     from curate.signals.annotate import annotate
+    from curate.steps import read_sources
     from curate.store import Store
 
     progress.quiet(True)

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from filters import contamination, perplexity, quality
+from filters.models import contamination, perplexity, quality
 
 GOOD = ["books", "docs"]
 OTHER = ["page", "boilerplate", "noise", "mail_spam", "mail_ham"]

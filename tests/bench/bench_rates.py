@@ -25,7 +25,7 @@ FACTORS = (0.25, 0.5, 1, 2, 4)
 def loss(folder: Path, width: int, rate: float, tokens: int, seed: int) -> float:
     cell = {
         "packed": str(folder / "train"), "holdouts": {"books": str(folder / "holdout")}, "sizes": [tokens],
-        "model": {"depth": 4, "width": width}, "optimizer": {"rate": rate}, "seed": seed,
+        "model": {"depth": 4, "width": width}, "optimizer": {"learning_rate": rate}, "seed": seed,
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as runs:
         return train_cell(cell, runs)[str(tokens)]["losses"]["books"]["nats_per_token"]

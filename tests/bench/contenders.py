@@ -167,7 +167,7 @@ def our_cell(
         "sizes": sizes,
         "seed": seed,
         "model": {"depth": depth, "width": width, "hidden": hidden},
-        "optimizer": {"rate": rate, **knobs},
+        "optimizer": {"learning_rate": rate, **knobs},
         "batch": BATCH,
     }
 

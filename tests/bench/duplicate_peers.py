@@ -56,7 +56,7 @@ def parquet_texts(path: Path) -> Iterator[pa.Array]:
 
 
 def curate(path: Path):
-    from filters.duplicates import near_duplicates
+    from filters.duplicates.leaders import near_duplicates
 
     few = next(parquet_texts(path)).slice(0, 50)
     near_duplicates([few, few])  # compiled, or read from the cache

@@ -16,13 +16,13 @@ import pyarrow as pa
 import pytest
 from conftest import MANIFEST, write_manifest
 
-from curate.build import annotate_all, build
 from curate.corpora.lock import check, read_lock
 from curate.corpora.selection import KEPT, best_of_clusters
 from curate.engine import open_engine
 from curate.errors import CurateError, Mismatch
 from curate.manifest.reader import load_manifest
 from curate.signals.annotate import annotate
+from curate.steps import annotate_all, build
 from curate.store import Store, atomic, read_json, write_json
 
 
@@ -94,7 +94,7 @@ def test_a_corpus_says_what_it_is(built):
 
 
 def test_no_corpus_holds_a_document_or_a_near_duplicate_of_a_holdout(built):
-    from filters.duplicates import jaccard
+    from filters.duplicates.leaders import jaccard
 
     a, holdouts = built.annotated, built.holdouts
     texts = pa.concat_arrays([c for p in a.pool.parts for c in p.table(["text"])["text"].chunks])

@@ -35,7 +35,7 @@ model = { mixer = ["lstm", "convolution"], window = [4] }
 
 [[factor]]
 name = "conditioning"
-optimizer = { warmup_steps = [0], rate = [9.0] }
+optimizer = { warmup_steps = [0], learning_rate = [9.0] }
 
 [[factor]]
 name = "quantity"
@@ -105,7 +105,7 @@ def test_what_cannot_be_is_refused(knobs, message):
 
 
 def test_the_size_of_the_start_scales_every_matrix():
-    one, two = model(), model(start=2.0)
+    one, two = model(), model(init_scale=2.0)
     for (name, a), b in zip(one.named_parameters(), two.parameters(), strict=True):
         if a.ndim == 2:
             assert torch.allclose(2 * a, b), name
@@ -117,7 +117,7 @@ def test_the_size_of_the_start_scales_every_matrix():
 def test_reinforce_has_in_expectation_the_gradient_of_the_probability_of_the_target():
     made = model(depth=1, vocabulary=6)
     tokens, targets = torch.randint(0, 6, (4, 32)), torch.randint(0, 6, (4, 32))
-    summed = torch.zeros_like(made.scoring_VC())
+    summed = torch.zeros_like(made.lm_head_VC())
     for step in range(400):
         made.zero_grad()
         loss = objective("reinforce", made, tokens, targets, seed=1, step=step)
@@ -239,7 +239,7 @@ def test_each_value_is_one_change_of_the_base(tmp_path):
     base = told["base"]
     assert set(told) == {
         "base", "model.mixer = lstm", "model.mixer = convolution", "model.window = 4",
-        "optimizer.warmup_steps = 0", "optimizer.rate = 9.0", "tokens = 4k", "level = raw",
+        "optimizer.warmup_steps = 0", "optimizer.learning_rate = 9.0", "tokens = 4k", "level = raw",
     }  # fmt: skip
     assert told["model.mixer = lstm"].knobs == base.knobs | {"model": base.knobs["model"] | {"mixer": "lstm"}}
     assert (told["tokens = 4k"].tokens, told["tokens = 4k"].knobs) == (4000, base.knobs)
@@ -298,7 +298,7 @@ def test_the_finding_ranks_factors_names_failures_and_fills_nothing_in():
     runs += [record("model.mixer = lstm", "structure", s, 4.4 - n) for s, n in enumerate(noise)]
     runs += [record("tokens = 4k", "quantity", s, 6.0 + n, size=9) for s, n in enumerate(noise)]
     runs += [record("optimizer.warmup_steps = 0", "conditioning", s, 4.0 - n) for s, n in enumerate(noise)]
-    runs.append({"study": "factors", "level": "optimizer.rate = 9.0", "factor": "conditioning", "seed": 0, "size": 1,
+    runs.append({"study": "factors", "level": "optimizer.learning_rate = 9.0", "factor": "conditioning", "seed": 0, "size": 1,
                  "tags": {}, "failed": "diverged at step 3"})  # fmt: skip
     told = factors_finding("unique", {"tokens": 8000, "level": "unique", "seeds": 3}, runs)
     rows = told["figures"]["rows"]
@@ -306,10 +306,10 @@ def test_the_finding_ranks_factors_names_failures_and_fills_nothing_in():
     assert rows[0]["bits"] == pytest.approx(1.0)
     assert [row["distinguishable"] for row in rows] == [True, True, False]
     assert (
-        "optimizer.rate = 9.0 (conditioning) has a run without a result: diverged at step 3."
+        "optimizer.learning_rate = 9.0 (conditioning) has a run without a result: diverged at step 3."
         in told["sentences"]
     )
-    assert not any(row["change"] == "optimizer.rate = 9.0" for row in rows)
+    assert not any(row["change"] == "optimizer.learning_rate = 9.0" for row in rows)
     json.dumps(told, allow_nan=False)
     svg = charts.tornado(rows, "what mattered")
     assert svg.count("· quantity") == 1
@@ -320,12 +320,12 @@ def test_every_change_but_that_of_a_rate_is_trained_at_every_rate(tmp_path):
     text = FACTORS.replace("[base]", "[base]\nrates = [0.5, 1, 2]")
     told = factor_trials(loaded(tmp_path, text).studies["factors"])
     rates = {
-        (t.name, t.about["rate_share"]): t.knobs["optimizer"]["rate"]
+        (t.name, t.about["rate_share"]): t.knobs["optimizer"]["learning_rate"]
         for t in told
         if t.about["rate_share"] != 1
     }
     assert rates["base", 2.0] == 4 * rates["base", 0.5] == rates["model.mixer = lstm", 2.0]
-    assert [t.about["rate_share"] for t in told if t.name == "optimizer.rate = 9.0"] == [1.0]
+    assert [t.about["rate_share"] for t in told if t.name == "optimizer.learning_rate = 9.0"] == [1.0]
     assert len(told) == 3 * 7 + 1
 
 

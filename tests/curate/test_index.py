@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from curate.build import annotate_all, build
 from curate.cli import main
 from curate.duplicates.index import add as add_to
 from curate.duplicates.index import open_index
 from curate.engine import open_engine
 from curate.errors import CurateError, ManifestError
 from curate.manifest.reader import load_manifest
+from curate.steps import annotate_all, build
 from curate.store import Store
 
 MANIFEST = """

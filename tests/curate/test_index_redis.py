@@ -15,12 +15,12 @@ import pytest
 from click.testing import CliRunner
 from test_index import annotated, texts, write
 
-from curate.build import annotate_all, build
 from curate.cli import main
 from curate.duplicates.index import add, open_index
 from curate.engine import open_engine
 from curate.errors import CurateError, ManifestError
 from curate.manifest.reader import load_manifest
+from curate.steps import annotate_all, build
 from curate.store import Store
 
 redis = pytest.importorskip("redis", reason="the package redis is not installed")

@@ -8,11 +8,11 @@ import json
 import pytest
 from conftest import MANIFEST, write_manifest
 
-from curate.build import annotate_all, build
 from curate.commands.explain import explain
 from curate.engine import open_engine
 from curate.errors import CurateError, ManifestError
 from curate.manifest.reader import load_manifest
+from curate.steps import annotate_all, build
 from curate.store import Store
 
 MODELS = """
@@ -86,8 +86,8 @@ def test_the_same_sources_make_the_same_models_and_lock_in_another_store(built, 
 
 
 def test_a_build_that_is_done_makes_no_model_again(built, monkeypatch):
-    monkeypatch.setattr("filters.quality.train", lambda *_, **__: pytest.fail("trained again"))
-    monkeypatch.setattr("filters.perplexity.train", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr("filters.models.quality.train", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr("filters.models.perplexity.train", lambda *_, **__: pytest.fail("trained again"))
     a = built.annotated
     assert build(a.store, a.manifest, a.engine).lock == built.lock
 

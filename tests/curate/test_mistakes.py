@@ -51,7 +51,7 @@ WHOLE: dict[str, Any] = {
     "grid": {
         "levels": ["raw", "unique"], "seeds": 2, "context": 32, "batch": 8, "cooldown": 0.3, "epochs": 1, "device": "cpu", "threads": 1, "precision": "float32", "compile": False,
         "model": {"depth": 1, "width": 32, "heads": 1, "hidden": 64, "tied": True, "rotary_base": 10000.0},
-        "optimizer": {"name": "muon", "rate": 0.01, "table_rate": 0.04, "beta1": 0.9, "beta2": 0.95, "momentum": 0.9, "turns": 1, "weight_decay": 0.1, "warmup_steps": 5, "stable_steps": 100, "clip": 1.0},
+        "optimizer": {"name": "muon", "learning_rate": 0.01, "embedding_learning_rate": 0.04, "beta1": 0.9, "beta2": 0.95, "momentum": 0.9, "muon_interval": 1, "weight_decay": 0.1, "warmup_steps": 5, "stable_steps": 100, "grad_clip": 1.0},
     },
     "parts": {"bytes": "40 kB"},
     "attribution": {"tokens": "4k", "level": "unique", "base": "raw", "parts": "profile", "ways": ["without", "only"], "matched_sources": True},

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from curate.build import annotate_all, build
 from curate.duplicates.alarms import alarms
 from curate.engine import open_engine
 from curate.errors import ManifestError
 from curate.manifest.reader import load_manifest
+from curate.steps import annotate_all, build
 from curate.store import Store
-from filters.grouping import components, cut_of, cuts_of, pairs_of
+from filters.duplicates.grouping import components, cut_of, cuts_of, pairs_of
 
 MANIFEST = """
 [[source]]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from conftest import MANIFEST
 
-from curate.build import annotate_all
 from curate.engine import open_engine
 from curate.manifest.reader import load_manifest
 from curate.signals.families import shipped, shipped_signals
+from curate.steps import annotate_all
 from curate.store import Store
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")

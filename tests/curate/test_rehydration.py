@@ -11,12 +11,12 @@ import datasets
 import numpy as np
 import pytest
 
-from curate.build import build
 from curate.duplicates.rehydration import copies_of
 from curate.engine import open_engine
 from curate.errors import ManifestError
 from curate.manifest.reader import load_manifest
 from curate.manifest.weights import PRESETS, parse_weights
+from curate.steps import build
 from curate.store import Store
 
 MANIFEST = """

@@ -478,7 +478,7 @@ def test_the_page_says_what_intervals_leave_out_and_that_rankings_hang_on_the_ra
 def test_several_rates_say_whether_the_ranking_flips(laws, told):
     swapped = {name: some[::-1] for name, some in LAWS.items()}
     other = [
-        run | {"tags": {"optimizer.rate": rate}}
+        run | {"tags": {"optimizer.learning_rate": rate}}
         for rate, some in ((0.001, runs(laws=LAWS, noise=0)), (0.01, runs(laws=laws or swapped, noise=0)))
         for run in some
     ]

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from conftest import MANIFEST, write_manifest
 
-from curate.build import build
 from curate.commands.plan import plan
 from curate.corpora.corpus import cut
 from curate.engine import open_engine
@@ -18,6 +17,7 @@ from curate.report.facts import facts as gather
 from curate.report.layout import render
 from curate.results.scaling import _open, scaling_finding
 from curate.runs.training import planned_cells, sharing, train, trial_cells
+from curate.steps import build
 from curate.store import Store
 from curate.studies import registry
 from curate.studies.overtaking import OvertakingStudy

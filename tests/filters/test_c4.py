@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filters import c4
+from filters.heuristics import c4
 
 VARIANTS = [False, True]
 PIECES = [
@@ -69,9 +69,9 @@ def test_a_level_that_cuts_has_corpora_without_the_dropped_lines(tmp_path):
     import datasets
     from conftest import MANIFEST, write_manifest
 
-    from curate.build import build
     from curate.engine import open_engine
     from curate.manifest.reader import load_manifest
+    from curate.steps import build
     from curate.store import Store
 
     level = '[[level]]\nname = "cut"\non = "raw"\ncut = ["c4_any_ending_dropped_line_spans"]\nmask = ["c4_citation_spans"]\n'

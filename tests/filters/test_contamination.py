@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filters import contamination
+from filters.models import contamination
 
 WORDS = st.sampled_from(["the", "Cat", "sat", "on", "a", "mat", "ß", "中", "文", "n0_t", "é"])
 TEXT = st.lists(WORDS, max_size=30).map(" ".join)

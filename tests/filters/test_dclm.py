@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filters import dclm
 from filters.arrow import text_column
 from filters.edits import edit
+from filters.heuristics import dclm
 
 PIECES = [
     "a", "word", "The", "the", "To", "CAPITALS", "3", "1,200", "4.5K", "likes", "Views!", "comments_", "_", "item",

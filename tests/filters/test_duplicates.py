@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from filters.duplicates import (
+from filters.duplicates.exact import content_hashes
+from filters.duplicates.leaders import (
     Scheme,
     band_keys,
     bands_and_rows,
@@ -26,8 +27,8 @@ from filters.duplicates import (
     signatures,
     similar_to,
 )
-from filters.exact import content_hashes
-from filters.shingles import UNITS, shingle_sets
+from filters.duplicates.shingles import shingle_sets
+from filters.text.units import UNITS
 
 
 def column(texts: list[str]) -> pa.LargeStringArray:

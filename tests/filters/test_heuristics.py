@@ -22,9 +22,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import filters
-from filters import FAMILIES, SIGNALS, ngrams, repetition
-from filters.codes import canonical
-from filters.text import most_newlines, valid
+from filters import FAMILIES, SIGNALS
+from filters.heuristics import repetition
+from filters.language.codes import canonical
+from filters.text import classes, ngrams
+from filters.text.batches import valid
+from filters.text.pages import most_newlines
 
 HEURISTICS = tuple(naive.HEURISTICS)
 FOLDER = Path(filters.__file__).parent
@@ -111,18 +114,16 @@ def test_the_families_equal_their_definitions_on_real_text():
 
 
 def test_every_character_has_the_classes_python_gives_it():
-    from filters import text
-
-    classes = text.character_classes()
+    kinds = classes.character_classes()
     for code in range(sys.maxunicode + 1):
-        character, kind = chr(code), classes[code]
+        character, kind = chr(code), kinds[code]
         expected = (
-            character.isspace() * text.WHITESPACE
-            | character.isalpha() * text.ALPHABETIC
-            | naive.is_punctuation(character) * text.PUNCTUATION
-            | character.isdecimal() * text.DIGIT
-            | character.isupper() * text.UPPERCASE
-            | (character in naive.TERMINAL) * text.TERMINAL
+            character.isspace() * classes.WHITESPACE
+            | character.isalpha() * classes.ALPHABETIC
+            | naive.is_punctuation(character) * classes.PUNCTUATION
+            | character.isdecimal() * classes.DIGIT
+            | character.isupper() * classes.UPPERCASE
+            | (character in naive.TERMINAL) * classes.TERMINAL
         )
         assert kind == expected, hex(code)
 
@@ -231,9 +232,9 @@ def test_pairs_named_in_several_shares_count_as_those_of_one(tmp_path):
 import sys, pyarrow as pa, numpy as np
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 import hostile
-from filters import ngrams
+from filters.text import ngrams
 ngrams.SHARE = SIZE or ngrams.SHARE
-from filters import repetition
+from filters.heuristics import repetition
 words = np.random.default_rng(3).integers(0, 60, 4000)
 texts = [*hostile.texts().values(), " ".join(f"w{{k}}" for k in words), "to be or not " * 900]
 print([c.to_pylist() for c in repetition.measure(pa.array(texts, pa.large_string())).values()])
@@ -288,7 +289,7 @@ def test_the_key_of_the_hashes_differs_by_process_and_shows_in_no_result():
 import hashlib, sys, pyarrow as pa
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 import hostile
-from filters import repetition
+from filters.heuristics import repetition
 measured = repetition.measure(pa.array([*hostile.texts().values()], pa.large_string()))
 print(repetition.KEY, hashlib.sha256(repr([c.to_pylist() for c in measured.values()]).encode()).hexdigest())
 """
@@ -339,7 +340,7 @@ def test_importing_filters_loads_no_compiler():
 
 @pytest.mark.parametrize("order", ["filters, numba", "numba, filters"])
 def test_kernels_are_kept_in_a_folder_named_after_what_they_inline(order, tmp_path):
-    code = f"import {order}; from filters import text; print(text.longest_document._cache.cache_path)"
+    code = f"import {order}; from filters.text import pages; print(pages.longest_document._cache.cache_path)"
     kept = Path(run_python(code, XDG_CACHE_HOME=str(tmp_path)))
     assert kept.parent.parent == tmp_path / "curate"
     assert kept.parent.name.startswith("kernels-")
@@ -348,9 +349,9 @@ def test_kernels_are_kept_in_a_folder_named_after_what_they_inline(order, tmp_pa
 def test_a_second_process_compiles_nothing(tmp_path):
     code = """
 import numpy as np
-from filters import text
-text.longest_document(np.array([0, 3, 9]))
-print(sum(text.longest_document.stats.cache_hits.values()), text.longest_document(np.array([0, 3, 9])))
+from filters.text.pages import longest_document
+longest_document(np.array([0, 3, 9]))
+print(sum(longest_document.stats.cache_hits.values()), longest_document(np.array([0, 3, 9])))
 """
     first, second = (run_python(code, XDG_CACHE_HOME=str(tmp_path)) for _ in range(2))
     assert (first, second) == ("0 6", "1 6")
@@ -363,30 +364,45 @@ def test_a_chosen_cache_folder_is_left_alone_but_not_one_of_another_version(tmp_
     assert run_python(code, NUMBA_CACHE_DIR=stale, XDG_CACHE_HOME=str(tmp_path)) != stale
 
 
-def compiled_functions(tree: ast.Module) -> set[str]:
-    """Functions of a file with a decorator that compiles: `kernel`, `inlined`, `numba.njit(...)`."""
-    marks = ("kernel", "loop", "inlined", "njit", "intrinsic")
-    return {
-        node.name
-        for node in tree.body
-        if isinstance(node, ast.FunctionDef)
-        and any(mark in ast.unparse(decorator) for decorator in node.decorator_list for mark in marks)
-    }
+def compiled_names(tree: ast.Module) -> set[str]:
+    """What a file compiles into the kernels that name it: functions with a decorator that compiles, and masks."""
+    marks, makers = (
+        ("kernel", "loop", "inlined", "njit", "intrinsic"),
+        ("in_ranges", "beginnings_of", "copier"),
+    )
+    names = set()
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef):
+            compiles = any(
+                mark in ast.unparse(decorator) for decorator in node.decorator_list for mark in marks
+            )
+            names |= {node.name} if compiles else set()
+        elif isinstance(node, ast.Assign) and any(maker in ast.unparse(node.value) for maker in makers):
+            names |= {name.id for name in ast.walk(node.targets[0]) if isinstance(name, ast.Name)}
+    return names
 
 
 def test_compiled_functions_are_shared_only_by_files_that_name_the_cache():
-    trees = {path.stem: ast.parse(path.read_text()) for path in sorted(FOLDER.glob("*.py"))}
-    compiled = {stem: compiled_functions(tree) for stem, tree in trees.items()}
-    assert "find_words" in compiled["text"]
-    for stem, tree in trees.items():
+    paths = {
+        ".".join(path.relative_to(FOLDER.parent).with_suffix("").parts): path for path in FOLDER.rglob("*.py")
+    }
+    trees = {module: ast.parse(path.read_text()) for module, path in paths.items()}
+    compiled = {module: compiled_names(tree) for module, tree in trees.items()}
+    assert {"find_words", "decode"} <= compiled["filters.text.pages"]
+    assert "newline_mask" in compiled["filters.text.masks"]
+    inlined = filters.inlined_files()
+    for module, tree in trees.items():
         for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("filters."):
-                source = str(node.module).removeprefix("filters.")
-                shared = {name.name for name in node.names} & compiled.get(source, set())
-                assert not shared or f"{source}.py" in filters.INLINED, (
-                    f"filters/{stem}.py takes {shared} from {source}.py: add that file to filters.INLINED, "
+            if isinstance(node, ast.ImportFrom) and node.module in compiled:
+                shared = {name.name for name in node.names} & compiled[node.module]
+                assert not shared or paths[node.module] in inlined, (
+                    f"{module} takes {shared} from {node.module}: add that file to filters.INLINED, "
                     "or numba may run an old version of them"
                 )
+
+
+def test_every_pattern_of_files_that_name_the_cache_finds_some():
+    assert all(list(FOLDER.glob(pattern)) for pattern in filters.INLINED)
 
 
 def test_most_newlines_are_those_of_the_document_that_has_most():

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from filters import language
-from filters.codes import AMBIGUOUS, LANGUAGES, canonical, canonical_of_label, name_of
-from filters.fasttext_model import ModelError, read_model
-from filters.fasttext_predict import predict, predict_lines, tables_of
+from filters.fasttext.model import ModelError, read_model
+from filters.fasttext.predict import predict, predict_lines, tables_of
+from filters.language import documents as language
+from filters.language.codes import AMBIGUOUS, LANGUAGES, canonical, canonical_of_label, name_of
 
 fasttext = pytest.importorskip("fasttext", reason="the fastText library is what this is compared with")
 

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from filters import language, line_languages
+from filters.language import documents as language
+from filters.language import lines as line_languages
 
 ENGLISH = "It was the best of times, it was the worst of times, it was the age of wisdom."
 GERMAN = "Der Himmel war grau, und niemand wusste, wann der Regen endlich aufhören würde."

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filters import characters, compression, markup
 from filters.edits import edit
+from filters.heuristics import characters, compressibility, markup
 
 PIECES = [
     "{", "}", "};", "x = 1;", "f(x);", "word;", "*/", "):", "//", "/*", "</", "#include", "import ", "import", "@Over", "@ b",
@@ -92,14 +92,14 @@ def test_characters_are_known_for_what_they_are(text, signal, value):
 
 def test_compression_is_what_zlib_and_shannon_say():
     texts = ["", "a", "ab" * 1000, "The quick brown fox.", "漢字" * 7, "x" * 100_000]
-    rows = pa.table(compression.measure(column(texts).slice(1))).to_pylist()
+    rows = pa.table(compressibility.measure(column(texts).slice(1))).to_pylist()
     for row, text in zip(rows, texts[1:], strict=True):
         raw = text.encode()
         press = zlib.compressobj(1, zlib.DEFLATED, -15)
         assert row["compression_ratio"] == len(press.compress(raw) + press.flush()) / len(raw)
         entropy = -sum(n / len(raw) * log2(n / len(raw)) for n in Counter(raw).values())
         assert row["byte_entropy"] == pytest.approx(entropy, abs=1e-9)
-    assert pa.table(compression.measure(column([""]))).to_pylist() == [
+    assert pa.table(compressibility.measure(column([""]))).to_pylist() == [
         {"compression_ratio": 0.0, "byte_entropy": 0.0}
     ]
 
@@ -108,5 +108,5 @@ def test_compression_is_what_zlib_and_shannon_say():
     "text", [*hostile.huge().values(), "<a" * 400_000, "&" * 800_000, "aB" * 400_000, "©" * 300_000]
 )
 def test_no_text_takes_more_than_linear_time(text):
-    for family in (markup.FAMILY, characters.FAMILY, compression.FAMILY):
+    for family in (markup.FAMILY, characters.FAMILY, compressibility.FAMILY):
         assert len(family.measure(column([text]))) == len(family.signals)

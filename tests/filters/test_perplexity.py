@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filters import perplexity
-from filters.kneser_ney import table_of
+from filters.models import perplexity
+from filters.models.kneser_ney import table_of
 
 WORDS = ["the", "a", "cat", "dog", "sat", "ran", "on", "mat", ".", ",", "and", "1", "22", "ß", "中"]
 LINE = st.lists(st.sampled_from(WORDS), max_size=9).map(" ".join)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filters import private
+from filters.heuristics import private
 
 
 def found(texts: list[str]) -> list[dict[str, list[tuple[int, int]]]]:

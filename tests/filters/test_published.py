@@ -20,8 +20,9 @@ import pytest
 import regex
 
 import filters
-from filters import characters, markup, private, segments, shingles, stop_words
-from filters.codes import canonical
+from filters.heuristics import characters, markup, private, stop_words
+from filters.language.codes import canonical
+from filters.text import segments, units
 
 PROFILES = Path(filters.__file__).parent / "profiles"
 EVERY_CHARACTER = [chr(code) for code in range(sys.maxunicode + 1)]
@@ -61,7 +62,7 @@ def test_a_letter_of_a_script_in_unicode_is_one_of_it_here(script):
 
 def test_every_character_is_a_word_of_its_own_where_the_script_has_no_spaces():
     alone = regex.compile(rf"[{naive_duplicates.ALONE}]")
-    told = (shingles.word_characters() & shingles.ALONE) != 0
+    told = (units.word_characters() & units.ALONE) != 0
     for c in EVERY_CHARACTER:
         if c.isalnum():
             assert told[ord(c)] == (alone.match(c) is not None), hex(ord(c))

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from filters import quality
+from filters.models import quality
 
 PROSE = [
     "the",

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from filters.repeats import KINDS, NAMES, copies, find, occurrences, repeats
+from filters.duplicates.repeats import KINDS, NAMES, copies, find, occurrences, repeats
 
 
 def column(texts: list[str]) -> pa.LargeStringArray:

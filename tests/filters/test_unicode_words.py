@@ -14,9 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filters import FAMILIES, stop_words
-from filters.segments import find_tokens, word_breaks
-from filters.text import PADDING, character_classes
+from filters import FAMILIES
+from filters.heuristics import stop_words
+from filters.text.classes import character_classes
+from filters.text.pages import PADDING
+from filters.text.segments import find_tokens, word_breaks
 
 # Of each class of characters some, and what stands between letters and digits.
 PIECES = st.sampled_from(

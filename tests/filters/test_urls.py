@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filters import urls
+from filters.heuristics import urls
 
 PIECES = [
     "http://", "HTTPS://", "ftp://", "sftp://", "www.", "WWW.", "xwww.", "a.b", "example.org/a?b=1#c", ".", ",", ")", "]",

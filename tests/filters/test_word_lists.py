@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filters import word_lists
+from filters.heuristics import word_lists
 
 PIECES = ["lorem", "Lorem", "ipsum", "dolor", "sit amet", "class", "ass", "漢", "字", "カナ", "É", "é", "'s", "1", "-", ".", " ",
           "\n", "ก", "\u0301", "İ", "#"]  # fmt: skip

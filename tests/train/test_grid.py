@@ -15,12 +15,14 @@ from train.tokens import Packed
 
 def test_lists_become_axes_and_seeds_are_paired():
     settings = expand(
-        {"seeds": 3, "model": {"depth": 4, "width": [64, 128]}, "optimizer": {"rate": [1e-3, 2e-3]}}
+        {"seeds": 3, "model": {"depth": 4, "width": [64, 128]}, "optimizer": {"learning_rate": [1e-3, 2e-3]}}
     )
     assert len(settings) == 3 * 2 * 2
     assert len({str(setting) for setting in settings}) == 12
     for seed in range(3):
-        of_seed = [(s["model"]["width"], s["optimizer"]["rate"]) for s in settings if s["seed"] == seed]
+        of_seed = [
+            (s["model"]["width"], s["optimizer"]["learning_rate"]) for s in settings if s["seed"] == seed
+        ]
         assert of_seed == [(64, 1e-3), (64, 2e-3), (128, 1e-3), (128, 2e-3)]
     assert all(setting["model"]["depth"] == 4 for setting in settings)
 
@@ -38,7 +40,7 @@ def test_every_setting_makes_a_cell():
     ("grid", "message"),
     [
         ({"model": {"widht": 64}}, r"model\.widht: did you mean width\?"),
-        ({"optimizer": {"learning": 1}}, r"optimizer\.learning: there are beta1"),
+        ({"optimizer": {"sharpness": 1}}, r"optimizer\.sharpness: there are beta1"),
         ({"seed": 3}, r"seed: did you mean seeds\?"),
         ({"seeds": 0}, "seeds = 0"),
         ({"seeds": True}, "seeds = True"),
@@ -79,7 +81,10 @@ def test_the_work_is_what_the_trainer_does(packed):
 def test_a_failed_cell_is_named_and_the_others_go_on(packed, tmp_path):
     cells = [
         (small(packed, seed=0), tmp_path / "good"),
-        (small(packed, optimizer={"rate": 9.9, "warmup_steps": 0, "clip": 1e9}), tmp_path / "wild"),
+        (
+            small(packed, optimizer={"learning_rate": 9.9, "warmup_steps": 0, "grad_clip": 1e9}),
+            tmp_path / "wild",
+        ),
         (small(packed, sizes=[64_000]), tmp_path / "too large"),
         (small(packed, seed=1), tmp_path / "also good"),
     ]

@@ -9,12 +9,12 @@ from train.model import ModelConfig, Transformer
 from train.muon import Muon, orthogonal
 from train.optimizer import (
     OptimizerConfig,
+    default_muon_interval,
     default_rate,
-    default_turns,
+    embedding_rate_factor,
     make_optimizers,
     rate_factor,
     set_rate,
-    table_factor,
 )
 
 
@@ -64,15 +64,16 @@ def test_the_default_rate_falls_with_the_width(model):
 
 
 @pytest.mark.parametrize(
-    ("knobs", "expected"), [({}, 0.04), ({"rate": 0.1}, 0.1), ({"table_rate": 0.3}, 0.3)]
+    ("knobs", "expected"),
+    [({}, 0.04), ({"learning_rate": 0.1}, 0.1), ({"embedding_learning_rate": 0.3}, 0.3)],
 )
 def test_beside_muon_tables_have_a_rate_that_no_width_changes(model, knobs, expected):
     _, adamw = make_optimizers(model, OptimizerConfig(**knobs))
     rates = {id(p): group["peak_rate"] for group in adamw.param_groups for p in group["params"]}
     assert rates[id(model.embedding)] == rates[id(model.head)] == pytest.approx(expected)
-    assert rates[id(model.gain)] == knobs.get("rate", default_rate("muon", 32))
+    assert rates[id(model.gain)] == knobs.get("learning_rate", default_rate("muon", 32))
     for width in (64, 128, 1024):
-        assert default_rate("muon", width) * table_factor(width) == pytest.approx(0.04)
+        assert default_rate("muon", width) * embedding_rate_factor(width) == pytest.approx(0.04)
 
 
 @pytest.mark.parametrize("half", [False, True])
@@ -111,7 +112,7 @@ def test_weight_decay_shrinks_matrices_by_rate_times_decay():
     weight.grad = torch.zeros(4, 4)
     Muon([{"params": [weight], "rows": [(4,)]}], lr=0.1, momentum=0.9, weight_decay=0.5).step()
     assert torch.allclose(weight.detach(), torch.full((4, 4), 0.95))
-    Muon([{"params": [weight], "rows": [(4,)]}], 0.1, 0.9, weight_decay=0.5, turns=2).step()
+    Muon([{"params": [weight], "rows": [(4,)]}], 0.1, 0.9, weight_decay=0.5, interval=2).step()
     assert torch.allclose(weight.detach(), torch.full((4, 4), 0.95 * 0.9))
 
 
@@ -119,7 +120,7 @@ def test_matrices_that_take_turns_move_every_other_step_twice_as_far():
     torch.manual_seed(0)
     every, turns = ([torch.nn.Parameter(torch.ones(8, 8)) for _ in range(2)] for _ in range(2))
     optimizers = [
-        Muon([{"params": matrices, "rows": [(8,)] * 2}], 0.1, 0.9, weight_decay=0.0, turns=n)
+        Muon([{"params": matrices, "rows": [(8,)] * 2}], 0.1, 0.9, weight_decay=0.0, interval=n)
         for n, matrices in ((1, every), (2, turns))
     ]
     for step in range(4):
@@ -136,15 +137,15 @@ def test_matrices_that_take_turns_move_every_other_step_twice_as_far():
 
 
 def test_only_wide_models_with_small_steps_take_turns():
-    assert [default_turns(width, 1024) for width in (64, 128, 192, 256)] == [1, 2, 2, 2]
-    assert default_turns(256, 4096) == default_turns(640, 8192) == 1
+    assert [default_muon_interval(width, 1024) for width in (64, 128, 192, 256)] == [1, 2, 2, 2]
+    assert default_muon_interval(256, 4096) == default_muon_interval(640, 8192) == 1
 
 
 def test_turns_are_part_of_what_a_checkpoint_holds(model):
-    optimizer, _ = make_optimizers(model, OptimizerConfig(turns=3))
+    optimizer, _ = make_optimizers(model, OptimizerConfig(muon_interval=3))
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
     optimizer.step()
-    again, _ = make_optimizers(model, OptimizerConfig(turns=3))
+    again, _ = make_optimizers(model, OptimizerConfig(muon_interval=3))
     again.load_state_dict(optimizer.state_dict())
     assert again.param_groups[0]["turn"] == 1

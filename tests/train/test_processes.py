@@ -68,7 +68,7 @@ def cell(folder, parallel: str, optimizer: str, **knobs) -> dict:
         "holdouts": {"raw": str(folder / "holdout")},
         "sizes": SIZES,
         "model": {"depth": 2, "width": 16, "heads": 2, "kv_heads": 1},
-        "optimizer": {"rate": 0.01, "warmup_steps": 3, "name": optimizer},
+        "optimizer": {"learning_rate": 0.01, "warmup_steps": 3, "name": optimizer},
         "context": CONTEXT,
         "batch": BATCH,
         "cooldown": 0.4,

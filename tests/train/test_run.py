@@ -53,7 +53,7 @@ def cell(folder, **knobs) -> Cell:
         "sizes": [10 * STEP_TOKENS, 20 * STEP_TOKENS],
         "seed": 5,
         "model": {"depth": 1, "width": 16},
-        "optimizer": {"rate": 0.01, "warmup_steps": 3},
+        "optimizer": {"learning_rate": 0.01, "warmup_steps": 3},
         "context": CONTEXT,
         "batch": BATCH,
         "cooldown": 0.4,
@@ -73,7 +73,7 @@ def trained_alone(folder, optimizer: str, steps: int, start: int, warmup_steps: 
     order = [*shuffled(0, 10 * BATCH, 5, 0), *shuffled(10 * BATCH, 20 * BATCH, 5, 0)]
     torch.manual_seed(5)
     model = Transformer(ModelConfig(vocabulary=VOCABULARY, depth=1, width=16, context=CONTEXT))
-    config = OptimizerConfig(name=optimizer, rate=0.01, warmup_steps=warmup_steps)
+    config = OptimizerConfig(name=optimizer, learning_rate=0.01, warmup_steps=warmup_steps)
     optimizers = make_optimizers(model, config, STEP_TOKENS)
     for step in range(steps):
         factor = min(1.0, (step + 1) / (warmup_steps + 1)) * (1 + min(step, start) / 100) ** (-1 / 3)
@@ -94,7 +94,7 @@ def trained_alone(folder, optimizer: str, steps: int, start: int, warmup_steps: 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_every_size_of_a_ladder_equals_that_size_trained_alone(folder, tmp_path, optimizer):
-    knobs = {"rate": 0.01, "warmup_steps": 3, "name": optimizer}
+    knobs = {"learning_rate": 0.01, "warmup_steps": 3, "name": optimizer}
     train_cell(cell(folder, optimizer=knobs), tmp_path)
     for steps, start in ((10, 6), (20, 12)):
         expected = trained_alone(folder, optimizer, steps, start).state_dict()
@@ -160,7 +160,7 @@ train_cell(cell, directory, lambda done, total: die() if moment == str(done) els
 def test_killed_at_several_moments_a_cell_continues_to_identical_weights(
     folder, tmp_path, optimizer, precision, moments
 ):
-    knobs = {"rate": 0.01, "warmup_steps": 3, "name": optimizer}
+    knobs = {"learning_rate": 0.01, "warmup_steps": 3, "name": optimizer}
     ours = cell(folder, optimizer=knobs, precision=precision)
     train_cell(ours, tmp_path / "whole")
     for moment in moments:
@@ -228,7 +228,9 @@ def test_the_average_is_what_its_formula_says(folder, tmp_path):
 
 
 def test_a_cooldown_of_the_whole_run_is_linear_to_zero(folder, tmp_path):
-    ours = cell(folder, sizes=[10 * STEP_TOKENS], cooldown=1, optimizer={"rate": 0.01, "warmup_steps": 0})
+    ours = cell(
+        folder, sizes=[10 * STEP_TOKENS], cooldown=1, optimizer={"learning_rate": 0.01, "warmup_steps": 0}
+    )
     train_cell(ours, tmp_path)
     assert [point["rate"] for point in curve(tmp_path / "320")] == pytest.approx(
         [0.01 * (10 - step) / 10 for step in range(10)]
@@ -321,7 +323,7 @@ def test_training_learns_a_small_text_by_heart(tmp_path):
         sizes=[len(ids)],
         epochs=3,
         model={"depth": 1, "width": 32},
-        optimizer={"rate": 0.02},
+        optimizer={"learning_rate": 0.02},
         context=16,
         batch=4,
     )
@@ -336,7 +338,7 @@ def test_a_loss_that_is_no_number_is_said_and_leaves_no_run(folder, tmp_path, mo
     assert (caught.value.step, caught.value.rate) == (4, pytest.approx(0.01 * 1.04 ** (-1 / 3)))
     failure = json.loads((tmp_path / "failed.json").read_text())
     assert failure["step"] == 4
-    assert "lower optimizer.rate" in failure["reason"]
+    assert "lower optimizer.learning_rate" in failure["reason"]
     assert not list(tmp_path.rglob("run.json"))
 
 
@@ -352,7 +354,8 @@ def with_nan_at_step(forward, step: int):
 def test_a_spike_is_a_divergence(folder, tmp_path):
     with pytest.raises(Diverged):
         train_cell(
-            cell(folder, sizes=[1920], optimizer={"rate": 9.0, "warmup_steps": 0, "clip": 1e9}), tmp_path
+            cell(folder, sizes=[1920], optimizer={"learning_rate": 9.0, "warmup_steps": 0, "grad_clip": 1e9}),
+            tmp_path,
         )
     assert not list(tmp_path.rglob("run.json"))
     train_cell(cell(folder, sizes=[1920]), tmp_path)
@@ -391,9 +394,11 @@ def test_a_finished_run_scores_text_and_packed_tokens(tmp_path):
         ({"contxt": 16}, "contxt: did you mean context"),
         ({"model": {"widht": 16}}, "model.widht: did you mean width"),
         ({"model": {"context": 16}}, "model.context"),
-        ({"optimizer": {"rte": 1}}, "optimizer.rte: did you mean rate"),
+        ({"optimizer": {"learning_rte": 1}}, "optimizer.learning_rte: did you mean learning_rate"),
+        ({"optimizer": {"rate": 1}}, "optimizer.rate: is now called learning_rate"),
+        ({"model": {"start": 2.0}}, "model.start: is now called init_scale"),
         ({"optimizer": {"name": "sgd"}}, "adamw, muon"),
-        ({"optimizer": {"rate": -1}}, "optimizer.rate = -1"),
+        ({"optimizer": {"learning_rate": -1}}, "optimizer.learning_rate = -1"),
         ({"device": "gpu"}, "auto, cpu, cuda"),
         ({"ema": 1.0}, "ema = 1.0: must be at least 0 and below 1"),
         ({"precision": "half"}, "float32, bfloat16"),

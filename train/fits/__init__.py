@@ -19,7 +19,7 @@ from train.fits.compare import (
     differences,
     exchange_rate,
     exchange_rates,
-    met,
+    measured_crossing,
     overtaking,
 )
 from train.fits.curves import Curves, Estimate, Fit, Foretold, foretold, mean
@@ -67,7 +67,7 @@ __all__ = [
     "fit_surface",
     "foretold",
     "mean",
-    "met",
+    "measured_crossing",
     "overtaking",
     "refit_mixtures",
     "refit_repetition",

@@ -210,7 +210,7 @@ def overtaking(grid: Grid, curves: Curves, dirty: str, clean: str, clean_tokens:
     return Overtaking(dirty, clean, clean_tokens, tokens, bottom, top, float(target_N[0]), kind)
 
 
-def met(grid: Grid, dirty: str, clean: str, clean_tokens: int) -> Overtaking:
+def measured_crossing(grid: Grid, dirty: str, clean: str, clean_tokens: int) -> Overtaking:
     """Where `dirty`, as it was trained, crosses the loss that `clean` has with `clean_tokens`: between two of its sizes, on
     logarithmic scales. `kind`: measured | at most (better from its first size on) | at least (worse even at its last)."""
     clean_D, clean_ND = grid.means_ND(clean)

@@ -1,0 +1,1 @@
+"""Documents, lines and runs of words that stand in a pool more than once."""

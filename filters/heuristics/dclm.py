@@ -1,0 +1,597 @@
+"""DCLM's rules where they differ from the papers they cite (Li et al. 2024, arXiv:2406.11794, appendix; RefinedWeb's).
+
+Read beside the code of its `dclm_baseline_refinedweb` pipeline. Its words are whitespace words, those that begin
+with a letter or digit where punctuation is ignored; its n-grams are of Unicode words (UAX #29), likewise without
+punctuation. Its lines are those of `split("\\n")`, stripped and without blank ones where they are counted and
+compared; a copy is any occurrence of what occurs more than once, and what stands alone is no copy of itself.
+
+Its line edits drop a line that is mostly capitals, all digits, a counter ("3 likes") or a word alone, and take
+"items in cart", a "Read more..." at the end and a "Sign-in" at the beginning out of short lines. They are spans,
+which a level may cut; DCLM drops a document that loses more than a twentieth of its words to them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from filters.columns import INF, count_signal, ratio, real_signal, span_signal, spans
+from filters.family import Family
+from filters.heuristics.words import LONGEST_STOP_WORD, SPREAD, STOP_WORDS, STOPS
+from filters.text.batches import valid
+from filters.text.bits import NO_BITS, ONE_BIT, count_bits, eight_bytes, lowest_bit, lowest_bits
+from filters.text.classes import ALPHABETIC, DIGIT, UPPERCASE, WHITESPACE, character_classes
+from filters.text.compiled import inlined, kernel, loop
+from filters.text.masks import (
+    any_of,
+    capital_mask,
+    continuation_mask,
+    digit_mask,
+    dot_mask,
+    ellipsis_mask,
+    hash_mask,
+    newline_mask,
+    non_ascii_mask,
+)
+from filters.text.ngrams import (
+    KEY,
+    LONGEST_NGRAM,
+    REPEATED_NGRAMS,
+    TOP_NGRAMS,
+    gram_characters,
+    longer_grams,
+    name_spans,
+    tables_for,
+)
+from filters.text.pages import (
+    PADDING,
+    blocks_of,
+    decode,
+    find_words,
+    last_character,
+    longest_document,
+    most_newlines,
+    open_page,
+    strip,
+)
+from filters.text.vocabulary import FIRST, read_kind, tokens_to_spend
+
+SHORT_LINE = 10  # words: in longer lines no phrase is taken out
+UPPERCASE_LINE = 0.5  # a line with a greater share of capitals goes
+COUNTED = [
+    "likes",
+    "shares",
+    "comments",
+    "retweets",
+    "reposts",
+    "quotes",
+    "bookmarks",
+    "upvotes",
+    "downvotes",
+    "downloads",
+    "views",
+    "followers",
+]
+PHRASES = ("items in cart", "read more", "sign-in")
+
+
+def _table(words: list[str] | tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """(uint8 [words, bytes of the longest], int64 [words]: the bytes of each)."""
+    longest = max(map(len, words))
+    return np.array([list(word.encode().ljust(longest, b"\0")) for word in words], np.uint8), np.array(
+        [len(word) for word in words]
+    )
+
+
+_COUNTED, _PHRASES = _table(COUNTED), _table(PHRASES)
+LOWER = np.uint64(0x2020202020202020)
+
+TALLIES = (
+    "words",
+    "bare_words",
+    "edited_words",
+    "stop_words",
+    "symbols",
+    "lines",
+    "bullets",
+    "ellipses",
+    "word_characters",
+    *(f"copied_{what}" for what in ("lines", "line_characters", "paragraphs", "paragraph_characters")),
+    "line_characters",
+    "paragraphs",
+    "paragraph_characters",
+    *(f"{n}grams" for n in range(2, LONGEST_NGRAM + 1)),
+    "edits",
+)
+(
+    WORDS, BARE_WORDS, EDITED_WORDS, STOP, SYMBOLS, LINES, BULLETS, ELLIPSES, WORD_CHARACTERS, COPIED_LINES,
+    COPIED_LINE_CHARACTERS, COPIED_PARAGRAPHS, COPIED_PARAGRAPH_CHARACTERS, LINE_CHARACTERS, PARAGRAPHS,
+    PARAGRAPH_CHARACTERS, NGRAMS,
+) = range(17)  # fmt: skip
+EDITS = NGRAMS + LONGEST_NGRAM - 1  # tallies[NGRAMS + n - 2] are those of n-grams
+
+
+@inlined
+def _lower(byte):
+    return byte | np.uint8(0x20) if 0x41 <= byte <= 0x5A else byte
+
+
+@inlined
+def _is_at(page, start, end, texts, sizes, k):
+    """Word k of a table begins at a byte, in upper or lower case, and ends before `end`."""
+    if start < 0 or start + sizes[k] > end:
+        return False
+    same = 0
+    while same < sizes[k] and _lower(page[start + same]) == texts[k, same]:
+        same += 1
+    return same == sizes[k]
+
+
+# ---- Words and symbols ----------------------------------------------------------------------------------
+
+
+@inlined
+def _is_stop_word(page, start, size, stops):
+    """In upper or lower case: the bit 0x20 makes a letter of nothing else."""
+    word = (eight_bytes(page, start) | LOWER) & lowest_bits(8 * min(size, LONGEST_STOP_WORD))
+    slot = word * SPREAD >> np.uint64(60)
+    return (stops[0][slot] == word) & (stops[1][slot] == size)
+
+
+@loop
+def _add_words(page, length, edges, words, classes, stops, bare, tally):
+    """`bare[i]`: how many of the words before word i begin with a letter or digit."""
+    bare[0] = 0
+    for i in range(words):
+        start = edges[2 * i]
+        code = np.int64(page[start])
+        if code >= 0x80:
+            code, _ = decode(page, start)
+        bare[i + 1] = bare[i] + ((classes[code] & (ALPHABETIC | DIGIT)) != 0)
+        tally[STOP] += _is_stop_word(page, start, edges[2 * i + 1] - start, stops)
+    tally[WORDS], tally[BARE_WORDS] = words, bare[words]
+
+
+@loop
+def _add_symbols(page, length, tally):
+    dots = spaced = 0  # of "..." and of ". . ." so far
+    last = -3  # the dot before
+    for block in range(0, length, 64):
+        text = lowest_bits(length - block)
+        tally[SYMBOLS] += count_bits(hash_mask(page, block) & text)
+        wide = ellipsis_mask(page, block) & text
+        while wide:
+            at = block + lowest_bit(wide)
+            wide &= wide - ONE_BIT
+            tally[SYMBOLS] += page[at + 1] == 0x80 and page[at + 2] == 0xA6
+        found = dot_mask(page, block) & text
+        while found:
+            at = block + lowest_bit(found)
+            found &= found - ONE_BIT
+            dots = dots + 1 if at == last + 1 else 1
+            spaced = spaced + 1 if at == last + 2 and page[last + 1] == 0x20 else 1
+            last = at
+            if dots == 3:
+                tally[SYMBOLS] += 1
+                dots = 0
+            if spaced == 3:
+                tally[SYMBOLS] += 1
+                spaced = 0
+
+
+# ---- Line edits -----------------------------------------------------------------------------------------
+
+
+@inlined
+def _skip_other(page, at, end, classes):
+    """The first byte from here that begins a letter, a digit or "_"."""
+    while at < end:
+        code, width = decode(page, at)
+        if code == 0x5F or classes[code] & (ALPHABETIC | DIGIT):
+            break
+        at += width
+    return at
+
+
+@loop
+def _is_counter(page, start, end, classes, texts, sizes):
+    """A number such as 3, 1.2K or 4,000, white space, what is counted, and nothing else that is a word."""
+    at = _skip_other(page, start, end, classes)
+    if at == end:
+        return False
+    code, width = decode(page, at)
+    if not classes[code] & DIGIT:
+        return False
+    while at < end:
+        code, width = decode(page, at)
+        if not (classes[code] & DIGIT or code == 0x2C or code == 0x2E):
+            break
+        at += width
+    if at < end:
+        letter = _lower(page[at])
+        at += letter == 0x6B or letter == 0x6D or letter == 0x62
+    begin = at
+    while at < end:
+        code, width = decode(page, at)
+        if not classes[code] & WHITESPACE:
+            break
+        at += width
+    if at == begin:
+        return False
+    for k in range(len(sizes)):
+        if _is_at(page, at, end, texts, sizes, k):
+            return _skip_other(page, at + sizes[k], end, classes) == end
+    return False
+
+
+@loop
+def _falls(page, start, end, words, classes, texts, sizes):
+    """The whole line, which is not empty, goes."""
+    if words < 2:
+        return True
+    characters = capitals = digits = 0
+    for block in range(start, end, 64):
+        text = lowest_bits(end - block)
+        characters += count_bits(~continuation_mask(page, block) & text)
+        capitals += count_bits(capital_mask(page, block) & text)
+        digits += count_bits(digit_mask(page, block) & text)
+        others = non_ascii_mask(page, block) & ~continuation_mask(page, block) & text
+        while others:
+            code, _ = decode(page, block + lowest_bit(others))
+            others &= others - ONE_BIT
+            capitals += (classes[code] & UPPERCASE) != 0
+            digits += (classes[code] & DIGIT) != 0
+    if capitals > UPPERCASE_LINE * characters or digits == characters:
+        return True
+    return digits > 0 and _is_counter(page, start, end, classes, texts, sizes)
+
+
+@inlined
+def _without_space(line, floor, size, classes):
+    """The size of line[floor:size] without its last character if that is white space."""
+    if size == floor:
+        return size
+    last = last_character(line, floor, size)
+    code, _ = decode(line, last)
+    return last if classes[code] & WHITESPACE else size
+
+
+m_mask, s_mask = any_of("mM"), any_of("sS")
+
+
+@inlined
+def _may_have_phrase(page, start, end, texts, sizes):
+    """Most lines neither begin with "sign-in", nor end in "read more" and three characters, nor have an "ms"."""
+    if _is_at(page, start, end, texts, sizes, 2):
+        return True
+    tail = end
+    for _ in range(3):
+        tail = last_character(page, start, tail) if tail > start else start - 1
+    if tail - start >= sizes[1] and _is_at(page, tail - sizes[1], end, texts, sizes, 1):
+        return True
+    found = NO_BITS
+    for block in range(start, end, 64):
+        found |= m_mask(page, block) & s_mask(page, block + 1) & lowest_bits(end - block)
+    return found != NO_BITS
+
+
+@loop
+def _phrases(page, start, end, classes, texts, sizes, line, places, gone, edits, count):
+    """Note what to take out of a short line: every "items in cart"; a "read more" and three characters that then end
+    it; a "sign-in" that then begins it; and the white space beside them. Returns (spans then, nothing is left).
+
+    `line` and `places` are the bytes that stay so far and where they stand.
+    """
+    size = floor = 0
+    at = start
+    while at < end:
+        if _is_at(page, at, end, texts, sizes, 0):
+            size = floor = _without_space(line, floor, size, classes)
+            at += sizes[0]
+        else:
+            line[size], places[size] = page[at], at
+            size += 1
+            at += 1
+    tail = size
+    for _ in range(3):
+        tail = last_character(line, 0, tail) if tail > 0 else -1
+    if tail >= sizes[1] and _is_at(line, tail - sizes[1], size, texts, sizes, 1):
+        size = _without_space(line, 0, tail - sizes[1], classes)
+    head = 0
+    if _is_at(line, 0, size, texts, sizes, 2):
+        head = sizes[2]
+        if head < size:
+            code, width = decode(line, head)
+            head += width if classes[code] & WHITESPACE else 0
+    if size - head == end - start:
+        return count, False
+    gone[start:end] = 1
+    blank = True
+    for k in range(head, size):
+        gone[places[k]] = 0
+        if line[k] & 0xC0 != 0x80:
+            code, _ = decode(line, k)
+            blank = blank and classes[code] & WHITESPACE != 0
+    for at in range(start, end):
+        if gone[at] and (at == start or not gone[at - 1]):
+            edits[2 * count] = at
+            count += 1
+        if gone[at]:
+            edits[2 * count - 1] = at + 1
+    return count, blank
+
+
+@inlined
+def _line_end(page, start, length):
+    """Where the next "\n" stands, or the end of the text."""
+    while start < length:
+        newlines = newline_mask(page, start)
+        if newlines:
+            return min(length, start + lowest_bit(newlines))
+        start += 64
+    return length
+
+
+@loop
+def _edit(page, length, edges, words, bare, classes, counted, phrases, line, places, gone, edits, tally):
+    """Note the spans that the line edits take out of a document; returns how many there are."""
+    start = word = count = 0
+    while start < length:
+        end = _line_end(page, start, length)
+        first_word = word
+        while word < words and edges[2 * word] < end:
+            word += 1
+        if end > start:
+            first = count
+            goes = _falls(page, start, end, word - first_word, classes, counted[0], counted[1])
+            is_short = not goes and word - first_word <= SHORT_LINE
+            if is_short and _may_have_phrase(page, start, end, phrases[0], phrases[1]):
+                count, goes = _phrases(
+                    page, start, end, classes, phrases[0], phrases[1], line, places, gone, edits, count
+                )
+            if goes:
+                count = first + 1
+                edits[2 * first], edits[2 * first + 1] = start, min(end + 1, length)
+                tally[EDITED_WORDS] += bare[word] - bare[first_word]
+            else:
+                for k in range(first, count):
+                    for i in range(first_word, word):
+                        inside = edits[2 * k] <= edges[2 * i] < edits[2 * k + 1]
+                        tally[EDITED_WORDS] += inside and bare[i + 1] > bare[i]
+        start = end + 1
+    return count
+
+
+# ---- Repetition -----------------------------------------------------------------------------------------
+
+
+@inlined
+def _characters_in(page, start, end):
+    characters = 0
+    for block in range(start, end, 64):
+        characters += count_bits(~continuation_mask(page, block) & lowest_bits(end - block))
+    return characters
+
+
+@loop
+def _segments(page, length, newlines, classes, edges):
+    """Byte edges of the stretches between runs of exactly so many "\\n", stripped, without the blank ones."""
+    count = start = 0
+    while start <= length:
+        at = _line_end(page, start, length)
+        while at < length:
+            run = 1
+            while run < newlines and at + run < length and page[at + run] == 0x0A:
+                run += 1
+            if run == newlines:
+                break
+            at = _line_end(page, at + 1, length)
+        bare, bare_end = strip(page, start, at, classes)
+        if bare < bare_end:
+            edges[2 * count], edges[2 * count + 1] = bare, bare_end
+            count += 1
+        if at >= length:
+            break
+        start = at + newlines
+    return count
+
+
+@loop
+def _copied(page, edges, segments, names, counts):
+    """(copied segments, their characters, characters of all); one segment alone is no copy."""
+    copies = characters = whole = 0
+    for i in range(segments):
+        size = _characters_in(page, edges[2 * i], edges[2 * i + 1])
+        whole += size
+        if counts[names[i]] > 1:
+            copies += 1
+            characters += size
+    return copies, characters, whole
+
+
+@loop
+def _add_lines(page, edges, lines, tally):
+    for i in range(lines):
+        start, end = edges[2 * i], edges[2 * i + 1]
+        code, _ = decode(page, start)
+        tally[BULLETS] += code == 0x25CF or code == 0x2022 or code == 0x2A or code == 0x2D
+        size = end - start
+        dots = size >= 3 and page[end - 1] == 0x2E and page[end - 2] == 0x2E and page[end - 3] == 0x2E
+        spaced = (
+            size >= 5
+            and page[end - 1] == 0x2E
+            and page[end - 2] == 0x20
+            and page[end - 3] == 0x2E
+            and page[end - 4] == 0x20
+            and page[end - 5] == 0x2E
+        )
+        sign = size >= 3 and page[end - 1] == 0xA6 and page[end - 2] == 0x80 and page[end - 3] == 0xE2
+        tally[ELLIPSES] += dots or spaced or sign
+
+
+@loop
+def _add_ngrams(words, places, names, of, to, scratch, hash_key, words_before, tally):
+    """The top n-gram is the longest of the most common ones; of longer n-grams every word in a copy counts once."""
+    grams = words
+    for n in range(2, LONGEST_NGRAM + 1):
+        grams, known = longer_grams(places, names, grams, of, to, scratch, hash_key)
+        if grams == 0:
+            return
+        of, to = to, of
+        if n <= 4:
+            most = np.uint32(2)
+            for count in of.counts[:known]:
+                most = max(most, count)
+            for name in range(known):
+                if of.counts[name] == most:
+                    size = np.int64(most) * gram_characters(words_before, np.int64(of.firsts[name]), n)
+                    tally[NGRAMS + n - 2] = max(tally[NGRAMS + n - 2], size)
+            continue
+        covered = np.int64(0)  # words up to here are counted
+        for k in range(grams):
+            if of.counts[names[k]] >= 2:
+                place = np.int64(places[k])
+                tally[NGRAMS + n - 2] += words_before[place + n] - words_before[max(place, covered)]
+                covered = place + n
+
+
+@kernel
+def _count_lines(offsets, data, classes, hash_key, stops, counted, phrases, tallies):
+    """Fill in int64 [tallies, documents], those of n-grams excepted; returns the edges of all documents' edits."""
+    longest, most_lines = longest_document(offsets), most_newlines(offsets, data) + 1
+    page, line = np.zeros(longest + PADDING, np.uint8), np.zeros(longest + PADDING, np.uint8)
+    room = max(longest + 10, 2 * most_lines)
+    edges, characters = np.empty(room, np.int32), np.empty(room, np.int32)
+    gone, blocks = np.empty(longest + 1, np.uint8), np.empty(blocks_of(longest), np.uint64)
+    bare = np.empty(longest // 2 + 2, np.int32)
+    names, places = np.empty(most_lines, np.uint32), np.empty(most_lines, np.uint32)
+    table, _, scratch = tables_for(most_lines)
+    tally = np.empty(len(tallies), np.int64)
+    all_edits = np.empty(64, np.int64)
+    edits = 0
+    for i in range(len(offsets) - 1):
+        length = open_page(page, data, offsets[i], offsets[i + 1])
+        tally[:] = 0
+        words, _ = find_words(page, length, edges, characters, blocks)
+        _add_words(page, length, edges, words, classes, stops, bare, tally)
+        _add_symbols(page, length, tally)
+        room = 2 * (edits + length // 2 + 2)  # a span is of two bytes or more
+        if room > len(all_edits):
+            grown = np.empty(2 * room, np.int64)
+            grown[: 2 * edits] = all_edits[: 2 * edits]
+            all_edits = grown
+        found = _edit(
+            page, length, edges, words, bare, classes, counted, phrases, line, characters, gone, all_edits[2 * edits :],
+            tally,
+        )  # fmt: skip
+        edits += found
+        tally[EDITS] = found
+
+        tally[LINES] = _segments(page, length, 1, classes, edges)
+        _add_lines(page, edges, tally[LINES], tally)
+        name_spans(page, edges, tally[LINES], places, names, table, scratch, hash_key)
+        tally[COPIED_LINES], tally[COPIED_LINE_CHARACTERS], tally[LINE_CHARACTERS] = _copied(
+            page, edges, tally[LINES], names, table.counts
+        )
+        tally[PARAGRAPHS] = _segments(page, length, 2, classes, edges)
+        name_spans(page, edges, tally[PARAGRAPHS], places, names, table, scratch, hash_key)
+        tally[COPIED_PARAGRAPHS], tally[COPIED_PARAGRAPH_CHARACTERS], tally[PARAGRAPH_CHARACTERS] = _copied(
+            page, edges, tally[PARAGRAPHS], names, table.counts
+        )
+        tallies[:, i] = tally
+    return all_edits[: 2 * edits].copy()
+
+
+@kernel
+def _count_ngrams(tokens, most, is_own, hash_key, tallies):
+    """Fill in those of n-grams: on their own, so that a huge document needs room for one of both at a time. Names may be
+    written over where they are our own."""
+    words_before = np.empty(most + 1, np.int32)
+    room, places = np.empty(0 if is_own else most, np.uint32), np.empty(most + 1, np.uint32)
+    table, other, scratch = tables_for(most)
+    for i in range(len(tokens.characters)):
+        named = tokens.names[tokens.firsts[i] : tokens.firsts[i + 1]]
+        first, last = tokens.known[i], tokens.known[i + 1]
+        names = named if is_own else room
+        words = read_kind(
+            named, tokens.lengths[first:last], tokens.flags[first:last], FIRST, names, places, words_before
+        )
+        tallies[WORD_CHARACTERS, i] = words_before[words]
+        table.counts[: last - first] = tokens.counts[first:last]
+        _add_ngrams(words, places, names, table, other, scratch, hash_key, words_before, tallies[:, i])
+
+
+def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
+    """DCLM's own signals of every text; all are 0, and no spans, for an empty one."""
+    offsets, data = valid(texts)
+    tallies = np.zeros((len(TALLIES), len(offsets) - 1), np.int64)
+    edits = _count_lines(offsets, data, character_classes(), KEY, STOPS, _COUNTED, _PHRASES, tallies)
+    tokens, is_own = tokens_to_spend(texts)
+    _count_ngrams(tokens, tokens.most(), is_own, KEY, tallies)
+    n = dict(zip(TALLIES, tallies, strict=True))
+    columns = {
+        "dclm_word_count": pa.array(n["bare_words"]),
+        "dclm_stop_word_count": pa.array(n["stop_words"]),
+        "dclm_symbol_word_ratio": ratio(n["symbols"], n["words"]),
+        "dclm_bullet_line_ratio": ratio(n["bullets"], n["lines"]),
+        "dclm_ellipsis_line_ratio": ratio(n["ellipses"], n["lines"]),
+    }
+    for what in ("line", "paragraph"):
+        columns[f"dclm_copied_{what}_ratio"] = ratio(n[f"copied_{what}s"], n[f"{what}s"])
+        columns[f"dclm_copied_{what}_character_ratio"] = ratio(
+            n[f"copied_{what}_characters"], n[f"{what}_characters"]
+        )
+    for name, k in _NGRAM_SIGNALS.items():
+        columns[name] = ratio(n[f"{k}grams"], n["word_characters"])
+    columns["dclm_edited_word_ratio"] = ratio(n["edited_words"], n["bare_words"])
+    firsts = np.concatenate([[0], np.cumsum(n["edits"])])
+    columns["dclm_edit_spans"] = spans(firsts, edits[::2], edits[1::2])
+    return columns
+
+
+_NGRAM_SIGNALS = {f"dclm_top_{n}gram_character_ratio": n for n in TOP_NGRAMS} | {
+    f"dclm_copied_{n}gram_character_ratio": n for n in REPEATED_NGRAMS
+}
+
+
+def _ratio(name: str, says: str, high: float = 1.0):
+    return real_signal(name, "ratio", high, f"{says} (DCLM)")
+
+
+FAMILY = Family(
+    "dclm",
+    1,
+    measure,
+    (
+        count_signal("dclm_word_count", "words", "words that begin with a letter or digit (DCLM)"),
+        count_signal(
+            "dclm_stop_word_count",
+            "words",
+            f"occurrences of {', '.join(STOP_WORDS)}, in upper or lower case (DCLM)",
+        ),
+        _ratio("dclm_symbol_word_ratio", '"#", "...", ". . ." and "…" / words', INF),
+        _ratio("dclm_bullet_line_ratio", 'lines that begin with "●", "•", "*" or "-" / lines, none blank'),
+        _ratio("dclm_ellipsis_line_ratio", 'lines that end in "...", ". . ." or "…" / lines, none blank'),
+        _ratio("dclm_copied_line_ratio", "stripped lines that occur more than once / lines, none blank"),
+        _ratio("dclm_copied_line_character_ratio", "characters of such lines / those of all such lines"),
+        _ratio("dclm_copied_paragraph_ratio", "the same of paragraphs, split at every two newlines"),
+        _ratio("dclm_copied_paragraph_character_ratio", "characters of such paragraphs / those of all"),
+        *(
+            _ratio(
+                name,
+                f"characters of the longest of the most common {n} Unicode words in a row, 0 where none occurs "
+                "twice / characters of the words"
+                if n in TOP_NGRAMS
+                else f"characters of the Unicode words within {n} in a row that occur more than once / "
+                "characters of the words",
+                INF if n in TOP_NGRAMS else 1.0,
+            )
+            for name, n in _NGRAM_SIGNALS.items()
+        ),
+        _ratio("dclm_edited_word_ratio", "words that its line edits take out / words, as dclm_word_count"),
+        span_signal(
+            "dclm_edit_spans",
+            "lines of capitals, digits, a counter or one word, and phrases of shops and teasers (DCLM)",
+        ),
+    ),
+)

@@ -1,0 +1,405 @@
+"""What is on a page beside running text: code, tables, logs, markup, encoded data and the furniture of web pages.
+
+Lines are those of `split("\\n")`, stripped, without blank ones. A line may be of several kinds:
+
+- code: ends in `{`, `}`, `};`, `*/` or `):`, or in `;` and has a `=` or `(`; or begins with `//`, `/*`, `</`, `<?`, `#!`,
+  `#include`, `#define`, `import `, `def `, `const `, `var `, `function `, `elif `, `else:`, `>>> `, `$ `, `@`
+  and a letter and no space in the line
+- table: has two or more `|`, or two or more tabs
+- log: begins with `yyyy-mm-dd` and `T` or a space and `hh:mm`, with or without `[` before it, or with an IPv4 address
+- numeric: has a digit and no letter
+- capitals: has at least four capitals, and more of them than of other letters
+- boilerplate: of at most 120 characters, with one of `PHRASES` in upper or lower case
+
+A tag is `<`, perhaps `/`, an ASCII letter, and what follows up to `>` within 1,000 bytes without another `<`. An entity is
+`&`, a name of letters and digits (or `#` and a number), `;`. A LaTeX command is `\\` and two letters. Encoded
+is a run of at least 100 letters, digits, `+`, `/`, `=`, `_`, `-` with a digit, a capital or a small letter
+changing places at least 20 times: base64 and hashes, not a row of dashes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from filters.columns import count_signal, ratio, real_signal, span_signal, spans
+from filters.family import Family
+from filters.text.batches import valid
+from filters.text.bits import ONE_BIT, count_bits, lowest_bit, lowest_bits
+from filters.text.classes import ALPHABETIC, DIGIT, UPPERCASE, character_classes
+from filters.text.compiled import inlined, kernel, loop
+from filters.text.masks import (
+    any_of,
+    beginnings_of,
+    capital_mask,
+    continuation_mask,
+    digit_mask,
+    letter_mask,
+    newline_mask,
+    non_ascii_mask,
+)
+from filters.text.pages import PADDING, decode, longest_document, open_page, strip
+
+LONGEST_BOILERPLATE = 120  # characters of a line
+LONGEST_TAG, LONGEST_ENTITY = 1000, 32  # bytes
+ENCODED_RUN, ENCODED_CHANGES = 100, 20
+PHRASES = (
+    "all rights reserved", "privacy policy", "cookie policy", "terms of use", "terms of service", "terms and conditions",
+    "terms & conditions", "use of cookies", "accept cookies", "sign in", "sign up", "log in", "login", "my account",
+    "subscribe", "unsubscribe", "newsletter", "read more", "learn more", "click here", "share this", "share on", "follow us",
+    "skip to content", "skip to main", "back to top", "powered by", "leave a comment", "leave a reply", "add to cart",
+    "items in cart", "copyright", "©", "next page", "previous page", "contact us", "about us", "site map", "sitemap",
+    "view all", "show more", "load more", "report abuse", "print this",
+)  # fmt: skip
+BEGINNINGS = (
+    "//", "/*", "</", "<?", "#!", "#include", "#define", "import ", "def ", "const ", "var ", "function ", "elif ", "else:",
+    ">>> ", "$ ",
+)  # fmt: skip
+
+KINDS = ("code", "table", "log", "numeric", "uppercase", "boilerplate")
+(
+    CODE,
+    TABLE,
+    LOG,
+    NUMERIC,
+    UPPERCASE_LINE,
+    BOILERPLATE,
+    LINES,
+    TAGS,
+    TAG_BYTES,
+    ENTITIES,
+    COMMANDS,
+    ENCODED,
+    BYTES,
+) = range(13)
+TALLIES = 13
+
+mark_mask = any_of("&<\\")
+bar_mask, tab_mask = any_of("|"), any_of("\t")
+phrase_mask = beginnings_of(*PHRASES)
+
+
+def _table(words: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    raw = [word.encode() for word in words]
+    longest = max(map(len, raw))
+    return np.array([list(word.ljust(longest, b"\0")) for word in raw], np.uint8), np.array(
+        [len(word) for word in raw]
+    )
+
+
+def _by_first(words: tuple[str, ...]) -> np.ndarray:
+    """int64 [257]: the words that begin with byte b are those from place [b] to [b + 1] of the sorted ones."""
+    return np.searchsorted(np.array([word.encode()[0] for word in words]), np.arange(257))
+
+
+_PHRASES, _BEGINNINGS = (_table(tuple(sorted(words))) for words in (PHRASES, BEGINNINGS))
+_PHRASES_FROM = _by_first(tuple(sorted(PHRASES)))
+
+
+@inlined
+def _lower(byte):
+    return byte | np.uint8(0x20) if 0x41 <= byte <= 0x5A else byte
+
+
+@inlined
+def _is_digit(byte):
+    return 0x30 <= byte <= 0x39
+
+
+@inlined
+def _is_letter(byte):
+    return 0x61 <= byte | np.uint8(0x20) <= 0x7A
+
+
+@inlined
+def _matches(page, start, end, text, size):
+    if start + size > end:
+        return False
+    same = 0
+    while same < size and page[start + same] == text[same]:
+        same += 1
+    return same == size
+
+
+@loop
+def _is_boilerplate(page, start, end, texts, sizes, froms):
+    for block in range(start, end, 64):
+        hits = phrase_mask(page, block) & lowest_bits(end - block)
+        while hits:
+            at = block + lowest_bit(hits)
+            hits &= hits - ONE_BIT
+            first = _lower(page[at])
+            for k in range(froms[first], froms[first + 1]):
+                if at + sizes[k] > end:
+                    continue
+                same = 1
+                while same < sizes[k] and _lower(page[at + same]) == texts[k, same]:
+                    same += 1
+                if same == sizes[k]:
+                    return True
+    return False
+
+
+@inlined
+def _digits(page, start, form):
+    """The bytes from here are as the form says: 0 for any digit, others for themselves."""
+    for i in range(len(form)):
+        byte = page[start + i]
+        if not (_is_digit(byte) if form[i] == 0x30 else byte == form[i]):
+            return False
+    return True
+
+
+@loop
+def _is_log(page, start, end):
+    at = start + (page[start] == 0x5B)
+    if end - at >= 16 and _digits(page, at, b"0000-00-00") and _digits(page, at + 11, b"00:00"):
+        return page[at + 10] == 0x54 or page[at + 10] == 0x20
+    at = start
+    for group in range(4):
+        begin = at
+        while at < end and at < begin + 3 and _is_digit(page[at]):
+            at += 1
+        if at == begin:
+            return False
+        if group < 3:
+            if at == end or page[at] != 0x2E:
+                return False
+            at += 1
+    return at == end or not (_is_digit(page[at]) or page[at] == 0x2E)
+
+
+@loop
+def _is_code(page, start, end, texts, sizes):
+    last = page[end - 1]
+    before = page[end - 2] if end - start >= 2 else np.uint8(0)
+    if last == 0x7B or last == 0x7D or (last == 0x3B and before == 0x7D):
+        return True
+    if (last == 0x2F and before == 0x2A) or (last == 0x3A and before == 0x29):
+        return True
+    if last == 0x3B:
+        for at in range(start, end):
+            if page[at] == 0x3D or page[at] == 0x28:
+                return True
+    for k in range(len(sizes)):
+        if page[start] == texts[k, 0] and _matches(page, start, end, texts[k], sizes[k]):
+            return True
+    if page[start] != 0x40 or end - start < 2 or not _is_letter(page[start + 1]):
+        return False
+    spaces = 0
+    for at in range(start, end):
+        spaces += page[at] == 0x20 or page[at] == 0x09
+    return spaces == 0
+
+
+@loop
+def _judge(page, start, end, classes, phrases, froms, beginnings, tally):
+    """Count a stripped line, which is not blank, under its kinds; returns whether it is boilerplate."""
+    tally[LINES] += 1
+    letters = digits = capitals = bars = tabs = characters = 0
+    for block in range(start, end, 64):
+        text = lowest_bits(end - block)
+        letters += count_bits(letter_mask(page, block) & text)
+        digits += count_bits(digit_mask(page, block) & text)
+        capitals += count_bits(capital_mask(page, block) & text)
+        bars += count_bits(bar_mask(page, block) & text)
+        tabs += count_bits(tab_mask(page, block) & text)
+        continued = continuation_mask(page, block)
+        characters += count_bits(~continued & text)
+        others = non_ascii_mask(page, block) & ~continued & text
+        while others:
+            code, _ = decode(page, block + lowest_bit(others))
+            others &= others - ONE_BIT
+            letters += (classes[code] & ALPHABETIC) != 0
+            digits += (classes[code] & DIGIT) != 0
+            capitals += (classes[code] & UPPERCASE) != 0
+    tally[NUMERIC] += digits > 0 and letters == 0
+    tally[TABLE] += bars >= 2 or tabs >= 2
+    tally[UPPERCASE_LINE] += capitals >= 4 and 2 * capitals > letters
+    tally[LOG] += digits >= 4 and _is_log(page, start, end)
+    tally[CODE] += _is_code(page, start, end, beginnings[0], beginnings[1])
+    boilerplate = characters <= LONGEST_BOILERPLATE and _is_boilerplate(
+        page, start, end, phrases[0], phrases[1], froms
+    )
+    tally[BOILERPLATE] += boilerplate
+    return boilerplate
+
+
+@loop
+def _add_lines(page, length, classes, phrases, froms, beginnings, tally, edges):
+    """Count lines of each kind; note the edges of the boilerplate ones, each with its newline."""
+    start = found = 0
+    for block in range(0, length + 1, 64):  # one more: the end of the text ends a line
+        newlines = newline_mask(page, block) & lowest_bits(length - block)
+        if block + 64 > length:
+            newlines |= ONE_BIT << np.uint64(length - block)
+        while newlines:
+            at = block + lowest_bit(newlines)
+            newlines &= newlines - ONE_BIT
+            bare, bare_end = strip(page, start, at, classes)
+            if bare < bare_end and _judge(page, bare, bare_end, classes, phrases, froms, beginnings, tally):
+                edges[2 * found], edges[2 * found + 1] = start, min(at + 1, length)
+                found += 1
+            start = at + 1
+    return found
+
+
+@inlined
+def _tag_bytes(page, at, length):
+    """Bytes of the tag that begins at a "<"; 0 where none does."""
+    here = at + 1 + (page[at + 1] == 0x2F)
+    if not _is_letter(page[here]):
+        return 0
+    limit = min(length, at + LONGEST_TAG)
+    while here < limit and page[here] != 0x3E and page[here] != 0x3C:
+        here += 1
+    return here + 1 - at if here < limit and page[here] == 0x3E else 0
+
+
+@inlined
+def _is_entity(page, at, length):
+    here = at + 1
+    numbered = page[here] == 0x23
+    here += numbered
+    begin = here
+    limit = min(length, at + LONGEST_ENTITY)  # exclusive: the ";" too stands before it
+    while here < limit and (_is_digit(page[here]) or _is_letter(page[here])):
+        here += 1
+    if not begin < here < limit or page[here] != 0x3B:
+        return False
+    if numbered:
+        return _is_digit(page[begin]) or (page[begin] | 0x20 == 0x78 and here > begin + 1)
+    return _is_letter(page[begin])
+
+
+@loop
+def _add_marks(page, length, tally):
+    done = 0
+    for block in range(0, length, 64):
+        marks = mark_mask(page, block) & lowest_bits(length - block)
+        while marks:
+            at = block + lowest_bit(marks)
+            marks &= marks - ONE_BIT
+            if page[at] == 0x5C:
+                tally[COMMANDS] += _is_letter(page[at + 1]) and _is_letter(page[at + 2])
+            elif page[at] == 0x26:
+                tally[ENTITIES] += _is_entity(page, at, length)
+            elif at >= done:
+                width = _tag_bytes(page, at, length)
+                tally[TAGS] += width > 0
+                tally[TAG_BYTES] += width
+                done = at + width
+
+
+@inlined
+def _encoded_kind(byte):
+    """1 capital, 2 small letter, 3 digit, 4 other of base64 and its like; 0 of none."""
+    if 0x61 <= byte <= 0x7A:
+        return 2
+    if 0x41 <= byte <= 0x5A:
+        return 1
+    if 0x30 <= byte <= 0x39:
+        return 3
+    return 4 if byte == 0x2B or byte == 0x2D or byte == 0x2F or byte == 0x3D or byte == 0x5F else 0
+
+
+@loop
+def _encoded_bytes(page, length):
+    """Bytes in encoded runs. A run of so many bytes has one at every so many: only there is looked closely."""
+    total = 0
+    at = ENCODED_RUN - 1
+    floor = 0
+    while at < length:
+        start = at
+        while start >= floor and _encoded_kind(page[start]):
+            start -= 1
+        if start == at or at - start < ENCODED_RUN:  # begin anew behind the byte that no run holds
+            floor = start + 1
+            at = start + ENCODED_RUN if start < at else at + ENCODED_RUN
+            if floor > at - ENCODED_RUN + 1:
+                at = floor + ENCODED_RUN - 1
+            continue
+        end = at + 1
+        while end < length and _encoded_kind(page[end]):
+            end += 1
+        changes = 0
+        for k in range(start + 2, end):
+            changes += _encoded_kind(page[k]) != _encoded_kind(page[k - 1])
+        total += end - start - 1 if changes >= ENCODED_CHANGES else 0
+        floor = end
+        at = end + ENCODED_RUN - 1
+    return total
+
+
+@kernel
+def _count(offsets, data, classes, phrases, froms, beginnings, tallies):
+    """Fill in int64 [tallies, documents]; returns the edges of all documents' boilerplate lines."""
+    page = np.empty(longest_document(offsets) + PADDING, np.uint8)
+    tally = np.empty(len(tallies), np.int64)
+    edges = np.empty(64, np.int64)
+    found = 0
+    for i in range(len(offsets) - 1):
+        length = open_page(page, data, offsets[i], offsets[i + 1])
+        room = 2 * (found + length // 2 + 1)  # a boilerplate line is of two bytes or more
+        if room > len(edges):
+            grown = np.empty(2 * room, np.int64)
+            grown[: 2 * found] = edges[: 2 * found]
+            edges = grown
+        tally[:] = 0
+        found += _add_lines(page, length, classes, phrases, froms, beginnings, tally, edges[2 * found :])
+        _add_marks(page, length, tally)
+        tally[ENCODED], tally[BYTES] = _encoded_bytes(page, length), length
+        tallies[:, i] = tally
+    return edges[: 2 * found]
+
+
+def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
+    """Kinds of lines and markup in every text; 0 and no spans for an empty one."""
+    offsets, data = valid(texts)
+    tallies = np.zeros((TALLIES, len(offsets) - 1), np.int64)
+    edges = _count(offsets, data, character_classes(), _PHRASES, _PHRASES_FROM, _BEGINNINGS, tallies)
+    columns = {
+        f"{kind}_line_ratio": ratio(tallies[number], tallies[LINES]) for number, kind in enumerate(KINDS)
+    }
+    firsts = np.concatenate([[0], np.cumsum(tallies[BOILERPLATE])])
+    return columns | {
+        "boilerplate_line_spans": spans(firsts, edges[::2], edges[1::2]),
+        "tag_count": pa.array(tallies[TAGS]),
+        "tag_byte_ratio": ratio(tallies[TAG_BYTES], tallies[BYTES]),
+        "entity_count": pa.array(tallies[ENTITIES]),
+        "latex_command_count": pa.array(tallies[COMMANDS]),
+        "encoded_byte_ratio": ratio(tallies[ENCODED], tallies[BYTES]),
+    }
+
+
+_SAYS = {
+    "code": "lines that look like code",
+    "table": "lines with two or more | or tabs",
+    "log": "lines that begin with a date and time or an IP address",
+    "numeric": "lines with digits and no letter",
+    "uppercase": "lines with more capitals than other letters",
+    "boilerplate": "lines of at most 120 characters about cookies, terms, sharing, signing in and the like",
+}
+
+FAMILY = Family(
+    "markup",
+    1,
+    measure,
+    (
+        *(
+            real_signal(f"{kind}_line_ratio", "ratio", 1.0, f"{_SAYS[kind]} / lines that are not blank")
+            for kind in KINDS
+        ),
+        span_signal("boilerplate_line_spans", f"{_SAYS['boilerplate']}, with their newlines"),
+        count_signal("tag_count", "tags", "tags of HTML or XML"),
+        real_signal("tag_byte_ratio", "ratio", 1.0, "bytes of such tags / bytes"),
+        count_signal("entity_count", "entities", "entities of HTML: &amp;"),
+        count_signal("latex_command_count", "commands", "backslashes before two letters"),
+        real_signal(
+            "encoded_byte_ratio",
+            "ratio",
+            1.0,
+            "bytes in runs of 100 or more that look like base64 or hex / bytes",
+        ),
+    ),
+)

@@ -1,0 +1,647 @@
+"""Private: what identifies a person or opens a door, as spans that a level may mask or cut.
+
+Each kind is found by form alone, and so told that what is found is likely to be one: a card number has to pass
+Luhn's check, an IBAN its own, an address of the internet to be a public one. Names and postal addresses are
+not looked for. The rules, where "alone" means that no ASCII letter or digit touches it:
+
+- e-mail: 1..64 of `A-Z a-z 0-9 . _ % + -`, no dot first; `@`; labels of letters, digits and inner hyphens with dots
+  between, at least two, the last one of two letters or more.
+- IPv4 address: four numbers up to 255 with dots between (no leading zeros), alone and no part of a longer dotted
+  number, outside of the ranges kept for private and special use (RFC 6890) and of multicast.
+- IPv6 address: in 2000::/3 but not in 2001:db8::/32, alone, with at least three groups written out.
+- phone number: `+`, not after a letter or digit, then 8..15 digits (ITU-T E.164) with single spaces, dots, hyphens,
+  or brackets between; or ten digits as `ddd-ddd-dddd`, `ddd.ddd.dddd` or `(ddd) ddd-dddd` with neither
+  group of three beginning in 0 or 1 (North America).
+- card number: 13..19 digits, alone, all together or in groups with single spaces or single hyphens, that pass
+  Luhn's check and begin as those of Visa, Mastercard, American Express, Discover, JCB, Diners or UnionPay do.
+- IBAN: a country's code and length (SWIFT's registry), all together or in groups of four, whose remainder by 97 is 1
+  (ISO 13616).
+- secret key: AWS (`AKIA`, `ASIA`), GitHub (`ghp_` ..., `github_pat_`), Slack (`xoxb-` ...), Google (`AIza`), Stripe
+  (`sk_live_`, `rk_live_`), OpenAI and Anthropic (`sk-`, forty characters or more), JSON web tokens, and private key
+  blocks in PEM.
+"""
+
+from __future__ import annotations
+
+from string import ascii_lowercase, ascii_uppercase
+
+import numpy as np
+import pyarrow as pa
+
+from filters.columns import count_signal, span_signal, spans
+from filters.family import Family
+from filters.text.batches import valid
+from filters.text.bits import NO_BITS, ONE_BIT, lowest_bit, lowest_bits
+from filters.text.compiled import inlined, kernel, loop
+from filters.text.masks import any_of, capital_mask, digit_mask
+from filters.text.pages import PADDING, longest_document, open_page
+
+KINDS = ("email", "ipv4_address", "ipv6_address", "phone_number", "card_number", "iban", "secret_key")
+EMAIL, IPV4_ADDRESS, IPV6_ADDRESS, PHONE_NUMBER, CARD_NUMBER, IBAN, SECRET_KEY = range(len(KINDS))
+SHORTEST = 6  # bytes of the shortest span, an e-mail address
+PEM_BYTES = 16_384  # of the longest private key block
+
+# Lengths of IBANs by country.
+IBAN_LENGTHS = """
+AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BI27 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DJ27 DK18 DO28 EE20 EG29 ES24
+FI18 FK18 FO18 FR27 GB22 GE22 GI23 GL18 GR27 GT28 HN28 HR21 HU28 IE22 IL23 IQ23 IS26 IT27 JO30 KW30 KZ20 LB28 LC32
+LI21 LT20 LU20 LV21 LY25 MC27 MD24 ME22 MK19 MN20 MR27 MT31 MU30 NI28 NL18 NO15 OM23 PK24 PL28 PS29 PT25 QA29 RO24
+RS22 RU33 SA24 SC31 SD18 SE24 SI19 SK24 SM27 SO23 ST25 SV28 TL23 TN24 TR26 UA29 VA22 VG24 XK20 YE30
+"""
+
+at_sign, plus_sign, colons, hyphens, underscores = map(any_of, "@+:-_")
+letter_A, letter_J, letter_e, letter_y = map(any_of, "AJey")
+second_of_key = any_of("IKS")  # AIza, AKIA, ASIA
+
+DIGIT, UPPER, LOWER, LOCAL_MARK, HYPHEN, DOT, HEXADECIMAL, UNDERSCORE = 1, 2, 4, 8, 16, 32, 64, 128
+ALPHANUMERIC = DIGIT | UPPER | LOWER
+
+
+def _classes() -> np.ndarray:
+    """uint8 [256]: which classes each byte belongs to."""
+    classes = np.zeros(256, np.uint8)
+    for members, kind in (
+        ("0123456789", DIGIT), (ascii_uppercase, UPPER), (ascii_lowercase, LOWER), ("_%+", LOCAL_MARK),
+        ("-", HYPHEN), (".", DOT), ("0123456789abcdefABCDEF", HEXADECIMAL), ("_", UNDERSCORE),
+    ):  # fmt: skip
+        classes[np.frombuffer(members.encode(), np.uint8)] |= kind
+    return classes
+
+
+def _iban_lengths() -> np.ndarray:
+    """int64 [26 * 26]: length by country, 0 where there is none."""
+    lengths = np.zeros(26 * 26, np.int64)
+    for entry in IBAN_LENGTHS.split():
+        lengths[(ord(entry[0]) - 65) * 26 + ord(entry[1]) - 65] = int(entry[2:])
+    return lengths
+
+
+CLASSES, LENGTHS = _classes(), _iban_lengths()
+
+
+@inlined
+def _is(page, at, kinds):
+    """The byte at `at` belongs to one of the kinds; no byte before the page does."""
+    return at >= 0 and CLASSES[page[at]] & kinds != 0
+
+
+@inlined
+def _run(page, at, end, kinds):
+    """The first place from `at` on that belongs to none of the kinds."""
+    while at < end and CLASSES[page[at]] & kinds:
+        at += 1
+    return at
+
+
+@inlined
+def _alone(page, start, end, length):
+    return not _is(page, start - 1, ALPHANUMERIC) and not (end < length and _is(page, end, ALPHANUMERIC))
+
+
+# ------------------------------------------------------------------------------- what stands at a place, if anything
+
+
+@loop
+def _email(page, at, length):
+    """(start, end) of the address around the `@` at `at`, or (0, 0)."""
+    start = at
+    while (
+        start > 0
+        and at - start <= 64
+        and CLASSES[page[start - 1]] & (ALPHANUMERIC | LOCAL_MARK | HYPHEN | DOT)
+    ):
+        start -= 1
+    if at - start > 64:
+        return 0, 0
+    while start < at and page[start] == 0x2E:
+        start += 1
+    label, dots, end = at + 1, 0, 0
+    while start < at:
+        stop = _run(page, label, min(length, at + 255), ALPHANUMERIC | HYPHEN)
+        while stop > label and page[stop - 1] == 0x2D and not (stop < length and page[stop] == 0x2E):
+            stop -= 1  # a hyphen behind the address is none of it
+        if stop == label or page[label] == 0x2D or page[stop - 1] == 0x2D:
+            break
+        if dots and stop - label >= 2 and _run(page, label, stop, UPPER | LOWER) == stop:
+            end = stop
+        else:
+            end = 0 if dots else end
+        if stop >= length or page[stop] != 0x2E:
+            break
+        label, dots = stop + 1, dots + 1
+        if label >= length or not CLASSES[page[label]] & ALPHANUMERIC:
+            break  # a full stop behind the address
+    return (start, end) if end else (0, 0)
+
+
+@inlined
+def _is_public(a, b, c):
+    special = (
+        a == 0 or a == 10 or a == 127 or a >= 224 or (a == 100 and 64 <= b < 128) or (a == 169 and b == 254)
+    )
+    special |= (
+        (a == 172 and 16 <= b < 32) or (a == 192 and b == 168) or (a == 192 and b == 0 and (c == 0 or c == 2))
+    )
+    return not (
+        special
+        or (a == 198 and (b == 18 or b == 19 or (b == 51 and c == 100)))
+        or (a == 203 and b == 0 and c == 113)
+    )
+
+
+@loop
+def _ipv4(page, start, length):
+    """End of the public address that begins at `start`, or 0."""
+    if _is(page, start - 1, ALPHANUMERIC | DOT | UNDERSCORE):
+        return 0
+    at, a, b, c = start, 0, 0, 0
+    for octet in range(4):
+        first, value = at, 0
+        while at < length and at - first < 4 and CLASSES[page[at]] & DIGIT:
+            value = value * 10 + page[at] - 0x30
+            at += 1
+        if at == first or value > 255 or (page[first] == 0x30 and at - first > 1):
+            return 0
+        if octet == 3:
+            break
+        a, b, c = (value if octet == 0 else a), (value if octet == 1 else b), (value if octet == 2 else c)
+        if at >= length or page[at] != 0x2E:
+            return 0
+        at += 1
+    longer = at < length and (
+        CLASSES[page[at]] & (ALPHANUMERIC | UNDERSCORE)
+        or (page[at] == 0x2E and at + 1 < length and CLASSES[page[at + 1]] & DIGIT)
+    )
+    return at if _is_public(a, b, c) and not longer else 0
+
+
+@loop
+def _ipv6(page, start, length):
+    """End of the address in 2000::/3 that begins at `start`, or 0."""
+    if _is(page, start - 1, ALPHANUMERIC) or (start > 0 and page[start - 1] == 0x3A):
+        return 0
+    end = start
+    while end < length and end - start <= 40 and (CLASSES[page[end]] & HEXADECIMAL or page[end] == 0x3A):
+        end += 1
+    if end - start > 40 or (end < length and CLASSES[page[end]] & ALPHANUMERIC):
+        return 0
+    if page[end - 1] == 0x3A and page[end - 2] != 0x3A:
+        end -= 1  # a colon behind the address
+    groups, size, value, row_of_colons, gaps, valid_so_far = 0, 0, 0, 0, 0, True
+    first, documentation = 0, False
+    for k in range(start, end):
+        if page[k] == 0x3A:
+            row_of_colons += 1
+            groups += size > 0
+            size, value = 0, 0
+            gaps += row_of_colons == 2
+            valid_so_far &= row_of_colons <= 2
+        else:
+            row_of_colons = 0
+            size += 1
+            valid_so_far &= size <= 4
+            value = value * 16 + ((page[k] & 0x0F) + (0 if CLASSES[page[k]] & DIGIT else 9))
+            first = value if groups == 0 else first
+            if groups == 1 and not gaps:
+                documentation = first == 0x2001 and value == 0xDB8
+    groups += size > 0
+    whole = (groups == 8 and gaps == 0) or (3 <= groups <= 7 and gaps == 1)
+    return end if valid_so_far and whole and 0x2000 <= first <= 0x3FFF and not documentation else 0
+
+
+@loop
+def _international(page, start, length):
+    """End of the phone number whose `+` is at `start`, or 0."""
+    if _is(page, start - 1, ALPHANUMERIC) or not _is(page, start + 1, DIGIT) or page[start + 1] == 0x30:
+        return 0
+    at, end, count, brackets = start + 1, 0, 0, 0
+    while at < length:
+        byte = page[at]
+        if CLASSES[byte] & DIGIT:
+            count += 1
+            end = at + 1
+            if count > 15:
+                return 0
+        elif byte == 0x28:
+            if brackets or not (at + 1 < length and CLASSES[page[at + 1]] & DIGIT):
+                break
+            brackets = 1
+        elif byte == 0x29:
+            if brackets != 1 or not CLASSES[page[at - 1]] & DIGIT:
+                break
+            brackets = 2
+        elif byte == 0x20 or byte == 0x2E or byte == 0x2D:
+            before = page[at - 1]
+            if not (CLASSES[before] & DIGIT or before == 0x29):
+                break
+        else:
+            break
+        at += 1
+    after = end < length and CLASSES[page[end]] & ALPHANUMERIC
+    return end if 8 <= count <= 15 and brackets != 1 and not after else 0
+
+
+@inlined
+def _three(page, at, length):
+    """Three digits at `at`, the first 2 or more."""
+    return (
+        at + 3 <= length
+        and _is(page, at, DIGIT)
+        and page[at] >= 0x32
+        and _is(page, at + 1, DIGIT)
+        and _is(page, at + 2, DIGIT)
+    )
+
+
+@loop
+def _north_american(page, start, length):
+    """(start, end) of ddd-ddd-dddd, ddd.ddd.dddd or (ddd) ddd-dddd whose first digit is at `start`, or (0, 0)."""
+    if not _three(page, start, length) or start + 4 > length:
+        return 0, 0
+    at = start + 3
+    # A bracket may also stand around the whole number: (ddd-ddd-dddd).
+    bracket = start > 0 and page[start - 1] == 0x28 and page[at] == 0x29
+    if bracket:
+        at += 1
+        if at < length and page[at] == 0x20:
+            at += 1
+        mark = np.uint8(0x2D)
+    else:
+        mark = page[at]
+        if mark != 0x2D and mark != 0x2E:
+            return 0, 0
+        at += 1
+    if not _three(page, at, length) or at + 8 > length or page[at + 3] != mark:
+        return 0, 0
+    end = at + 8
+    for k in range(at + 4, end):
+        if not CLASSES[page[k]] & DIGIT:
+            return 0, 0
+    begin = start - 1 if bracket else start
+    marked = begin > 0 and (page[begin - 1] == 0x2D or page[begin - 1] == 0x2E or page[begin - 1] == 0x2B)
+    longer = end + 1 < length and (page[end] == 0x2D or page[end] == 0x2E) and CLASSES[page[end + 1]] & DIGIT
+    return (begin, end) if _alone(page, begin, end, length) and not marked and not longer else (0, 0)
+
+
+@inlined
+def _begins_as_a_card(prefix6, size):
+    """`prefix6`: the number's first six digits."""
+    two, three, four = prefix6 // 10000, prefix6 // 1000, prefix6 // 100
+    if two // 10 == 4:
+        return size == 13 or size == 16 or size == 19
+    if 51 <= two <= 55 or 2221 <= four <= 2720:
+        return size == 16
+    if two == 34 or two == 37:
+        return size == 15
+    if two == 36 or two == 38 or two == 39 or 300 <= three <= 305:
+        return 14 <= size <= 19
+    return size >= 16 and (
+        four == 6011 or two == 65 or 644 <= three <= 649 or 3528 <= four <= 3589 or two == 62
+    )
+
+
+@loop
+def _card(page, start, length):
+    """End of the card number that begins at `start`, or 0."""
+    at, size, prefix6, mark, even, odd = start, 0, 0, np.uint8(0), 0, 0
+    while at < length and size < 20:
+        byte = page[at]
+        if CLASSES[byte] & DIGIT:
+            value = int(byte) - 0x30
+            prefix6 = prefix6 * 10 + value if size < 6 else prefix6
+            twice = value * 2 - 9 if value > 4 else value * 2
+            even, odd = odd + value, even + twice  # sums with the last digit counted once, and counted twice
+            size += 1
+        elif (
+            (byte == 0x20 or byte == 0x2D)
+            and (mark == 0 or mark == byte)
+            and at + 1 < length
+            and CLASSES[page[at + 1]] & DIGIT
+        ):
+            mark = byte
+        else:
+            break
+        at += 1
+    if size < 13 or size > 19 or even % 10 or not _begins_as_a_card(prefix6, size):
+        return 0
+    near = _is(page, start - 1, ALPHANUMERIC | DOT | HYPHEN | UNDERSCORE) or (
+        start > 1 and page[start - 1] == 0x20 and mark == 0x20 and _is(page, start - 2, DIGIT)
+    )
+    after = at < length and CLASSES[page[at]] & (ALPHANUMERIC | UNDERSCORE)
+    return at if not near and not after else 0
+
+
+@loop
+def _iban(page, start, length):
+    """End of the IBAN whose country's code is at `start`, or 0."""
+    wanted = LENGTHS[(page[start] - 65) * 26 + page[start + 1] - 65]
+    if not wanted or _is(page, start - 1, ALPHANUMERIC):
+        return 0
+    at, size, tail, head = start, 0, 0, 0
+    spaced = page[start + 4] == 0x20
+    while at < length and size < wanted:
+        byte = page[at]
+        if spaced and size and size % 4 == 0 and page[at - 1] != 0x20:
+            if byte != 0x20:
+                return 0
+            at += 1
+            continue
+        if not CLASSES[byte] & (DIGIT | UPPER):
+            return 0
+        value = int(byte) - 0x30 if CLASSES[byte] & DIGIT else int(byte) - 55
+        factor = 10 if value < 10 else 100
+        if size < 4:
+            head = head * factor + value
+        else:
+            tail = (tail * factor + value) % 97
+        size += 1
+        at += 1
+    letters = 1_000_000  # the country's letters and the check digits go to the end: six digits
+    ok = size == wanted and (tail * letters + head) % 97 == 1
+    return at if ok and _alone(page, start, at, length) else 0
+
+
+@inlined
+def _equals(page, at, length, text):
+    if at < 0 or at + len(text) > length:
+        return False
+    same = True
+    for k in range(len(text)):
+        same &= page[at + k] == text[k]
+    return same
+
+
+def _bytes(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode(), np.uint8)
+
+
+_IZA, _KIA, _SIA = _bytes("Iza"), _bytes("KIA"), _bytes("SIA")
+_GITHUB_PAT, _LIVE, _DASHES = _bytes("github_pat_"), _bytes("k_live_"), _bytes("-----")
+_BEGIN, _PRIVATE, _END = _bytes("-----BEGIN "), _bytes("PRIVATE KEY-----"), _bytes("-----END ")
+_EY = _bytes("eyJ")
+TOKEN = ALPHANUMERIC | UNDERSCORE | HYPHEN
+
+
+@loop
+def _key(page, start, begin, length, count, kinds):
+    """End of a key from `start` that has exactly `count` bytes of these kinds from `begin` on, or 0."""
+    if _is(page, start - 1, TOKEN):
+        return 0
+    end = _run(page, begin, min(length, begin + count + 1), kinds)
+    return end if end - begin == count else 0
+
+
+@loop
+def _long_key(page, start, begin, length, count, kinds):
+    """As `_key`, of at least `count` bytes."""
+    if _is(page, start - 1, TOKEN):
+        return 0
+    end = _run(page, begin, length, kinds)
+    return end if end - begin >= count else 0
+
+
+@loop
+def _key_with_A(page, at, length):
+    if _equals(page, at + 1, length, _IZA):
+        return _key(page, at, at + 4, length, 35, TOKEN)
+    if _equals(page, at + 1, length, _KIA) or _equals(page, at + 1, length, _SIA):
+        return _key(page, at, at + 4, length, 16, DIGIT | UPPER)
+    return 0
+
+
+@loop
+def _key_with_underscore(page, at, length):
+    """(start, end) of a key whose first `_` is at `at`, or (0, 0)."""
+    if at >= 3 and page[at - 3] == 0x67 and page[at - 2] == 0x68:  # gh?_
+        kind = page[at - 1]
+        if kind == 0x70 or kind == 0x6F or kind == 0x75 or kind == 0x73 or kind == 0x72:
+            end = _key(page, at - 3, at + 1, length, 36, ALPHANUMERIC)
+            return (at - 3, end) if end else (0, 0)
+    if _equals(page, at - 6, length, _GITHUB_PAT):
+        end = _long_key(page, at - 6, at + 5, length, 40, ALPHANUMERIC | UNDERSCORE)
+        return (at - 6, end) if end else (0, 0)
+    if _equals(page, at - 1, length, _LIVE) and at >= 2 and (page[at - 2] == 0x73 or page[at - 2] == 0x72):
+        end = _long_key(page, at - 2, at + 6, length, 24, ALPHANUMERIC)
+        return (at - 2, end) if end else (0, 0)
+    return 0, 0
+
+
+@loop
+def _private_key(page, at, length):
+    """End of a PEM block whose first line begins at `at`: `-----BEGIN RSA PRIVATE KEY-----`, with up to four words."""
+    begin = at + len(_BEGIN)
+    for _ in range(4):
+        if _equals(page, begin, length, _PRIVATE):
+            break
+        begin = _run(page, begin, min(length, begin + 40), UPPER) + 1
+        if page[begin - 1] != 0x20:
+            return 0
+    if not _equals(page, begin, length, _PRIVATE):
+        return 0
+    k, last = begin + len(_PRIVATE), min(length, at + PEM_BYTES)
+    while k < last and not _equals(page, k, length, _END):
+        k += 1
+    if k >= last:
+        return 0
+    k += len(_END)
+    k = _run(page, k, length, UPPER)
+    while k < length and page[k] == 0x20:
+        k = _run(page, k + 1, min(length, k + 40), UPPER)
+    end = k + 5
+    return end if _equals(page, k, length, _DASHES) and end - at <= PEM_BYTES else 0
+
+
+@loop
+def _key_with_hyphen(page, at, length):
+    """(start, end) of a key whose first `-` is at `at`, or (0, 0)."""
+    if _equals(page, at, length, _BEGIN):
+        return at, _private_key(page, at, length)
+    if at >= 4 and page[at - 4] == 0x78 and page[at - 3] == 0x6F and page[at - 2] == 0x78:  # xox?-
+        kind = page[at - 1]
+        if kind == 0x61 or kind == 0x62 or kind == 0x70 or kind == 0x72 or kind == 0x73:
+            return at - 4, _long_key(page, at - 4, at + 1, length, 20, ALPHANUMERIC | HYPHEN)
+    if at >= 2 and page[at - 2] == 0x73 and page[at - 1] == 0x6B:  # sk-
+        end = _long_key(page, at - 2, at + 1, length, 40, TOKEN)
+        if end and _run(page, at + 1, end, LOWER | HYPHEN | UNDERSCORE) < end:
+            return at - 2, end
+    return 0, 0
+
+
+@loop
+def _web_token(page, start, length):
+    """End of a JSON web token: three runs of base64url with dots between, the first two of which begin `eyJ`."""
+    if _is(page, start - 1, TOKEN | DOT):
+        return 0
+    first = _run(page, start, length, TOKEN)
+    if (
+        first - start < 10
+        or first + 1 >= length
+        or page[first] != 0x2E
+        or not _equals(page, first + 1, length, _EY)
+    ):
+        return 0
+    second = _run(page, first + 1, length, TOKEN)
+    if second - first < 10 or second >= length or page[second] != 0x2E:
+        return 0
+    third = _run(page, second + 1, length, TOKEN)
+    return third if third - second > 10 else 0
+
+
+# --------------------------------------------------------------------------------------------- one document
+
+
+@inlined
+def _note(found, counts, kind, start, end):
+    """Add a span after the last one of its kind, unless they overlap."""
+    n = counts[kind]
+    if end and (n == 0 or found[kind, n - 1, 1] <= start):
+        found[kind, n, 0], found[kind, n, 1] = start, end
+        counts[kind] = n + 1
+
+
+@loop
+def _numbers(page, length, found, counts):
+    """Everything that begins with a digit or a `+`."""
+    carry = NO_BITS
+    for block in range(0, length, 64):
+        here = digit_mask(page, block)
+        begins = (here & ~(here << ONE_BIT | carry) | plus_sign(page, block)) & lowest_bits(length - block)
+        carry = here >> np.uint64(63)
+        while begins:
+            at = block + lowest_bit(begins)
+            begins &= begins - ONE_BIT
+            if page[at] == 0x2B:
+                _note(found, counts, PHONE_NUMBER, at, _international(page, at, length))
+                continue
+            end = _run(page, at, min(length, at + 20), DIGIT)
+            if end - at <= 3 and end < length and page[end] == 0x2E:
+                _note(found, counts, IPV4_ADDRESS, at, _ipv4(page, at, length))
+            if end - at == 3:
+                start, stop = _north_american(page, at, length)
+                _note(found, counts, PHONE_NUMBER, start, stop)
+            if end - at >= 4:
+                _note(found, counts, CARD_NUMBER, at, _card(page, at, length))
+
+
+@loop
+def _others(page, length, found, counts):
+    """Everything that has another sign to look for."""
+    for block in range(
+        0, length, 60
+    ):  # 60 bytes a step: a look at four bytes side by side never leaves the mask
+        text = lowest_bits(min(length - block, 60))
+        marks = at_sign(page, block) & text
+        while marks:
+            at = block + lowest_bit(marks)
+            marks &= marks - ONE_BIT
+            start, end = _email(page, at, length)
+            _note(found, counts, EMAIL, start, end)
+        upper, digit = capital_mask(page, block), digit_mask(page, block)
+        marks = upper & (upper >> ONE_BIT) & (digit >> np.uint64(2)) & (digit >> np.uint64(3)) & text
+        while marks:
+            at = block + lowest_bit(marks)
+            marks &= marks - ONE_BIT
+            _note(found, counts, IBAN, at, _iban(page, at, length))
+        with_A = letter_A(page, block) & (second_of_key(page, block) >> ONE_BIT)
+        web = (
+            letter_e(page, block)
+            & (letter_y(page, block) >> ONE_BIT)
+            & (letter_J(page, block) >> np.uint64(2))
+        )
+        marks = (with_A | web | underscores(page, block) | hyphens(page, block)) & text
+        while marks:
+            at = block + lowest_bit(marks)
+            marks &= marks - ONE_BIT
+            start, end = at, 0
+            if page[at] == 0x41:
+                end = _key_with_A(page, at, length)
+            elif page[at] == 0x65:
+                end = _web_token(page, at, length)
+            elif page[at] == 0x5F:
+                start, end = _key_with_underscore(page, at, length)
+            else:
+                start, end = _key_with_hyphen(page, at, length)
+            _note(found, counts, SECRET_KEY, start, end)
+        marks = colons(page, block) & text
+        while marks:
+            at = block + lowest_bit(marks)
+            marks &= marks - ONE_BIT
+            start = at
+            while start > 0 and at - start < 5 and CLASSES[page[start - 1]] & HEXADECIMAL:
+                start -= 1
+            if 3 <= at - start <= 4:
+                _note(found, counts, IPV6_ADDRESS, start, _ipv6(page, start, length))
+
+
+@kernel
+def _find(offsets, data, counts):
+    """Fill in int64 [kinds, documents]; returns the spans of all documents, int64 [spans, 3]: kind, start, end."""
+    longest = longest_document(offsets)
+    page = np.empty(longest + PADDING, np.uint8)
+    found = np.empty((len(counts), longest // SHORTEST + 2, 2), np.int64)
+    own = np.zeros(len(counts), np.int64)
+    every, filled = np.empty((64, 3), np.int64), 0
+    for i in range(len(offsets) - 1):
+        length = open_page(page, data, offsets[i], offsets[i + 1])
+        own[:] = 0
+        _numbers(page, length, found, own)
+        _others(page, length, found, own)
+        counts[:, i] = own
+        if filled + own.sum() > len(every):
+            grown = np.empty((2 * (filled + own.sum()), 3), np.int64)
+            grown[:filled] = every[:filled]
+            every = grown
+        for kind in range(len(own)):
+            for k in range(own[kind]):
+                every[filled, 0], every[filled, 1], every[filled, 2] = (
+                    kind,
+                    found[kind, k, 0],
+                    found[kind, k, 1],
+                )
+                filled += 1
+    return every[:filled]
+
+
+def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
+    """Columns of the family's signals; no spans in an empty or missing text."""
+    offsets, data = valid(texts)
+    counts = np.zeros((len(KINDS), len(offsets) - 1), np.int64)
+    every = _find(offsets, data, counts)
+    columns: dict[str, pa.Array] = {}
+    for kind, name in enumerate(KINDS):
+        own = every[every[:, 0] == kind]
+        firsts = np.concatenate([[0], np.cumsum(counts[kind])]).astype(np.int64)
+        columns[f"{name}_spans"] = spans(firsts, own[:, 1], own[:, 2])
+        columns[f"{name}_count"] = pa.array(counts[kind])
+    columns["private_count"] = pa.array(counts.sum(axis=0))
+    return columns
+
+
+_SAYS = {
+    "email": "e-mail addresses",
+    "ipv4_address": "public IPv4 addresses",
+    "ipv6_address": "public IPv6 addresses",
+    "phone_number": "phone numbers, international or North American",
+    "card_number": "payment card numbers that pass Luhn's check",
+    "iban": "bank accounts (IBAN) that pass their check",
+    "secret_key": "access keys, tokens and private key blocks of known forms",
+}
+
+FAMILY = Family(
+    "private",
+    3,
+    measure,
+    tuple(
+        signal
+        for name in KINDS
+        for signal in (
+            span_signal(f"{name}_spans", _SAYS[name]),
+            count_signal(f"{name}_count", "spans", _SAYS[name]),
+        )
+    )
+    + (
+        count_signal(
+            "private_count", "spans", "spans of all these kinds together (Dolma 1.6 bounds such a count at 5)"
+        ),
+    ),
+)

@@ -1,0 +1,502 @@
+"""Repetition: lines, paragraphs and n-grams of words that a document says again.
+
+A repeat is an occurrence after the first, a copy any occurrence of what occurs more than once. How they are
+found exactly and in linear time: `filters/text/ngrams.py`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from filters.columns import INF, count_signal, ratio, real_signal
+from filters.family import Family
+from filters.text.batches import valid
+from filters.text.bits import ONE_BIT, count_bits, lowest_bit, lowest_bits
+from filters.text.classes import character_classes
+from filters.text.compiled import kernel, loop
+from filters.text.masks import continuation_mask, newline_mask
+from filters.text.ngrams import (
+    KEY,
+    LONGEST_NGRAM,
+    REPEATED_NGRAMS,
+    TOP_NGRAMS,
+    gram_characters,
+    longer_grams,
+    name_spans,
+    tables_for,
+)
+from filters.text.pages import PADDING, longest_document, most_newlines, open_page, strip
+from filters.text.vocabulary import read_names, tokens_to_spend, words_of
+
+TALLIES = (
+    "characters",
+    "words",
+    "distinct_words",
+    "newlines",
+    "lines",
+    "repeated_lines",
+    "repeated_line_characters",
+    "repeated_text_line_characters",
+    "paragraphs",
+    "repeated_paragraphs",
+    "repeated_paragraph_characters",
+    "word_characters",
+    "longest_word_run",
+    "split_lines",
+    "copied_lines",
+    "copied_line_characters",
+    *(f"top_{n}gram_characters" for n in TOP_NGRAMS),
+    *(f"repeated_{n}gram_characters" for n in REPEATED_NGRAMS),
+    *(f"top_{n}gram_word_characters" for n in TOP_NGRAMS),
+    *(f"copied_{n}gram_characters" for n in REPEATED_NGRAMS),
+    *(f"all_{n}gram_characters" for n in REPEATED_NGRAMS),
+)
+(
+    CHARACTERS,
+    WORDS,
+    DISTINCT_WORDS,
+    NEWLINES,
+    LINES,
+    REPEATED_LINES,
+    REPEATED_LINE_CHARACTERS,
+    REPEATED_TEXT_LINE_CHARACTERS,
+    PARAGRAPHS,
+    REPEATED_PARAGRAPHS,
+    REPEATED_PARAGRAPH_CHARACTERS,
+    WORD_CHARACTERS,
+    LONGEST_WORD_RUN,
+    SPLIT_LINES,
+    COPIED_LINES,
+    COPIED_LINE_CHARACTERS,
+) = range(16)
+NGRAMS = 16  # tallies[NGRAMS + n - 2]: top n-gram for n in 2..4, repeated n-grams for n in 5..10
+MORE_NGRAMS = 25  # tallies[MORE_NGRAMS + n - 2]: of the same without spaces, and of all copies of n-grams
+ALL_NGRAMS = 34  # tallies[ALL_NGRAMS + n - 5]: of every n-gram
+
+# ---- N-grams --------------------------------------------------------------------------------------------
+
+
+@loop
+def _top_characters(table, known, words_before, n):
+    """(characters of the most common n-gram without spaces, its occurrences); of equals the first seen."""
+    top_count, place = (
+        np.uint32(1),
+        np.int64(0),
+    )  # where nothing repeats, the first n-gram is the most common one
+    for count in table.counts[:known]:
+        top_count = max(top_count, count)
+    if top_count > 1:
+        place = np.int64(2**32)
+        for name in range(known):
+            if table.counts[name] == top_count:
+                place = min(place, np.int64(table.firsts[name]))
+    return gram_characters(words_before, place, n), np.int64(top_count)
+
+
+@loop
+def _repeated_characters(places, names, known, grams, words_before, n, seen):
+    """Characters of n-grams seen before, scanning from the left and jumping over each one found."""
+    seen[:known] = 0
+    characters, free_from = 0, 0
+    for k in range(grams):
+        place = np.int64(places[k])
+        if place < free_from:
+            continue
+        if seen[names[k]]:
+            characters += gram_characters(words_before, place, n)
+            free_from = place + n
+        seen[names[k]] = 1
+    return characters
+
+
+@loop
+def _copied_characters(places, names, counts, grams, words_before, n):
+    """Characters of every occurrence of a repeated n-gram, the first one included, those that overlap twice."""
+    characters = 0
+    for k in range(grams):
+        place = np.int64(places[k])
+        characters += gram_characters(words_before, place, n) * (counts[names[k]] >= 2)
+    return characters
+
+
+@loop
+def _all_characters(words, words_before, n):
+    """Characters of every n-gram: a sum of words_before[i + n] - words_before[i], of which most cancel out."""
+    characters = 0
+    for k in range(n):
+        characters += words_before[words - k] - words_before[k]
+    return characters
+
+
+@loop
+def _longest_run(names, words):
+    """The longest run of one word."""
+    same = 0
+    for i in range(1, words):
+        same += names[i] == names[i - 1]
+    if same == 0:
+        return min(words, 1)
+    longest = run = 1
+    for i in range(1, words):
+        run = run + 1 if names[i] == names[i - 1] else 1
+        longest = max(longest, run)
+    return longest
+
+
+@loop
+def _sum_of_logarithms(counts, logarithms):
+    """The sum of count * log2(count). `logarithms` are those of the first counts."""
+    total = 0.0
+    for count in counts:
+        total += logarithms[count] if count < len(logarithms) else count * np.log2(count)
+    return total
+
+
+@loop
+def _add_ngrams(words, places, names, of, to, scratch, hash_key, seen, words_before, tally):
+    """N-grams of so many words at these places, of these names, counted in the table `of`. Overwrites the places, the
+    names, and the other two tables."""
+    grams, known = words, 0
+    for n in range(2, LONGEST_NGRAM + 1):
+        if words < n:
+            break
+        if grams:
+            grams, known = longer_grams(places, names, grams, of, to, scratch, hash_key)
+            of, to = to, of
+        if n <= 4:
+            size, top = _top_characters(of, known if grams else 0, words_before, n)
+            tally[NGRAMS + n - 2], tally[MORE_NGRAMS + n - 2] = (size + n - 1) * top, size * top
+            continue
+        tally[ALL_NGRAMS + n - 5] = _all_characters(words, words_before, n)
+        if grams:
+            tally[NGRAMS + n - 2] = _repeated_characters(places, names, known, grams, words_before, n, seen)
+            tally[MORE_NGRAMS + n - 2] = _copied_characters(places, names, of.counts, grams, words_before, n)
+
+
+# ---- Lines and paragraphs -------------------------------------------------------------------------------
+
+
+@loop
+def _find_lines(page, length, edges, characters):
+    """Byte edges (begin, end) of the stretches without "\\n" that are not empty, and characters of each.
+
+    Returns (stretches, newlines).
+    """
+    lines = newlines = 0
+    start = start_characters = seen_characters = 0
+    for block in range(0, length, 64):
+        text = lowest_bits(length - block)
+        found = newline_mask(page, block) & text
+        first_bytes = ~continuation_mask(page, block) & text
+        newlines += count_bits(found)
+        while found:
+            at = lowest_bit(found)
+            found &= found - ONE_BIT
+            before = seen_characters + count_bits(first_bytes & lowest_bits(at))
+            if block + at > start:
+                edges[2 * lines], edges[2 * lines + 1] = start, block + at
+                characters[lines] = before - start_characters
+                lines += 1
+            start, start_characters = block + at + 1, before + 1
+        seen_characters += count_bits(first_bytes)
+    if length > start:
+        edges[2 * lines], edges[2 * lines + 1] = start, length
+        characters[lines] = seen_characters - start_characters
+        lines += 1
+    return lines, newlines
+
+
+@loop
+def _add_lines(page, length, edges, characters, lines, names, first, classes, tally):
+    """Gopher's lines are split at runs of "\\n", so an empty one comes first or last where a run does.
+
+    FineWeb's are the same stretches without the blank ones.
+    """
+    leading = length > 0 and page[0] == 0x0A
+    trailing = length > 0 and page[length - 1] == 0x0A
+    tally[LINES] = lines + leading + trailing
+    tally[REPEATED_LINES] = leading and trailing
+    for i in range(lines):
+        if first[names[i]] == i:
+            continue
+        tally[REPEATED_LINES] += 1
+        tally[REPEATED_LINE_CHARACTERS] += characters[i]
+        start, end = strip(page, edges[2 * i], edges[2 * i + 1], classes)
+        if start < end:
+            tally[REPEATED_TEXT_LINE_CHARACTERS] += characters[i]
+
+
+@loop
+def _add_copied_lines(length, newlines, characters, lines, names, counts, tally):
+    """Dolma's lines are those of `split("\\n")`, empty ones included; every copy of one counts, the first too."""
+    tally[SPLIT_LINES] = newlines + 1 if length else 0
+    empty = tally[SPLIT_LINES] - lines
+    tally[COPIED_LINES] = empty if empty > 1 else 0
+    for i in range(lines):
+        if counts[names[i]] > 1:
+            tally[COPIED_LINES] += 1
+            tally[COPIED_LINE_CHARACTERS] += characters[i]
+
+
+@loop
+def _find_paragraphs(page, length, edges, characters, lines, names, counts, classes):
+    """Turn the edges of lines into those of the paragraphs of the stripped text that may repeat, in place. Returns
+    (paragraphs, those that may).
+
+    Lines with one "\\n" between them belong together; that newline is a character of the paragraph. A paragraph repeats
+    only if each of its lines does, unless stripping the text shortened a line.
+    """
+    text_start, text_end = strip(page, 0, length, classes)
+    shortened = (
+        text_start > 0 and page[text_start - 1] != 0x0A or text_end < length and page[text_end] != 0x0A
+    )
+    paragraphs = kept = 0
+    copied = True  # all lines so far of the last paragraph kept
+    line_end = -2  # of the line before
+    for i in range(lines):
+        start, end = max(edges[2 * i], text_start), min(edges[2 * i + 1], text_end)
+        if start >= end:
+            continue
+        size = characters[i]
+        if start > edges[2 * i] or end < edges[2 * i + 1]:
+            size = _count_characters(page, start, end)
+        is_copied = shortened or counts[names[i]] > 1
+        if start == line_end + 1:
+            edges[2 * kept - 1] = end
+            characters[kept - 1] += size + 1
+            copied = copied and is_copied
+        else:
+            kept -= not copied
+            edges[2 * kept], edges[2 * kept + 1] = start, end
+            characters[kept] = size
+            paragraphs, kept, copied = paragraphs + 1, kept + 1, is_copied
+        line_end = end
+    return paragraphs, kept - (not copied)
+
+
+@loop
+def _count_characters(page, start, end):
+    characters = 0
+    for at in range(start, end):
+        characters += (page[at] & 0xC0) != 0x80
+    return characters
+
+
+@loop
+def _add_paragraphs(paragraphs, characters, names, first, tally):
+    """Of paragraphs that may repeat."""
+    for i in range(paragraphs):
+        if first[names[i]] != i:
+            tally[REPEATED_PARAGRAPHS] += 1
+            tally[REPEATED_PARAGRAPH_CHARACTERS] += characters[i]
+
+
+# ---- The family -----------------------------------------------------------------------------------------
+
+
+@kernel
+def _count_ngrams(tokens, most, is_own, hash_key, tallies):
+    """Fill in those of n-grams, of int64 [tallies, documents]. Names may be written over where they are our own."""
+    words_before = np.empty(most + 1, np.int32)
+    room, places = np.empty(0 if is_own else most, np.uint32), np.empty(most, np.uint32)
+    seen = np.empty(most, np.uint8)
+    table, other, scratch = tables_for(most)
+    for i in range(len(tokens.characters)):
+        names = tokens.names[tokens.firsts[i] : tokens.firsts[i + 1]]
+        first, last = tokens.known[i], tokens.known[i + 1]
+        table.counts[: last - first] = tokens.counts[first:last]
+        read_names(names, tokens.lengths[first:last], places, words_before)
+        words = len(names)
+        if not is_own:
+            room[:words] = names
+            names = room
+        _add_ngrams(words, places, names, table, other, scratch, hash_key, seen, words_before, tallies[:, i])
+
+
+@kernel
+def _count_words(words, tallies, entropies):
+    """Fill in what words say beside their n-grams: of int64 [tallies, documents], and float64 [documents]."""
+    logarithms = np.empty(256)
+    for count in range(256):
+        logarithms[count] = count * np.log2(count) if count else 0.0
+    for i in range(len(words.characters)):
+        names, first, last = (
+            words.names[words.firsts[i] : words.firsts[i + 1]],
+            words.known[i],
+            words.known[i + 1],
+        )
+        tallies[CHARACTERS, i], tallies[WORDS, i] = words.characters[i], len(names)
+        tallies[DISTINCT_WORDS, i], tallies[LONGEST_WORD_RUN, i] = (
+            last - first,
+            _longest_run(names, len(names)),
+        )
+        for name in range(first, last):
+            tallies[WORD_CHARACTERS, i] += np.int64(words.counts[name]) * words.lengths[name]
+        if len(names):  # Shannon's: log2(words) - sum of count * log2(count) / words
+            total = _sum_of_logarithms(words.counts[first:last], logarithms)
+            entropies[i] = max(0.0, np.log2(len(names)) - total / len(names))
+
+
+@kernel
+def _count_lines(offsets, data, classes, hash_key, tallies):
+    """Fill in those of lines and paragraphs: on their own, so that a huge document needs room for one thing at a time."""
+    longest, most_lines = longest_document(offsets), most_newlines(offsets, data) + 1
+    page = np.empty(longest + PADDING, np.uint8)
+    edges, characters = np.empty(2 * most_lines, np.int32), np.empty(most_lines, np.int32)
+    names, places = np.empty(most_lines, np.uint32), np.empty(most_lines, np.uint32)
+    table, _, scratch = tables_for(most_lines)
+    for i in range(len(offsets) - 1):
+        length, tally = open_page(page, data, offsets[i], offsets[i + 1]), tallies[:, i]
+        lines, tally[NEWLINES] = _find_lines(page, length, edges, characters)
+        name_spans(page, edges, lines, places, names, table, scratch, hash_key)
+        _add_copied_lines(length, tally[NEWLINES], characters, lines, names, table.counts, tally)
+        _add_lines(page, length, edges, characters, lines, names, table.firsts, classes, tally)
+        tally[PARAGRAPHS], paragraphs = _find_paragraphs(
+            page, length, edges, characters, lines, names, table.counts, classes
+        )
+        name_spans(page, edges, paragraphs, places, names, table, scratch, hash_key)
+        _add_paragraphs(paragraphs, characters, names, table.firsts, tally)
+
+
+def measure_tokens(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
+    """Repetition of n-grams of Unicode tokens in every text; all are 0.0 for an empty one."""
+    tokens, is_own = tokens_to_spend(texts)
+    tallies = np.zeros((len(TALLIES), len(tokens.characters)), np.int64)
+    _count_ngrams(tokens, tokens.most(), is_own, KEY, tallies)
+    n = dict(zip(TALLIES, tallies, strict=True))
+    return {
+        f"unicode_{name}": ratio(n[name.replace("_character_ratio", "_characters")], tokens.characters)
+        for name in _NGRAM_SIGNALS
+    }
+
+
+def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
+    """Repetition signals of every text; all are 0.0 for an empty one."""
+    offsets, data = valid(texts)
+    tallies = np.zeros((len(TALLIES), len(offsets) - 1), np.int64)
+    entropies = np.zeros(len(offsets) - 1)
+    words = words_of(texts)
+    _count_words(words, tallies, entropies)
+    _count_ngrams(words, words.most(), True, KEY, tallies)
+    del words
+    _count_lines(offsets, data, character_classes(), KEY, tallies)
+    n = dict(zip(TALLIES, tallies, strict=True))
+    whole = n["characters"]
+    columns = {
+        "distinct_word_ratio": ratio(n["distinct_words"], n["words"]),
+        "repeated_paragraph_ratio": ratio(n["repeated_paragraphs"], n["paragraphs"]),
+        "repeated_paragraph_character_ratio": ratio(n["repeated_paragraph_characters"], whole),
+        "repeated_line_ratio": ratio(n["repeated_lines"], n["lines"]),
+        "repeated_line_character_ratio": ratio(n["repeated_line_characters"], whole),
+        "repeated_text_line_character_ratio": ratio(
+            n["repeated_text_line_characters"], whole - n["newlines"]
+        ),
+    }
+    for name in _NGRAM_SIGNALS:
+        columns[name] = ratio(n[name.replace("_character_ratio", "_characters")], whole)
+    columns |= {
+        "repeated_split_line_character_ratio": ratio(n["repeated_line_characters"], whole - n["newlines"]),
+        "copied_line_ratio": ratio(n["copied_lines"], n["split_lines"]),
+        "copied_line_character_ratio": ratio(n["copied_line_characters"], n["word_characters"]),
+    }
+    for k in TOP_NGRAMS:
+        columns[f"top_{k}gram_word_character_ratio"] = ratio(
+            n[f"top_{k}gram_word_characters"], n["word_characters"]
+        )
+    for k in REPEATED_NGRAMS:
+        columns[f"copied_{k}gram_character_ratio"] = ratio(
+            n[f"copied_{k}gram_characters"], n[f"all_{k}gram_characters"]
+        )
+    columns["longest_word_run"] = pa.array(n["longest_word_run"])
+    columns["word_entropy"] = pa.array(entropies)
+    return columns
+
+
+_NGRAM_SIGNALS = {
+    **{
+        f"top_{n}gram_character_ratio": (
+            f"characters of the most common {n} words in a row, spaces between them included, / characters"
+        )
+        for n in TOP_NGRAMS
+    },
+    **{
+        f"repeated_{n}gram_character_ratio": (
+            f"characters of {n} words in a row said before, none counted twice, / characters"
+        )
+        for n in REPEATED_NGRAMS
+    },
+}
+
+
+def _signal(name: str, says: str, high: float = 1.0):
+    return real_signal(name, "ratio", high, says)
+
+
+FAMILY = Family(
+    "repetition",
+    2,
+    measure,
+    (
+        _signal("distinct_word_ratio", "different words / words"),
+        _signal("repeated_paragraph_ratio", "repeated paragraphs / paragraphs (Gopher)"),
+        _signal(
+            "repeated_paragraph_character_ratio", "characters of repeated paragraphs / characters (Gopher)"
+        ),
+        _signal("repeated_line_ratio", "repeated lines / lines (Gopher)"),
+        _signal("repeated_line_character_ratio", "characters of repeated lines / characters (Gopher)"),
+        _signal(
+            "repeated_text_line_character_ratio",
+            "characters of repeated text lines / characters that are no newline (FineWeb)",
+        ),
+        # Occurrences of one n-gram overlap ("a a a a"), so those of the top one can exceed the text.
+        *(
+            _signal(name, f"{says} (Gopher)", float("inf") if name.startswith("top") else 1.0)
+            for name, says in _NGRAM_SIGNALS.items()
+        ),
+        _signal(
+            "repeated_split_line_character_ratio",
+            "characters of repeated lines / characters that are no newline (FineWeb's first version)",
+        ),
+        _signal(
+            "copied_line_ratio",
+            'lines of split("\\n") that occur more than once, first ones too / lines (Dolma)',
+        ),
+        _signal(
+            "copied_line_character_ratio",
+            "characters of such lines / characters that are no whitespace (Dolma)",
+            INF,
+        ),
+        *(
+            _signal(
+                f"top_{n}gram_word_character_ratio",
+                f"characters of the most common {n} words in a row / characters that are no whitespace (Dolma)",
+                INF,
+            )
+            for n in TOP_NGRAMS
+        ),
+        *(
+            _signal(
+                f"copied_{n}gram_character_ratio",
+                f"characters of every {n} words in a row that occur more than once / those of all {n} in a row (Dolma)",
+            )
+            for n in REPEATED_NGRAMS
+        ),
+        count_signal("longest_word_run", "words", "the longest run of one word said again and again"),
+        real_signal("word_entropy", "bits", INF, "Shannon's entropy of the distribution of words"),
+    ),
+)
+
+UNICODE = Family(
+    "unicode_repetition",
+    1,
+    measure_tokens,
+    tuple(
+        _signal(
+            f"unicode_{name}",
+            f"{says.replace('words', 'Unicode tokens')} (FineWeb-2)",
+            INF if name.startswith("top") else 1.0,
+        )
+        for name, says in _NGRAM_SIGNALS.items()
+    ),
+)

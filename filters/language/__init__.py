@@ -1,0 +1,1 @@
+"""The language of documents and of their lines, and the codes of languages."""

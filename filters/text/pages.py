@@ -1,0 +1,182 @@
+"""What text is made of, for compiled loops: characters, words, lines.
+
+Words are what `str.split()` gives and lines end where `str.splitlines()` ends them, as in the papers. Every kernel
+copies one document at a time to a *page*, a buffer with `PADDING` zero bytes behind the text. So 64 bytes can be looked
+at with one comparison (see `masks`) without leaving the buffer, and fresh arrays, slices and memory maps are the same
+to it. The price: the bytes must be valid UTF-8. `batches.valid` checks that (several GB/s) and repairs what is not.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from filters.text.bits import NO_BITS, ONE_BIT, copy_bytes, count_bits, lowest_bit, lowest_bits
+from filters.text.classes import WHITESPACE
+from filters.text.compiled import inlined, loop
+from filters.text.masks import continuation_mask, newline_mask, space_mask, wide_space_mask
+
+PADDING = 128  # bytes behind a page's text: one 64-byte look at its last byte, and one more for a word's tail
+
+
+@inlined
+def open_page(page, data, start, end):
+    """Copy one document to the page and return its length in bytes."""
+    copy_bytes(page, data, start, end - start)
+    for at in range(end - start, end - start + PADDING):
+        page[at] = 0
+    return end - start
+
+
+@inlined
+def blocks_of(length):
+    """How many blocks of 64 bytes hold so many, and one."""
+    return length // 64 + 1
+
+
+@loop
+def longest_document(offsets):
+    """Length in bytes of the longest document: what a page must hold."""
+    longest = 0
+    for i in range(len(offsets) - 1):
+        longest = max(longest, offsets[i + 1] - offsets[i])
+    return longest
+
+
+@loop
+def most_newlines(offsets, data):
+    """Of one document. `data` has no zero bytes behind it: its last bytes are looked at one by one."""
+    most = 0
+    for i in range(len(offsets) - 1):
+        newlines, at, end = 0, offsets[i], offsets[i + 1]
+        while at < end and at + 64 <= len(data):
+            newlines += count_bits(newline_mask(data, at) & lowest_bits(end - at))
+            at += 64
+        while at < end:
+            newlines += data[at] == 0x0A
+            at += 1
+        most = max(most, newlines)
+    return most
+
+
+# ---- Characters -----------------------------------------------------------------------------------------
+
+
+@inlined
+def decode(page, at):
+    """(code point, bytes) of the character at a byte of a page of valid UTF-8."""
+    first = np.int64(page[at])
+    if first < 0x80:
+        return first, 1
+    second = np.int64(page[at + 1]) & 0x3F
+    if first < 0xE0:
+        return (first & 0x1F) << 6 | second, 2
+    third = np.int64(page[at + 2]) & 0x3F
+    if first < 0xF0:
+        return (first & 0x0F) << 12 | second << 6 | third, 3
+    return (first & 0x07) << 18 | second << 12 | third << 6 | (np.int64(page[at + 3]) & 0x3F), 4
+
+
+@inlined
+def last_character(page, start, end):
+    """First byte of the last character of page[start:end], which is not empty."""
+    at = end - 1
+    while at > start and (page[at] & 0xC0) == 0x80:
+        at -= 1
+    return at
+
+
+@inlined
+def strip(page, start, end, classes):
+    """(start, end) without the whitespace on both sides, as `str.strip()`; end == start where all is."""
+    while start < end:
+        code, width = decode(page, start)
+        if not classes[code] & WHITESPACE:
+            break
+        start += width
+    while end > start:
+        at = last_character(page, start, end)
+        code, _ = decode(page, at)
+        if not classes[code] & WHITESPACE:
+            break
+        end = at
+    return start, end
+
+
+# ---- Words and lines ------------------------------------------------------------------------------------
+
+
+@inlined
+def wide_space_bytes(page, at):
+    """Bytes of the whitespace character beyond ASCII that begins at a byte; 0 where none does."""
+    first, second, third = page[at], page[at + 1], page[at + 2]
+    if first == 0xC2:
+        return 2 if second == 0x85 or second == 0xA0 else 0
+    if first == 0xE2 and second == 0x80:
+        return 3 if third <= 0x8A or third == 0xA8 or third == 0xA9 or third == 0xAF else 0
+    if first == 0xE1:
+        return 3 if second == 0x9A and third == 0x80 else 0
+    if first == 0xE2:
+        return 3 if second == 0x81 and third == 0x9F else 0
+    return 3 if first == 0xE3 and second == 0x80 and third == 0x80 else 0
+
+
+@loop
+def find_words(page, length, byte_edges, character_edges, blocks):
+    """Fill in where words begin (even places) and end (odd ones), in bytes and in characters.
+
+    `blocks[k]` says which of the 64 bytes from 64 * k on are of words. Returns (words, characters of the page). The
+    edges must have room for length + 10 entries, the blocks for `blocks_of(length)`.
+    """
+    edges = 0
+    characters = 0
+    in_word = NO_BITS  # 1 where the byte before this block belongs to a word
+    spill = NO_BITS  # bytes of this block that belong to a space begun in the block before
+    for block in range(0, length, 64):
+        text = lowest_bits(length - block)
+        space = space_mask(page, block) | spill
+        spill = NO_BITS
+        wide = wide_space_mask(page, block)
+        while wide:
+            at = lowest_bit(wide)
+            wide &= wide - ONE_BIT
+            width = wide_space_bytes(page, block + at)
+            space |= lowest_bits(width) << np.uint64(at)
+            if at + width > 64:
+                spill = lowest_bits(at + width - 64)
+        first_bytes = ~continuation_mask(page, block) & text
+        word = ~space & text
+        blocks[block // 64] = word
+        changes = word ^ (word << ONE_BIT | in_word)
+        in_word = word >> np.uint64(63)
+        found = edges + count_bits(changes)
+        while edges < found:  # eight at a time: nobody guesses how many there are, so too many are noted
+            for k in range(8):
+                at, before = lowest_bit(changes), first_bytes & ~changes & (changes - ONE_BIT)
+                byte_edges[edges + k] = block + at
+                character_edges[edges + k] = characters + count_bits(before)
+                changes &= changes - ONE_BIT
+            edges += 8
+        edges = found
+        characters += count_bits(first_bytes)
+    if edges % 2:  # the text ends inside a word, on the border of a block
+        byte_edges[edges] = length
+        character_edges[edges] = characters
+        edges += 1
+    return edges // 2, characters
+
+
+@inlined
+def wide_break_bytes(page, at):
+    """Bytes of the line break beyond ASCII that begins at a byte; 0 where none does."""
+    if page[at] == 0xC2:
+        return 2 if page[at + 1] == 0x85 else 0
+    last = page[at + 2]
+    return 3 if page[at + 1] == 0x80 and (last == 0xA8 or last == 0xA9) else 0
+
+
+@inlined
+def break_bytes(page, at):
+    """Bytes of the line break at a byte that an ASCII or a wide mask has marked; 0 where it is none."""
+    if page[at] >= 0x80:
+        return wide_break_bytes(page, at)
+    return 2 if page[at] == 0x0D and page[at + 1] == 0x0A else 1
