@@ -14,13 +14,13 @@ import numpy as np
 import pyarrow as pa
 
 
-def text_column(texts: pa.Array | pa.ChunkedArray) -> pa.LargeStringArray:
-    """One contiguous `large_string` array without nulls (a missing text is empty). Copies only if it must."""
+def text_column(texts: pa.Array | pa.ChunkedArray, missing: str | None = "") -> pa.LargeStringArray:
+    """One contiguous `large_string` array, in which `missing` stands for nulls. Copies only if it must."""
     if isinstance(texts, pa.ChunkedArray):
         texts = texts.chunk(0) if texts.num_chunks == 1 else texts.combine_chunks()
     if not pa.types.is_large_string(texts.type):
         texts = texts.cast(pa.large_string())
-    return texts.fill_null("") if texts.null_count else texts
+    return texts.fill_null(missing) if texts.null_count and missing is not None else texts
 
 
 def utf8(texts: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
