@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from curate.quantities import short_count
-from train.grid import RUN_KNOBS
+from train.config import RUN_KNOBS
 
 if TYPE_CHECKING:
     from curate.manifest.studies import StudyTables
