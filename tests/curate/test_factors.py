@@ -36,7 +36,7 @@ model = { mixer = ["lstm", "convolution"], window = [4] }
 
 [[factor]]
 name = "conditioning"
-optimizer = { warmup_steps = [0], rate = [9.0] }
+optimizer = { warmup_steps = [0], learning_rate = [9.0] }
 
 [[factor]]
 name = "quantity"
