@@ -17,9 +17,9 @@ from torch import Tensor
 
 from train.attention import EPSILON
 from train.bpe import END
+from train.config import ModelConfig
 from train.files import write_json, write_whole
 from train.run import load_run
-from train.shape import ModelConfig
 
 QWEN3 = {"mixer": "attention", "position": "rotary", "norm": "rms", "window": 0, "mask": None}
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from train import fused
 from train.attention import EPSILON
-from train.shape import ModelConfig
+from train.config import ModelConfig
 
 
 def rms_norm(x: Tensor) -> Tensor:

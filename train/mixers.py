@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from train import fused
 from train.attention import FusedPlaces, attend, norm_and_rotate
+from train.config import ModelConfig
 from train.layers import NormedLinear, OutputLinear, rms_norm
 from train.sequence import LSTM, Convolution
-from train.shape import ModelConfig
 
 
 class Places(NamedTuple):

@@ -16,12 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from train.attention import rotary_tables
+from train.config import ModelConfig
 from train.layers import NormedLinear, OutputLinear, SwiGLU, rms_norm
 from train.losses import linear_cross_entropy, token_losses
 from train.mixers import MIXERS, Places
 from train.objectives import revealed_losses
 from train.products import use_wide_products
-from train.shape import ModelConfig
 
 __all__ = ["ModelConfig", "Transformer"]
 

@@ -31,7 +31,6 @@ from train.windows import shuffled
 if TYPE_CHECKING:
     from train.model import Transformer
 
-LOSSES = ("next-word", "masked", "reinforce")
 ROUNDS = 16
 
 

@@ -22,7 +22,6 @@ from torch import nn
 
 from train.model import Transformer
 
-PARALLEL = ("ddp", "fsdp")
 T = TypeVar("T")
 
 

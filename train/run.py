@@ -35,11 +35,11 @@ import torch
 from train import processes, stop
 from train.bpe import load_tokenizer
 from train.cell import Cell, Ladder
+from train.config import current_names
 from train.context import context_use
 from train.encoder import encode
 from train.evaluate import Scores, by_group, check_holdout, evaluate, score, score_documents
 from train.files import digest_of_file, read_json, write_array, write_json, write_whole
-from train.knobs import current_names
 from train.machine import choose_device, peak_memory_bytes, prepare_process, product_library
 from train.model import ModelConfig, Transformer
 from train.packed import Packed
@@ -323,7 +323,7 @@ def load_run(directory: str | Path, device: str = "auto") -> tuple[Transformer, 
     if not (directory / "run.json").exists():
         raise FileNotFoundError(f"{directory}: no finished run (run.json is missing); train it first")
     run = read_json(directory / "run.json")
-    model = Transformer(ModelConfig(**current_names(run["model"])))
+    model = Transformer(ModelConfig(**current_names(ModelConfig, run["model"])))
     model.load_state_dict(safetensors.torch.load_file(directory / "model.safetensors"))
     return model.to(choose_device(device)).eval(), run
 

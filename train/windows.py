@@ -13,8 +13,6 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-ORDERS = ("text", "shuffled")
-
 
 class Windows:
     """Batches of a ladder. `boundaries`: steps at which the sizes end, ascending; the last ends an epoch.

@@ -29,7 +29,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from contenders import BATCH, CONTEXT, SHAPES, VOCABULARY
 
-from train.optimizer import default_rate
+from train.config import default_rate
 from train.packed import Packed
 from train.tokens import train_tokenizer
 

@@ -21,7 +21,7 @@ import json
 import subprocess
 import sys
 
-from train.shape import ModelConfig
+from train.config import ModelConfig
 
 VOCABULARY, CONTEXT, STEPS = 4096, 256, 4
 ROWS = [

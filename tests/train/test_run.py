@@ -400,7 +400,7 @@ def test_a_finished_run_scores_text_and_packed_tokens(tmp_path):
         ({"optimizer": {"name": "sgd"}}, "adamw, muon"),
         ({"optimizer": {"learning_rate": -1}}, "optimizer.learning_rate = -1"),
         ({"device": "gpu"}, "auto, cpu, cuda"),
-        ({"ema": 1.0}, "ema = 1.0: must be at least 0 and below 1"),
+        ({"ema": 1.0}, r"ema = 1.0: must be a number in \[0, 1\)"),
         ({"precision": "half"}, "float32, bfloat16"),
     ],
 )
