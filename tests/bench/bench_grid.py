@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
+from train.config import ModelConfig
 from train.grid import run_grid
-from train.model import ModelConfig
-from train.packed import Packed
 from train.placement import throughput
+from train.tokens.packed import Packed
 from train.workers import Workers
 
 

@@ -24,8 +24,8 @@ from contenders import BATCH, CONTEXT, our_cell, run
 
 from train.evaluate import score
 from train.grid import run_grid
-from train.packed import Packed
 from train.run import load_run
+from train.tokens.packed import Packed
 from train.workers import Workers
 
 CELLS = 8
