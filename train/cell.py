@@ -23,7 +23,7 @@ from train.config import (
 )
 from train.files import digest_of_json
 from train.machine import choose_device, choose_precision
-from train.packed import Packed
+from train.tokens.packed import Packed
 
 # Run knobs that every identity holds; a later one counts only where it is not at its default.
 ALWAYS_IN_IDENTITY = ("context", "batch", "cooldown", "epochs", "precision", "loss", "order")

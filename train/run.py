@@ -32,19 +32,20 @@ import pyarrow as pa
 import safetensors.torch
 import torch
 
-from train import processes, stop
-from train.bpe import load_tokenizer
+from train import stop
 from train.cell import Cell, Ladder
-from train.config import current_names
+from train.config import ModelConfig, current_names
 from train.context import context_use
-from train.encoder import encode
 from train.evaluate import Scores, by_group, check_holdout, evaluate, score, score_documents
 from train.files import digest_of_file, read_json, write_array, write_json, write_whole
 from train.machine import choose_device, peak_memory_bytes, prepare_process, product_library
-from train.model import ModelConfig, Transformer
-from train.packed import Packed
+from train.model.transformer import Transformer
+from train.parallel import processes
+from train.tokens.bpe import load_tokenizer
+from train.tokens.encoder import encode
+from train.tokens.packed import Packed
+from train.tokens.windows import Windows, word_beginnings
 from train.trainer import Diverged, Trainer, load_checkpoint, save_checkpoint
-from train.windows import Windows, word_beginnings
 
 CHECKPOINT_SECONDS = 30.0
 PROGRESS_SECONDS = 1.0

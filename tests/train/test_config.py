@@ -26,7 +26,7 @@ from train.config import (
 )
 from train.grid import expand
 from train.knobs import Config, inside, knob
-from train.model import Transformer
+from train.model.transformer import Transformer
 
 ROOT = Path(__file__).parent.parent.parent
 KNOBS = [(table, name) for table in TABLES for name in knobs(table)]

@@ -12,9 +12,9 @@ from train.config import (
     default_rate,
     embedding_rate_factor,
 )
-from train.model import Transformer
-from train.muon import Muon, orthogonal
-from train.optimizer import make_optimizers, rate_factor, set_rate
+from train.model.transformer import Transformer
+from train.optim.muon import Muon, orthogonal
+from train.optim.optimizers import make_optimizers, rate_factor, set_rate
 
 
 @pytest.fixture

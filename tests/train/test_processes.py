@@ -11,7 +11,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from train import muon, processes
+from train.optim import muon
+from train.parallel import processes
 from train.run import train_cell
 from train.tokens import Packed
 
@@ -25,8 +26,10 @@ KINDS = [(parallel, optimizer) for parallel in ("ddp", "fsdp") for optimizer in 
 
 ALL = """
 import json, sys
-from train import processes, stop
-from train import muon, sharded
+from train import stop
+from train.parallel import processes
+from train.optim import muon
+from train.parallel import sharded
 from train.run import train_cell
 muon.has_half_products = lambda device: False
 shard = sharded.shard

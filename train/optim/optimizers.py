@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from train.config import OptimizerConfig
-from train.model import Transformer
-from train.muon import Muon
+from train.model.transformer import Transformer
+from train.optim.muon import Muon
 
 FALL = 1 / 3  # power of the steps with which the rate of a trunk falls
 
@@ -60,7 +60,7 @@ def make_optimizers(
 def _muon(matrices: list[Tensor]) -> type[Muon]:
     if not hasattr(matrices[0], "full_tensor"):
         return Muon
-    from train.sharded import ShardedMuon
+    from train.optim.sharded_muon import ShardedMuon
 
     return ShardedMuon
 

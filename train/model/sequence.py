@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from train.config import ModelConfig
-from train.layers import NormedLinear, OutputLinear, rms_norm
+from train.model.layers import NormedLinear, OutputLinear, rms_norm
 
 
 class LSTM(nn.Module):
