@@ -18,6 +18,7 @@ from curate.sources.inputs import digests, list_inputs
 from curate.spec.manifest import Manifest
 from curate.store import Store
 from curate.studies.registry import STUDIES, outline
+from train.config import RunConfig, model_size
 from train.grid import expand, work_tokens
 
 ANNOTATE_BYTES_A_SECOND = 8e6  # a core, every family
@@ -164,8 +165,7 @@ def _smallest_difference(manifest: Manifest, corpora: int, seeds: int, compared:
 
 
 def _train_seconds(manifest: Manifest, setting: dict, sizes: list[int]) -> float:
-    """Six operations a parameter and token, parameters of a decoder with tied embeddings."""
-    model = setting.get("model", {})
-    depth, width = model.get("depth", 4), model.get("width", 64)
-    parameters = depth * 12 * width**2 + manifest.tokenizer.vocabulary * width
+    """Six operations a parameter and token."""
+    model, vocabulary = setting.get("model", {}), manifest.tokenizer.vocabulary
+    parameters, _ = model_size(model, vocabulary, setting.get("context", RunConfig.context))
     return 6 * parameters * work_tokens(sizes, setting) / FLOPS_A_SECOND

@@ -180,7 +180,7 @@ def _encode(store: Store, pool: Pool, tokens: Tokens, rows: np.ndarray, engine: 
 
 def warm_up(tokenizer: str | Path) -> None:
     """Compile the encoder by one thread where this machine has not yet, and say what will take long."""
-    from train.encoder import open_encoder
+    from train.tokens.encoder import open_encoder
 
     encoder = open_encoder(tokenizer)
     if encoder.slow:

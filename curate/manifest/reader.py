@@ -339,7 +339,7 @@ class _Reader(Tables):
         return TokenizerSpec(vocabulary, train_on, amount, path)
 
     def tokenizer_file(self, where: str, path: str) -> None:
-        from train.bpe import load_tokenizer
+        from train.tokens.bpe import load_tokenizer
 
         try:
             load_tokenizer(path)

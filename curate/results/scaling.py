@@ -196,7 +196,8 @@ def _rate_sentence(grid: fits.Grid, runs: list[dict]) -> str:
     rates = sorted({run["tags"][knob] for run in runs if knob in run.get("tags", {})})
     if len(rates) < 2:
         return (
-            "All levels are trained at one learning rate, so the ranking is conditional on it; rate = [a, b, c] in "
+            "All levels are trained at one learning rate, so the ranking is conditional on it; "
+            "learning_rate = [a, b, c] in "
             "[grid.optimizer] trains several and says whether it flips."
         )
     size = grid.tokens[-1]

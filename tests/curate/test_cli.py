@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -166,6 +167,16 @@ def test_plan_says_which_differences_a_grid_could_find(tmp_path):
     assert one is None
     assert few > 2 * many
     assert noisy == pytest.approx(10 * few)
+
+
+def test_plan_counts_a_model_whose_width_follows_from_its_depth(tmp_path):
+    seconds = []
+    for model in ("depth = 12", "depth = 12, width = 384", "depth = 12, width = 64"):
+        text = re.sub(r"model = \{[^}]*\}", f"model = {{ {model} }}", MANIFEST)
+        done = curate("plan", write_manifest(tmp_path, text), "--json", store=tmp_path / "store")
+        seconds.append(json.loads(done.stdout)["training"][0]["seconds"])
+    by_depth, stated, narrow = seconds
+    assert by_depth == stated > 10 * narrow
 
 
 def test_run_answers_with_the_headline_and_leaves_report_and_lock(small):

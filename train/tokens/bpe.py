@@ -1,0 +1,87 @@
+"""The tokenizer: byte-level BPE, learned from text and read from a file.
+
+The tokenizer is a standard `tokenizer.json`. Text is cut in words first (contractions, letters with the
+sign ahead of them, single digits, runs of signs, white space) and merges never cross a cut. All 256
+bytes are in the vocabulary, so any text comes back exactly. Every document ends in `<|end|>`; the same
+characters inside a text are encoded as plain text, so no document can forge a boundary.
+
+`train.tokens.encoder` turns texts into ids with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from train.files import write_whole
+
+END = "<|end|>"
+SMALLEST_VOCABULARY = 257  # the bytes and <|end|>
+
+WORDS = (
+    r"'(?i:[sdmt]|ll|ve|re)"  # contractions
+    r"|[^\r\n\p{L}\p{N}]?\p{L}[\p{L}\p{M}]*"  # letters and their marks, with one sign or space ahead
+    r"|\p{N}"  # digits, singly: numbers of any length are spelled alike
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*"  # signs
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"  # line ends; white space but for the space ahead of a word
+)
+
+
+def train_tokenizer(texts: Iterable[str], vocabulary: int, path: str | Path) -> str:
+    """Learn `vocabulary` tokens, write them to `path`, return the file's sha256. Same texts, same bytes."""
+    if vocabulary < SMALLEST_VOCABULARY:
+        raise ValueError(f"vocabulary = {vocabulary}: the bytes and {END} alone are {SMALLEST_VOCABULARY}")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(WORDS), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=[END],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    if tokenizer.get_vocab_size() < vocabulary:
+        raise ValueError(
+            f"vocabulary = {vocabulary}: these texts hold only {tokenizer.get_vocab_size()} tokens worth "
+            f"merging; give more text or ask for fewer tokens"
+        )
+    written = tokenizer.to_str(pretty=True).encode()
+    write_whole(Path(path), lambda file: file.write(written))
+    return hashlib.sha256(written).hexdigest()
+
+
+def load_tokenizer(tokenizer: str | Path | Tokenizer) -> Tokenizer:
+    """A tokenizer that has `<|end|>` and treats these characters inside a text as text."""
+    if not isinstance(tokenizer, Tokenizer):
+        path = Path(tokenizer)
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such tokenizer; train one with train_tokenizer")
+        try:
+            tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises bare Exception
+            raise ValueError(f"{path}: not a tokenizer.json ({error})") from None
+    end_id(tokenizer)
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
+def end_id(tokenizer: Tokenizer) -> int:
+    end = tokenizer.token_to_id(END)
+    if end is None:
+        raise ValueError(f"the tokenizer has no token {END}, which has to end every document")
+    return end
+
+
+def token_dtype(vocabulary: int) -> np.dtype:
+    """Little-endian uint16 where the ids fit, uint32 where they do not."""
+    return np.dtype("<u2" if vocabulary <= 1 << 16 else "<u4")

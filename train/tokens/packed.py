@@ -1,0 +1,233 @@
+"""Packed tokens: a directory that a run memory-maps.
+
+    tokens.bin      ids, little-endian uint16 (uint32 where the vocabulary has more than 65,536)
+    documents.npy   int64 [n + 1]: document i is tokens[documents[i]:documents[i + 1]], its end included
+    bytes.npy       int64 [n]: UTF-8 bytes of each document's text, for bits per byte
+    meta.json       counts, types and digests; written last
+    tokenizer.json  the tokenizer, where it was given: then the directory explains itself
+    groups.json     where given, kind -> name -> numbers of documents: {"source": {"books": [0, 3]}}; of a holdout,
+                    whose loss is then told of each
+
+A directory appears under its name only when all of it is on the disk. Opening checks every length, but
+not every byte: `verify()` does that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from train.files import digest_of_file, read_json, write_array, write_json, write_whole
+from train.tokens.bpe import end_id, load_tokenizer, token_dtype
+from train.tokens.encoder import Texts, byte_counts_of, offsets_of, open_encoder
+
+META = ("vocabulary", "dtype", "tokens", "documents", "bytes", "tokenizer_sha256", "end", "sha256")
+
+
+Groups = dict[str, dict[str, list[int]]]
+
+
+@dataclass(frozen=True)
+class Packed:
+    """An opened directory of packed tokens; `tokens`, `documents` and `bytes` are memory-mapped."""
+
+    path: Path
+    meta: dict
+
+    @classmethod
+    def write(
+        cls,
+        path: str | Path,
+        ids: np.ndarray | Iterable[np.ndarray],
+        offsets: np.ndarray | Callable[[], np.ndarray],
+        byte_counts: np.ndarray,
+        *,
+        tokenizer: str | Path | None = None,
+        vocabulary: int | None = None,
+        end: int | None = None,
+        groups: Groups | None = None,
+    ) -> Packed:
+        """Write and open. `ids` may come in pieces, so that a corpus need not fit in memory; then `offsets` may be a
+        function that is called when all have come.
+
+        Vocabulary and end id are the tokenizer's; give them by hand only where there is none.
+        """
+        path = Path(path)
+        if tokenizer is not None:
+            loaded = load_tokenizer(tokenizer)
+            vocabulary, end = loaded.get_vocab_size(), end_id(loaded)
+        if vocabulary is None or end is None:
+            raise ValueError(f"{path}: give the tokenizer, or both vocabulary and end")
+        if path.exists():
+            raise FileExistsError(f"{path}: exists already; packed tokens are never overwritten")
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        try:
+            _write_files(temporary, ids, offsets, byte_counts, tokenizer, vocabulary, end, groups)
+            os.rename(temporary, path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return cls.open(path)
+
+    @classmethod
+    def of_texts(cls, path: str | Path, texts: Texts, tokenizer: str | Path) -> Packed:
+        """Encode and write, batch by batch: memory for a few megabytes of text at a time."""
+        counts = [np.zeros(0, np.int64)]
+
+        def ids() -> Iterator[np.ndarray]:
+            for piece, sizes in open_encoder(tokenizer).pieces(texts):
+                counts.append(sizes)
+                yield piece
+
+        sizes = byte_counts_of(texts)
+        return cls.write(path, ids(), lambda: offsets_of(np.concatenate(counts)), sizes, tokenizer=tokenizer)
+
+    @classmethod
+    def open(cls, path: str | Path) -> Packed:
+        path = Path(path)
+        if not (path / "meta.json").is_file():
+            raise FileNotFoundError(f"{path}: no packed tokens (meta.json is missing); pack the corpus first")
+        meta = read_json(path / "meta.json")
+        missing = [key for key in META if key not in meta]
+        if missing:
+            raise ValueError(f"{path / 'meta.json'}: lacks {', '.join(missing)}; pack the corpus again")
+        packed = cls(path, meta)
+        packed._check()
+        return packed
+
+    @cached_property
+    def tokens(self) -> np.ndarray:
+        if not self.meta["tokens"]:  # an empty file cannot be mapped
+            return np.zeros(0, self.meta["dtype"])
+        return np.memmap(self.path / "tokens.bin", self.meta["dtype"], "r")
+
+    @cached_property
+    def documents(self) -> np.ndarray:
+        return np.load(self.path / "documents.npy")
+
+    @cached_property
+    def bytes(self) -> np.ndarray:
+        return np.load(self.path / "bytes.npy")
+
+    @property
+    def vocabulary(self) -> int:
+        return self.meta["vocabulary"]
+
+    @property
+    def end(self) -> int:
+        return self.meta["end"]
+
+    @property
+    def tokenizer_path(self) -> Path | None:
+        path = self.path / "tokenizer.json"
+        return path if path.exists() else None
+
+    @property
+    def groups(self) -> Groups:
+        path = self.path / "groups.json"
+        return read_json(path) if path.exists() else {}
+
+    def prefix_sha256(self, tokens: int) -> str:
+        """Digest of the first tokens alone: equal for every corpus that begins alike."""
+        digest = hashlib.sha256()
+        for start in range(0, tokens, 1 << 24):
+            digest.update(self.tokens[start : min(tokens, start + (1 << 24))].tobytes())
+        return digest.hexdigest()
+
+    def verify(self) -> None:
+        """Compare every byte with the digests; raises an error that names the file."""
+        for name, expected in self.meta["sha256"].items():
+            if digest_of_file(self.path / name) != expected:
+                raise ValueError(f"{self.path / name}: its bytes changed since it was packed; pack it again")
+
+    def _check(self) -> None:
+        meta, path = self.meta, self.path
+        for name in ("tokens.bin", "documents.npy", "bytes.npy"):
+            if not (path / name).is_file():
+                raise FileNotFoundError(f"{path / name}: missing; pack the corpus again")
+        expected_dtype = token_dtype(meta["vocabulary"]).str
+        if meta["dtype"] != expected_dtype:
+            raise ValueError(
+                f"{path / 'meta.json'}: dtype {meta['dtype']}, but a vocabulary of {meta['vocabulary']} is "
+                f"stored as {expected_dtype}; pack the corpus again"
+            )
+        self._check_sizes()
+        largest = int(self.tokens.max(initial=0)) if meta["tokens"] <= 1 << 26 else 0
+        if largest >= meta["vocabulary"]:
+            raise ValueError(
+                f"{path / 'tokens.bin'}: id {largest} outside the vocabulary of {meta['vocabulary']}"
+            )
+
+    def _check_sizes(self) -> None:
+        meta, path = self.meta, self.path
+        expected = meta["tokens"] * np.dtype(meta["dtype"]).itemsize
+        found = (path / "tokens.bin").stat().st_size
+        if found != expected:
+            what = "truncated" if found < expected else "too long"
+            raise ValueError(f"{path / 'tokens.bin'}: {what}: {found:,} bytes, not {expected:,}; pack again")
+        try:
+            documents, byte_counts = self.documents, self.bytes
+        except (ValueError, EOFError, OSError) as error:
+            raise ValueError(f"{path}: damaged documents.npy or bytes.npy ({error}); pack again") from None
+        if len(documents) != meta["documents"] + 1 or len(byte_counts) != meta["documents"]:
+            raise ValueError(f"{path}: documents.npy or bytes.npy do not hold {meta['documents']} documents")
+        _check_offsets(documents, meta["tokens"], path / "documents.npy")
+
+
+def _check_offsets(offsets: np.ndarray, tokens: int, where: Path) -> None:
+    if offsets.ndim != 1 or not len(offsets) or offsets[0] != 0 or (np.diff(offsets) < 1).any():
+        raise ValueError(f"{where}: offsets must begin at 0 and grow: every document has an end token")
+    if offsets[-1] != tokens:
+        raise ValueError(f"{where}: offsets end at {offsets[-1]:,}, but there are {tokens:,} tokens")
+
+
+def _write_files(
+    folder: Path, ids, offsets, byte_counts, tokenizer, vocabulary: int, end: int, groups: Groups | None
+) -> None:
+    byte_counts = np.asarray(byte_counts, np.int64)
+    dtype = token_dtype(vocabulary)
+    tokens = 0
+
+    def write(file):
+        nonlocal tokens
+        for piece in [ids] if isinstance(ids, np.ndarray) else ids:
+            if len(piece) and int(piece.max()) >= vocabulary:
+                raise ValueError(f"token id {int(piece.max())} is outside the vocabulary of {vocabulary}")
+            tokens += len(piece)
+            file.write(np.ascontiguousarray(piece, dtype))
+
+    write_whole(folder / "tokens.bin", write)
+    offsets = np.asarray(offsets() if callable(offsets) else offsets, np.int64)
+    _check_offsets(offsets, tokens, folder / "documents.npy")
+    if len(byte_counts) != len(offsets) - 1:
+        raise ValueError(f"{len(byte_counts)} byte counts for {len(offsets) - 1} documents")
+    write_array(folder / "documents.npy", offsets)
+    write_array(folder / "bytes.npy", byte_counts)
+    names = ["tokens.bin", "documents.npy", "bytes.npy"]
+    if tokenizer is not None:
+        content = Path(tokenizer).read_bytes()
+        write_whole(folder / "tokenizer.json", lambda file: file.write(content))
+        names.append("tokenizer.json")
+    if groups is not None:
+        write_json(folder / "groups.json", groups)
+        names.append("groups.json")
+    digests = {name: digest_of_file(folder / name) for name in names}
+    meta = {
+        "vocabulary": vocabulary,
+        "dtype": dtype.str,
+        "tokens": tokens,
+        "documents": len(byte_counts),
+        "bytes": int(byte_counts.sum()),
+        "tokenizer_sha256": digests.get("tokenizer.json"),
+        "end": end,
+        "sha256": digests,
+    }
+    write_json(folder / "meta.json", meta)
