@@ -99,9 +99,7 @@ def block(
     return Block(mine, ends, shared)
 
 
-def _turned(
-    units: Units, tokens: Tokens, seed: int, reading: Reading, share: float
-) -> tuple[Units, float]:
+def _turned(units: Units, tokens: Tokens, seed: int, reading: Reading, share: float) -> tuple[Units, float]:
     """The units beginning where this seed's block does, and how much of it is shared."""
     total = np.cumsum(units.lengths(tokens.count))
     if not reading.per_seed or reading.seeds == 1 or not len(units):
@@ -149,5 +147,7 @@ def _interleaved(
     place = np.concatenate(places)
     order = np.argsort(place, kind="stable")
     order = order[: int(np.searchsorted(place[order], end, "right"))]
-    joined = Units(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("row", "piece", "of")))
+    joined = Units(
+        *(np.concatenate([getattr(part, name) for part in parts]) for name in ("row", "piece", "of"))
+    )
     return joined.take(order), most_shared

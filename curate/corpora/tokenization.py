@@ -30,7 +30,9 @@ from curate.store import Part, Store, digest_of, file_digest
 VERSION = 1
 STAGE = "tokens"
 CHUNK_BYTES = 4_000_000
-MORE_TEXT = 1.25  # of what fills a size at BYTES_A_TOKEN: the first guess; what it lacks is encoded in a second round
+MORE_TEXT = (
+    1.25  # of what fills a size at BYTES_A_TOKEN: the first guess; what it lacks is encoded in a second round
+)
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,9 @@ class Tokens:
         first, last = units.bounds(self.count)
         chunk, place, inside = self.chunk[units.row], self.place[units.row], units.piece + 1 < units.of
         mark = np.array([end])
-        for number, row, a, b, cut in zip(*map(np.ndarray.tolist, (chunk, place, first, last, inside)), strict=True):
+        for number, row, a, b, cut in zip(
+            *map(np.ndarray.tolist, (chunk, place, first, last, inside)), strict=True
+        ):
             if number not in opened:
                 column = self.parts[number].checked().table(["tokens"])["tokens"].chunk(0)
                 opened[number] = column.values.to_numpy(), column.offsets.to_numpy()

@@ -12,8 +12,8 @@ from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
-from curate.errors import ManifestError, did_you_mean
 from curate.corpora.draws import piece_tokens
+from curate.errors import ManifestError, did_you_mean
 from curate.manifest.measured import Measured
 from curate.manifest.profiles import load_profile
 from curate.manifest.weights import parse_weights

@@ -9,7 +9,7 @@ import pytest
 from conftest import MANIFEST, write_manifest
 
 from curate.commands.plan import plan
-from curate.corpora.corpus import cut
+from curate.corpora.draws import Reading, block
 from curate.engine import open_engine
 from curate.errors import ManifestError
 from curate.manifest.reader import load_manifest
@@ -150,17 +150,16 @@ def test_a_level_that_keeps_all_but_one_rule_keeps_at_least_what_the_level_keeps
 def test_every_beginning_of_a_mixture_has_its_shares(studied, shares):
     built, _, _ = studied
     pool, tokens = built.annotated.pool, built.tokens["raw"]
-    usable = built.rows["raw"]
-    found = cut(pool, usable, tokens, (1000, 2000, 4000), shares)
-    longest = tokens.count.max()
-    for size in (1000, 2000, 4000):
-        if size not in found.ends:
-            continue
-        rows = found.rows[: found.ends[size]]
-        assert not set(rows) - set(usable)
-        got = np.bincount(pool.source[rows], tokens.count[rows], 2)
-        assert np.abs(got - np.array(shares) * got.sum()).max() <= 2 * longest
-    assert found.ends
+    units = built.units["raw"]
+    for seed in (0, 1):
+        read = block(pool, units, tokens, (1000, 2000, 4000), seed, Reading(2, 4000), shares)
+        longest = units.lengths(tokens.count).max()
+        assert read.ends
+        for end in read.ends.values():
+            mine = read.units.take(slice(end))
+            assert not set(mine.row) - set(units.row)
+            got = np.bincount(pool.source[mine.row], mine.lengths(tokens.count), 2)
+            assert np.abs(got - np.array(shares) * got.sum()).max() <= 2 * longest
 
 
 def test_matched_sources_have_the_shares_of_the_level(studied):
