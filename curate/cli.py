@@ -425,7 +425,7 @@ def score(session: Session, run: Path, files: tuple[Path, ...]) -> tuple[Any, st
 
     RUN is the directory of a finished run, as `curate train` and `curate run` name it.
 
-    Example: curate score runs/first README.md
+    Example: curate score .curate/runs/unique-seed-0-*/400000 README.md
     """
     from curate.commands.summary import score_text
     from curate.signals.loss import score_files
@@ -471,7 +471,7 @@ def probe(session: Session, run: Path, steps: int | None, families: tuple[str, .
 def export(session: Session, run: Path, to: str, out: Path | None) -> tuple[Any, str]:
     """A trained model as a folder that transformers, vLLM or lm-eval open (as Qwen3), tokenizer included.
 
-    Example: curate export runs/first --to hf
+    Example: curate export .curate/runs/unique-seed-0-*/400000 --to hf
     """
     from curate.errors import CurateError
     from train.export import export_hf

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+BYTES_A_TOKEN = 4  # of text, where no tokenizer has been asked yet
+
 _SUFFIX = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9, "t": 10**12}
 
 

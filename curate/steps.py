@@ -13,10 +13,12 @@ import numpy as np
 
 from curate.corpora.built import Annotated, Built
 from curate.corpora.corpus import Cut, build_corpora, cut
+from curate.corpora.draws import in_pieces
 from curate.corpora.holdout import Holdouts, hold_out
 from curate.corpora.lock import lock_facts, write_lock
 from curate.corpora.selection import judge
 from curate.corpora.tokenization import Tokens, make_tokenizer, tokenize
+from curate.corpora.units import Units, whole
 from curate.duplicates.pooled import measure_pool, preferring
 from curate.duplicates.rehydration import copies_of, in_order
 from curate.engine import Engine
@@ -48,7 +50,7 @@ def annotate_sample(store: Store, manifest: Manifest, engine: Engine, documents:
 
 
 def _annotated(store: Store, manifest: Manifest, engine: Engine, sources: list[SourceDocuments]) -> Annotated:
-    pool = open_pool(sources)
+    pool = open_pool(sources, manifest.draw)
     signals = _signals(store, manifest, pool, engine)
     if manifest.prefer:
         pool = preferring(pool, signals, manifest.prefer)
@@ -82,8 +84,9 @@ def build(
     holdouts = hold_out(store, manifest, a.pool, a.judged, a.values.clusters(), a.signals, engine)
     usable = {name: judged.kept & ~holdouts.held for name, judged in a.everything.items()}
     rows = {name: _in_order(a, name, mask) for name, mask in usable.items()}
-    tokens = _tokens(a, usable, rows, holdouts)
-    cuts = {name: cut(a.pool, rows[name], tokens[name], manifest.sizes) for name in a.judged}
+    units = _units(a, rows)
+    tokens = _tokens(a, usable, rows, units, holdouts)
+    cuts = {name: cut(rows[name], tokens[name], manifest.sizes) for name in a.judged}
     if not any(c.ends for c in cuts.values()):
         raise ManifestError(_too_small(manifest, tokens, cuts))
     corpora = build_corpora(store, manifest, a.pool, tokens, cuts, engine)
@@ -94,7 +97,7 @@ def build(
     lock = write_lock(lock_path, facts) if record else facts
     for warning in lock["warnings"]:
         say(f"warning: {warning}")
-    return Built(a, holdouts, rows, tokens, corpora, lock, lock_path)
+    return Built(a, holdouts, rows, units, tokens, corpora, lock, lock_path)
 
 
 def _small_levels(cuts: dict[str, Cut]) -> Iterator[str]:
@@ -131,29 +134,38 @@ def _in_order(a: Annotated, level: str, usable: np.ndarray) -> np.ndarray:
     return in_order(a.pool, usable, copies_of(weights, size))
 
 
+def _units(a: Annotated, rows: dict[str, np.ndarray]) -> dict[str, Units]:
+    """By level: what its runs read. Sizes of pieces are those of the text before edits."""
+    pieces = a.manifest.pieces
+    if not pieces:
+        return {name: whole(mine) for name, mine in rows.items()}
+    return {name: in_pieces(a.pool, mine, a.pool.bytes, pieces) for name, mine in rows.items()}
+
+
 def _tokens(
-    a: Annotated, usable: dict[str, np.ndarray], rows: dict[str, np.ndarray], holdouts: Holdouts
+    a: Annotated,
+    usable: dict[str, np.ndarray],
+    rows: dict[str, np.ndarray],
+    units: dict[str, Units],
+    holdouts: Holdouts,
 ) -> dict[str, Tokens]:
     """By level; each text is encoded once for all levels that edit it in the same way."""
     manifest = a.manifest
     edits = {level.name: level.edits for level in (*manifest.levels, *manifest.derived)}
-    chosen = a.manifest.tokenizer.train_on or a.manifest.levels[0].name
+    chosen = manifest.tokenizer.train_on or manifest.levels[0].name
     first = edited(edits[chosen], a.signals)
-    tokenizer = make_tokenizer(a.store, a.manifest, a.pool, usable[chosen], first)
+    tokenizer = make_tokenizer(a.store, manifest, a.pool, usable[chosen], first)
     shared = {}
     for recipe in dict.fromkeys(edits.values()):
-        levels = {name: own for name, own in rows.items() if edits[name] == recipe}
-        whole = [own for name, own in holdouts.rows.items() if edits[name] == recipe]
-        levels |= _by_source(a, {name: levels[name] for name in levels if name in manifest.mixed})
-        budget = a.manifest.most_tokens
+        names = [name for name in rows if edits[name] == recipe]
+        wanted = [(whole(rows[name]), max(manifest.sizes)) for name in names if name in a.judged]
+        wanted += [(units[name], manifest.read_tokens) for name in names]
+        wanted += [
+            (units[name].take(a.pool.source[units[name].row] == number), manifest.read_tokens)
+            for name in names if name in manifest.mixed
+            for number in range(len(a.pool.sources))
+        ]  # fmt: skip
+        held = [mine for name, mine in holdouts.rows.items() if edits[name] == recipe]
         text = edited(recipe, a.signals)
-        shared[recipe] = tokenize(a.store, a.pool, tokenizer, levels, budget, whole, a.engine, text)
+        shared[recipe] = tokenize(a.store, a.pool, tokenizer, wanted, held, a.engine, text)
     return {name: shared[recipe] for name, recipe in edits.items()}
-
-
-def _by_source(a: Annotated, levels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {
-        f"{name} {source}": rows[a.pool.source[rows] == number]
-        for name, rows in levels.items()
-        for number, source in enumerate(a.pool.sources)
-    }

@@ -105,7 +105,9 @@ loss = ["masked"]
 [power]
 seed_noise = 0.02
 """
-NAMED = re.compile(r'^(source|evaluation|level|factor) "[^"]*"(.*)$')  # how the reader calls an entry of a list
+NAMED = re.compile(
+    r'^(source|evaluation|level|factor) "[^"]*"(.*)$'
+)  # how the reader calls an entry of a list
 
 
 def keys_of_the_reader() -> dict[str, tuple[str, ...]]:
@@ -158,7 +160,7 @@ def manifest_page() -> str:
     families = {row["family"] for row in json.loads(printed("signals", "--json"))}
     parts = [
         "# Manifest\n\nWhat was asked: a TOML file. Every key is checked before anything is done; a wrong one is one "
-        "sentence that says where, what and the fix. Sizes are numbers or text such as `\"0.5M\"` and `\"64 MB\"`.\n",
+        'sentence that says where, what and the fix. Sizes are numbers or text such as `"0.5M"` and `"64 MB"`.\n',
         _formats_table(),
     ]
     for name, said in told.items():
@@ -171,7 +173,9 @@ def manifest_page() -> str:
         unsaid = [key for key in keys if key not in helps and not ("optimizer" in keys and key in knobs)]
         unknown = [key for key in helps if key not in keys]
         if unsaid or unknown:
-            raise KeyError(f"docs/manifest.toml, {name}: explain {unsaid}; the reader of manifests knows no {unknown}")
+            raise KeyError(
+                f"docs/manifest.toml, {name}: explain {unsaid}; the reader of manifests knows no {unknown}"
+            )
         if "keys" in said:
             rows = [[f"`{key}`", _default(helps[key]), helps[key]["help"]] for key in helps]
             parts.append(table(["key", "default", "what it is"], rows))
@@ -206,9 +210,11 @@ def _formats_table() -> str:
     for name, format in FORMATS.items():
         usual, others = format.fields or ((), ())
         carried = ", ".join(f"`{field}`" for field in (*usual, *others))
-        needs = 'the extra `web`' if format.requires else ""
+        needs = "the extra `web`" if format.requires else ""
         files = ", ".join(f"`{pattern}`" for pattern in format.include if pattern.count(".") < 2)
-        rows.append([f"`{name}`", files, carried or ("the file's own" if format.fields is None else ""), needs])
+        rows.append(
+            [f"`{name}`", files, carried or ("the file's own" if format.fields is None else ""), needs]
+        )
     header = ["format", "files taken from a folder", "fields to carry along", "needs"]
     return f"## Formats\n\nOf a `[[source]]`. Compressed files are read too.\n\n{table(header, rows)}"
 
@@ -216,7 +222,11 @@ def _formats_table() -> str:
 def as_toml(value: Any) -> str:
     """A value as a manifest writes it, on one line."""
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {as_toml(one)}" for key, one in value.items()) + " }" if value else "{}"
+        return (
+            "{ " + ", ".join(f"{key} = {as_toml(one)}" for key, one in value.items()) + " }"
+            if value
+            else "{}"
+        )
     if isinstance(value, list):
         return "[" + ", ".join(map(as_toml, value)) + "]"
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str | bool) else repr(value)
@@ -231,7 +241,7 @@ def knobs_page() -> str:
     rows = [[f"`{row.name}`", row.default, row.allowed, row.help] for row in reference()]
     return (
         "# Knobs\n\nWhat `[grid]`, `[base]`, `[[factor]]` and the tables of studies may say of a run. A list of values "
-        "makes the knob an axis of the grid: `model.mixer = [\"attention\", \"lstm\"]`. `depth` is the one dial: it "
+        'makes the knob an axis of the grid: `model.mixer = ["attention", "lstm"]`. `depth` is the one dial: it '
         "sets what is not given.\n\n" + table(["knob", "default", "may be", "what it is"], rows)
     )
 
@@ -274,7 +284,11 @@ def python_page() -> str:
     import filters
     import train
 
-    offered = [("curate", curate, curate.__all__), ("filters", filters, ["measure"]), ("train", train, ["load_run"])]
+    offered = [
+        ("curate", curate, curate.__all__),
+        ("filters", filters, ["measure"]),
+        ("train", train, ["load_run"]),
+    ]
     parts = [
         "# Python\n\nThe commands of the same names do the same. Wherever a manifest is taken it is a path, or what "
         "`load_manifest` gave. `**options` are `store`, `workers`, `memory` and `engine`, as on the command line.\n"
@@ -309,7 +323,7 @@ def profiles_page() -> str:
             shown = f"```toml\n{rules[1].lstrip()}{rules[2].rstrip()}\n```"
             edits = "".join(f"It cuts `{name}`. " for name in tree.get("cut", []))
             if len(shown) > 4000:  # bounds of many languages
-                shown = f"??? note \"Its bounds\"\n\n    {shown.replace(chr(10), chr(10) + '    ')}"
+                shown = f'??? note "Its bounds"\n\n    {shown.replace(chr(10), chr(10) + "    ")}'
             parts.append(f"## {tree['name']}\n\n{tree['source']} {edits}\n\n{shown}\n")
     return "\n".join(parts)
 

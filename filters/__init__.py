@@ -1,5 +1,8 @@
 """Signals: numbers measured on every document. A text column goes in, numbers come out.
 
+    import filters
+    table = filters.measure(texts, ["word_count", "language"])
+
 A *family* is what one pass of one kernel measures; a *signal* is one column of it. Families are what
 is cached, so a family carries the version of its definitions: whoever changes what a signal means
 raises the version, and every stored value of the old meaning is measured anew.
@@ -10,15 +13,16 @@ Nothing here opens a file of documents, reads a manifest or drops anything.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filters.family import Family, Signal
 
-__all__ = ["FAMILIES", "SIGNALS", "Family", "Signal"]
+__all__ = ["FAMILIES", "SIGNALS", "Family", "Signal", "measure"]
 
 INLINED = (
     "text/*.py", "duplicates/sha1.py", "duplicates/shingles.py", "fasttext/outputs.py", "fasttext/tables.py",
@@ -64,14 +68,16 @@ def _keep_compiled_kernels() -> None:
 
 _keep_compiled_kernels()
 
+if TYPE_CHECKING:
+    from filters.measuring import measure as measure
+
 FAMILIES: dict[str, Family]  # by name
 SIGNALS: dict[str, Signal]  # by name, those of all families
+_LOADED_LATER = {"FAMILIES": "registry", "SIGNALS": "registry", "measure": "measuring"}
 
 
 def __getattr__(name: str) -> Any:
     """Load the families when one is first asked for: `import filters` alone compiles and loads nothing."""
-    if name not in ("FAMILIES", "SIGNALS"):
+    if name not in _LOADED_LATER:
         raise AttributeError(f"module 'filters' has no attribute {name!r}")
-    from filters import registry
-
-    return getattr(registry, name)
+    return getattr(importlib.import_module(f"filters.{_LOADED_LATER[name]}"), name)

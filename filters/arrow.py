@@ -9,18 +9,60 @@ compiles one signature for fresh arrays and for memory maps.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
 
-def text_column(texts: pa.Array | pa.ChunkedArray) -> pa.LargeStringArray:
-    """One contiguous `large_string` array without nulls (a missing text is empty). Copies only if it must."""
+
+def text_column(texts: pa.Array | pa.ChunkedArray, missing: str | None = "") -> pa.LargeStringArray:
+    """One contiguous `large_string` array, in which `missing` stands for nulls. Copies only if it must."""
     if isinstance(texts, pa.ChunkedArray):
         texts = texts.chunk(0) if texts.num_chunks == 1 else texts.combine_chunks()
     if not pa.types.is_large_string(texts.type):
         texts = texts.cast(pa.large_string())
-    return texts.fill_null("") if texts.null_count else texts
+    return texts.fill_null(missing) if texts.null_count and missing is not None else texts
+
+
+def any_column(texts: Any) -> pa.Array:
+    """A text column of any library as one Arrow array, nulls included. Raises TypeError where it holds no text."""
+    if isinstance(texts, str | bytes) or not (
+        hasattr(texts, "__len__") or hasattr(texts, "__arrow_c_stream__")
+    ):
+        raise TypeError(
+            f"{type(texts).__name__} is no column of texts; give an Arrow array, a series or a list"
+        )
+    if hasattr(texts, "source") and hasattr(texts, "column_name"):  # a column of `datasets`
+        texts = texts.source.with_format("arrow", columns=[texts.column_name])[:].column(0)
+    if isinstance(texts, pa.Array | pa.ChunkedArray):
+        column = texts
+    elif type(texts).__module__.startswith("pandas"):
+        column = pa.array(texts, from_pandas=True)  # NaN is a missing text
+    elif hasattr(texts, "__arrow_c_stream__"):
+        column = pa.chunked_array(texts)
+    else:
+        column = pa.array(list(texts), None if len(texts) else pa.large_string())
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    if pa.types.is_null(column.type) or pa.types.is_dictionary(column.type):
+        column = column.cast(pa.large_string())
+    if not any(kind(column.type) for kind in TEXTS):
+        raise TypeError(f"a column of {column.type} is no column of texts")
+    return column
+
+
+def batches(texts: pa.LargeStringArray, size: int) -> list[tuple[int, int]]:
+    """Rows [first, last) of some `size` bytes each; a document of more is alone, and there is one batch at least."""
+    offsets = utf8(texts)[0]
+    firsts = [0]
+    while firsts[-1] < len(texts):
+        first = firsts[-1]
+        last = int(np.searchsorted(offsets, offsets[first] + size, side="right")) - 1
+        firsts.append(max(first + 1, min(last, len(texts))))
+    return list(pairwise(firsts)) or [(0, 0)]
 
 
 def utf8(texts: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:

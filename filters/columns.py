@@ -1,6 +1,21 @@
-"""From whole-number tallies to columns, and how the columns are declared."""
+"""A signal is declared where it is computed: its name, its unit, what it is made of, and its definition.
+
+    SIGNALS = (
+        count("line_count", "lines", Tally.LINES, "lines of str.splitlines(), blank ones included"),
+        ratio("bullet_line_ratio", Tally.BULLETS, Tally.LINES, 'lines that begin with "•" or "-" / lines (Gopher)'),
+    )
+
+A kernel fills in whole-number *tallies*: int64, a row for each member of the family's IntEnum, a column for each
+document. A signal is made of such rows, of another array that the pass has found (by its name), or of what a function
+makes of both. `columns` turns what was found into a column for each signal, in the order of the declarations.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from enum import IntEnum
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -8,27 +23,70 @@ import pyarrow as pa
 from filters.family import Signal
 
 INF = float("inf")
+FLOAT, INTEGER = pa.float64(), pa.int64()
 SPANS = pa.large_list(pa.struct([("start", pa.int64()), ("end", pa.int64())]))
 
-
-def ratio(part: np.ndarray, whole: np.ndarray) -> pa.Array:
-    """float64 part / whole; 0.0 where the whole is 0."""
-    return pa.array(np.divide(part, whole, out=np.zeros(len(part)), where=whole != 0))
-
-
-def count_signal(name: str, unit: str, says: str, high: float = INF) -> Signal:
-    """A whole number, 0 for an empty document."""
-    return Signal(name, unit, 0.0, high, 0, says, pa.int64())
+Source = (
+    IntEnum | str | Callable[[Any], Any]
+)  # a row of the tallies, an array by its name, or a function of all found
 
 
-def label_signal(name: str, says: str) -> Signal:
+def count(
+    name: str, unit: str, of: Source, says: str, *, high: float = INF, missing: str | None = None
+) -> Signal:
+    """A whole number: 0 for an empty document, or null where the array called `missing` says so."""
+    return _number(name, unit, 0.0, high, 0, says, INTEGER, of, missing)
+
+
+def real(
+    name: str, unit: str, of: Source, says: str, *, low: float = 0.0, high: float = INF, empty: float = 0.0,
+    missing: str | None = None, kind: pa.DataType = FLOAT,
+) -> Signal:  # fmt: skip
+    """A real number: `empty` for an empty document, or null where the array called `missing` says so."""
+    return _number(name, unit, low, high, empty, says, kind, of, missing)
+
+
+def ratio(
+    name: str, part: Source, whole: Source, says: str, *, unit: str = "ratio", high: float = 1.0
+) -> Signal:
+    """part / whole, 0.0 where the whole is 0."""
+    return real(name, unit, lambda found: divided(rows(part, found), rows(whole, found)), says, high=high)
+
+
+def label(name: str, of: Source, says: str) -> Signal:
     """A label; null for an empty document."""
-    return Signal(name, "label", None, None, None, says, pa.string())
+    return Signal(name, "label", None, None, None, says, pa.string(), lambda found: rows(of, found))
 
 
-def span_signal(name: str, says: str) -> Signal:
-    """Stretches of a document's UTF-8, which a level may cut or mask; none in an empty document."""
-    return Signal(name, "spans", None, None, [], says, SPANS)
+def span(name: str, of: Source, edges: str, says: str) -> Signal:
+    """Stretches of a document's UTF-8, which a level may cut or mask; none in an empty document.
+
+    `of`: how many each document has; `edges`: the array of where they begin (even places) and end (odd ones).
+    """
+
+    def formula(found: Any) -> pa.Array:
+        firsts, places = np.concatenate([[0], np.cumsum(rows(of, found))]), getattr(found, edges)
+        return spans(firsts, places[::2], places[1::2])
+
+    return Signal(name, "spans", None, None, [], says, SPANS, formula)
+
+
+def columns(signals: Iterable[Signal], **found: Any) -> dict[str, pa.Array]:
+    """A column for each signal, from what one pass has found: `tallies`, and arrays by the names that signals use."""
+    everything = SimpleNamespace(**found)
+    return {signal.name: signal.formula(everything) for signal in signals if signal.formula}
+
+
+def rows(of: Source, found: Any) -> Any:
+    """The numbers, one a document, that a source names."""
+    if isinstance(of, str):
+        return getattr(found, of)
+    return found.tallies[of] if isinstance(of, IntEnum) else of(found)
+
+
+def divided(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """float64 part / whole; 0.0 where the whole is 0."""
+    return np.divide(part, whole, out=np.zeros(len(part)), where=whole != 0)
 
 
 def spans(offsets: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> pa.Array:
@@ -43,6 +101,11 @@ def spans(offsets: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> pa.Array
     return pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), pairs)
 
 
-def real_signal(name: str, unit: str, high: float, says: str) -> Signal:
-    """A real number, 0.0 for an empty document."""
-    return Signal(name, unit, 0.0, high, 0.0, says, pa.float64())
+def _number(
+    name: str, unit: str, low: float, high: float, empty: float, says: str, kind: pa.DataType, of: Source,
+    missing: str | None,
+) -> Signal:  # fmt: skip
+    def formula(found: Any) -> pa.Array:
+        return pa.array(rows(of, found), kind, mask=getattr(found, missing) if missing else None)
+
+    return Signal(name, unit, low, high, None if missing else empty, says, kind, formula)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 
@@ -19,6 +20,9 @@ class Signal:
     empty: object  # the value of an empty document; None is null
     says: str  # the definition in one line, with its source where it was published
     type: pa.DataType = pa.float64()
+    formula: Callable[[Any], pa.Array] | None = field(
+        default=None, compare=False, repr=False
+    )  # see `columns`
 
 
 @dataclass(frozen=True)

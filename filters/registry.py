@@ -8,6 +8,7 @@ from __future__ import annotations
 from filters.duplicates import exact, leaders, repeats
 from filters.family import Family, Signal
 from filters.heuristics import (
+    blocklists,
     c4,
     characters,
     compressibility,
@@ -39,7 +40,7 @@ _FAMILIES = (
     compressibility.FAMILY,
     urls.FAMILY,
     urls.OWN,
-    urls.LISTS,
+    blocklists.FAMILY,
     contamination.FAMILY,
     language.FAMILY,
     line_languages.FAMILY,

@@ -94,6 +94,15 @@ def write_manifest(folder: Path, text: str = MANIFEST) -> Path:
     return path
 
 
+def options_of(command: str, store: Path) -> list[str]:
+    """`--store` and one worker, as far as a command takes them."""
+    from curate.cli import main
+
+    taken = {parameter.name for parameter in main.commands[command].params}
+    given = {"store": str(store), "workers": "1"}
+    return [word for name, value in given.items() if name in taken for word in (f"--{name}", value)]
+
+
 @pytest.fixture
 def manifest(tmp_path: Path) -> Path:
     return write_manifest(tmp_path)

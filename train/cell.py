@@ -7,27 +7,31 @@ train a finished size again, and a changed knob never passes for the old run.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
 from train import VERSION
+from train.config import (
+    BY_DEPTH,
+    ModelConfig,
+    OptimizerConfig,
+    RunConfig,
+    default_batch,
+    digested,
+    knobs,
+)
 from train.files import digest_of_json
-from train.knobs import COOLDOWN, FORMER_NAMES, check_knobs, knob_names
-from train.machine import PRECISIONS, choose_device, choose_precision
-from train.objectives import LOSSES
-from train.optimizer import OptimizerConfig, default_muon_interval
-from train.packed import Packed
-from train.processes import PARALLEL
-from train.shape import BY_DEPTH, ModelConfig
-from train.windows import ORDERS
+from train.machine import choose_device, choose_precision
+from train.tokens.packed import Packed
+
+# Run knobs that every identity holds; a later one counts only where it is not at its default.
+ALWAYS_IN_IDENTITY = ("context", "batch", "cooldown", "epochs", "precision", "loss", "order")
 
 
-@dataclass(frozen=True)
-class Cell:
-    """JSON-able. `sizes`, `context` and `batch` count tokens, tokens and windows."""
+@dataclass(frozen=True, kw_only=True)
+class Cell(RunConfig):
+    """JSON-able: what is trained on, and the knobs. `sizes` count tokens."""
 
     packed: str
     sizes: list[int]
@@ -36,52 +40,22 @@ class Cell:
     seed: int = 0
     model: dict[str, Any] = field(default_factory=dict)
     optimizer: dict[str, Any] = field(default_factory=dict)
-    context: int = 256
-    batch: int = BY_DEPTH  # default: by `default_batch`
-    cooldown: float = COOLDOWN  # share of a run's steps that the rate decays
-    epochs: float = 1.0  # passes over the data; other than 1 only for a ladder of one
-    device: str = "auto"
-    threads: int | None = 1  # of a CPU; 0 in a grid: by measurement, `train.placement`
-    precision: str = "auto"  # by device, see `train.machine`
-    compile: bool = False
-    parallel: str = "ddp"  # with torchrun; "fsdp" divides the weights as well: `train.processes`
-    loss: str = "next-word"  # what a step learns from: `train.objectives`
-    ema: float = 0.0  # decay a step of a running average of the weights, scored beside them; 0: none
-    order: str = "text"  # of the words it learns from; "shuffled" within each window and document
     tags: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.sizes or sorted(set(self.sizes)) != list(self.sizes):
             raise ValueError(f"sizes = {list(self.sizes)}: must be different token counts in ascending order")
-        if self.batch == BY_DEPTH:
-            batch = default_batch(self.model.get("depth", ModelConfig.depth), self.context)
-            object.__setattr__(self, "batch", batch)
-        for name in ("context", "batch"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise ValueError(f"{name} = {getattr(self, name)!r}: must be a whole number of at least 1")
-        if not 0 < self.cooldown <= 1:
-            raise ValueError(
-                f"cooldown = {self.cooldown}: must be above 0 and at most 1 (a share of the steps)"
-            )
-        if not 0 <= self.ema < 1:
-            raise ValueError(f"ema = {self.ema}: must be at least 0 and below 1 (what is kept at a step)")
-        if self.epochs <= 0 or (self.epochs != 1 and len(self.sizes) > 1):
+        if self.epochs != 1 and len(self.sizes) > 1:
             raise ValueError(
                 f"epochs = {self.epochs} with {len(self.sizes)} sizes: repeat data with one size only"
             )
-        for name, known in (("loss", LOSSES), ("order", ORDERS), ("parallel", PARALLEL)):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} = {getattr(self, name)!r}: must be one of {', '.join(known)}")
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision = {self.precision!r}: must be one of {', '.join(PRECISIONS)}")
+        if self.batch == BY_DEPTH:
+            batch = default_batch(self.model.get("depth", ModelConfig.depth), self.context)
+            object.__setattr__(self, "batch", batch)
         precision = choose_precision(self.precision, choose_device(self.device))
         object.__setattr__(self, "precision", precision)
         OptimizerConfig.of(self.optimizer)
-
-    @classmethod
-    def of(cls, knobs: Mapping) -> Cell:
-        check_knobs("", knobs, knob_names(cls))
-        return cls(**knobs)
 
     def asdict(self) -> dict[str, Any]:
         return asdict(self)
@@ -95,16 +69,6 @@ class Cell:
     @property
     def batch_tokens(self) -> int:
         return self.batch * self.context
-
-
-def default_batch(depth: int, context: int) -> int:
-    """Windows a step, in powers of four: 1,024 tokens up to depth 11, 4,096 up to 22, 16,384 up to 45.
-
-    Small, since small corpora need steps: on books 2, 4 and 8 windows of 256 end at the same loss.
-    """
-    depth = depth if isinstance(depth, int) else ModelConfig.depth  # the model's own check names a wrong one
-    tokens = 1024 * 4 ** round(max(0.0, math.log2(max(1, depth) / 8)))
-    return max(1, tokens // context) if isinstance(context, int) and context > 0 else 1
 
 
 @dataclass(frozen=True)
@@ -167,30 +131,20 @@ class Ladder:
                 "version": VERSION,
                 "tokens_sha256": self.packed.prefix_sha256(tokens),
                 "boundaries": self.boundaries[:until],
-                "model": _as_digested(asdict(model)),
-                "optimizer": _as_digested(asdict(optimizer))
+                "model": digested(model),
+                "optimizer": digested(optimizer)
                 | {
                     "rate": optimizer.peak_rate(model.width),
                     "table_rate": optimizer.peak_embedding_rate(model.width),
                     "betas": optimizer.betas(),
-                    "turns": optimizer.muon_interval or default_muon_interval(model.width, cell.batch_tokens),
+                    "turns": optimizer.interval(model.width, cell.batch_tokens),
                 },
-                "run": [
-                    cell.seed,
-                    cell.context,
-                    cell.batch,
-                    cell.cooldown,
-                    cell.epochs,
-                    cell.precision,
-                    cell.loss,
-                    cell.order,
-                ],
+                "run": [cell.seed, *(getattr(cell, name) for name in ALWAYS_IN_IDENTITY)],
             }
-            | ({"ema": cell.ema} if cell.ema else {})  # a checkpoint without one holds no average
+            | self._later_knobs()
         )
 
-
-def _as_digested(knobs: Mapping[str, Any]) -> dict[str, Any]:
-    """Under the names that identities were first made of, so that finished runs stay finished."""
-    first_names = {new: old for old, new in FORMER_NAMES.items()}
-    return {first_names.get(name, name): value for name, value in knobs.items()}
+    def _later_knobs(self) -> dict[str, Any]:
+        later = {name: one for name, one in knobs("").items() if name not in ALWAYS_IN_IDENTITY}
+        values = {name: getattr(self.cell, name) for name, one in later.items() if one.in_identity}
+        return {name: value for name, value in values.items() if value != later[name].default}

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from train.evaluate import BATCH
-from train.model import Transformer
-from train.packed import Packed
+from train.model.transformer import Transformer
+from train.tokens.packed import Packed
 
 MOST_WINDOWS = 64  # of a holdout: enough for the shape of a curve, and little beside the whole holdout
 SHORTEST = 16  # positions, below which there is nothing to tell

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from train import processes
 from train.machine import autocast
-from train.model import Transformer
-from train.packed import Packed
+from train.model.transformer import Transformer
+from train.parallel import processes
+from train.tokens.packed import Packed
 
 WIDTHS = 32  # widths of documents are rounded up to multiples of this: every new shape costs time to prepare
 BATCH = 16  # windows at once; part of what makes a loss reproducible to the last bit

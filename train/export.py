@@ -15,11 +15,11 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
-from train.attention import EPSILON
-from train.bpe import END
+from train.config import ModelConfig
 from train.files import write_json, write_whole
+from train.model.attention import EPSILON
 from train.run import load_run
-from train.shape import ModelConfig
+from train.tokens.bpe import END
 
 QWEN3 = {"mixer": "attention", "position": "rotary", "norm": "rms", "window": 0, "mask": None}
 

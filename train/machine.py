@@ -14,10 +14,9 @@ import sys
 
 import torch
 
-from train.products import has_half_products, use_wide_products
+from train.model.products import has_half_products, use_wide_products
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # from malloc.h
-PRECISIONS = ("auto", "float32", "bfloat16")
 BFLOAT16_CAPABILITY = (8, 0)  # of CUDA devices: Ampere and later
 
 

@@ -32,19 +32,20 @@ import pyarrow as pa
 import safetensors.torch
 import torch
 
-from train import processes, stop
-from train.bpe import load_tokenizer
+from train import stop
 from train.cell import Cell, Ladder
+from train.config import ModelConfig, current_names
 from train.context import context_use
-from train.encoder import encode
 from train.evaluate import Scores, by_group, check_holdout, evaluate, score, score_documents
 from train.files import digest_of_file, read_json, write_array, write_json, write_whole
-from train.knobs import current_names
 from train.machine import choose_device, peak_memory_bytes, prepare_process, product_library
-from train.model import ModelConfig, Transformer
-from train.packed import Packed
+from train.model.transformer import Transformer
+from train.parallel import processes
+from train.tokens.bpe import load_tokenizer
+from train.tokens.encoder import encode
+from train.tokens.packed import Packed
+from train.tokens.windows import Windows, word_beginnings
 from train.trainer import Diverged, Trainer, load_checkpoint, save_checkpoint
-from train.windows import Windows, word_beginnings
 
 CHECKPOINT_SECONDS = 30.0
 PROGRESS_SECONDS = 1.0
@@ -323,7 +324,7 @@ def load_run(directory: str | Path, device: str = "auto") -> tuple[Transformer, 
     if not (directory / "run.json").exists():
         raise FileNotFoundError(f"{directory}: no finished run (run.json is missing); train it first")
     run = read_json(directory / "run.json")
-    model = Transformer(ModelConfig(**current_names(run["model"])))
+    model = Transformer(ModelConfig(**current_names(ModelConfig, run["model"])))
     model.load_state_dict(safetensors.torch.load_file(directory / "model.safetensors"))
     return model.to(choose_device(device)).eval(), run
 

@@ -16,14 +16,15 @@ from typing import Any
 
 import torch
 
-from train import processes
 from train.cell import Cell
+from train.config import ModelConfig, OptimizerConfig
 from train.files import write_whole
 from train.machine import autocast, choose_device, make_deterministic
-from train.model import ModelConfig, Transformer
-from train.objectives import objective
-from train.optimizer import OptimizerConfig, clip_gradients, make_optimizers, rate_factor, set_rate
-from train.windows import Windows
+from train.model.objectives import objective
+from train.model.transformer import Transformer
+from train.optim.optimizers import clip_gradients, make_optimizers, rate_factor, set_rate
+from train.parallel import processes
+from train.tokens.windows import Windows
 
 SMOOTHING = 0.95  # of the running training loss
 SPIKE = 0.25  # of ln V: a running loss this far above its best has diverged

@@ -15,15 +15,18 @@ from curate.sources.documents import STAGE as DOCUMENTS
 from curate.sources.documents import plan_tasks
 from curate.sources.formats import FORMATS
 from curate.sources.inputs import digests, list_inputs
-from curate.spec.manifest import Manifest
+from curate.spec.manifest import PER_SEED, SHARED, Manifest
 from curate.store import Store
 from curate.studies.registry import STUDIES, outline
+from train.config import RunConfig, model_size
 from train.grid import expand, work_tokens
 
 ANNOTATE_BYTES_A_SECOND = 8e6  # a core, every family
 TOKENIZE_BYTES_A_SECOND = 1.2e6  # a core
 FLOPS_A_SECOND = 3e10  # a core, small matrices in float32
-SEED_NOISE = 0.02  # nats a token: what two seeds of one small cell usually differ by; [power] seed_noise says otherwise
+# Nats a token that two seeds of one small cell usually differ by, each with its own documents, or all with the same;
+# [power] seed_noise says otherwise.
+SEED_NOISE = {PER_SEED: 0.04, SHARED: 0.02}
 COMPRESSION = 4.0  # text is so many times larger than its compressed file
 
 
@@ -108,7 +111,7 @@ def plan(store: Store, manifest: Manifest, workers: int | None = None, sample: i
         disk_bytes=1.7 * sum(s.bytes for s in sources) + 12 * wanted,
         minutes=seconds / workers / 60,
         smallest_difference=training[0].smallest_difference,
-        seed_noise=manifest.seed_noise or SEED_NOISE,
+        seed_noise=manifest.seed_noise or SEED_NOISE[manifest.documents],
         problems=problems,
         lint=lint(manifest, 0 if problems else sample),
     )
@@ -159,13 +162,12 @@ def _smallest_difference(manifest: Manifest, corpora: int, seeds: int, compared:
 
     if compared < 1 or seeds < 2:
         return None
-    noise, degrees = manifest.seed_noise or SEED_NOISE, (corpora - 1) * (seeds - 1)
+    noise, degrees = manifest.seed_noise or SEED_NOISE[manifest.documents], (corpora - 1) * (seeds - 1)
     return detectable(noise, seeds, degrees, comparisons=compared)
 
 
 def _train_seconds(manifest: Manifest, setting: dict, sizes: list[int]) -> float:
-    """Six operations a parameter and token, parameters of a decoder with tied embeddings."""
-    model = setting.get("model", {})
-    depth, width = model.get("depth", 4), model.get("width", 64)
-    parameters = depth * 12 * width**2 + manifest.tokenizer.vocabulary * width
+    """Six operations a parameter and token."""
+    model, vocabulary = setting.get("model", {}), manifest.tokenizer.vocabulary
+    parameters, _ = model_size(model, vocabulary, setting.get("context", RunConfig.context))
     return 6 * parameters * work_tokens(sizes, setting) / FLOPS_A_SECOND

@@ -1,4 +1,4 @@
-"""`curate probe`: the questions of `train.probes`, asked of one run or of all runs of a manifest."""
+"""`curate probe`: the questions of `train.probes.probing`, asked of one run or of all runs of a manifest."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from curate.results.answers import series_name
 
 def probe(run: Path, steps: int | None, families: tuple[str, ...]) -> dict[str, Any]:
     """The record of one finished run, made where it is not there yet."""
-    from train.probes import Tuning, probe_run
-    from train.puzzles import FAMILIES
+    from train.probes.probing import probe_run
+    from train.probes.puzzles import FAMILIES
+    from train.probes.tuning import Tuning
 
     try:
         tuning = Tuning() if steps is None else Tuning(steps=steps)

@@ -14,10 +14,9 @@ import numpy as np
 
 from curate.commands.summary import table
 from curate.corpora.built import Annotated
-from curate.corpora.holdout import BYTES_A_TOKEN
 from curate.engine import Engine
 from curate.errors import CurateError, did_you_mean
-from curate.quantities import short_bytes, short_count
+from curate.quantities import BYTES_A_TOKEN, short_bytes, short_count
 from curate.report.examples import excerpt
 from curate.results.answers import finite, grid_of
 from curate.results.words import difference_text, figure_text

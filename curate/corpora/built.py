@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from curate.corpora.corpus import Corpus, cut
+from curate.corpora.corpus import Corpus
+from curate.corpora.draws import Reading, block
 from curate.corpora.holdout import Holdouts
 from curate.corpora.selection import Judged
 from curate.corpora.tokenization import Tokens
+from curate.corpora.units import Units
 from curate.engine import Engine
 from curate.signals.annotate import Signals
 from curate.signals.values import Values
@@ -42,6 +44,7 @@ class Built:
     annotated: Annotated
     holdouts: Holdouts
     rows: dict[str, np.ndarray]  # by level: of the pool, in its order, without what is held out
+    units: dict[str, Units]  # by level: what its runs read, in their order
     tokens: dict[str, Tokens]  # by level: of its text after its edits; levels with the same edits share one
     corpora: list[Corpus]
     lock: dict
@@ -51,16 +54,16 @@ class Built:
 def token_shares(built: Built, level: str, tokens: int) -> tuple[float, ...] | None:
     """By source: its share of the level's first `tokens` tokens; None where the level has fewer."""
     pool, level_tokens = built.annotated.pool, built.tokens[level]
-    corpus = cut(pool, built.rows[level], level_tokens, (tokens,))
-    if not corpus.ends:
+    first = block(pool, built.units[level], level_tokens, (tokens,), 0, Reading(1, tokens))
+    if not first.ends:
         return None
-    rows = corpus.rows[: corpus.ends[tokens]]
-    counts = np.bincount(pool.source[rows], level_tokens.count[rows], len(pool.sources))
+    units = first.units.take(slice(first.ends[tokens]))
+    counts = np.bincount(pool.source[units.row], units.lengths(level_tokens.count), len(pool.sources))
     return tuple(float(x) for x in counts / counts.sum())
 
 
 def largest_shares(built: Built, level: str, tokens: int) -> np.ndarray:
     """By source: the share that it can have of so many tokens without repeating."""
-    a = built.annotated
-    rows = np.flatnonzero(a.everything[level].kept & ~built.holdouts.held)
-    return np.bincount(a.pool.source[rows], built.tokens[level].count[rows], len(a.pool.sources)) / tokens
+    pool, units = built.annotated.pool, built.units[level]
+    lengths = units.lengths(built.tokens[level].count)
+    return np.bincount(pool.source[units.row], lengths, len(pool.sources)) / tokens

@@ -20,7 +20,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,44 +89,13 @@ class Cut:
     missing: list[int]  # sizes that the level is too small for
 
 
-def cut(
-    pool: Pool,
-    rows: np.ndarray,
-    tokens: Tokens,
-    sizes: tuple[int, ...],
-    shares: Sequence[float] | None = None,
-) -> Cut:
-    """`rows`: what the level keeps and no holdout has, in its order. `shares`: of each source, in place of those it has
-    in that order."""
-    rows = _encoded(tokens, rows) if shares is None else _interleaved(pool, tokens, rows, np.asarray(shares))
+def cut(rows: np.ndarray, tokens: Tokens, sizes: tuple[int, ...]) -> Cut:
+    """`rows`: what the level keeps and no holdout has, in its order; up to the first that is not encoded."""
+    encoded = tokens.count[rows] > 0
+    rows = rows[: len(rows) if encoded.all() else int(np.argmin(encoded))]
     total = np.cumsum(tokens.count[rows])
     ends = {size: int(np.searchsorted(total, size)) + 1 for size in sizes if len(total) and total[-1] >= size}
     return Cut(rows, ends, [size for size in sizes if size not in ends])
-
-
-def _encoded(tokens: Tokens, rows: np.ndarray) -> np.ndarray:
-    """Up to the first that is not encoded."""
-    encoded = tokens.count[rows] > 0
-    return rows[: len(rows) if encoded.all() else int(np.argmin(encoded))]
-
-
-def _interleaved(pool: Pool, tokens: Tokens, rows: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Rows so ordered that every beginning of them has each source in its share, to within a document; it ends
-    where the first source does. Each source keeps its order, so sizes nest."""
-    chosen, place, end = [], [], np.inf
-    for source in np.flatnonzero(shares > 0):
-        mine = _encoded(tokens, rows[pool.source[rows] == source])
-        after = np.cumsum(tokens.count[mine]) / shares[source]
-        chosen.append(mine)
-        place.append(after - tokens.count[mine] / shares[source] / 2)  # the middle of the document
-        end = min(end, after[-1] if len(after) else 0.0)
-    places = np.concatenate(place) if place else np.zeros(0)
-    order = np.argsort(places, kind="stable")
-    return (
-        np.concatenate(chosen)[order][: int(np.searchsorted(places[order], end, "right"))]
-        if chosen
-        else rows[:0]
-    )
 
 
 def build_corpora(

@@ -21,6 +21,7 @@ from curate.corpora.selection import Judged
 from curate.duplicates.resolve import sharing_a_band, signatures_at
 from curate.engine import Engine
 from curate.errors import CurateError
+from curate.quantities import BYTES_A_TOKEN
 from curate.signals.annotate import Signals
 from curate.sources.pool import Pool, gather
 from curate.spec.manifest import DUPLICATES, Manifest
@@ -28,7 +29,6 @@ from curate.store import Store, digest_of
 
 VERSION = 1
 STAGE = "holdouts"
-BYTES_A_TOKEN = 4
 LARGEST_CLUSTER = 1 / 20
 
 

@@ -17,9 +17,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from curate.corpora.units import Units
 from curate.engine import Engine, map_parts
 from curate.errors import ManifestError
 from curate.progress import Progress, say
+from curate.quantities import BYTES_A_TOKEN
 from curate.signals.edits import Edited
 from curate.sources.pool import Pool
 from curate.spec.manifest import Manifest
@@ -28,7 +30,9 @@ from curate.store import Part, Store, digest_of, file_digest
 VERSION = 1
 STAGE = "tokens"
 CHUNK_BYTES = 4_000_000
-BYTES_A_TOKEN = 5  # the first guess of how much text fills a size; what it lacks is encoded in a second round
+MORE_TEXT = (
+    1.25  # of what fills a size at BYTES_A_TOKEN: the first guess; what it lacks is encoded in a second round
+)
 
 
 @dataclass(frozen=True)
@@ -59,15 +63,21 @@ class Tokens:
     edited: Edited
     parts: list[Part] = field(default_factory=list)
 
-    def of(self, rows: np.ndarray) -> Iterator[np.ndarray]:
-        """The token ids of these documents, one array a run of documents that lie side by side."""
+    def of(self, units: Units, end: int) -> Iterator[np.ndarray]:
+        """The token ids of these pieces, one array each; `end` is put after a piece that ends within its document."""
         opened: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-        for number, place in zip(self.chunk[rows].tolist(), self.place[rows].tolist(), strict=True):
+        first, last = units.bounds(self.count)
+        chunk, place, inside = self.chunk[units.row], self.place[units.row], units.piece + 1 < units.of
+        mark = np.array([end])
+        for number, row, a, b, cut in zip(
+            *map(np.ndarray.tolist, (chunk, place, first, last, inside)), strict=True
+        ):
             if number not in opened:
                 column = self.parts[number].checked().table(["tokens"])["tokens"].chunk(0)
                 opened[number] = column.values.to_numpy(), column.offsets.to_numpy()
             ids, offsets = opened[number]
-            yield ids[offsets[place] : offsets[place + 1]]
+            piece = ids[offsets[row] + a : offsets[row] + b]
+            yield np.concatenate([piece, mark.astype(ids.dtype)]) if cut else piece
 
 
 def make_tokenizer(
@@ -103,30 +113,31 @@ def tokenize(
     store: Store,
     pool: Pool,
     tokenizer: tuple[str, str],
-    wanted: dict[str, np.ndarray],
-    budget: int,
+    wanted: list[tuple[Units, int]],
     whole: list[np.ndarray],
     engine: Engine,
     edited: Edited,
 ) -> Tokens:
-    """Encode the documents of `whole`, and of each level in `wanted` (rows in its order) the first that fill `budget`."""
+    """Encode the documents of `whole`, and of each order in `wanted` those that its first so many tokens lie in."""
     size = edited.sizes(pool.parts) if edited.edits else pool.bytes
     tokens = Tokens(*tokenizer, *_nothing(len(pool)), size, edited)
-    reach = budget * BYTES_A_TOKEN
+    factor = MORE_TEXT
     need = np.zeros(len(pool), bool)
     for rows in whole:
         need[rows] = True
     while True:
-        short = False
-        for rows in wanted.values():
-            end = int(np.searchsorted(np.cumsum(size[rows]), reach)) + 1
-            need[rows[:end]] = True
+        for units, budget in wanted:
+            reach = budget * BYTES_A_TOKEN * factor
+            need[units.row[: int(np.searchsorted(np.cumsum(units.sizes(size)), reach)) + 1]] = True
         _encode(store, pool, tokens, pool.order[need[pool.order] & (tokens.chunk[pool.order] < 0)], engine)
-        for rows in wanted.values():
-            short |= int(tokens.count[rows].sum()) < budget and bool((tokens.chunk[rows] < 0).any())
-        if not short:
+        if not any(_is_short(units, budget, tokens) for units, budget in wanted):
             return tokens
-        reach *= 2
+        factor *= 2
+
+
+def _is_short(units: Units, budget: int, tokens: Tokens) -> bool:
+    there = units.encoded(tokens.count)
+    return len(there) < len(units) and int(there.lengths(tokens.count).sum()) < budget
 
 
 def _nothing(documents: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -173,7 +184,7 @@ def _encode(store: Store, pool: Pool, tokens: Tokens, rows: np.ndarray, engine: 
 
 def warm_up(tokenizer: str | Path) -> None:
     """Compile the encoder by one thread where this machine has not yet, and say what will take long."""
-    from train.encoder import open_encoder
+    from train.tokens.encoder import open_encoder
 
     encoder = open_encoder(tokenizer)
     if encoder.slow:

@@ -8,15 +8,11 @@ places of the level's fixed random order, so sizes nest and every size holds its
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from xxhash import xxh3_64_intdigest
 
+from curate.sources.pool import Pool, remixed
 from curate.spec.manifest import Weights
-
-if TYPE_CHECKING:
-    from curate.sources.pool import Pool
 
 
 def copies_of(weights: Weights, cluster_size: np.ndarray) -> np.ndarray:
@@ -33,10 +29,6 @@ def in_order(pool: Pool, kept: np.ndarray, copies: np.ndarray | None = None) -> 
     each = np.repeat(np.arange(len(rows)), copies[rows])
     number = np.arange(len(each)) - np.searchsorted(each, each)
     ids = pool.ids.take(rows[each]).to_pylist()
-    key = np.array(list(map(_place, ids, number.tolist())), np.uint64)
+    copies_key = [xxh3_64_intdigest(id.encode(), copy) for id, copy in zip(ids, number.tolist(), strict=True)]
+    key = np.where(number == 0, pool.places[rows[each]], remixed(np.array(copies_key, np.uint64), pool.draw))
     return rows[each[np.lexsort((number, each, key))]]
-
-
-def _place(id: str, copy: int) -> int:
-    """Where a copy stands, of 2^64 places: the first by the id itself, which is random hexadecimal, others by its hash."""
-    return int(id[:16], 16) if copy == 0 else xxh3_64_intdigest(id.encode(), copy)

@@ -194,7 +194,7 @@ class Measured(Tables):
 
     def _list(self, where: str, key: str, given: Any) -> str:
         """The path of a list, which exists, has entries, and each of them a letter or digit."""
-        from filters.heuristics.urls import read_list
+        from filters.files import read_list
 
         path = self._file(where, given)
         try:

@@ -12,6 +12,7 @@ from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
+from curate.corpora.draws import piece_tokens
 from curate.errors import ManifestError, did_you_mean
 from curate.manifest.measured import Measured
 from curate.manifest.profiles import load_profile
@@ -23,6 +24,8 @@ from curate.spec.manifest import (
     AS_THEY_ARE,
     DUPLICATE,
     EDITED_BYTES,
+    PER_SEED,
+    SHARED,
     Holdout,
     Level,
     Manifest,
@@ -43,6 +46,7 @@ OF_DOCUMENTS = (
     "tokens",
     "copies",
 )  # columns that every document has by itself
+READING = ("documents", "pieces")  # of [grid]: what is no knob of a model
 MOST_BYTES = 2_000_000_000  # of a document
 
 
@@ -97,7 +101,7 @@ class _Reader(Tables):
             "tokenizer",
             "grid",
         )
-        self.known("", self.tree, (*allowed, "parts", "power", *registry.tables()))
+        self.known("", self.tree, (*allowed, "draw", "parts", "power", *registry.tables()))
         name = self.named("", self.typed("", self.tree, "name", str, self.path.stem))
         sources, evaluations = self.sources("source"), self.sources("evaluation")
         if not sources:
@@ -134,6 +138,10 @@ class _Reader(Tables):
             studies=studies,
             mixed=registry.mixed_levels(studies, made),
             study_tokens=registry.most_tokens(studies),
+            draw=self.draw(),
+            documents=self.documents(self.table("grid")),
+            pieces=self.pieces(self.table("grid"), sizes, grid),
+            most_seeds=max(grid.get("seeds", 1), *(asked.seeds for asked in studies.values()), 1),
             seed_noise=self.seed_noise(self.table("power")),
             part_bytes=self.part_bytes(self.table("parts")),
             profiles=self.profiles,
@@ -331,7 +339,7 @@ class _Reader(Tables):
         return TokenizerSpec(vocabulary, train_on, amount, path)
 
     def tokenizer_file(self, where: str, path: str) -> None:
-        from train.bpe import load_tokenizer
+        from train.tokens.bpe import load_tokenizer
 
         try:
             load_tokenizer(path)
@@ -346,13 +354,33 @@ class _Reader(Tables):
         for name in chosen:
             if name not in names:
                 raise self.fail("[grid]", f'levels: "{name}" is no level{did_you_mean(name, names)}')
-        knobs = {k: v for k, v in table.items() if k != "levels"}
+        knobs = {k: v for k, v in table.items() if k not in ("levels", *READING)}
         try:
             for setting in expand(knobs):
                 _check_ladder(sizes, setting)
         except ValueError as error:
             raise self.fail("[grid]", str(error)) from None
         return {"levels": list(chosen), **knobs}
+
+    def draw(self) -> int:
+        draw = self.typed("", self.tree, "draw", int, 0)
+        if not 0 <= draw < 2**32:
+            raise self.fail("", f"draw = {draw}: a whole number from 0; each draws other documents")
+        return draw
+
+    def documents(self, table: dict) -> str:
+        given = self.typed("[grid]", table, "documents", str, PER_SEED)
+        if given not in (PER_SEED, SHARED):
+            raise self.fail("[grid]", f'documents = "{given}": write "{PER_SEED}" or "{SHARED}"')
+        return given
+
+    def pieces(self, table: dict, sizes: tuple[int, ...], grid: dict) -> int:
+        """Tokens of the longest piece; 0 where documents are read whole."""
+        given, context = table.get("pieces", True), grid.get("context", 256)
+        if isinstance(given, bool):
+            longest = max(context) if isinstance(context, list) else context
+            return piece_tokens(sizes, longest) if given else 0
+        return self.count("[grid]", "pieces", given)
 
     def seed_noise(self, table: dict) -> float | None:
         self.known("[power]", table, ("seed_noise",))

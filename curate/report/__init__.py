@@ -1,4 +1,4 @@
-"""The page: answers to what the runs were for, the facts that say them, and how they are drawn and laid out.
+"""The page: the facts that say what was found, and how they are drawn and laid out.
 
-answers -> finding: scaling, repetition, mixtures, attribution -> findings -> facts -> layout (charts, page/)
+results, studies -> findings -> facts -> layout (charts, page/)
 """

@@ -57,6 +57,7 @@ def holdout_answers(name: str, lock: dict, runs: list[dict]) -> dict:
         "overtaking": _overtaking(grid, lock, series, firsts),
         "forms": {curve.levels[0]: vars(curve.form) for curve in dict.fromkeys(curves.values())},
         "foretold": _foretold(grid, firsts),
+        "documents_shared": max(run.get("documents_shared", 1.0) for run in runs),
         "caveats": grid.caveats,
     }
 

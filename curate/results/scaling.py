@@ -183,11 +183,21 @@ def _scope_sentences(grid: fits.Grid, runs: list[dict]) -> list[str]:
     """What intervals and rankings hold for, and what they leave out."""
     known = {"training seeds": grid.noise, "the choice of held-out documents": grid.documents}
     covered = " and ".join(what for what, there in known.items() if there) or "nothing (one seed)"
-    intervals = (
-        f"Intervals of {100 * grid.confidence:.0f} % cover {covered}. They leave out which documents of a level were "
-        "drawn to train on: every seed reads the same ones."
-    )
+    intervals = f"Intervals of {100 * grid.confidence:.0f} % cover {covered}. {_documents_sentence(runs)}"
     return [intervals, _rate_sentence(grid, runs)]
+
+
+def _documents_sentence(runs: list[dict]) -> str:
+    """Whether the choice of documents to train on is part of what the intervals hold."""
+    shared = {
+        run["level"]: run.get("documents_shared", 1.0) for run in runs if run.get("documents_shared", 1.0)
+    }
+    if not shared:
+        return "Every seed reads its own documents, so they also cover which documents of a level were drawn to train on."
+    if min(shared.values()) >= 1:
+        return "They leave out which documents of a level were drawn to train on: every seed reads the same ones."
+    levels = ", ".join(f"{level} {share:.0%}" for level, share in shared.items())
+    return f"Where a level is too small seeds share what they read ({levels}), and intervals leave out that choice."
 
 
 def _rate_sentence(grid: fits.Grid, runs: list[dict]) -> str:
@@ -196,7 +206,8 @@ def _rate_sentence(grid: fits.Grid, runs: list[dict]) -> str:
     rates = sorted({run["tags"][knob] for run in runs if knob in run.get("tags", {})})
     if len(rates) < 2:
         return (
-            "All levels are trained at one learning rate, so the ranking is conditional on it; rate = [a, b, c] in "
+            "All levels are trained at one learning rate, so the ranking is conditional on it; "
+            "learning_rate = [a, b, c] in "
             "[grid.optimizer] trains several and says whether it flips."
         )
     size = grid.tokens[-1]

@@ -6,6 +6,8 @@ import math
 import re
 from typing import Any
 
+NEGLIGIBLE = 0.01  # share of text that seeds read in common
+
 
 def statement(name: str, holdout: dict) -> str | None:
     """The sentence of a holdout, about the last level and the first."""
@@ -15,7 +17,11 @@ def statement(name: str, holdout: dict) -> str | None:
     if not asked:
         return None
     last = asked[-1]
-    return f"On held-out {name} text, {_comparison(last)}."
+    shared = holdout.get("documents_shared", 0.0)
+    note = (
+        f" (documents shared: seeds read {shared:.0%} of their text in common)" if shared > NEGLIGIBLE else ""
+    )
+    return f"On held-out {name} text, {_comparison(last)}{note}."
 
 
 def _comparison(asked: dict) -> str:

@@ -22,11 +22,11 @@ import torch
 
 from curate.processes import blocking_sigint
 from train.cell import Cell
+from train.config import ModelConfig, OptimizerConfig
 from train.files import digest_of_json, read_json, write_json
 from train.machine import autocast, choose_device, prepare_process
-from train.model import ModelConfig
-from train.optimizer import OptimizerConfig, make_optimizers
-from train.packed import Packed
+from train.optim.optimizers import make_optimizers
+from train.tokens.packed import Packed
 from train.trainer import new_model
 
 MEASURED_SECONDS = 1.5

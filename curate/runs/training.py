@@ -15,15 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.corpora.built import Built
-from curate.corpora.corpus import cut
+from curate.corpora.draws import Block, Reading, block
+from curate.corpora.units import Units, whole
 from curate.engine import Engine, Local
 from curate.errors import CurateError
 from curate.runs.live import Live
 from curate.runs.tracking import Tracker
 from curate.runs.workers import Workers, devices
+from curate.spec.manifest import PER_SEED
 from curate.store import Store, digest_of, read_json, write_json
 from curate.studies import registry
 from curate.studies.study import Trial
@@ -41,6 +44,7 @@ class PlannedCell:
     directory: Path
     study: dict = field(default_factory=dict)  # of a study: what its records are called and said to be
     missing: list[dict] = field(default_factory=list)  # records of what cannot be trained
+    shared: float = 0.0  # share of what it reads that other seeds read too
 
     def finished(self) -> list[dict] | None:
         """The records of its runs, if all sizes are there."""
@@ -51,7 +55,8 @@ class PlannedCell:
 
     def _record(self, size: int) -> dict:
         folder = self.directory / str(size)
-        return read_json(folder / "run.json") | {"directory": str(folder)} | self.study
+        about = {"directory": str(folder), "documents_shared": self.shared}
+        return read_json(folder / "run.json") | about | self.study
 
     def there(self) -> list[dict]:
         """The records of the sizes that are finished."""
@@ -82,50 +87,57 @@ def sharing(planned: list[PlannedCell]) -> list[PlannedCell]:
 def grid_cells(built: Built) -> list[PlannedCell]:
     a = built.annotated
     settings = expand({k: v for k, v in a.manifest.grid.items() if k != "levels"})
+    reading = _reading(built, a.manifest.grid.get("seeds", 1), max(a.manifest.sizes))
     planned = []
     for level in a.manifest.grid["levels"]:
-        found = cut(a.pool, built.rows[level], built.tokens[level], a.manifest.sizes)
-        if not found.ends:
-            continue
-        packed, key = _pack(built, level, level, found.rows[: max(found.ends.values())])
-        for setting in settings:
-            cell = {
-                "level": level,
-                "sizes": sorted(found.ends),
-                **setting,
-                "tags": varying(setting, settings),
-            }
-            directory = _directory(built, f"{level}-seed-{setting['seed']}", cell, key)
-            planned.append(PlannedCell(cell | _paths(built, packed), directory))
+        for seed, mine in _by_seed(settings).items():
+            read = block(a.pool, built.units[level], built.tokens[level], a.manifest.sizes, seed, reading)
+            if not read.ends:
+                continue
+            packed, key = _pack_block(built, level, f"{level}-seed-{seed}", read)
+            for setting in mine:
+                knobs = {**setting, "tags": varying(setting, settings)}
+                cell = {"level": level, "sizes": sorted(read.ends), **knobs}
+                directory = _directory(built, f"{level}-seed-{seed}", cell, key)
+                planned.append(PlannedCell(cell | _paths(built, packed), directory, shared=read.shared))
     return planned
 
 
 def trial_cells(built: Built, trial: Trial) -> list[PlannedCell]:
     """A cell a seed."""
-    a = built.annotated
-    rows = built.rows[trial.level]
-    found = cut(a.pool, rows, built.tokens[trial.level], (trial.tokens,), trial.shares)
+    a, tokens, planned = built.annotated, built.tokens[trial.level], list[PlannedCell]()
+    reading = _reading(built, trial.seeds, max(*a.manifest.sizes, trial.tokens))
     known = {"study": trial.study, "level": trial.name, **trial.about}
     if trial.shares is not None:
         known["shares"] = dict(zip(a.pool.sources, trial.shares, strict=True))
-    if not found.ends:
-        why = f"only {int(built.tokens[trial.level].count[found.rows].sum()):,} tokens in these shares"
-        missing = [
-            {"seed": seed, "size": trial.tokens, "tags": {}, "failed": why, "impossible": True}
-            for seed in range(trial.knobs["seeds"])
-        ]
-        return [PlannedCell({"sizes": []}, a.store.folder(RUNS), known, missing)]
-    rows = found.rows[: found.ends[trial.tokens]]
-    packed, key = _pack(built, trial.level, f"{trial.study}-{trial.name}", rows)
-    planned = []
     for setting in expand({k: v for k, v in trial.knobs.items() if k != "epochs"}):
+        seed = setting["seed"]
+        read = block(a.pool, built.units[trial.level], tokens, (trial.tokens,), seed, reading, trial.shares)
+        if not read.ends:
+            why = f"only {int(read.units.lengths(tokens.count).sum()):,} tokens in these shares"
+            lost = {"seed": seed, "size": trial.tokens, "tags": {}, "failed": why, "impossible": True}
+            planned.append(PlannedCell({"sizes": []}, a.store.folder(RUNS), known, [lost]))
+            continue
+        name = f"{trial.study}-{trial.name}-seed-{seed}"
+        packed, key = _pack_block(built, trial.level, name, read)
         cell = {"sizes": [trial.tokens], **setting}
         if "epochs" in trial.knobs:
             cell["epochs"] = trial.knobs["epochs"]
-        name = f"{trial.study}-{trial.name}-seed-{setting['seed']}"
         directory = _directory(built, name, cell, key)
-        planned.append(PlannedCell(cell | _paths(built, packed), directory, known | {"packed_key": key}))
+        about = known | {"packed_key": key}
+        planned.append(PlannedCell(cell | _paths(built, packed), directory, about, shared=read.shared))
     return planned
+
+
+def _reading(built: Built, seeds: int, stride: int) -> Reading:
+    return Reading(seeds, stride, built.annotated.manifest.documents == PER_SEED)
+
+
+def _by_seed(settings: list[dict]) -> dict[int, list[dict]]:
+    seeds: dict[int, list[dict]] = {}
+    for setting in settings:
+        seeds.setdefault(setting["seed"], []).append(setting)
+    return seeds
 
 
 def _directory(built: Built, name: str, cell: dict, key: str) -> Path:
@@ -154,7 +166,8 @@ def _paths(built: Built, packed: Path) -> dict:
 def _holdouts(built: Built) -> dict[str, tuple[Path, str]]:
     rows = built.holdouts.rows
     return {
-        name: _pack(built, name, f"holdout-{name}", rows[name], _groups(built, rows[name])) for name in rows
+        name: _pack(built, name, f"holdout-{name}", whole(rows[name]), _groups(built, rows[name]))
+        for name in rows
     }
 
 
@@ -185,30 +198,33 @@ def _flat(tree: dict, prefix: str = "") -> dict:
     return out
 
 
-def _pack(
-    built: Built, level: str, name: str, rows: np.ndarray, groups: dict | None = None
-) -> tuple[Path, str]:
-    """(directory, key) of the packed tokens of these documents as the level has them, in this order."""
-    from train.tokens import Packed
+def _pack_block(built: Built, level: str, name: str, read: Block) -> tuple[Path, str]:
+    return _pack(built, level, name, read.units.take(slice(max(read.ends.values()))))
+
+
+def _pack(built: Built, level: str, name: str, units: Units, groups: dict | None = None) -> tuple[Path, str]:
+    """(directory, key) of the packed tokens of these pieces as the level has them, in this order."""
+    from train.tokens import Packed, load_tokenizer
+    from train.tokens.bpe import end_id
 
     a, tokens = built.annotated, built.tokens[level]
     key = digest_of(
         [
-            PACKED,
-            tokens.sha256,
-            a.pool.ids.take(np.asarray(rows)).to_pylist(),
-            a.pool.digest,
+            PACKED, tokens.sha256, a.pool.ids.take(pa.array(units.row)).to_pylist(), a.pool.digest,
+            *([] if (units.of == 1).all() else [[units.piece.tolist(), units.of.tolist()]]),
             *tokens.edited.identity,
             *([] if groups is None else [groups]),
         ]
-    )
+    )  # fmt: skip
     path = named_by_key(a.store.folder(PACKED), name, key)
     if not path.exists():
-        offsets = np.concatenate([[0], np.cumsum(tokens.count[rows])])
+        end = end_id(load_tokenizer(tokens.tokenizer))
+        offsets = np.concatenate([[0], np.cumsum(units.lengths(tokens.count))])
         try:
             Packed.write(
-                path, tokens.of(rows), offsets, tokens.bytes[rows], tokenizer=tokens.tokenizer, groups=groups
-            )
+                path, tokens.of(units, end), offsets, units.sizes(tokens.bytes), tokenizer=tokens.tokenizer,
+                groups=groups,
+            )  # fmt: skip
         except OSError:
             if not path.exists():  # else another process has just written the same
                 raise

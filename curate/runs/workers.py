@@ -189,7 +189,7 @@ def matrix_rate(cell: dict[str, Any], seconds: float = 0.2) -> float:
     import torch
 
     from train.machine import choose_device, choose_precision, prepare_process
-    from train.products import use_wide_products
+    from train.model.products import use_wide_products
 
     prepare_process(cell.get("threads", 1))
     use_wide_products()

@@ -22,7 +22,7 @@ from curate.errors import CurateError
 from filters import Family, Signal
 
 if TYPE_CHECKING:
-    from train.model import Transformer
+    from train.model.transformer import Transformer
 
 _one_at_a_time = threading.Lock()  # torch has threads of its own
 

@@ -20,6 +20,8 @@ from curate.sources.documents import SourceDocuments
 from curate.store import Part, digest_of
 from filters.arrow import take
 
+ID_DIGITS = 32  # hexadecimal, of an id
+
 
 @dataclass
 class Pool:
@@ -32,6 +34,12 @@ class Pool:
     part: np.ndarray  # int32
     row: np.ndarray  # int64
     sources: list[str]
+    draw: int = 0  # another draw, another random order of the same documents
+
+    @cached_property
+    def places(self) -> np.ndarray:
+        """uint64 [documents]: where each stands in the random order, of 2^64 places: by its id, remixed for a draw."""
+        return places_of(self.ids, self.draw)
 
     @property
     def digest(self) -> str:
@@ -80,7 +88,28 @@ class Pool:
         return np.flatnonzero(pc.starts_with(self.ids, wanted).to_numpy(zero_copy_only=False)).tolist()
 
 
-def open_pool(sources: list[SourceDocuments]) -> Pool:
+def remixed(places: np.ndarray, salt: np.ndarray | int) -> np.ndarray:
+    """uint64: other places, as random as these, for every salt but 0, which changes nothing (splitmix64)."""
+    with np.errstate(over="ignore"):
+        x = places + np.asarray(salt, np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.where(np.asarray(salt) == 0, places, x ^ (x >> np.uint64(31)))
+
+
+def places_of(ids: pa.StringArray, draw: int) -> np.ndarray:
+    """The first 64 bits of ids of hexadecimal digits, remixed where another draw is asked for."""
+    if not len(ids):
+        return np.zeros(0, np.uint64)
+    fixed = ids.cast(pa.binary()).cast(pa.binary(ID_DIGITS))
+    digits = np.frombuffer(fixed.buffers()[1], np.uint8).reshape(-1, ID_DIGITS)
+    digits = digits[fixed.offset : fixed.offset + len(fixed), :16].astype(np.uint64)
+    nibbles = np.where(digits > 57, digits - 87, digits - 48)  # "a" is 97, "0" is 48
+    shifts = np.arange(60, -1, -4, dtype=np.uint64)
+    return remixed((nibbles << shifts).sum(1, dtype=np.uint64), draw)
+
+
+def open_pool(sources: list[SourceDocuments], draw: int = 0) -> Pool:
     """Raises CurateError where two documents share an id (a source's own ids are not unique)."""
     parts = [part for source in sources for part in source.parts]
     columns: dict[str, list] = {"id": [], "bytes": [], "part": [], "row": []}
@@ -97,6 +126,8 @@ def open_pool(sources: list[SourceDocuments]) -> Pool:
     by_id = np.empty_like(order)
     by_id[order] = np.arange(len(order))
     _unique(ids, order)
+    if draw:
+        order = np.lexsort((by_id, places_of(ids, draw)))
     rank = np.empty_like(order)
     rank[np.lexsort((by_id, -size))] = np.arange(len(order))
     source = np.concatenate([np.full(s.documents, i, np.int32) for i, s in enumerate(sources)])
@@ -111,6 +142,7 @@ def open_pool(sources: list[SourceDocuments]) -> Pool:
         np.concatenate(columns["part"]),
         np.concatenate(columns["row"]),
         names,
+        draw,
     )
 
 

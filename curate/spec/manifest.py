@@ -13,6 +13,7 @@ Weights = tuple[
     tuple[int, int], ...
 ]  # (least size of a cluster, copies of its document), sizes ascending, the first 1
 AS_THEY_ARE = "as they are"
+PER_SEED, SHARED = "per seed", "shared"
 
 
 DUPLICATE = "duplicate"  # resolved by a level among the documents it is built on, not measured in one pass
@@ -103,6 +104,10 @@ class Manifest:
     studies: dict[str, Any] = field(default_factory=dict)  # key of `curate.studies` -> what is asked of it
     mixed: frozenset[str] = frozenset()  # levels whose sources studies take in shares of their own
     study_tokens: int = 0  # of the largest corpus that a study asks for
+    draw: int = 0  # which documents the sizes, holdouts and tokenizer are made of
+    documents: str = PER_SEED  # or SHARED: whether every seed of a run reads its own
+    pieces: int = 0  # tokens of the longest piece that runs read; 0: whole documents
+    most_seeds: int = 1  # of the grid or of a study
     seed_noise: float | None = None  # nats: what is believed of a run's noise before any was trained
 
     @property
@@ -113,6 +118,11 @@ class Manifest:
     def most_tokens(self) -> int:
         """Of the largest corpus that is trained on: what each level is encoded for."""
         return max(*self.sizes, self.study_tokens)
+
+    @property
+    def read_tokens(self) -> int:
+        """What the runs of one level read together."""
+        return self.most_tokens * (self.most_seeds if self.documents == PER_SEED else 1)
 
     @property
     def lock_path(self) -> Path:

@@ -162,8 +162,7 @@ def changed(knobs: dict, knob: str, value: Any) -> dict:
 
 
 def _at_rate(knobs: dict, share: float) -> dict:
-    from train.optimizer import OptimizerConfig
-    from train.shape import ModelConfig
+    from train.config import ModelConfig, OptimizerConfig
 
     model = ModelConfig.of(knobs.get("model", {}), vocabulary=1, context=knobs.get("context", 256))
     peak = OptimizerConfig.of(knobs.get("optimizer", {})).peak_rate(model.width)

@@ -18,7 +18,7 @@ from curate.corpora.built import Built
 from curate.errors import did_you_mean
 from curate.spec.manifest import Level, Manifest
 from curate.spec.tables import Tables
-from train.grid import RUN_KNOBS
+from train.config import RUN_KNOBS
 
 GRID_KNOBS = (*(knob for knob in RUN_KNOBS if knob != "epochs"), "model", "optimizer")
 COMMON = ("tokens", "seeds", *GRID_KNOBS)  # what the table of any study may say

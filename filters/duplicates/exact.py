@@ -56,18 +56,15 @@ def content_hashes(texts: pa.Array | pa.ChunkedArray, normalise: str = "bytes") 
     )
 
 
+SIGNALS = (
+    Signal("text_hash", "hash", None, None, None, "128-bit hash of the text as normalised; of its bytes, xxh3",
+           pa.binary(16)),
+)  # fmt: skip
+
+
 def measure(texts: pa.Array | pa.ChunkedArray, normalise: str = "bytes") -> dict[str, pa.Array]:
+    """The hash of every text."""
     return {"text_hash": content_hashes(texts, normalise)}
 
 
-FAMILY = Family(
-    "text_hash",
-    1,
-    measure,
-    (
-        Signal(
-            "text_hash", "hash", None, None, None, "128-bit hash of the text as normalised; of its bytes, xxh3",
-            pa.binary(16),
-        ),
-    ),
-)  # fmt: skip
+FAMILY = Family("text_hash", 1, measure, SIGNALS)

@@ -27,7 +27,7 @@ import numpy as np
 import pyarrow as pa
 
 from filters.arrow import take, text_column, utf8
-from filters.columns import count_signal, label_signal, real_signal
+from filters.columns import count, label, real
 from filters.duplicates.exact import content_hashes
 from filters.duplicates.grouping import components, pairs_of
 from filters.duplicates.minhash import Scheme, band_keys, bands_and_rows, recall, scheme_of, signatures
@@ -319,57 +319,30 @@ def _pieces(texts: pa.Array | pa.ChunkedArray | Iterable[pa.Array]) -> Iterable[
 def measure(texts: pa.Array | pa.ChunkedArray, **signing) -> dict[str, pa.Array]:
     """The signature of every text, by which near duplicates are found; `signing` as in `Scheme.signing`."""
     signed = signatures(texts, **signing)
-    return {
-        "signature": pa.FixedSizeListArray.from_arrays(pa.array(signed.reshape(-1)), signed.shape[1]),
-    }
+    return {"signature": pa.FixedSizeListArray.from_arrays(pa.array(signed.reshape(-1)), signed.shape[1])}
 
 
-SIGNATURES = Family(
-    "signatures",
-    1,
-    measure,
-    (
-        Signal(
-            "signature", "hashes", None, None, None, "sketch of the text's shingles (Broder 1997)",
-            pa.list_(pa.uint32()),
-        ),
-    ),
-)  # fmt: skip
+SIGNATURES = Family("signatures", 1, measure, (
+    Signal("signature", "hashes", None, None, None, "sketch of the text's shingles (Broder 1997)", pa.list_(pa.uint32())),
+))  # fmt: skip
 
 
 def _of_the_pool(texts: pa.Array, **parameters: object) -> dict[str, pa.Array]:
     raise AssertionError("duplicates are found in a whole pool, see leaders")
 
 
-INDEXED = Family(
-    "index",
-    1,
-    _of_the_pool,
-    (
-        label_signal("index_match", "the id of the most similar document of an index; null where none is"),
-        real_signal(
-            "index_similarity", "ratio", 1.0,
-            "their similarity, estimated from signatures, 1 for the same text; 0 where none reaches the target",
-        ),
-    ),
-)  # fmt: skip
-
-DUPLICATES = Family(
-    "duplicates",
-    1,
-    _of_the_pool,
-    (
-        label_signal("exact_duplicate_of", "the id of the preferred document with the same text"),
-        label_signal("near_duplicate_of", "the id of the document that stands for this one"),
-        Signal(
-            "near_duplicate_similarity", "ratio", 0.0, 1.0, None,
-            "exact Jaccard similarity of the shingles of both; null where the document stands for itself",
-        ),
-        label_signal(
-            "duplicate_kind",
-            "exact, template (only numbers, dates and names differ) or near; null where it stands for itself",
-        ),
-        label_signal("duplicate_cluster", "the id of the document that stands for the cluster, maybe this one"),
-        count_signal("duplicate_cluster_size", "documents", "how many documents the same one stands for, it included"),
-    ),
-)  # fmt: skip
+INDEXED = Family("index", 1, _of_the_pool, (
+    label("index_match", "match", "the id of the most similar document of an index; null where none is"),
+    real("index_similarity", "ratio", "similarity", high=1.0, says="their similarity, estimated from signatures, 1 for the "
+         "same text; 0 where none reaches the target"),
+))  # fmt: skip
+DUPLICATES = Family("duplicates", 1, _of_the_pool, (
+    label("exact_duplicate_of", "exact", "the id of the preferred document with the same text"),
+    label("near_duplicate_of", "near", "the id of the document that stands for this one"),
+    real("near_duplicate_similarity", "ratio", "similarity", high=1.0, missing="stays",
+         says="exact Jaccard similarity of the shingles of both; null where the document stands for itself"),
+    label("duplicate_kind", "kind",
+          "exact, template (only numbers, dates and names differ) or near; null where it stands for itself"),
+    label("duplicate_cluster", "cluster", "the id of the document that stands for the cluster, maybe this one"),
+    count("duplicate_cluster_size", "documents", "size", "how many documents the same one stands for, it included"),
+))  # fmt: skip

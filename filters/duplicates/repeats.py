@@ -22,9 +22,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from filters.columns import ratio, real_signal, span_signal, spans
+from filters.columns import columns, ratio, span
 from filters.duplicates.shingles import slots_for
-from filters.family import Family
+from filters.family import Family, Signal
 from filters.text.batches import valid
 from filters.text.compiled import inlined, kernel, loop
 from filters.text.units import WORD_FACTOR, character_tables, highest_power, mix, room_for, units_of
@@ -205,35 +205,44 @@ def copies(found: list[Occurrences], split: int) -> list[np.ndarray]:
 
 
 @kernel
-def _find(offsets, data, tables, kind, words, ends, copy, begins, stops, bounds, covered):
-    """Fill in the spans of every document: occurrences that are copies, joined where they touch."""
+def _find(offsets, data, tables, kind, words, ends, copy, edges, counts, covered):
+    """Fill in the spans of every document: occurrences that are copies, joined where they touch. Returns how many."""
     room = room_for(offsets)
     most = len(room[2])
-    keys, piece_begins, piece_stops = (
-        np.empty(most, np.uint64),
-        np.empty(most, np.int32),
-        np.empty(most, np.int32),
-    )
+    keys, begins, stops = np.empty(most, np.uint64), np.empty(most, np.int32), np.empty(most, np.int32)
     filled = 0
     for i in range(len(offsets) - 1):
-        own = copy[ends[i] : ends[i + 1]]
-        if own.any():
-            _keys_of(
-                data, offsets[i], offsets[i + 1], tables, kind, words, room, keys, piece_begins, piece_stops
-            )
-        for k in range(len(own)):
-            if not own[k]:
+        is_copy, first = copy[ends[i] : ends[i + 1]], filled
+        if is_copy.any():
+            _keys_of(data, offsets[i], offsets[i + 1], tables, kind, words, room, keys, begins, stops)
+        for k in range(len(is_copy)):
+            if not is_copy[k]:
                 continue
-            begin = room[3][k] if kind == SPANS else piece_begins[k]
-            stop = room[4][k + words - 1] if kind == SPANS else piece_stops[k]
-            if filled > bounds[i] and begin <= stops[filled - 1]:
-                stops[filled - 1] = stop
+            begin = room[3][k] if kind == SPANS else begins[k]
+            stop = room[4][k + words - 1] if kind == SPANS else stops[k]
+            if filled > first and begin <= edges[filled - 1, 1]:
+                edges[filled - 1, 1] = stop
             else:
-                begins[filled], stops[filled] = begin, stop
+                edges[filled, 0], edges[filled, 1] = begin, stop
                 filled += 1
-        bounds[i + 1] = filled
-        for k in range(bounds[i], filled):
-            covered[i] += stops[k] - begins[k]
+        counts[i] = filled - first
+        for k in range(first, filled):
+            covered[i] += edges[k, 1] - edges[k, 0]
+    return filled
+
+
+def _signals(spans: str, covered: str, says: str) -> tuple[Signal, Signal]:
+    return (
+        span(spans, "counts", "edges", f"{says} (or as many as said) that stand in the pool before"),
+        ratio(covered, "covered", "sizes", "bytes of these spans / bytes"),
+    )
+
+
+SIGNALS = {
+    "spans": _signals("repeated_spans", "repeated_span_ratio", "runs of 50 words and more"),
+    "lines": _signals("repeated_line_spans", "repeated_line_ratio", "lines of 5 words and more"),
+    "paragraphs": _signals("repeated_paragraph_spans", "repeated_paragraph_ratio", "paragraphs of 5 words and more"),
+}  # fmt: skip
 
 
 def find(
@@ -241,29 +250,15 @@ def find(
 ) -> dict[str, pa.Array]:
     """Columns of the signals of a kind, for these texts; `ends` of their occurrences, `places` of the copies."""
     offsets, data = valid(texts)
-    n = len(offsets) - 1
     copy = np.zeros(ends[-1], np.bool_)
     copy[places] = True
-    begins, stops = np.empty(len(places), np.int64), np.empty(len(places), np.int64)
-    bounds, covered = np.zeros(n + 1, np.int64), np.zeros(n, np.int64)
-    _find(
-        offsets,
-        data,
-        character_tables(),
-        KINDS.index(kind),
-        words,
-        ends,
-        copy,
-        begins,
-        stops,
-        bounds,
-        covered,
+    edges = np.empty((len(places), 2), np.int64)
+    counts, covered = np.zeros((2, len(offsets) - 1), np.int64)
+    filled = _find(
+        offsets, data, character_tables(), KINDS.index(kind), words, ends, copy, edges, counts, covered
     )
-    spans_name, ratio_name = NAMES[kind]
-    return {
-        spans_name: spans(bounds, begins[: bounds[-1]].copy(), stops[: bounds[-1]].copy()),
-        ratio_name: ratio(covered, np.diff(offsets)),
-    }
+    joined, sizes = edges[:filled].copy().ravel(), np.diff(offsets)
+    return columns(SIGNALS[kind], counts=counts, edges=joined, covered=covered, sizes=sizes)
 
 
 def repeats(
@@ -277,31 +272,8 @@ def repeats(
     return find(texts, kind, words, found.ends, places)
 
 
-NAMES = {
-    "spans": ("repeated_spans", "repeated_span_ratio"),
-    "lines": ("repeated_line_spans", "repeated_line_ratio"),
-    "paragraphs": ("repeated_paragraph_spans", "repeated_paragraph_ratio"),
-}
-_SAYS = {
-    "spans": "runs of 50 words and more (or as many as said) that stand in the pool before",
-    "lines": "lines of 5 words and more (or as many as said) that stand in the pool before",
-    "paragraphs": "paragraphs of 5 words and more (or as many as said) that stand in the pool before",
-}
-
-
 def _of_the_pool(texts: pa.Array, **parameters: object) -> dict[str, pa.Array]:
-    raise AssertionError("repeats are found in a whole pool, see occurrences, repeated and find")
+    raise AssertionError("repeats are found in a whole pool, see occurrences, copies and find")
 
 
-REPEATS = tuple(
-    Family(
-        f"repeated_{kind}",
-        1,
-        _of_the_pool,
-        (
-            span_signal(NAMES[kind][0], _SAYS[kind]),
-            real_signal(NAMES[kind][1], "ratio", 1.0, "bytes of these spans / bytes"),
-        ),
-    )
-    for kind in KINDS
-)
+REPEATS = tuple(Family(f"repeated_{kind}", 1, _of_the_pool, SIGNALS[kind]) for kind in KINDS)

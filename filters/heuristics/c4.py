@@ -10,17 +10,18 @@ drop a line, so those lines are spans, each with its line break, that a level ma
 least five sentences: here a sentence ends in a run of . ? ! (and closing quotes or brackets) before whitespace
 or the end of its line, and a kept line has at least one.
 
-FineWeb uses the rules without the one on endings: the signals `c4_any_ending_...`, from the same pass.
+FineWeb uses the rules without the one on endings: that variant's signals, `c4_any_ending_...`, are of the same pass.
 """
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from filters.columns import count_signal, span_signal, spans
+from filters.columns import columns, count, span
 from filters.family import Family, Signal
 from filters.text.batches import valid
 from filters.text.bits import NO_BITS, ONE_BIT, count_bits, leading_zeros, lowest_bit, lowest_bits
@@ -33,15 +34,27 @@ from filters.text.masks import (
     wide_break_mask,
     wide_space_mask,
 )
-from filters.text.pages import PADDING, blocks_of, break_bytes, decode, longest_document, open_page, strip
+from filters.text.pages import (
+    PADDING,
+    blocks_of,
+    break_bytes,
+    decode,
+    longest_document,
+    open_page,
+    strip,
+    with_room,
+)
+from filters.text.phrases import is_phrase, table_of
 
 LONGEST_WORD = 1000  # characters
 FEWEST_WORDS = 3  # a line
-REASONS = ("long_word", "unterminated", "short", "lorem_ipsum", "javascript", "curly_bracket", "policy")
-LONG_WORD, UNTERMINATED, SHORT, LOREM_IPSUM, JAVASCRIPT, CURLY_BRACKET, POLICY = range(len(REASONS))
-NO_REASON = len(REASONS)
-KEPT, SENTENCES, DROPPED, CITATIONS = range(NO_REASON, NO_REASON + 4)
-TALLIES = NO_REASON + 4  # of the rules with the one on endings, then as many of those without it
+STRICT, ANY_ENDING = 0, 1  # with the rule on endings, and without
+Tally = IntEnum("Tally", [
+    # Lines by the rule they fail, in the order of the rules; KEPT fail none.
+    "LONG_WORD", "UNTERMINATED", "SHORT", "LOREM_IPSUM", "JAVASCRIPT", "CURLY_BRACKET", "POLICY", "KEPT",
+    "SENTENCES", "DROPPED", "CITATIONS",
+], start=0)  # fmt: skip
+NO_REASON = Tally.KEPT.value
 
 
 class Marks(NamedTuple):
@@ -53,23 +66,22 @@ class Marks(NamedTuple):
 
 
 class Phrases(NamedTuple):
-    """Each phrase with where in it the pair of letters stands that `_hits` looks for."""
+    """Phrases that a rule is about, and where in each the letters stand that `_hits` looks for."""
 
-    texts: np.ndarray  # uint8 [phrases, 16]
+    texts: np.ndarray  # uint8 [phrases, bytes of the longest]
     sizes: np.ndarray
-    kinds: np.ndarray  # the reason it gives
+    reasons: np.ndarray  # the rule that a line with this phrase fails
     at: np.ndarray
 
 
 _PHRASES = (
-    ("lorem ipsum", LOREM_IPSUM, 7), ("javascript", JAVASCRIPT, 0), ("privacy policy", POLICY, 5),
-    ("cookie policy", POLICY, 3), ("uses cookies", POLICY, 8), ("use of cookies", POLICY, 10),
-    ("use cookies", POLICY, 7), ("terms of use", POLICY, 3),
+    ("lorem ipsum", Tally.LOREM_IPSUM, 7), ("javascript", Tally.JAVASCRIPT, 0), ("privacy policy", Tally.POLICY, 5),
+    ("cookie policy", Tally.POLICY, 3), ("uses cookies", Tally.POLICY, 8), ("use of cookies", Tally.POLICY, 10),
+    ("use cookies", Tally.POLICY, 7), ("terms of use", Tally.POLICY, 3),
 )  # fmt: skip
 PHRASES = Phrases(
-    np.array([list(phrase.ljust(16, "\0").encode()) for phrase, _, _ in _PHRASES], np.uint8),
-    np.array([len(phrase) for phrase, _, _ in _PHRASES]),
-    np.array([kind for _, kind, _ in _PHRASES]),
+    *table_of([phrase for phrase, _, _ in _PHRASES]),
+    np.array([reason for _, reason, _ in _PHRASES]),
     np.array([at for _, _, at in _PHRASES]),
 )
 
@@ -78,11 +90,6 @@ c_mask, i_mask, k_mask, m_mask, p_mask, s_mask, y_mask, j_mask, a_mask, e_mask =
 )
 curly_mask, bracket_mask = any_of("{"), any_of("[")
 stop_mask = any_of("!.?")
-
-
-@inlined
-def _lower(byte):
-    return byte | np.uint8(0x20) if 0x41 <= byte <= 0x5A else byte
 
 
 @inlined
@@ -140,35 +147,28 @@ def _between(blocks, k, start, end):
 
 @inlined
 def _reason_at(page, at, start, end, phrases):
-    """The first reason, in the order of the rules, of a phrase or "{" that stands on this byte of a line; NO_REASON
-    where none does."""
+    """The first rule that a line fails by what stands on this byte of it; NO_REASON where it fails none."""
     if page[at] == 0x7B:
-        return CURLY_BRACKET
-    found = NO_REASON
+        return Tally.CURLY_BRACKET.value
+    first = NO_REASON
     for k in range(len(phrases.sizes)):
         begin = at - phrases.at[k]
-        size = phrases.sizes[k]
-        if begin < start or begin + size > end:
-            continue
-        same = 0
-        while same < size and _lower(page[begin + same]) == phrases.texts[k, same]:
-            same += 1
-        if same == size:
-            found = min(found, phrases.kinds[k])
-    return found
+        if begin >= start and is_phrase(page, begin, end, phrases.texts, phrases.sizes, k):
+            first = min(first, phrases.reasons[k])
+    return first
 
 
 @loop
 def _reason_of(page, start, end, marks, phrases):
-    """The first reason, in the order of the rules, that a phrase in a line gives; NO_REASON where none does."""
-    found = NO_REASON
+    """The first rule that a line fails by a phrase or a "{" in it; NO_REASON where it fails none."""
+    first = NO_REASON
     for k in range(start // 64, (end + 63) // 64):
         hits = _between(marks.hits, k, start, end)
         while hits:
             at = 64 * k + lowest_bit(hits)
             hits &= hits - ONE_BIT
-            found = min(found, _reason_at(page, at, start, end, phrases))
-    return found
+            first = min(first, _reason_at(page, at, start, end, phrases))
+    return first
 
 
 @inlined
@@ -252,22 +252,22 @@ def _sentences(page, start, end, marks, classes):
 
 
 @loop
-def _without_citations(page, start, end, line, citations, base):
-    """Copy a line without its citations to `line`, note where they are; returns (its length, citations)."""
-    size = found = 0
+def _without_citations(page, start, end, line, edges):
+    """Copy a line without its citations to `line`, note their edges; returns (its length, citations)."""
+    size = cited = 0
     at = start
     while at < end:
         width = _citation_bytes(page, at, end) if page[at] == 0x5B else 0
         if width:
-            citations[base + 2 * found], citations[base + 2 * found + 1] = at, at + width
-            found += 1
+            edges[2 * cited], edges[2 * cited + 1] = at, at + width
+            cited += 1
             at += width
         else:
             line[size] = page[at]
             size += 1
             at += 1
     line[size : size + PADDING] = 0
-    return size, found
+    return size, cited
 
 
 @inlined
@@ -280,49 +280,50 @@ def _has_bracket(marks, start, end):
 
 @loop
 def _judge(page, start, end, words, long_word, marks, classes, phrases, tally):
-    """Count a line without citations, page[start:end], under the rule it fails, with and without the rule on endings;
-    returns both reasons."""
+    """Count a line without citations, page[start:end], under the rule it fails, in both variants; returns both rules."""
     if long_word:
-        reason = LONG_WORD
+        reason = Tally.LONG_WORD.value
     elif words < FEWEST_WORDS:
-        reason = SHORT
+        reason = Tally.SHORT.value
     else:
         reason = _reason_of(page, start, end, marks, phrases)
     strict = reason
     if not long_word and _is_unterminated(page, start, end):
-        strict = UNTERMINATED
-    tally[strict if strict < NO_REASON else KEPT] += 1
-    tally[TALLIES + (reason if reason < NO_REASON else KEPT)] += 1
+        strict = Tally.UNTERMINATED.value
+    tally[STRICT, strict] += 1
+    tally[ANY_ENDING, reason] += 1
     if reason == NO_REASON:
         sentences = _sentences(page, start, end, marks, classes)
-        tally[TALLIES + SENTENCES] += sentences
-        tally[SENTENCES] += sentences if strict == NO_REASON else 0
+        tally[ANY_ENDING, Tally.SENTENCES] += sentences
+        tally[STRICT, Tally.SENTENCES] += sentences if strict == NO_REASON else 0
     return strict, reason
 
 
 @inlined
 def _is_dropped(reason):
     """C4 drops the line; where it has "lorem ipsum" or "{", the whole document."""
-    return reason < NO_REASON and reason != LOREM_IPSUM and reason != CURLY_BRACKET
+    return reason < NO_REASON and reason != Tally.LOREM_IPSUM.value and reason != Tally.CURLY_BRACKET.value
+
+
+@inlined
+def _note(reason, start, next_start, cited, line_citations, tally, dropped, citations):
+    """Note a line that is dropped, or the citations of one that is not."""
+    if _is_dropped(reason):
+        at = 2 * tally[Tally.DROPPED]
+        dropped[at], dropped[at + 1] = start, next_start
+        tally[Tally.DROPPED] += 1
+    else:
+        for k in range(2 * cited):
+            citations[2 * tally[Tally.CITATIONS] + k] = line_citations[k]
+        tally[Tally.CITATIONS] += cited
 
 
 @loop
 def _measure(
-    page,
-    length,
-    marks,
-    line,
-    line_marks,
-    classes,
-    phrases,
-    tally,
-    dropped,
-    citations,
-    all_dropped,
-    all_citations,
-):
-    """Fill in the tallies of one document, the lines that go and the citations in those that stay, each twice: with
-    the rule on endings, and (`all_...`) without."""
+    page, length, marks, line, line_marks, line_citations, classes, phrases, tally, dropped, citations, any_dropped,
+    any_citations,
+):  # fmt: skip
+    """Fill in the tallies of one document, the lines that are dropped and the citations in those that are not."""
     start = block = 0
     breaks = (line_break_mask(page, 0) | wide_break_mask(page, 0)) & lowest_bits(length)
     while start < length:
@@ -342,27 +343,15 @@ def _measure(
                 break
         bare, bare_end = strip(page, start, end, classes)
         words, long_word = _words(page, bare, bare_end, classes)
-        base = 2 * tally[TALLIES + CITATIONS]
-        found = 0
+        cited = 0
         if _has_bracket(marks, bare, bare_end):
-            size, found = _without_citations(page, bare, bare_end, line, all_citations, base)
+            size, cited = _without_citations(page, bare, bare_end, line, line_citations)
             _mark(line, size, line_marks)
             strict, reason = _judge(line, 0, size, words, long_word, line_marks, classes, phrases, tally)
         else:
             strict, reason = _judge(page, bare, bare_end, words, long_word, marks, classes, phrases, tally)
-        if _is_dropped(strict):
-            dropped[2 * tally[DROPPED]], dropped[2 * tally[DROPPED] + 1] = start, next_start
-            tally[DROPPED] += 1
-        else:
-            for k in range(2 * found):
-                citations[2 * tally[CITATIONS] + k] = all_citations[base + k]
-            tally[CITATIONS] += found
-        if _is_dropped(reason):
-            at = 2 * tally[TALLIES + DROPPED]
-            all_dropped[at], all_dropped[at + 1] = start, next_start
-            tally[TALLIES + DROPPED] += 1
-        else:
-            tally[TALLIES + CITATIONS] += found
+        _note(strict, start, next_start, cited, line_citations, tally[STRICT], dropped, citations)
+        _note(reason, start, next_start, cited, line_citations, tally[ANY_ENDING], any_dropped, any_citations)
         start = next_start
 
 
@@ -373,114 +362,86 @@ def _marks_for(length):
 
 
 @kernel
-def _with_room(edges, used, more):
-    """An array with room for so many more entries behind the used ones, which it holds."""
-    if used + more <= len(edges):
-        return edges
-    grown = np.empty(max(2 * len(edges), used + more), np.int64)
-    grown[:used] = edges[:used]
-    return grown
-
-
-@kernel
-def _count(data_offsets, data, classes, phrases, tallies):
-    """Fill in int64 [2 * TALLIES, documents]; returns the edges of all documents' (dropped lines, citations), with
-    the rule on endings and then without."""
-    longest = longest_document(data_offsets)
+def _count(offsets, data, classes, phrases, tallies):
+    """Fill in int64 [variants, tallies, documents]; returns the edges of all documents' (dropped lines, citations) in
+    one variant, then in the other."""
+    longest = longest_document(offsets)
     page, line = np.empty(longest + PADDING, np.uint8), np.empty(longest + PADDING, np.uint8)
     marks, line_marks = _marks_for(longest), _marks_for(longest)
-    tally = np.empty(len(tallies), np.int64)
-    dropped, citations = np.empty(64, np.int64), np.empty(64, np.int64)
-    all_dropped, all_citations = np.empty(64, np.int64), np.empty(64, np.int64)
-    lines = cited = all_lines = all_cited = 0
-    for i in range(len(data_offsets) - 1):
-        length = open_page(page, data, data_offsets[i], data_offsets[i + 1])
-        breaks, brackets = 1, 1 + _mark(page, length, marks)
+    tally = np.empty(tallies.shape[:2], np.int64)
+    dropped, citations, line_citations = (
+        np.empty(64, np.int64),
+        np.empty(64, np.int64),
+        np.empty(64, np.int64),
+    )
+    any_dropped, any_citations = np.empty(64, np.int64), np.empty(64, np.int64)
+    drops = cited = any_drops = any_cited = 0
+    for i in range(len(offsets) - 1):
+        length = open_page(page, data, offsets[i], offsets[i + 1])
+        breaks, brackets = 1, _mark(page, length, marks)
         for block in range(0, length, 64):
-            found = line_break_mask(page, block) | wide_break_mask(page, block)
-            breaks += count_bits(found & lowest_bits(length - block))
-        dropped, all_dropped = (
-            _with_room(dropped, 2 * lines, 2 * breaks),
-            _with_room(all_dropped, 2 * all_lines, 2 * breaks),
+            masks = line_break_mask(page, block) | wide_break_mask(page, block)
+            breaks += count_bits(masks & lowest_bits(length - block))
+        dropped, any_dropped = (
+            with_room(dropped, drops, 2 * breaks),
+            with_room(any_dropped, any_drops, 2 * breaks),
         )
-        citations = _with_room(citations, 2 * cited, 2 * brackets)
-        all_citations = _with_room(all_citations, 2 * all_cited, 2 * brackets)
+        citations = with_room(citations, cited, 2 * brackets)
+        any_citations = with_room(any_citations, any_cited, 2 * brackets)
+        line_citations = with_room(line_citations, 0, 2 * brackets)
         tally[:] = 0
         _measure(
-            page, length, marks, line, line_marks, classes, phrases, tally, dropped[2 * lines :], citations[2 * cited :],
-            all_dropped[2 * all_lines :], all_citations[2 * all_cited :],
+            page, length, marks, line, line_marks, line_citations, classes, phrases, tally, dropped[drops:],
+            citations[cited:], any_dropped[any_drops:], any_citations[any_cited:],
         )  # fmt: skip
-        lines, cited = lines + tally[DROPPED], cited + tally[CITATIONS]
-        all_lines, all_cited = all_lines + tally[TALLIES + DROPPED], all_cited + tally[TALLIES + CITATIONS]
-        tallies[:, i] = tally
+        drops, cited = drops + 2 * tally[STRICT, Tally.DROPPED], cited + 2 * tally[STRICT, Tally.CITATIONS]
+        any_drops += 2 * tally[ANY_ENDING, Tally.DROPPED]
+        any_cited += 2 * tally[ANY_ENDING, Tally.CITATIONS]
+        tallies[:, :, i] = tally
+    return dropped[:drops], citations[:cited], any_dropped[:any_drops], any_citations[:any_cited]
+
+
+def _signals(prefix: str, variant: str) -> tuple[Signal, ...]:
+    """Of one variant; in the one without a rule on endings no line fails it."""
+    rules = {
+        Tally.LONG_WORD: f"lines with a word of more than {LONGEST_WORD} characters",
+        Tally.UNTERMINATED: "lines that do not end in . ? ! \" ' or that end in ...",
+        Tally.SHORT: f"lines of fewer than {FEWEST_WORDS} words",
+        Tally.LOREM_IPSUM: 'lines with "lorem ipsum"',
+        Tally.JAVASCRIPT: 'lines with "javascript"',
+        Tally.CURLY_BRACKET: 'lines with "{"',
+        Tally.POLICY: "lines about cookies, privacy policy or terms of use",
+    }
+    if variant:
+        del rules[Tally.UNTERMINATED]
     return (
-        dropped[: 2 * lines],
-        citations[: 2 * cited],
-        all_dropped[: 2 * all_lines],
-        all_citations[: 2 * all_cited],
-    )
+        *(count(f"{prefix}_{rule.name.lower()}_line_count", "lines", rule,
+                f"{says} and that fail no rule before (C4{variant})") for rule, says in rules.items()),
+        count(f"{prefix}_kept_line_count", "lines", Tally.KEPT, f"lines that fail no rule of C4{variant}"),
+        count(f"{prefix}_sentence_count", "sentences", Tally.SENTENCES,
+              f"sentences of the lines that fail no rule of C4{variant}"),
+        span(f"{prefix}_dropped_line_spans", Tally.DROPPED, "dropped",
+             f"lines that C4 drops{variant}, with their line breaks"),
+        span(f"{prefix}_citation_spans", Tally.CITATIONS, "citations",
+             "[12], [edit] and [citation needed] in the lines that C4 does not drop"),
+    )  # fmt: skip
+
+
+SIGNALS = _signals("c4", "")
+ANY_ENDING_SIGNALS = _signals("c4_any_ending", ", no matter how lines end")
 
 
 def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
     """C4's line signals of every text, with and without the rule on endings; 0 and no spans for an empty one."""
     offsets, data = valid(texts)
-    tallies = np.zeros((2 * TALLIES, len(offsets) - 1), np.int64)
-    dropped, citations, all_dropped, all_citations = _count(
+    tallies = np.zeros((2, len(Tally), len(offsets) - 1), np.int64)
+    dropped, citations, any_dropped, any_citations = _count(
         offsets, data, character_classes(), PHRASES, tallies
     )
-    return _columns("c4", tallies[:TALLIES], dropped, citations) | _columns(
-        "c4_any_ending", tallies[TALLIES:], all_dropped, all_citations
+    strict = columns(SIGNALS, tallies=tallies[STRICT], dropped=dropped, citations=citations)
+    return strict | columns(
+        ANY_ENDING_SIGNALS, tallies=tallies[ANY_ENDING], dropped=any_dropped, citations=any_citations
     )
 
 
-def _columns(
-    prefix: str, tallies: np.ndarray, dropped: np.ndarray, citations: np.ndarray
-) -> dict[str, pa.Array]:
-    columns = {
-        f"{prefix}_{reason}_line_count": pa.array(tallies[number])
-        for number, reason in enumerate(REASONS)
-        if not (prefix == "c4_any_ending" and number == UNTERMINATED)
-    }
-    for name, number in (("kept_line_count", KEPT), ("sentence_count", SENTENCES)):
-        columns[f"{prefix}_{name}"] = pa.array(tallies[number])
-    for name, number, edges in (("dropped_line", DROPPED, dropped), ("citation", CITATIONS, citations)):
-        firsts = np.concatenate([[0], np.cumsum(tallies[number])])
-        columns[f"{prefix}_{name}_spans"] = spans(firsts, edges[::2], edges[1::2])
-    return columns
-
-
-_SAYS = {
-    "long_word": f"lines with a word of more than {LONGEST_WORD} characters",
-    "unterminated": "lines that do not end in . ? ! \" ' or that end in ...",
-    "short": f"lines of fewer than {FEWEST_WORDS} words",
-    "lorem_ipsum": 'lines with "lorem ipsum"',
-    "javascript": 'lines with "javascript"',
-    "curly_bracket": 'lines with "{"',
-    "policy": "lines about cookies, privacy policy or terms of use",
-}
-
-
-def _signals(prefix: str, any_ending: bool) -> list[Signal]:
-    rest = ", no matter how lines end" if any_ending else ""
-    signals = [
-        count_signal(
-            f"{prefix}_{reason}_line_count", "lines", f"{says} and that fail no rule before (C4{rest})"
-        )
-        for reason, says in _SAYS.items()
-        if not (any_ending and reason == "unterminated")
-    ]
-    signals += [
-        count_signal(f"{prefix}_kept_line_count", "lines", f"lines that fail no rule of C4{rest}"),
-        count_signal(
-            f"{prefix}_sentence_count", "sentences", f"sentences of the lines that fail no rule of C4{rest}"
-        ),
-        span_signal(f"{prefix}_dropped_line_spans", f"lines that C4 drops{rest}, with their line breaks"),
-        span_signal(
-            f"{prefix}_citation_spans",
-            "[12], [edit] and [citation needed] in the lines that C4 does not drop",
-        ),
-    ]
-    return signals
-
-
-FAMILY = Family("c4", 2, measure, (*_signals("c4", False), *_signals("c4_any_ending", True)))
+FAMILY = Family("c4", 2, measure, (*SIGNALS, *ANY_ENDING_SIGNALS))

@@ -12,7 +12,7 @@ import zlib
 import numpy as np
 import pyarrow as pa
 
-from filters.columns import real_signal
+from filters.columns import columns, real
 from filters.family import Family
 from filters.text.batches import valid
 from filters.text.compiled import kernel
@@ -39,6 +39,12 @@ def _size(text: memoryview) -> int:
     return len(press.compress(text)) + len(press.flush())
 
 
+SIGNALS = (
+    real("compression_ratio", "ratio", "ratios", "bytes after raw DEFLATE, level 1 / bytes before"),
+    real("byte_entropy", "bits", "entropies", "Shannon's entropy of the distribution of bytes", high=8.0),
+)
+
+
 def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
     """Compression of every text; 0.0 for an empty one."""
     offsets, data = valid(texts)
@@ -49,17 +55,7 @@ def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
         _size(page[start:end]) / (end - start) if end > start else 0.0
         for start, end in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)
     ]
-    return {"compression_ratio": pa.array(ratios, pa.float64()), "byte_entropy": pa.array(entropies)}
+    return columns(SIGNALS, ratios=ratios, entropies=entropies)
 
 
-FAMILY = Family(
-    "compression",
-    1,
-    measure,
-    (
-        real_signal(
-            "compression_ratio", "ratio", float("inf"), "bytes after raw DEFLATE, level 1 / bytes before"
-        ),
-        real_signal("byte_entropy", "bits", 8.0, "Shannon's entropy of the distribution of bytes"),
-    ),
-)
+FAMILY = Family("compression", 1, measure, SIGNALS)

@@ -12,16 +12,18 @@ which a level may cut; DCLM drops a document that loses more than a twentieth of
 
 from __future__ import annotations
 
+from enum import IntEnum
+
 import numpy as np
 import pyarrow as pa
 
-from filters.columns import INF, count_signal, ratio, real_signal, span_signal, spans
-from filters.family import Family
-from filters.heuristics.words import LONGEST_STOP_WORD, SPREAD, STOP_WORDS, STOPS
+from filters.columns import INF, Source, columns, count, ratio, span
+from filters.family import Family, Signal
 from filters.text.batches import valid
-from filters.text.bits import NO_BITS, ONE_BIT, count_bits, eight_bytes, lowest_bit, lowest_bits
+from filters.text.bits import NO_BITS, ONE_BIT, count_bits, lowest_bit, lowest_bits
 from filters.text.classes import ALPHABETIC, DIGIT, UPPERCASE, WHITESPACE, character_classes
 from filters.text.compiled import inlined, kernel, loop
+from filters.text.english import LOWER_CASE, STOP_WORDS, STOPS, find_stop_word
 from filters.text.masks import (
     any_of,
     capital_mask,
@@ -53,89 +55,29 @@ from filters.text.pages import (
     most_newlines,
     open_page,
     strip,
+    with_room,
 )
+from filters.text.phrases import is_phrase, lower, table_of
 from filters.text.vocabulary import FIRST, read_kind, tokens_to_spend
 
 SHORT_LINE = 10  # words: in longer lines no phrase is taken out
 UPPERCASE_LINE = 0.5  # a line with a greater share of capitals goes
-COUNTED = [
-    "likes",
-    "shares",
-    "comments",
-    "retweets",
-    "reposts",
-    "quotes",
-    "bookmarks",
-    "upvotes",
-    "downvotes",
-    "downloads",
-    "views",
-    "followers",
-]
+COUNTED = (
+    "likes", "shares", "comments", "retweets", "reposts", "quotes", "bookmarks", "upvotes", "downvotes", "downloads",
+    "views", "followers",
+)  # fmt: skip
 PHRASES = ("items in cart", "read more", "sign-in")
+CART, READ_MORE, SIGN_IN = range(len(PHRASES))
+_COUNTED, _PHRASES = table_of(COUNTED), table_of(PHRASES)
 
-
-def _table(words: list[str] | tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """(uint8 [words, bytes of the longest], int64 [words]: the bytes of each)."""
-    longest = max(map(len, words))
-    return np.array([list(word.encode().ljust(longest, b"\0")) for word in words], np.uint8), np.array(
-        [len(word) for word in words]
-    )
-
-
-_COUNTED, _PHRASES = _table(COUNTED), _table(PHRASES)
-LOWER = np.uint64(0x2020202020202020)
-
-TALLIES = (
-    "words",
-    "bare_words",
-    "edited_words",
-    "stop_words",
-    "symbols",
-    "lines",
-    "bullets",
-    "ellipses",
-    "word_characters",
-    *(f"copied_{what}" for what in ("lines", "line_characters", "paragraphs", "paragraph_characters")),
-    "line_characters",
-    "paragraphs",
-    "paragraph_characters",
-    *(f"{n}grams" for n in range(2, LONGEST_NGRAM + 1)),
-    "edits",
-)
-(
-    WORDS, BARE_WORDS, EDITED_WORDS, STOP, SYMBOLS, LINES, BULLETS, ELLIPSES, WORD_CHARACTERS, COPIED_LINES,
-    COPIED_LINE_CHARACTERS, COPIED_PARAGRAPHS, COPIED_PARAGRAPH_CHARACTERS, LINE_CHARACTERS, PARAGRAPHS,
-    PARAGRAPH_CHARACTERS, NGRAMS,
-) = range(17)  # fmt: skip
-EDITS = NGRAMS + LONGEST_NGRAM - 1  # tallies[NGRAMS + n - 2] are those of n-grams
-
-
-@inlined
-def _lower(byte):
-    return byte | np.uint8(0x20) if 0x41 <= byte <= 0x5A else byte
-
-
-@inlined
-def _is_at(page, start, end, texts, sizes, k):
-    """Word k of a table begins at a byte, in upper or lower case, and ends before `end`."""
-    if start < 0 or start + sizes[k] > end:
-        return False
-    same = 0
-    while same < sizes[k] and _lower(page[start + same]) == texts[k, same]:
-        same += 1
-    return same == sizes[k]
+Tally = IntEnum("Tally", [
+    "WORDS", "BARE_WORDS", "EDITED_WORDS", "STOP_WORDS", "SYMBOLS", "WORD_CHARACTERS",
+    "LINES", "BULLETS", "ELLIPSES", "LINE_CHARACTERS", "COPIED_LINES", "COPIED_LINE_CHARACTERS",
+    "PARAGRAPHS", "PARAGRAPH_CHARACTERS", "COPIED_PARAGRAPHS", "COPIED_PARAGRAPH_CHARACTERS", "EDITS",
+], start=0)  # fmt: skip
 
 
 # ---- Words and symbols ----------------------------------------------------------------------------------
-
-
-@inlined
-def _is_stop_word(page, start, size, stops):
-    """In upper or lower case: the bit 0x20 makes a letter of nothing else."""
-    word = (eight_bytes(page, start) | LOWER) & lowest_bits(8 * min(size, LONGEST_STOP_WORD))
-    slot = word * SPREAD >> np.uint64(60)
-    return (stops[0][slot] == word) & (stops[1][slot] == size)
 
 
 @loop
@@ -148,8 +90,8 @@ def _add_words(page, length, edges, words, classes, stops, bare, tally):
         if code >= 0x80:
             code, _ = decode(page, start)
         bare[i + 1] = bare[i] + ((classes[code] & (ALPHABETIC | DIGIT)) != 0)
-        tally[STOP] += _is_stop_word(page, start, edges[2 * i + 1] - start, stops)
-    tally[WORDS], tally[BARE_WORDS] = words, bare[words]
+        tally[Tally.STOP_WORDS] += find_stop_word(page, start, edges[2 * i + 1] - start, stops, LOWER_CASE)[0]
+    tally[Tally.WORDS], tally[Tally.BARE_WORDS] = words, bare[words]
 
 
 @loop
@@ -158,12 +100,12 @@ def _add_symbols(page, length, tally):
     last = -3  # the dot before
     for block in range(0, length, 64):
         text = lowest_bits(length - block)
-        tally[SYMBOLS] += count_bits(hash_mask(page, block) & text)
+        tally[Tally.SYMBOLS] += count_bits(hash_mask(page, block) & text)
         wide = ellipsis_mask(page, block) & text
         while wide:
             at = block + lowest_bit(wide)
             wide &= wide - ONE_BIT
-            tally[SYMBOLS] += page[at + 1] == 0x80 and page[at + 2] == 0xA6
+            tally[Tally.SYMBOLS] += page[at + 1] == 0x80 and page[at + 2] == 0xA6
         found = dot_mask(page, block) & text
         while found:
             at = block + lowest_bit(found)
@@ -172,10 +114,10 @@ def _add_symbols(page, length, tally):
             spaced = spaced + 1 if at == last + 2 and page[last + 1] == 0x20 else 1
             last = at
             if dots == 3:
-                tally[SYMBOLS] += 1
+                tally[Tally.SYMBOLS] += 1
                 dots = 0
             if spaced == 3:
-                tally[SYMBOLS] += 1
+                tally[Tally.SYMBOLS] += 1
                 spaced = 0
 
 
@@ -208,7 +150,7 @@ def _is_counter(page, start, end, classes, texts, sizes):
             break
         at += width
     if at < end:
-        letter = _lower(page[at])
+        letter = lower(page[at])
         at += letter == 0x6B or letter == 0x6D or letter == 0x62
     begin = at
     while at < end:
@@ -219,7 +161,7 @@ def _is_counter(page, start, end, classes, texts, sizes):
     if at == begin:
         return False
     for k in range(len(sizes)):
-        if _is_at(page, at, end, texts, sizes, k):
+        if is_phrase(page, at, end, texts, sizes, k):
             return _skip_other(page, at + sizes[k], end, classes) == end
     return False
 
@@ -262,12 +204,14 @@ m_mask, s_mask = any_of("mM"), any_of("sS")
 @inlined
 def _may_have_phrase(page, start, end, texts, sizes):
     """Most lines neither begin with "sign-in", nor end in "read more" and three characters, nor have an "ms"."""
-    if _is_at(page, start, end, texts, sizes, 2):
+    if is_phrase(page, start, end, texts, sizes, SIGN_IN):
         return True
     tail = end
     for _ in range(3):
         tail = last_character(page, start, tail) if tail > start else start - 1
-    if tail - start >= sizes[1] and _is_at(page, tail - sizes[1], end, texts, sizes, 1):
+    if tail - start >= sizes[READ_MORE] and is_phrase(
+        page, tail - sizes[READ_MORE], end, texts, sizes, READ_MORE
+    ):
         return True
     found = NO_BITS
     for block in range(start, end, 64):
@@ -285,9 +229,9 @@ def _phrases(page, start, end, classes, texts, sizes, line, places, gone, edits,
     size = floor = 0
     at = start
     while at < end:
-        if _is_at(page, at, end, texts, sizes, 0):
+        if is_phrase(page, at, end, texts, sizes, CART):
             size = floor = _without_space(line, floor, size, classes)
-            at += sizes[0]
+            at += sizes[CART]
         else:
             line[size], places[size] = page[at], at
             size += 1
@@ -295,11 +239,11 @@ def _phrases(page, start, end, classes, texts, sizes, line, places, gone, edits,
     tail = size
     for _ in range(3):
         tail = last_character(line, 0, tail) if tail > 0 else -1
-    if tail >= sizes[1] and _is_at(line, tail - sizes[1], size, texts, sizes, 1):
-        size = _without_space(line, 0, tail - sizes[1], classes)
+    if tail >= sizes[READ_MORE] and is_phrase(line, tail - sizes[READ_MORE], size, texts, sizes, READ_MORE):
+        size = _without_space(line, 0, tail - sizes[READ_MORE], classes)
     head = 0
-    if _is_at(line, 0, size, texts, sizes, 2):
-        head = sizes[2]
+    if is_phrase(line, 0, size, texts, sizes, SIGN_IN):
+        head = sizes[SIGN_IN]
         if head < size:
             code, width = decode(line, head)
             head += width if classes[code] & WHITESPACE else 0
@@ -352,12 +296,12 @@ def _edit(page, length, edges, words, bare, classes, counted, phrases, line, pla
             if goes:
                 count = first + 1
                 edits[2 * first], edits[2 * first + 1] = start, min(end + 1, length)
-                tally[EDITED_WORDS] += bare[word] - bare[first_word]
+                tally[Tally.EDITED_WORDS] += bare[word] - bare[first_word]
             else:
                 for k in range(first, count):
                     for i in range(first_word, word):
                         inside = edits[2 * k] <= edges[2 * i] < edits[2 * k + 1]
-                        tally[EDITED_WORDS] += inside and bare[i + 1] > bare[i]
+                        tally[Tally.EDITED_WORDS] += inside and bare[i + 1] > bare[i]
         start = end + 1
     return count
 
@@ -414,7 +358,7 @@ def _add_lines(page, edges, lines, tally):
     for i in range(lines):
         start, end = edges[2 * i], edges[2 * i + 1]
         code, _ = decode(page, start)
-        tally[BULLETS] += code == 0x25CF or code == 0x2022 or code == 0x2A or code == 0x2D
+        tally[Tally.BULLETS] += code == 0x25CF or code == 0x2022 or code == 0x2A or code == 0x2D
         size = end - start
         dots = size >= 3 and page[end - 1] == 0x2E and page[end - 2] == 0x2E and page[end - 3] == 0x2E
         spaced = (
@@ -426,11 +370,11 @@ def _add_lines(page, edges, lines, tally):
             and page[end - 5] == 0x2E
         )
         sign = size >= 3 and page[end - 1] == 0xA6 and page[end - 2] == 0x80 and page[end - 3] == 0xE2
-        tally[ELLIPSES] += dots or spaced or sign
+        tally[Tally.ELLIPSES] += dots or spaced or sign
 
 
 @loop
-def _add_ngrams(words, places, names, of, to, scratch, hash_key, words_before, tally):
+def _add_ngrams(words, places, names, of, to, scratch, hash_key, words_before, sizes):
     """The top n-gram is the longest of the most common ones; of longer n-grams every word in a copy counts once."""
     grams = words
     for n in range(2, LONGEST_NGRAM + 1):
@@ -445,13 +389,13 @@ def _add_ngrams(words, places, names, of, to, scratch, hash_key, words_before, t
             for name in range(known):
                 if of.counts[name] == most:
                     size = np.int64(most) * gram_characters(words_before, np.int64(of.firsts[name]), n)
-                    tally[NGRAMS + n - 2] = max(tally[NGRAMS + n - 2], size)
+                    sizes[n] = max(sizes[n], size)
             continue
         covered = np.int64(0)  # words up to here are counted
         for k in range(grams):
             if of.counts[names[k]] >= 2:
                 place = np.int64(places[k])
-                tally[NGRAMS + n - 2] += words_before[place + n] - words_before[max(place, covered)]
+                sizes[n] += words_before[place + n] - words_before[max(place, covered)]
                 covered = place + n
 
 
@@ -475,123 +419,92 @@ def _count_lines(offsets, data, classes, hash_key, stops, counted, phrases, tall
         words, _ = find_words(page, length, edges, characters, blocks)
         _add_words(page, length, edges, words, classes, stops, bare, tally)
         _add_symbols(page, length, tally)
-        room = 2 * (edits + length // 2 + 2)  # a span is of two bytes or more
-        if room > len(all_edits):
-            grown = np.empty(2 * room, np.int64)
-            grown[: 2 * edits] = all_edits[: 2 * edits]
-            all_edits = grown
+        all_edits = with_room(all_edits, 2 * edits, length + 4)  # a span is of two bytes or more
         found = _edit(
             page, length, edges, words, bare, classes, counted, phrases, line, characters, gone, all_edits[2 * edits :],
             tally,
         )  # fmt: skip
         edits += found
-        tally[EDITS] = found
+        tally[Tally.EDITS] = found
 
-        tally[LINES] = _segments(page, length, 1, classes, edges)
-        _add_lines(page, edges, tally[LINES], tally)
-        name_spans(page, edges, tally[LINES], places, names, table, scratch, hash_key)
-        tally[COPIED_LINES], tally[COPIED_LINE_CHARACTERS], tally[LINE_CHARACTERS] = _copied(
-            page, edges, tally[LINES], names, table.counts
-        )
-        tally[PARAGRAPHS] = _segments(page, length, 2, classes, edges)
-        name_spans(page, edges, tally[PARAGRAPHS], places, names, table, scratch, hash_key)
-        tally[COPIED_PARAGRAPHS], tally[COPIED_PARAGRAPH_CHARACTERS], tally[PARAGRAPH_CHARACTERS] = _copied(
-            page, edges, tally[PARAGRAPHS], names, table.counts
-        )
+        lines = _segments(page, length, 1, classes, edges)
+        _add_lines(page, edges, lines, tally)
+        name_spans(page, edges, lines, places, names, table, scratch, hash_key)
+        copies, copied, whole = _copied(page, edges, lines, names, table.counts)
+        tally[Tally.LINES], tally[Tally.LINE_CHARACTERS] = lines, whole
+        tally[Tally.COPIED_LINES], tally[Tally.COPIED_LINE_CHARACTERS] = copies, copied
+        paragraphs = _segments(page, length, 2, classes, edges)
+        name_spans(page, edges, paragraphs, places, names, table, scratch, hash_key)
+        copies, copied, whole = _copied(page, edges, paragraphs, names, table.counts)
+        tally[Tally.PARAGRAPHS], tally[Tally.PARAGRAPH_CHARACTERS] = paragraphs, whole
+        tally[Tally.COPIED_PARAGRAPHS], tally[Tally.COPIED_PARAGRAPH_CHARACTERS] = copies, copied
         tallies[:, i] = tally
     return all_edits[: 2 * edits].copy()
 
 
 @kernel
-def _count_ngrams(tokens, most, is_own, hash_key, tallies):
-    """Fill in those of n-grams: on their own, so that a huge document needs room for one of both at a time. Names may be
-    written over where they are our own."""
+def _count_ngrams(tokens, most, overwrite, hash_key, tallies, ngrams):
+    """Fill in int64 [n, documents]: apart from the rest, so that a huge document needs room for one of both at a time.
+    `overwrite`: the tokens' names may be written over."""
     words_before = np.empty(most + 1, np.int32)
-    room, places = np.empty(0 if is_own else most, np.uint32), np.empty(most + 1, np.uint32)
+    room, places = np.empty(0 if overwrite else most, np.uint32), np.empty(most + 1, np.uint32)
     table, other, scratch = tables_for(most)
     for i in range(len(tokens.characters)):
         named = tokens.names[tokens.firsts[i] : tokens.firsts[i + 1]]
         first, last = tokens.known[i], tokens.known[i + 1]
-        names = named if is_own else room
-        words = read_kind(
-            named, tokens.lengths[first:last], tokens.flags[first:last], FIRST, names, places, words_before
-        )
-        tallies[WORD_CHARACTERS, i] = words_before[words]
+        names = named if overwrite else room
+        lengths, flags = tokens.lengths[first:last], tokens.flags[first:last]
+        words = read_kind(named, lengths, flags, FIRST, names, places, words_before)
+        tallies[Tally.WORD_CHARACTERS, i] = words_before[words]
         table.counts[: last - first] = tokens.counts[first:last]
-        _add_ngrams(words, places, names, table, other, scratch, hash_key, words_before, tallies[:, i])
+        _add_ngrams(words, places, names, table, other, scratch, hash_key, words_before, ngrams[:, i])
+
+
+def _ratio(name: str, part: Source, whole: Source, says: str, high: float = 1.0) -> Signal:
+    return ratio(f"dclm_{name}", part, whole, f"{says} (DCLM)", high=high)
+
+
+def _ngrams(name: str, n: int, says: str, high: float = 1.0) -> Signal:
+    return _ratio(f"{name}_{n}gram_character_ratio", lambda found: found.ngrams[n], Tally.WORD_CHARACTERS,
+                  f"characters of the {says} / characters of the words", high)  # fmt: skip
+
+
+SIGNALS = (
+    count("dclm_word_count", "words", Tally.BARE_WORDS, "words that begin with a letter or digit (DCLM)"),
+    count("dclm_stop_word_count", "words", Tally.STOP_WORDS,
+          f"occurrences of {', '.join(STOP_WORDS)}, in upper or lower case (DCLM)"),
+    _ratio("symbol_word_ratio", Tally.SYMBOLS, Tally.WORDS, '"#", "...", ". . ." and "…" / words', INF),
+    _ratio("bullet_line_ratio", Tally.BULLETS, Tally.LINES,
+           'lines that begin with "●", "•", "*" or "-" / lines, none blank'),
+    _ratio("ellipsis_line_ratio", Tally.ELLIPSES, Tally.LINES,
+           'lines that end in "...", ". . ." or "…" / lines, none blank'),
+    _ratio("copied_line_ratio", Tally.COPIED_LINES, Tally.LINES,
+           "stripped lines that occur more than once / lines, none blank"),
+    _ratio("copied_line_character_ratio", Tally.COPIED_LINE_CHARACTERS, Tally.LINE_CHARACTERS,
+           "characters of such lines / those of all such lines"),
+    _ratio("copied_paragraph_ratio", Tally.COPIED_PARAGRAPHS, Tally.PARAGRAPHS,
+           "the same of paragraphs, split at every two newlines"),
+    _ratio("copied_paragraph_character_ratio", Tally.COPIED_PARAGRAPH_CHARACTERS, Tally.PARAGRAPH_CHARACTERS,
+           "characters of such paragraphs / those of all"),
+    *(_ngrams("top", n, f"longest of the most common {n} Unicode words in a row, 0 where none occurs twice", INF)
+      for n in TOP_NGRAMS),
+    *(_ngrams("copied", n, f"Unicode words within {n} in a row that occur more than once") for n in REPEATED_NGRAMS),
+    _ratio("edited_word_ratio", Tally.EDITED_WORDS, Tally.BARE_WORDS,
+           "words that its line edits take out / words, as dclm_word_count"),
+    span("dclm_edit_spans", Tally.EDITS, "edits",
+         "lines of capitals, digits, a counter or one word, and phrases of shops and teasers (DCLM)"),
+)  # fmt: skip
 
 
 def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
     """DCLM's own signals of every text; all are 0, and no spans, for an empty one."""
     offsets, data = valid(texts)
-    tallies = np.zeros((len(TALLIES), len(offsets) - 1), np.int64)
+    documents = len(offsets) - 1
+    tallies, ngrams = (np.zeros((size, documents), np.int64) for size in (len(Tally), LONGEST_NGRAM + 1))
     edits = _count_lines(offsets, data, character_classes(), KEY, STOPS, _COUNTED, _PHRASES, tallies)
-    tokens, is_own = tokens_to_spend(texts)
-    _count_ngrams(tokens, tokens.most(), is_own, KEY, tallies)
-    n = dict(zip(TALLIES, tallies, strict=True))
-    columns = {
-        "dclm_word_count": pa.array(n["bare_words"]),
-        "dclm_stop_word_count": pa.array(n["stop_words"]),
-        "dclm_symbol_word_ratio": ratio(n["symbols"], n["words"]),
-        "dclm_bullet_line_ratio": ratio(n["bullets"], n["lines"]),
-        "dclm_ellipsis_line_ratio": ratio(n["ellipses"], n["lines"]),
-    }
-    for what in ("line", "paragraph"):
-        columns[f"dclm_copied_{what}_ratio"] = ratio(n[f"copied_{what}s"], n[f"{what}s"])
-        columns[f"dclm_copied_{what}_character_ratio"] = ratio(
-            n[f"copied_{what}_characters"], n[f"{what}_characters"]
-        )
-    for name, k in _NGRAM_SIGNALS.items():
-        columns[name] = ratio(n[f"{k}grams"], n["word_characters"])
-    columns["dclm_edited_word_ratio"] = ratio(n["edited_words"], n["bare_words"])
-    firsts = np.concatenate([[0], np.cumsum(n["edits"])])
-    columns["dclm_edit_spans"] = spans(firsts, edits[::2], edits[1::2])
-    return columns
+    tokens, overwrite = tokens_to_spend(texts)
+    _count_ngrams(tokens, tokens.most(), overwrite, KEY, tallies, ngrams)
+    return columns(SIGNALS, tallies=tallies, ngrams=ngrams, edits=edits)
 
 
-_NGRAM_SIGNALS = {f"dclm_top_{n}gram_character_ratio": n for n in TOP_NGRAMS} | {
-    f"dclm_copied_{n}gram_character_ratio": n for n in REPEATED_NGRAMS
-}
-
-
-def _ratio(name: str, says: str, high: float = 1.0):
-    return real_signal(name, "ratio", high, f"{says} (DCLM)")
-
-
-FAMILY = Family(
-    "dclm",
-    1,
-    measure,
-    (
-        count_signal("dclm_word_count", "words", "words that begin with a letter or digit (DCLM)"),
-        count_signal(
-            "dclm_stop_word_count",
-            "words",
-            f"occurrences of {', '.join(STOP_WORDS)}, in upper or lower case (DCLM)",
-        ),
-        _ratio("dclm_symbol_word_ratio", '"#", "...", ". . ." and "…" / words', INF),
-        _ratio("dclm_bullet_line_ratio", 'lines that begin with "●", "•", "*" or "-" / lines, none blank'),
-        _ratio("dclm_ellipsis_line_ratio", 'lines that end in "...", ". . ." or "…" / lines, none blank'),
-        _ratio("dclm_copied_line_ratio", "stripped lines that occur more than once / lines, none blank"),
-        _ratio("dclm_copied_line_character_ratio", "characters of such lines / those of all such lines"),
-        _ratio("dclm_copied_paragraph_ratio", "the same of paragraphs, split at every two newlines"),
-        _ratio("dclm_copied_paragraph_character_ratio", "characters of such paragraphs / those of all"),
-        *(
-            _ratio(
-                name,
-                f"characters of the longest of the most common {n} Unicode words in a row, 0 where none occurs "
-                "twice / characters of the words"
-                if n in TOP_NGRAMS
-                else f"characters of the Unicode words within {n} in a row that occur more than once / "
-                "characters of the words",
-                INF if n in TOP_NGRAMS else 1.0,
-            )
-            for name, n in _NGRAM_SIGNALS.items()
-        ),
-        _ratio("dclm_edited_word_ratio", "words that its line edits take out / words, as dclm_word_count"),
-        span_signal(
-            "dclm_edit_spans",
-            "lines of capitals, digits, a counter or one word, and phrases of shops and teasers (DCLM)",
-        ),
-    ),
-)
+FAMILY = Family("dclm", 1, measure, SIGNALS)

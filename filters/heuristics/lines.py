@@ -7,10 +7,12 @@ text with "\\r\\n" end in "\\r" and in no terminal mark. Both are found 64 bytes
 
 from __future__ import annotations
 
+from enum import IntEnum
+
 import numpy as np
 import pyarrow as pa
 
-from filters.columns import INF, count_signal, ratio, real_signal
+from filters.columns import INF, columns, count, ratio
 from filters.family import Family
 from filters.text.batches import valid
 from filters.text.bits import NO_BITS, ONE_BIT, count_bits, lowest_bit, lowest_bits
@@ -29,38 +31,25 @@ from filters.text.pages import (
 
 SHORT_LINE = 30  # characters: FineWeb's lines of at most so many are short
 
-TALLIES = (
-    "lines",
-    "bullet",
-    "ellipsis",
-    "text_lines",
-    "text_line_characters",
-    "terminal",
-    "short",
-    "split_lines",
-    "dolma_bullet",
-    "dolma_ellipsis",
-    "ascii_terminal",
-    "short_split",
-)
-(
-    LINES, BULLET, ELLIPSIS, TEXT_LINES, TEXT_LINE_CHARACTERS, TERMINAL_LINES, SHORT, SPLIT_LINES, DOLMA_BULLET,
-    DOLMA_ELLIPSIS, ASCII_TERMINAL, SHORT_SPLIT,
-) = range(len(TALLIES))  # fmt: skip
+Tally = IntEnum("Tally", [
+    "LINES", "BULLETS", "ELLIPSES",  # lines of str.splitlines()
+    "TEXT_LINES", "TEXT_LINE_CHARACTERS", "TERMINAL_LINES", "SHORT_LINES",  # lines between two "\n" that are not blank
+    "SPLIT_LINES", "SPLIT_BULLETS", "SPLIT_ELLIPSES", "SPLIT_TERMINALS", "SPLIT_SHORT",  # the same, blank ones too
+], start=0)  # fmt: skip
 
 
 @loop
 def _add_line(page, start, end, classes, tally):
     """A line of `str.splitlines()`: "•" or "-" begins it, "..." or "…" ends it, after stripping."""
-    tally[LINES] += 1
+    tally[Tally.LINES] += 1
     start, end = strip(page, start, end, classes)
     if start == end:
         return
     first, _ = decode(page, start)
-    tally[BULLET] += first == 0x2D or first == 0x2022
+    tally[Tally.BULLETS] += first == 0x2D or first == 0x2022
     last, _ = decode(page, last_character(page, start, end))
     dots = end - start >= 3 and page[end - 1] == 0x2E and page[end - 2] == 0x2E and page[end - 3] == 0x2E
-    tally[ELLIPSIS] += last == 0x2026 or dots
+    tally[Tally.ELLIPSES] += last == 0x2026 or dots
 
 
 @loop
@@ -83,23 +72,25 @@ def _add_split_lines(page, length, classes, tally):
 @loop
 def _add_text_line(page, start, end, characters, classes, tally):
     """A line between two "\\n", with whitespace left as it is. Blank ones count only among split lines."""
-    tally[SPLIT_LINES] += 1
-    tally[SHORT_SPLIT] += characters <= SHORT_LINE
+    tally[Tally.SPLIT_LINES] += 1
+    tally[Tally.SPLIT_SHORT] += characters <= SHORT_LINE
     if start < end:
-        tally[DOLMA_BULLET] += page[start] == 0x2A or page[start] == 0x2D
+        tally[Tally.SPLIT_BULLETS] += page[start] == 0x2A or page[start] == 0x2D
         byte = page[end - 1]
-        tally[DOLMA_ELLIPSIS] += (
+        tally[Tally.SPLIT_ELLIPSES] += (
             byte == 0xA6 and end - start >= 3 and page[end - 2] == 0x80 and page[end - 3] == 0xE2
         )
-        tally[ASCII_TERMINAL] += byte == 0x2E or byte == 0x21 or byte == 0x3F or byte == 0x22 or byte == 0x27
+        tally[Tally.SPLIT_TERMINALS] += (
+            byte == 0x2E or byte == 0x21 or byte == 0x3F or byte == 0x22 or byte == 0x27
+        )
     bare_start, bare_end = strip(page, start, end, classes)
     if bare_start == bare_end:
         return
-    tally[TEXT_LINES] += 1
-    tally[TEXT_LINE_CHARACTERS] += characters
-    tally[SHORT] += characters <= SHORT_LINE
+    tally[Tally.TEXT_LINES] += 1
+    tally[Tally.TEXT_LINE_CHARACTERS] += characters
+    tally[Tally.SHORT_LINES] += characters <= SHORT_LINE
     last, _ = decode(page, last_character(page, start, end))
-    tally[TERMINAL_LINES] += (classes[last] & TERMINAL) != 0
+    tally[Tally.TERMINAL_LINES] += (classes[last] & TERMINAL) != 0
 
 
 @loop
@@ -134,69 +125,34 @@ def _count(offsets, data, classes, tallies):
         tallies[:, i] = tally
 
 
+SIGNALS = (
+    count("line_count", "lines", Tally.LINES, "lines of str.splitlines(), blank ones included"),
+    count("text_line_count", "lines", Tally.TEXT_LINES, 'lines between "\\n" that are not blank'),
+    ratio("mean_text_line_length", Tally.TEXT_LINE_CHARACTERS, Tally.TEXT_LINES, "characters of a text line, on average",
+          unit="characters", high=INF),
+    ratio("bullet_line_ratio", Tally.BULLETS, Tally.LINES, 'lines that begin with "•" or "-" / lines (Gopher)'),
+    ratio("ellipsis_line_ratio", Tally.ELLIPSES, Tally.LINES, 'lines that end in "..." or "…" / lines (Gopher)'),
+    ratio("terminal_line_ratio", Tally.TERMINAL_LINES, Tally.TEXT_LINES,
+          "text lines that end in a sentence mark / text lines (FineWeb)"),
+    ratio("short_line_ratio", Tally.SHORT_LINES, Tally.TEXT_LINES,
+          f"text lines of at most {SHORT_LINE} characters / text lines (FineWeb)"),
+    ratio("dolma_bullet_line_ratio", Tally.SPLIT_BULLETS, Tally.SPLIT_LINES,
+          'lines of split("\\n") that begin with "*" or "-" / those lines (Dolma)'),
+    ratio("dolma_ellipsis_line_ratio", Tally.SPLIT_ELLIPSES, Tally.SPLIT_LINES,
+          'lines that end in "…" / the same lines (Dolma)'),
+    ratio("ascii_terminal_line_ratio", Tally.SPLIT_TERMINALS, Tally.SPLIT_LINES,
+          "lines that end in . ! ? ' or \" / the same lines, blank ones too (FineWeb's first version)"),
+    ratio("short_split_line_ratio", Tally.SPLIT_SHORT, Tally.SPLIT_LINES,
+          f"lines of at most {SHORT_LINE} characters / the same lines, blank ones too (FineWeb's first version)"),
+)  # fmt: skip
+
+
 def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
     """Line signals of every text; all are 0 for an empty one."""
     offsets, data = valid(texts)
-    tallies = np.zeros((len(TALLIES), len(offsets) - 1), np.int64)
+    tallies = np.zeros((len(Tally), len(offsets) - 1), np.int64)
     _count(offsets, data, character_classes(), tallies)
-    n = dict(zip(TALLIES, tallies, strict=True))
-    return {
-        "line_count": pa.array(n["lines"]),
-        "text_line_count": pa.array(n["text_lines"]),
-        "mean_text_line_length": ratio(n["text_line_characters"], n["text_lines"]),
-        "bullet_line_ratio": ratio(n["bullet"], n["lines"]),
-        "ellipsis_line_ratio": ratio(n["ellipsis"], n["lines"]),
-        "terminal_line_ratio": ratio(n["terminal"], n["text_lines"]),
-        "short_line_ratio": ratio(n["short"], n["text_lines"]),
-        "dolma_bullet_line_ratio": ratio(n["dolma_bullet"], n["split_lines"]),
-        "dolma_ellipsis_line_ratio": ratio(n["dolma_ellipsis"], n["split_lines"]),
-        "ascii_terminal_line_ratio": ratio(n["ascii_terminal"], n["split_lines"]),
-        "short_split_line_ratio": ratio(n["short_split"], n["split_lines"]),
-    }
+    return columns(SIGNALS, tallies=tallies)
 
 
-FAMILY = Family(
-    "lines",
-    2,
-    measure,
-    (
-        count_signal("line_count", "lines", "lines of str.splitlines(), blank ones included"),
-        count_signal("text_line_count", "lines", 'lines between "\\n" that are not blank'),
-        real_signal("mean_text_line_length", "characters", INF, "characters of a text line, on average"),
-        real_signal("bullet_line_ratio", "ratio", 1.0, 'lines that begin with "•" or "-" / lines (Gopher)'),
-        real_signal("ellipsis_line_ratio", "ratio", 1.0, 'lines that end in "..." or "…" / lines (Gopher)'),
-        real_signal(
-            "terminal_line_ratio",
-            "ratio",
-            1.0,
-            "text lines that end in a sentence mark / text lines (FineWeb)",
-        ),
-        real_signal(
-            "short_line_ratio",
-            "ratio",
-            1.0,
-            f"text lines of at most {SHORT_LINE} characters / text lines (FineWeb)",
-        ),
-        real_signal(
-            "dolma_bullet_line_ratio",
-            "ratio",
-            1.0,
-            'lines of split("\\n") that begin with "*" or "-" / those lines (Dolma)',
-        ),
-        real_signal(
-            "dolma_ellipsis_line_ratio", "ratio", 1.0, 'lines that end in "…" / the same lines (Dolma)'
-        ),
-        real_signal(
-            "ascii_terminal_line_ratio",
-            "ratio",
-            1.0,
-            "lines that end in . ! ? ' or \" / the same lines, blank ones too (FineWeb's first version)",
-        ),
-        real_signal(
-            "short_split_line_ratio",
-            "ratio",
-            1.0,
-            f"lines of at most {SHORT_LINE} characters / the same lines, blank ones too (FineWeb's first version)",
-        ),
-    ),
-)
+FAMILY = Family("lines", 2, measure, SIGNALS)

@@ -19,11 +19,13 @@ changing places at least 20 times: base64 and hashes, not a row of dashes.
 
 from __future__ import annotations
 
+from enum import IntEnum
+
 import numpy as np
 import pyarrow as pa
 
-from filters.columns import count_signal, ratio, real_signal, span_signal, spans
-from filters.family import Family
+from filters.columns import columns, count, ratio, span
+from filters.family import Family, Signal
 from filters.text.batches import valid
 from filters.text.bits import ONE_BIT, count_bits, lowest_bit, lowest_bits
 from filters.text.classes import ALPHABETIC, DIGIT, UPPERCASE, character_classes
@@ -38,7 +40,8 @@ from filters.text.masks import (
     newline_mask,
     non_ascii_mask,
 )
-from filters.text.pages import PADDING, decode, longest_document, open_page, strip
+from filters.text.pages import PADDING, decode, longest_document, open_page, strip, with_room
+from filters.text.phrases import is_digit, is_letter, is_phrase, lower, table_of
 
 LONGEST_BOILERPLATE = 120  # characters of a line
 LONGEST_TAG, LONGEST_ENTITY = 1000, 32  # bytes
@@ -56,59 +59,19 @@ BEGINNINGS = (
     ">>> ", "$ ",
 )  # fmt: skip
 
-KINDS = ("code", "table", "log", "numeric", "uppercase", "boilerplate")
-(
-    CODE,
-    TABLE,
-    LOG,
-    NUMERIC,
-    UPPERCASE_LINE,
-    BOILERPLATE,
-    LINES,
-    TAGS,
-    TAG_BYTES,
-    ENTITIES,
-    COMMANDS,
-    ENCODED,
-    BYTES,
-) = range(13)
-TALLIES = 13
+Tally = IntEnum("Tally", [
+    "CODE", "TABLE", "LOG", "NUMERIC", "UPPERCASE", "BOILERPLATE",  # lines of each kind
+    "LINES", "TAGS", "TAG_BYTES", "ENTITIES", "COMMANDS", "ENCODED", "BYTES",
+], start=0)  # fmt: skip
 
 mark_mask = any_of("&<\\")
 bar_mask, tab_mask = any_of("|"), any_of("\t")
 phrase_mask = beginnings_of(*PHRASES)
 
 
-def _table(words: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
-    raw = [word.encode() for word in words]
-    longest = max(map(len, raw))
-    return np.array([list(word.ljust(longest, b"\0")) for word in raw], np.uint8), np.array(
-        [len(word) for word in raw]
-    )
-
-
-def _by_first(words: tuple[str, ...]) -> np.ndarray:
-    """int64 [257]: the words that begin with byte b are those from place [b] to [b + 1] of the sorted ones."""
-    return np.searchsorted(np.array([word.encode()[0] for word in words]), np.arange(257))
-
-
-_PHRASES, _BEGINNINGS = (_table(tuple(sorted(words))) for words in (PHRASES, BEGINNINGS))
-_PHRASES_FROM = _by_first(tuple(sorted(PHRASES)))
-
-
-@inlined
-def _lower(byte):
-    return byte | np.uint8(0x20) if 0x41 <= byte <= 0x5A else byte
-
-
-@inlined
-def _is_digit(byte):
-    return 0x30 <= byte <= 0x39
-
-
-@inlined
-def _is_letter(byte):
-    return 0x61 <= byte | np.uint8(0x20) <= 0x7A
+_PHRASES, _BEGINNINGS = table_of(sorted(PHRASES)), table_of(sorted(BEGINNINGS))
+# int64 [257]: phrases that begin with byte b are those from place [b] to [b + 1] of the sorted ones.
+_PHRASES_FROM = np.searchsorted([phrase.encode()[0] for phrase in sorted(PHRASES)], np.arange(257))
 
 
 @inlined
@@ -128,14 +91,9 @@ def _is_boilerplate(page, start, end, texts, sizes, froms):
         while hits:
             at = block + lowest_bit(hits)
             hits &= hits - ONE_BIT
-            first = _lower(page[at])
+            first = lower(page[at])
             for k in range(froms[first], froms[first + 1]):
-                if at + sizes[k] > end:
-                    continue
-                same = 1
-                while same < sizes[k] and _lower(page[at + same]) == texts[k, same]:
-                    same += 1
-                if same == sizes[k]:
+                if is_phrase(page, at, end, texts, sizes, k):
                     return True
     return False
 
@@ -145,7 +103,7 @@ def _digits(page, start, form):
     """The bytes from here are as the form says: 0 for any digit, others for themselves."""
     for i in range(len(form)):
         byte = page[start + i]
-        if not (_is_digit(byte) if form[i] == 0x30 else byte == form[i]):
+        if not (is_digit(byte) if form[i] == 0x30 else byte == form[i]):
             return False
     return True
 
@@ -158,7 +116,7 @@ def _is_log(page, start, end):
     at = start
     for group in range(4):
         begin = at
-        while at < end and at < begin + 3 and _is_digit(page[at]):
+        while at < end and at < begin + 3 and is_digit(page[at]):
             at += 1
         if at == begin:
             return False
@@ -166,7 +124,7 @@ def _is_log(page, start, end):
             if at == end or page[at] != 0x2E:
                 return False
             at += 1
-    return at == end or not (_is_digit(page[at]) or page[at] == 0x2E)
+    return at == end or not (is_digit(page[at]) or page[at] == 0x2E)
 
 
 @loop
@@ -184,7 +142,7 @@ def _is_code(page, start, end, texts, sizes):
     for k in range(len(sizes)):
         if page[start] == texts[k, 0] and _matches(page, start, end, texts[k], sizes[k]):
             return True
-    if page[start] != 0x40 or end - start < 2 or not _is_letter(page[start + 1]):
+    if page[start] != 0x40 or end - start < 2 or not is_letter(page[start + 1]):
         return False
     spaces = 0
     for at in range(start, end):
@@ -195,7 +153,7 @@ def _is_code(page, start, end, texts, sizes):
 @loop
 def _judge(page, start, end, classes, phrases, froms, beginnings, tally):
     """Count a stripped line, which is not blank, under its kinds; returns whether it is boilerplate."""
-    tally[LINES] += 1
+    tally[Tally.LINES] += 1
     letters = digits = capitals = bars = tabs = characters = 0
     for block in range(start, end, 64):
         text = lowest_bits(end - block)
@@ -213,15 +171,15 @@ def _judge(page, start, end, classes, phrases, froms, beginnings, tally):
             letters += (classes[code] & ALPHABETIC) != 0
             digits += (classes[code] & DIGIT) != 0
             capitals += (classes[code] & UPPERCASE) != 0
-    tally[NUMERIC] += digits > 0 and letters == 0
-    tally[TABLE] += bars >= 2 or tabs >= 2
-    tally[UPPERCASE_LINE] += capitals >= 4 and 2 * capitals > letters
-    tally[LOG] += digits >= 4 and _is_log(page, start, end)
-    tally[CODE] += _is_code(page, start, end, beginnings[0], beginnings[1])
+    tally[Tally.NUMERIC] += digits > 0 and letters == 0
+    tally[Tally.TABLE] += bars >= 2 or tabs >= 2
+    tally[Tally.UPPERCASE] += capitals >= 4 and 2 * capitals > letters
+    tally[Tally.LOG] += digits >= 4 and _is_log(page, start, end)
+    tally[Tally.CODE] += _is_code(page, start, end, beginnings[0], beginnings[1])
     boilerplate = characters <= LONGEST_BOILERPLATE and _is_boilerplate(
         page, start, end, phrases[0], phrases[1], froms
     )
-    tally[BOILERPLATE] += boilerplate
+    tally[Tally.BOILERPLATE] += boilerplate
     return boilerplate
 
 
@@ -248,7 +206,7 @@ def _add_lines(page, length, classes, phrases, froms, beginnings, tally, edges):
 def _tag_bytes(page, at, length):
     """Bytes of the tag that begins at a "<"; 0 where none does."""
     here = at + 1 + (page[at + 1] == 0x2F)
-    if not _is_letter(page[here]):
+    if not is_letter(page[here]):
         return 0
     limit = min(length, at + LONGEST_TAG)
     while here < limit and page[here] != 0x3E and page[here] != 0x3C:
@@ -263,13 +221,13 @@ def _is_entity(page, at, length):
     here += numbered
     begin = here
     limit = min(length, at + LONGEST_ENTITY)  # exclusive: the ";" too stands before it
-    while here < limit and (_is_digit(page[here]) or _is_letter(page[here])):
+    while here < limit and (is_digit(page[here]) or is_letter(page[here])):
         here += 1
     if not begin < here < limit or page[here] != 0x3B:
         return False
     if numbered:
-        return _is_digit(page[begin]) or (page[begin] | 0x20 == 0x78 and here > begin + 1)
-    return _is_letter(page[begin])
+        return is_digit(page[begin]) or (page[begin] | 0x20 == 0x78 and here > begin + 1)
+    return is_letter(page[begin])
 
 
 @loop
@@ -281,13 +239,13 @@ def _add_marks(page, length, tally):
             at = block + lowest_bit(marks)
             marks &= marks - ONE_BIT
             if page[at] == 0x5C:
-                tally[COMMANDS] += _is_letter(page[at + 1]) and _is_letter(page[at + 2])
+                tally[Tally.COMMANDS] += is_letter(page[at + 1]) and is_letter(page[at + 2])
             elif page[at] == 0x26:
-                tally[ENTITIES] += _is_entity(page, at, length)
+                tally[Tally.ENTITIES] += _is_entity(page, at, length)
             elif at >= done:
                 width = _tag_bytes(page, at, length)
-                tally[TAGS] += width > 0
-                tally[TAG_BYTES] += width
+                tally[Tally.TAGS] += width > 0
+                tally[Tally.TAG_BYTES] += width
                 done = at + width
 
 
@@ -340,66 +298,43 @@ def _count(offsets, data, classes, phrases, froms, beginnings, tallies):
     found = 0
     for i in range(len(offsets) - 1):
         length = open_page(page, data, offsets[i], offsets[i + 1])
-        room = 2 * (found + length // 2 + 1)  # a boilerplate line is of two bytes or more
-        if room > len(edges):
-            grown = np.empty(2 * room, np.int64)
-            grown[: 2 * found] = edges[: 2 * found]
-            edges = grown
+        edges = with_room(edges, 2 * found, length + 2)  # a boilerplate line is of two bytes or more
         tally[:] = 0
         found += _add_lines(page, length, classes, phrases, froms, beginnings, tally, edges[2 * found :])
         _add_marks(page, length, tally)
-        tally[ENCODED], tally[BYTES] = _encoded_bytes(page, length), length
+        tally[Tally.ENCODED], tally[Tally.BYTES] = _encoded_bytes(page, length), length
         tallies[:, i] = tally
     return edges[: 2 * found]
+
+
+def _lines(kind: Tally, says: str) -> Signal:
+    return ratio(f"{kind.name.lower()}_line_ratio", kind, Tally.LINES, f"{says} / lines that are not blank")
+
+
+_BOILERPLATE = f"lines of at most {LONGEST_BOILERPLATE} characters about cookies, terms, sharing, signing in and the like"
+SIGNALS = (
+    _lines(Tally.CODE, "lines that look like code"),
+    _lines(Tally.TABLE, "lines with two or more | or tabs"),
+    _lines(Tally.LOG, "lines that begin with a date and time or an IP address"),
+    _lines(Tally.NUMERIC, "lines with digits and no letter"),
+    _lines(Tally.UPPERCASE, "lines with more capitals than other letters"),
+    _lines(Tally.BOILERPLATE, _BOILERPLATE),
+    span("boilerplate_line_spans", Tally.BOILERPLATE, "edges", f"{_BOILERPLATE}, with their newlines"),
+    count("tag_count", "tags", Tally.TAGS, "tags of HTML or XML"),
+    ratio("tag_byte_ratio", Tally.TAG_BYTES, Tally.BYTES, "bytes of such tags / bytes"),
+    count("entity_count", "entities", Tally.ENTITIES, "entities of HTML: &amp;"),
+    count("latex_command_count", "commands", Tally.COMMANDS, "backslashes before two letters"),
+    ratio("encoded_byte_ratio", Tally.ENCODED, Tally.BYTES,
+          f"bytes in runs of {ENCODED_RUN} or more that look like base64 or hex / bytes"),
+)  # fmt: skip
 
 
 def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
     """Kinds of lines and markup in every text; 0 and no spans for an empty one."""
     offsets, data = valid(texts)
-    tallies = np.zeros((TALLIES, len(offsets) - 1), np.int64)
+    tallies = np.zeros((len(Tally), len(offsets) - 1), np.int64)
     edges = _count(offsets, data, character_classes(), _PHRASES, _PHRASES_FROM, _BEGINNINGS, tallies)
-    columns = {
-        f"{kind}_line_ratio": ratio(tallies[number], tallies[LINES]) for number, kind in enumerate(KINDS)
-    }
-    firsts = np.concatenate([[0], np.cumsum(tallies[BOILERPLATE])])
-    return columns | {
-        "boilerplate_line_spans": spans(firsts, edges[::2], edges[1::2]),
-        "tag_count": pa.array(tallies[TAGS]),
-        "tag_byte_ratio": ratio(tallies[TAG_BYTES], tallies[BYTES]),
-        "entity_count": pa.array(tallies[ENTITIES]),
-        "latex_command_count": pa.array(tallies[COMMANDS]),
-        "encoded_byte_ratio": ratio(tallies[ENCODED], tallies[BYTES]),
-    }
+    return columns(SIGNALS, tallies=tallies, edges=edges)
 
 
-_SAYS = {
-    "code": "lines that look like code",
-    "table": "lines with two or more | or tabs",
-    "log": "lines that begin with a date and time or an IP address",
-    "numeric": "lines with digits and no letter",
-    "uppercase": "lines with more capitals than other letters",
-    "boilerplate": "lines of at most 120 characters about cookies, terms, sharing, signing in and the like",
-}
-
-FAMILY = Family(
-    "markup",
-    1,
-    measure,
-    (
-        *(
-            real_signal(f"{kind}_line_ratio", "ratio", 1.0, f"{_SAYS[kind]} / lines that are not blank")
-            for kind in KINDS
-        ),
-        span_signal("boilerplate_line_spans", f"{_SAYS['boilerplate']}, with their newlines"),
-        count_signal("tag_count", "tags", "tags of HTML or XML"),
-        real_signal("tag_byte_ratio", "ratio", 1.0, "bytes of such tags / bytes"),
-        count_signal("entity_count", "entities", "entities of HTML: &amp;"),
-        count_signal("latex_command_count", "commands", "backslashes before two letters"),
-        real_signal(
-            "encoded_byte_ratio",
-            "ratio",
-            1.0,
-            "bytes in runs of 100 or more that look like base64 or hex / bytes",
-        ),
-    ),
-)
+FAMILY = Family("markup", 1, measure, SIGNALS)

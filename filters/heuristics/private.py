@@ -1,8 +1,8 @@
 """Private: what identifies a person or opens a door, as spans that a level may mask or cut.
 
-Each kind is found by form alone, and so told that what is found is likely to be one: a card number has to pass
-Luhn's check, an IBAN its own, an address of the internet to be a public one. Names and postal addresses are
-not looked for. The rules, where "alone" means that no ASCII letter or digit touches it:
+Each kind is found by its form, and the form is strict enough to mean what it says: a card number has to pass Luhn's
+check, an IBAN its own check, an address of the internet has to be a public one. Names and postal addresses are not
+looked for. The rules, where "alone" means that no ASCII letter or digit touches it:
 
 - e-mail: 1..64 of `A-Z a-z 0-9 . _ % + -`, no dot first; `@`; labels of letters, digits and inner hyphens with dots
   between, at least two, the last one of two letters or more.
@@ -23,21 +23,25 @@ not looked for. The rules, where "alone" means that no ASCII letter or digit tou
 
 from __future__ import annotations
 
+from enum import IntEnum
 from string import ascii_lowercase, ascii_uppercase
 
 import numpy as np
 import pyarrow as pa
 
-from filters.columns import count_signal, span_signal, spans
-from filters.family import Family
+from filters.columns import columns, count, span
+from filters.family import Family, Signal
 from filters.text.batches import valid
 from filters.text.bits import NO_BITS, ONE_BIT, lowest_bit, lowest_bits
 from filters.text.compiled import inlined, kernel, loop
 from filters.text.masks import any_of, capital_mask, digit_mask
-from filters.text.pages import PADDING, longest_document, open_page
+from filters.text.pages import PADDING, longest_document, open_page, with_room
+from filters.text.phrases import is_one_of
 
-KINDS = ("email", "ipv4_address", "ipv6_address", "phone_number", "card_number", "iban", "secret_key")
-EMAIL, IPV4_ADDRESS, IPV6_ADDRESS, PHONE_NUMBER, CARD_NUMBER, IBAN, SECRET_KEY = range(len(KINDS))
+Kind = IntEnum("Kind", [
+    "EMAIL", "IPV4_ADDRESS", "IPV6_ADDRESS", "PHONE_NUMBER", "CARD_NUMBER", "IBAN", "SECRET_KEY",
+], start=0)  # fmt: skip
+KINDS = tuple(kind.name.lower() for kind in Kind)
 SHORTEST = 6  # bytes of the shortest span, an e-mail address
 PEM_BYTES = 16_384  # of the longest private key block
 
@@ -105,11 +109,8 @@ def _alone(page, start, end, length):
 def _email(page, at, length):
     """(start, end) of the address around the `@` at `at`, or (0, 0)."""
     start = at
-    while (
-        start > 0
-        and at - start <= 64
-        and CLASSES[page[start - 1]] & (ALPHANUMERIC | LOCAL_MARK | HYPHEN | DOT)
-    ):
+    local = ALPHANUMERIC | LOCAL_MARK | HYPHEN | DOT
+    while start > 0 and at - start <= 64 and CLASSES[page[start - 1]] & local:
         start -= 1
     if at - start > 64:
         return 0, 0
@@ -136,17 +137,11 @@ def _email(page, at, length):
 
 @inlined
 def _is_public(a, b, c):
-    special = (
-        a == 0 or a == 10 or a == 127 or a >= 224 or (a == 100 and 64 <= b < 128) or (a == 169 and b == 254)
-    )
-    special |= (
-        (a == 172 and 16 <= b < 32) or (a == 192 and b == 168) or (a == 192 and b == 0 and (c == 0 or c == 2))
-    )
-    return not (
-        special
-        or (a == 198 and (b == 18 or b == 19 or (b == 51 and c == 100)))
-        or (a == 203 and b == 0 and c == 113)
-    )
+    special = a == 0 or a == 10 or a == 127 or a >= 224
+    special |= (a == 100 and 64 <= b < 128) or (a == 169 and b == 254) or (a == 172 and 16 <= b < 32)
+    special |= a == 192 and (b == 168 or (b == 0 and (c == 0 or c == 2)))
+    special |= a == 198 and (b == 18 or b == 19 or (b == 51 and c == 100))
+    return not (special or (a == 203 and b == 0 and c == 113))
 
 
 @loop
@@ -244,13 +239,7 @@ def _international(page, start, length):
 @inlined
 def _three(page, at, length):
     """Three digits at `at`, the first 2 or more."""
-    return (
-        at + 3 <= length
-        and _is(page, at, DIGIT)
-        and page[at] >= 0x32
-        and _is(page, at + 1, DIGIT)
-        and _is(page, at + 2, DIGIT)
-    )
+    return at + 3 <= length and 0x32 <= page[at] <= 0x39 and _run(page, at, at + 3, DIGIT) == at + 3
 
 
 @loop
@@ -274,9 +263,8 @@ def _north_american(page, start, length):
     if not _three(page, at, length) or at + 8 > length or page[at + 3] != mark:
         return 0, 0
     end = at + 8
-    for k in range(at + 4, end):
-        if not CLASSES[page[k]] & DIGIT:
-            return 0, 0
+    if _run(page, at + 4, end, DIGIT) != end:
+        return 0, 0
     begin = start - 1 if bracket else start
     marked = begin > 0 and (page[begin - 1] == 0x2D or page[begin - 1] == 0x2E or page[begin - 1] == 0x2B)
     longer = end + 1 < length and (page[end] == 0x2D or page[end] == 0x2E) and CLASSES[page[end + 1]] & DIGIT
@@ -378,7 +366,8 @@ def _bytes(text: str) -> np.ndarray:
 _IZA, _KIA, _SIA = _bytes("Iza"), _bytes("KIA"), _bytes("SIA")
 _GITHUB_PAT, _LIVE, _DASHES = _bytes("github_pat_"), _bytes("k_live_"), _bytes("-----")
 _BEGIN, _PRIVATE, _END = _bytes("-----BEGIN "), _bytes("PRIVATE KEY-----"), _bytes("-----END ")
-_EY = _bytes("eyJ")
+_EY, _GH, _AFTER_GH = _bytes("eyJ"), _bytes("gh"), _bytes("pousr")
+_XOX, _AFTER_XOX = _bytes("xox"), _bytes("abprs")
 TOKEN = ALPHANUMERIC | UNDERSCORE | HYPHEN
 
 
@@ -412,11 +401,9 @@ def _key_with_A(page, at, length):
 @loop
 def _key_with_underscore(page, at, length):
     """(start, end) of a key whose first `_` is at `at`, or (0, 0)."""
-    if at >= 3 and page[at - 3] == 0x67 and page[at - 2] == 0x68:  # gh?_
-        kind = page[at - 1]
-        if kind == 0x70 or kind == 0x6F or kind == 0x75 or kind == 0x73 or kind == 0x72:
-            end = _key(page, at - 3, at + 1, length, 36, ALPHANUMERIC)
-            return (at - 3, end) if end else (0, 0)
+    if _equals(page, at - 3, length, _GH) and is_one_of(page[at - 1], _AFTER_GH):
+        end = _key(page, at - 3, at + 1, length, 36, ALPHANUMERIC)
+        return (at - 3, end) if end else (0, 0)
     if _equals(page, at - 6, length, _GITHUB_PAT):
         end = _long_key(page, at - 6, at + 5, length, 40, ALPHANUMERIC | UNDERSCORE)
         return (at - 6, end) if end else (0, 0)
@@ -456,10 +443,8 @@ def _key_with_hyphen(page, at, length):
     """(start, end) of a key whose first `-` is at `at`, or (0, 0)."""
     if _equals(page, at, length, _BEGIN):
         return at, _private_key(page, at, length)
-    if at >= 4 and page[at - 4] == 0x78 and page[at - 3] == 0x6F and page[at - 2] == 0x78:  # xox?-
-        kind = page[at - 1]
-        if kind == 0x61 or kind == 0x62 or kind == 0x70 or kind == 0x72 or kind == 0x73:
-            return at - 4, _long_key(page, at - 4, at + 1, length, 20, ALPHANUMERIC | HYPHEN)
+    if _equals(page, at - 4, length, _XOX) and is_one_of(page[at - 1], _AFTER_XOX):
+        return at - 4, _long_key(page, at - 4, at + 1, length, 20, ALPHANUMERIC | HYPHEN)
     if at >= 2 and page[at - 2] == 0x73 and page[at - 1] == 0x6B:  # sk-
         end = _long_key(page, at - 2, at + 1, length, 40, TOKEN)
         if end and _run(page, at + 1, end, LOWER | HYPHEN | UNDERSCORE) < end:
@@ -473,12 +458,7 @@ def _web_token(page, start, length):
     if _is(page, start - 1, TOKEN | DOT):
         return 0
     first = _run(page, start, length, TOKEN)
-    if (
-        first - start < 10
-        or first + 1 >= length
-        or page[first] != 0x2E
-        or not _equals(page, first + 1, length, _EY)
-    ):
+    if first - start < 10 or page[first] != 0x2E or not _equals(page, first + 1, length, _EY):
         return 0
     second = _run(page, first + 1, length, TOKEN)
     if second - first < 10 or second >= length or page[second] != 0x2E:
@@ -511,37 +491,35 @@ def _numbers(page, length, found, counts):
             at = block + lowest_bit(begins)
             begins &= begins - ONE_BIT
             if page[at] == 0x2B:
-                _note(found, counts, PHONE_NUMBER, at, _international(page, at, length))
+                _note(found, counts, Kind.PHONE_NUMBER.value, at, _international(page, at, length))
                 continue
             end = _run(page, at, min(length, at + 20), DIGIT)
             if end - at <= 3 and end < length and page[end] == 0x2E:
-                _note(found, counts, IPV4_ADDRESS, at, _ipv4(page, at, length))
+                _note(found, counts, Kind.IPV4_ADDRESS.value, at, _ipv4(page, at, length))
             if end - at == 3:
                 start, stop = _north_american(page, at, length)
-                _note(found, counts, PHONE_NUMBER, start, stop)
+                _note(found, counts, Kind.PHONE_NUMBER.value, start, stop)
             if end - at >= 4:
-                _note(found, counts, CARD_NUMBER, at, _card(page, at, length))
+                _note(found, counts, Kind.CARD_NUMBER.value, at, _card(page, at, length))
 
 
 @loop
 def _others(page, length, found, counts):
     """Everything that has another sign to look for."""
-    for block in range(
-        0, length, 60
-    ):  # 60 bytes a step: a look at four bytes side by side never leaves the mask
+    for block in range(0, length, 60):  # 60 bytes a step: four bytes side by side never leave the mask
         text = lowest_bits(min(length - block, 60))
         marks = at_sign(page, block) & text
         while marks:
             at = block + lowest_bit(marks)
             marks &= marks - ONE_BIT
             start, end = _email(page, at, length)
-            _note(found, counts, EMAIL, start, end)
+            _note(found, counts, Kind.EMAIL.value, start, end)
         upper, digit = capital_mask(page, block), digit_mask(page, block)
         marks = upper & (upper >> ONE_BIT) & (digit >> np.uint64(2)) & (digit >> np.uint64(3)) & text
         while marks:
             at = block + lowest_bit(marks)
             marks &= marks - ONE_BIT
-            _note(found, counts, IBAN, at, _iban(page, at, length))
+            _note(found, counts, Kind.IBAN.value, at, _iban(page, at, length))
         with_A = letter_A(page, block) & (second_of_key(page, block) >> ONE_BIT)
         web = (
             letter_e(page, block)
@@ -561,7 +539,7 @@ def _others(page, length, found, counts):
                 start, end = _key_with_underscore(page, at, length)
             else:
                 start, end = _key_with_hyphen(page, at, length)
-            _note(found, counts, SECRET_KEY, start, end)
+            _note(found, counts, Kind.SECRET_KEY.value, start, end)
         marks = colons(page, block) & text
         while marks:
             at = block + lowest_bit(marks)
@@ -570,78 +548,59 @@ def _others(page, length, found, counts):
             while start > 0 and at - start < 5 and CLASSES[page[start - 1]] & HEXADECIMAL:
                 start -= 1
             if 3 <= at - start <= 4:
-                _note(found, counts, IPV6_ADDRESS, start, _ipv6(page, start, length))
+                _note(found, counts, Kind.IPV6_ADDRESS.value, start, _ipv6(page, start, length))
 
 
 @kernel
-def _find(offsets, data, counts):
-    """Fill in int64 [kinds, documents]; returns the spans of all documents, int64 [spans, 3]: kind, start, end."""
+def _find(offsets, data, tallies):
+    """Fill in int64 [kinds, documents]; returns the kinds of all documents' spans, and their edges."""
     longest = longest_document(offsets)
     page = np.empty(longest + PADDING, np.uint8)
-    found = np.empty((len(counts), longest // SHORTEST + 2, 2), np.int64)
-    own = np.zeros(len(counts), np.int64)
-    every, filled = np.empty((64, 3), np.int64), 0
+    found = np.empty((len(tallies), longest // SHORTEST + 2, 2), np.int64)
+    counts = np.zeros(len(tallies), np.int64)
+    kinds, edges, filled = np.empty(64, np.int64), np.empty(128, np.int64), 0
     for i in range(len(offsets) - 1):
         length = open_page(page, data, offsets[i], offsets[i + 1])
-        own[:] = 0
-        _numbers(page, length, found, own)
-        _others(page, length, found, own)
-        counts[:, i] = own
-        if filled + own.sum() > len(every):
-            grown = np.empty((2 * (filled + own.sum()), 3), np.int64)
-            grown[:filled] = every[:filled]
-            every = grown
-        for kind in range(len(own)):
-            for k in range(own[kind]):
-                every[filled, 0], every[filled, 1], every[filled, 2] = (
-                    kind,
-                    found[kind, k, 0],
-                    found[kind, k, 1],
-                )
+        counts[:] = 0
+        _numbers(page, length, found, counts)
+        _others(page, length, found, counts)
+        tallies[:, i] = counts
+        kinds, edges = with_room(kinds, filled, counts.sum()), with_room(edges, 2 * filled, 2 * counts.sum())
+        for kind in range(len(counts)):
+            for k in range(counts[kind]):
+                kinds[filled] = kind
+                edges[2 * filled], edges[2 * filled + 1] = found[kind, k, 0], found[kind, k, 1]
                 filled += 1
-    return every[:filled]
+    return kinds[:filled], edges[: 2 * filled]
+
+
+def _signals(kind: Kind, says: str) -> tuple[Signal, Signal]:
+    name = kind.name.lower()
+    return span(f"{name}_spans", kind, name, says), count(f"{name}_count", "spans", kind, says)
+
+
+SIGNALS = (
+    *_signals(Kind.EMAIL, "e-mail addresses"),
+    *_signals(Kind.IPV4_ADDRESS, "public IPv4 addresses"),
+    *_signals(Kind.IPV6_ADDRESS, "public IPv6 addresses"),
+    *_signals(Kind.PHONE_NUMBER, "phone numbers, international or North American"),
+    *_signals(Kind.CARD_NUMBER, "payment card numbers that pass Luhn's check"),
+    *_signals(Kind.IBAN, "bank accounts (IBAN) that pass their check"),
+    *_signals(Kind.SECRET_KEY, "access keys, tokens and private key blocks of known forms"),
+    count("private_count", "spans", lambda found: found.tallies.sum(axis=0),
+          "spans of all these kinds together (Dolma 1.6 bounds such a count at 5)"),
+)  # fmt: skip
 
 
 def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
-    """Columns of the family's signals; no spans in an empty or missing text."""
+    """Private spans of every text; none in an empty or missing one."""
     offsets, data = valid(texts)
-    counts = np.zeros((len(KINDS), len(offsets) - 1), np.int64)
-    every = _find(offsets, data, counts)
-    columns: dict[str, pa.Array] = {}
-    for kind, name in enumerate(KINDS):
-        own = every[every[:, 0] == kind]
-        firsts = np.concatenate([[0], np.cumsum(counts[kind])]).astype(np.int64)
-        columns[f"{name}_spans"] = spans(firsts, own[:, 1], own[:, 2])
-        columns[f"{name}_count"] = pa.array(counts[kind])
-    columns["private_count"] = pa.array(counts.sum(axis=0))
-    return columns
-
-
-_SAYS = {
-    "email": "e-mail addresses",
-    "ipv4_address": "public IPv4 addresses",
-    "ipv6_address": "public IPv6 addresses",
-    "phone_number": "phone numbers, international or North American",
-    "card_number": "payment card numbers that pass Luhn's check",
-    "iban": "bank accounts (IBAN) that pass their check",
-    "secret_key": "access keys, tokens and private key blocks of known forms",
-}
-
-FAMILY = Family(
-    "private",
-    3,
-    measure,
-    tuple(
-        signal
-        for name in KINDS
-        for signal in (
-            span_signal(f"{name}_spans", _SAYS[name]),
-            count_signal(f"{name}_count", "spans", _SAYS[name]),
-        )
+    tallies = np.zeros((len(Kind), len(offsets) - 1), np.int64)
+    kinds, edges = _find(offsets, data, tallies)
+    pairs = edges.reshape(-1, 2)
+    return columns(
+        SIGNALS, tallies=tallies, **{name: pairs[kinds == k].ravel() for k, name in enumerate(KINDS)}
     )
-    + (
-        count_signal(
-            "private_count", "spans", "spans of all these kinds together (Dolma 1.6 bounds such a count at 5)"
-        ),
-    ),
-)
+
+
+FAMILY = Family("private", 3, measure, SIGNALS)

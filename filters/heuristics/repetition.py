@@ -6,11 +6,14 @@ found exactly and in linear time: `filters/text/ngrams.py`.
 
 from __future__ import annotations
 
+from enum import IntEnum
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 
-from filters.columns import INF, count_signal, ratio, real_signal
-from filters.family import Family
+from filters.columns import INF, Source, columns, count, ratio, real
+from filters.family import Family, Signal
 from filters.text.batches import valid
 from filters.text.bits import ONE_BIT, count_bits, lowest_bit, lowest_bits
 from filters.text.classes import character_classes
@@ -29,50 +32,16 @@ from filters.text.ngrams import (
 from filters.text.pages import PADDING, longest_document, most_newlines, open_page, strip
 from filters.text.vocabulary import read_names, tokens_to_spend, words_of
 
-TALLIES = (
-    "characters",
-    "words",
-    "distinct_words",
-    "newlines",
-    "lines",
-    "repeated_lines",
-    "repeated_line_characters",
-    "repeated_text_line_characters",
-    "paragraphs",
-    "repeated_paragraphs",
-    "repeated_paragraph_characters",
-    "word_characters",
-    "longest_word_run",
-    "split_lines",
-    "copied_lines",
-    "copied_line_characters",
-    *(f"top_{n}gram_characters" for n in TOP_NGRAMS),
-    *(f"repeated_{n}gram_characters" for n in REPEATED_NGRAMS),
-    *(f"top_{n}gram_word_characters" for n in TOP_NGRAMS),
-    *(f"copied_{n}gram_characters" for n in REPEATED_NGRAMS),
-    *(f"all_{n}gram_characters" for n in REPEATED_NGRAMS),
-)
-(
-    CHARACTERS,
-    WORDS,
-    DISTINCT_WORDS,
-    NEWLINES,
-    LINES,
-    REPEATED_LINES,
-    REPEATED_LINE_CHARACTERS,
-    REPEATED_TEXT_LINE_CHARACTERS,
-    PARAGRAPHS,
-    REPEATED_PARAGRAPHS,
-    REPEATED_PARAGRAPH_CHARACTERS,
-    WORD_CHARACTERS,
-    LONGEST_WORD_RUN,
-    SPLIT_LINES,
-    COPIED_LINES,
-    COPIED_LINE_CHARACTERS,
-) = range(16)
-NGRAMS = 16  # tallies[NGRAMS + n - 2]: top n-gram for n in 2..4, repeated n-grams for n in 5..10
-MORE_NGRAMS = 25  # tallies[MORE_NGRAMS + n - 2]: of the same without spaces, and of all copies of n-grams
-ALL_NGRAMS = 34  # tallies[ALL_NGRAMS + n - 5]: of every n-gram
+Tally = IntEnum("Tally", [
+    "WORDS", "DISTINCT_WORDS", "WORD_CHARACTERS", "LONGEST_WORD_RUN", "NEWLINES",
+    "LINES", "REPEATED_LINES", "REPEATED_LINE_CHARACTERS", "REPEATED_TEXT_LINE_CHARACTERS",
+    "PARAGRAPHS", "REPEATED_PARAGRAPHS", "REPEATED_PARAGRAPH_CHARACTERS",
+    "SPLIT_LINES", "COPIED_LINES", "COPIED_LINE_CHARACTERS",
+], start=0)  # fmt: skip
+
+# Characters of n-grams, for each n: of the most common one (also with the spaces between its words), of repeats, of
+# copies, of every n-gram.
+Gram = IntEnum("Gram", ["TOP_SPACED", "TOP", "REPEATED", "COPIED", "ALL"], start=0)
 
 # ---- N-grams --------------------------------------------------------------------------------------------
 
@@ -80,12 +49,9 @@ ALL_NGRAMS = 34  # tallies[ALL_NGRAMS + n - 5]: of every n-gram
 @loop
 def _top_characters(table, known, words_before, n):
     """(characters of the most common n-gram without spaces, its occurrences); of equals the first seen."""
-    top_count, place = (
-        np.uint32(1),
-        np.int64(0),
-    )  # where nothing repeats, the first n-gram is the most common one
-    for count in table.counts[:known]:
-        top_count = max(top_count, count)
+    top_count, place = np.uint32(1), np.int64(0)  # where nothing repeats, the first n-gram is the most common
+    for times in table.counts[:known]:
+        top_count = max(top_count, times)
     if top_count > 1:
         place = np.int64(2**32)
         for name in range(known):
@@ -148,15 +114,17 @@ def _longest_run(names, words):
 def _sum_of_logarithms(counts, logarithms):
     """The sum of count * log2(count). `logarithms` are those of the first counts."""
     total = 0.0
-    for count in counts:
-        total += logarithms[count] if count < len(logarithms) else count * np.log2(count)
+    for times in counts:
+        total += logarithms[times] if times < len(logarithms) else times * np.log2(times)
     return total
 
 
 @loop
-def _add_ngrams(words, places, names, of, to, scratch, hash_key, seen, words_before, tally):
-    """N-grams of so many words at these places, of these names, counted in the table `of`. Overwrites the places, the
-    names, and the other two tables."""
+def _add_ngrams(words, places, names, of, to, scratch, hash_key, seen, words_before, sizes):
+    """Fill in the sizes of the n-grams of so many words at these places, of these names, counted in the table `of`.
+
+    Overwrites the places, the names, and the other two tables.
+    """
     grams, known = words, 0
     for n in range(2, LONGEST_NGRAM + 1):
         if words < n:
@@ -166,12 +134,12 @@ def _add_ngrams(words, places, names, of, to, scratch, hash_key, seen, words_bef
             of, to = to, of
         if n <= 4:
             size, top = _top_characters(of, known if grams else 0, words_before, n)
-            tally[NGRAMS + n - 2], tally[MORE_NGRAMS + n - 2] = (size + n - 1) * top, size * top
+            sizes[n, Gram.TOP_SPACED], sizes[n, Gram.TOP] = (size + n - 1) * top, size * top
             continue
-        tally[ALL_NGRAMS + n - 5] = _all_characters(words, words_before, n)
+        sizes[n, Gram.ALL] = _all_characters(words, words_before, n)
         if grams:
-            tally[NGRAMS + n - 2] = _repeated_characters(places, names, known, grams, words_before, n, seen)
-            tally[MORE_NGRAMS + n - 2] = _copied_characters(places, names, of.counts, grams, words_before, n)
+            sizes[n, Gram.REPEATED] = _repeated_characters(places, names, known, grams, words_before, n, seen)
+            sizes[n, Gram.COPIED] = _copied_characters(places, names, of.counts, grams, words_before, n)
 
 
 # ---- Lines and paragraphs -------------------------------------------------------------------------------
@@ -215,28 +183,28 @@ def _add_lines(page, length, edges, characters, lines, names, first, classes, ta
     """
     leading = length > 0 and page[0] == 0x0A
     trailing = length > 0 and page[length - 1] == 0x0A
-    tally[LINES] = lines + leading + trailing
-    tally[REPEATED_LINES] = leading and trailing
+    tally[Tally.LINES] = lines + leading + trailing
+    tally[Tally.REPEATED_LINES] = leading and trailing
     for i in range(lines):
         if first[names[i]] == i:
             continue
-        tally[REPEATED_LINES] += 1
-        tally[REPEATED_LINE_CHARACTERS] += characters[i]
+        tally[Tally.REPEATED_LINES] += 1
+        tally[Tally.REPEATED_LINE_CHARACTERS] += characters[i]
         start, end = strip(page, edges[2 * i], edges[2 * i + 1], classes)
         if start < end:
-            tally[REPEATED_TEXT_LINE_CHARACTERS] += characters[i]
+            tally[Tally.REPEATED_TEXT_LINE_CHARACTERS] += characters[i]
 
 
 @loop
 def _add_copied_lines(length, newlines, characters, lines, names, counts, tally):
     """Dolma's lines are those of `split("\\n")`, empty ones included; every copy of one counts, the first too."""
-    tally[SPLIT_LINES] = newlines + 1 if length else 0
-    empty = tally[SPLIT_LINES] - lines
-    tally[COPIED_LINES] = empty if empty > 1 else 0
+    tally[Tally.SPLIT_LINES] = newlines + 1 if length else 0
+    empty = tally[Tally.SPLIT_LINES] - lines
+    tally[Tally.COPIED_LINES] = empty if empty > 1 else 0
     for i in range(lines):
         if counts[names[i]] > 1:
-            tally[COPIED_LINES] += 1
-            tally[COPIED_LINE_CHARACTERS] += characters[i]
+            tally[Tally.COPIED_LINES] += 1
+            tally[Tally.COPIED_LINE_CHARACTERS] += characters[i]
 
 
 @loop
@@ -288,18 +256,18 @@ def _add_paragraphs(paragraphs, characters, names, first, tally):
     """Of paragraphs that may repeat."""
     for i in range(paragraphs):
         if first[names[i]] != i:
-            tally[REPEATED_PARAGRAPHS] += 1
-            tally[REPEATED_PARAGRAPH_CHARACTERS] += characters[i]
+            tally[Tally.REPEATED_PARAGRAPHS] += 1
+            tally[Tally.REPEATED_PARAGRAPH_CHARACTERS] += characters[i]
 
 
 # ---- The family -----------------------------------------------------------------------------------------
 
 
 @kernel
-def _count_ngrams(tokens, most, is_own, hash_key, tallies):
-    """Fill in those of n-grams, of int64 [tallies, documents]. Names may be written over where they are our own."""
+def _count_ngrams(tokens, most, overwrite, hash_key, ngrams):
+    """Fill in int64 [n, kinds of size, documents]. `overwrite`: the tokens' names may be written over."""
     words_before = np.empty(most + 1, np.int32)
-    room, places = np.empty(0 if is_own else most, np.uint32), np.empty(most, np.uint32)
+    room, places = np.empty(0 if overwrite else most, np.uint32), np.empty(most, np.uint32)
     seen = np.empty(most, np.uint8)
     table, other, scratch = tables_for(most)
     for i in range(len(tokens.characters)):
@@ -308,31 +276,27 @@ def _count_ngrams(tokens, most, is_own, hash_key, tallies):
         table.counts[: last - first] = tokens.counts[first:last]
         read_names(names, tokens.lengths[first:last], places, words_before)
         words = len(names)
-        if not is_own:
+        if not overwrite:
             room[:words] = names
             names = room
-        _add_ngrams(words, places, names, table, other, scratch, hash_key, seen, words_before, tallies[:, i])
+        _add_ngrams(
+            words, places, names, table, other, scratch, hash_key, seen, words_before, ngrams[:, :, i]
+        )
 
 
 @kernel
 def _count_words(words, tallies, entropies):
     """Fill in what words say beside their n-grams: of int64 [tallies, documents], and float64 [documents]."""
     logarithms = np.empty(256)
-    for count in range(256):
-        logarithms[count] = count * np.log2(count) if count else 0.0
+    for times in range(256):
+        logarithms[times] = times * np.log2(times) if times else 0.0
     for i in range(len(words.characters)):
-        names, first, last = (
-            words.names[words.firsts[i] : words.firsts[i + 1]],
-            words.known[i],
-            words.known[i + 1],
-        )
-        tallies[CHARACTERS, i], tallies[WORDS, i] = words.characters[i], len(names)
-        tallies[DISTINCT_WORDS, i], tallies[LONGEST_WORD_RUN, i] = (
-            last - first,
-            _longest_run(names, len(names)),
-        )
+        names = words.names[words.firsts[i] : words.firsts[i + 1]]
+        first, last = words.known[i], words.known[i + 1]
+        tallies[Tally.WORDS, i], tallies[Tally.DISTINCT_WORDS, i] = len(names), last - first
+        tallies[Tally.LONGEST_WORD_RUN, i] = _longest_run(names, len(names))
         for name in range(first, last):
-            tallies[WORD_CHARACTERS, i] += np.int64(words.counts[name]) * words.lengths[name]
+            tallies[Tally.WORD_CHARACTERS, i] += np.int64(words.counts[name]) * words.lengths[name]
         if len(names):  # Shannon's: log2(words) - sum of count * log2(count) / words
             total = _sum_of_logarithms(words.counts[first:last], logarithms)
             entropies[i] = max(0.0, np.log2(len(names)) - total / len(names))
@@ -348,155 +312,100 @@ def _count_lines(offsets, data, classes, hash_key, tallies):
     table, _, scratch = tables_for(most_lines)
     for i in range(len(offsets) - 1):
         length, tally = open_page(page, data, offsets[i], offsets[i + 1]), tallies[:, i]
-        lines, tally[NEWLINES] = _find_lines(page, length, edges, characters)
+        lines, tally[Tally.NEWLINES] = _find_lines(page, length, edges, characters)
         name_spans(page, edges, lines, places, names, table, scratch, hash_key)
-        _add_copied_lines(length, tally[NEWLINES], characters, lines, names, table.counts, tally)
+        _add_copied_lines(length, tally[Tally.NEWLINES], characters, lines, names, table.counts, tally)
         _add_lines(page, length, edges, characters, lines, names, table.firsts, classes, tally)
-        tally[PARAGRAPHS], paragraphs = _find_paragraphs(
+        tally[Tally.PARAGRAPHS], paragraphs = _find_paragraphs(
             page, length, edges, characters, lines, names, table.counts, classes
         )
         name_spans(page, edges, paragraphs, places, names, table, scratch, hash_key)
         _add_paragraphs(paragraphs, characters, names, table.firsts, tally)
 
 
-def measure_tokens(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
-    """Repetition of n-grams of Unicode tokens in every text; all are 0.0 for an empty one."""
-    tokens, is_own = tokens_to_spend(texts)
-    tallies = np.zeros((len(TALLIES), len(tokens.characters)), np.int64)
-    _count_ngrams(tokens, tokens.most(), is_own, KEY, tallies)
-    n = dict(zip(TALLIES, tallies, strict=True))
-    return {
-        f"unicode_{name}": ratio(n[name.replace("_character_ratio", "_characters")], tokens.characters)
-        for name in _NGRAM_SIGNALS
-    }
+def _ngrams(name: str, n: int, size: Gram, whole: Source, says: str, high: float = 1.0) -> Signal:
+    return ratio(name, lambda found: found.ngrams[n, size], whole, says, high=high)
+
+
+def _gopher_ngrams(prefix: str, words: str, paper: str) -> list[Signal]:
+    """Occurrences of one n-gram overlap ("a a a a"), so those of the most common one can exceed the text."""
+    return [
+        _ngrams(f"{prefix}top_{n}gram_character_ratio", n, Gram.TOP_SPACED, "characters", high=INF,
+                says=f"characters of the most common {n} {words} in a row, spaces between them included, "
+                     f"/ characters ({paper})")
+        for n in TOP_NGRAMS
+    ] + [
+        _ngrams(f"{prefix}repeated_{n}gram_character_ratio", n, Gram.REPEATED, "characters",
+                f"characters of {n} {words} in a row said before, none counted twice, / characters ({paper})")
+        for n in REPEATED_NGRAMS
+    ]  # fmt: skip
+
+
+def _every_ngram(n: int) -> Source:
+    return lambda found: found.ngrams[n, Gram.ALL]
+
+
+def _visible(found: Any) -> np.ndarray:
+    """Characters that are no newline."""
+    return found.characters - found.tallies[Tally.NEWLINES]
+
+
+SIGNALS = (
+    ratio("distinct_word_ratio", Tally.DISTINCT_WORDS, Tally.WORDS, "different words / words"),
+    ratio("repeated_paragraph_ratio", Tally.REPEATED_PARAGRAPHS, Tally.PARAGRAPHS,
+          "repeated paragraphs / paragraphs (Gopher)"),
+    ratio("repeated_paragraph_character_ratio", Tally.REPEATED_PARAGRAPH_CHARACTERS, "characters",
+          "characters of repeated paragraphs / characters (Gopher)"),
+    ratio("repeated_line_ratio", Tally.REPEATED_LINES, Tally.LINES, "repeated lines / lines (Gopher)"),
+    ratio("repeated_line_character_ratio", Tally.REPEATED_LINE_CHARACTERS, "characters",
+          "characters of repeated lines / characters (Gopher)"),
+    ratio("repeated_text_line_character_ratio", Tally.REPEATED_TEXT_LINE_CHARACTERS, _visible,
+          "characters of repeated text lines / characters that are no newline (FineWeb)"),
+    *_gopher_ngrams("", "words", "Gopher"),
+    ratio("repeated_split_line_character_ratio", Tally.REPEATED_LINE_CHARACTERS, _visible,
+          "characters of repeated lines / characters that are no newline (FineWeb's first version)"),
+    ratio("copied_line_ratio", Tally.COPIED_LINES, Tally.SPLIT_LINES,
+          'lines of split("\\n") that occur more than once, first ones too / lines (Dolma)'),
+    ratio("copied_line_character_ratio", Tally.COPIED_LINE_CHARACTERS, Tally.WORD_CHARACTERS,
+          "characters of such lines / characters that are no whitespace (Dolma)", high=INF),
+    *(_ngrams(f"top_{n}gram_word_character_ratio", n, Gram.TOP, Tally.WORD_CHARACTERS, high=INF,
+              says=f"characters of the most common {n} words in a row / characters that are no whitespace (Dolma)")
+      for n in TOP_NGRAMS),
+    *(_ngrams(f"copied_{n}gram_character_ratio", n, Gram.COPIED, _every_ngram(n),
+              f"characters of every {n} words in a row that occur more than once / those of all {n} in a row (Dolma)")
+      for n in REPEATED_NGRAMS),
+    count("longest_word_run", "words", Tally.LONGEST_WORD_RUN, "the longest run of one word said again and again"),
+    real("word_entropy", "bits", "entropies", "Shannon's entropy of the distribution of words"),
+)  # fmt: skip
+UNICODE_SIGNALS = tuple(_gopher_ngrams("unicode_", "Unicode tokens", "FineWeb-2"))
 
 
 def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
     """Repetition signals of every text; all are 0.0 for an empty one."""
     offsets, data = valid(texts)
-    tallies = np.zeros((len(TALLIES), len(offsets) - 1), np.int64)
-    entropies = np.zeros(len(offsets) - 1)
+    documents = len(offsets) - 1
+    tallies, entropies = np.zeros((len(Tally), documents), np.int64), np.zeros(documents)
+    ngrams = _no_ngrams(documents)
     words = words_of(texts)
+    characters = words.characters
     _count_words(words, tallies, entropies)
-    _count_ngrams(words, words.most(), True, KEY, tallies)
+    _count_ngrams(words, words.most(), True, KEY, ngrams)
     del words
     _count_lines(offsets, data, character_classes(), KEY, tallies)
-    n = dict(zip(TALLIES, tallies, strict=True))
-    whole = n["characters"]
-    columns = {
-        "distinct_word_ratio": ratio(n["distinct_words"], n["words"]),
-        "repeated_paragraph_ratio": ratio(n["repeated_paragraphs"], n["paragraphs"]),
-        "repeated_paragraph_character_ratio": ratio(n["repeated_paragraph_characters"], whole),
-        "repeated_line_ratio": ratio(n["repeated_lines"], n["lines"]),
-        "repeated_line_character_ratio": ratio(n["repeated_line_characters"], whole),
-        "repeated_text_line_character_ratio": ratio(
-            n["repeated_text_line_characters"], whole - n["newlines"]
-        ),
-    }
-    for name in _NGRAM_SIGNALS:
-        columns[name] = ratio(n[name.replace("_character_ratio", "_characters")], whole)
-    columns |= {
-        "repeated_split_line_character_ratio": ratio(n["repeated_line_characters"], whole - n["newlines"]),
-        "copied_line_ratio": ratio(n["copied_lines"], n["split_lines"]),
-        "copied_line_character_ratio": ratio(n["copied_line_characters"], n["word_characters"]),
-    }
-    for k in TOP_NGRAMS:
-        columns[f"top_{k}gram_word_character_ratio"] = ratio(
-            n[f"top_{k}gram_word_characters"], n["word_characters"]
-        )
-    for k in REPEATED_NGRAMS:
-        columns[f"copied_{k}gram_character_ratio"] = ratio(
-            n[f"copied_{k}gram_characters"], n[f"all_{k}gram_characters"]
-        )
-    columns["longest_word_run"] = pa.array(n["longest_word_run"])
-    columns["word_entropy"] = pa.array(entropies)
-    return columns
+    return columns(SIGNALS, tallies=tallies, ngrams=ngrams, characters=characters, entropies=entropies)
 
 
-_NGRAM_SIGNALS = {
-    **{
-        f"top_{n}gram_character_ratio": (
-            f"characters of the most common {n} words in a row, spaces between them included, / characters"
-        )
-        for n in TOP_NGRAMS
-    },
-    **{
-        f"repeated_{n}gram_character_ratio": (
-            f"characters of {n} words in a row said before, none counted twice, / characters"
-        )
-        for n in REPEATED_NGRAMS
-    },
-}
+def measure_tokens(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
+    """Repetition of n-grams of Unicode tokens in every text; all are 0.0 for an empty one."""
+    tokens, overwrite = tokens_to_spend(texts)
+    ngrams = _no_ngrams(len(tokens.characters))
+    _count_ngrams(tokens, tokens.most(), overwrite, KEY, ngrams)
+    return columns(UNICODE_SIGNALS, ngrams=ngrams, characters=tokens.characters)
 
 
-def _signal(name: str, says: str, high: float = 1.0):
-    return real_signal(name, "ratio", high, says)
+def _no_ngrams(documents: int) -> np.ndarray:
+    return np.zeros((LONGEST_NGRAM + 1, len(Gram), documents), np.int64)
 
 
-FAMILY = Family(
-    "repetition",
-    2,
-    measure,
-    (
-        _signal("distinct_word_ratio", "different words / words"),
-        _signal("repeated_paragraph_ratio", "repeated paragraphs / paragraphs (Gopher)"),
-        _signal(
-            "repeated_paragraph_character_ratio", "characters of repeated paragraphs / characters (Gopher)"
-        ),
-        _signal("repeated_line_ratio", "repeated lines / lines (Gopher)"),
-        _signal("repeated_line_character_ratio", "characters of repeated lines / characters (Gopher)"),
-        _signal(
-            "repeated_text_line_character_ratio",
-            "characters of repeated text lines / characters that are no newline (FineWeb)",
-        ),
-        # Occurrences of one n-gram overlap ("a a a a"), so those of the top one can exceed the text.
-        *(
-            _signal(name, f"{says} (Gopher)", float("inf") if name.startswith("top") else 1.0)
-            for name, says in _NGRAM_SIGNALS.items()
-        ),
-        _signal(
-            "repeated_split_line_character_ratio",
-            "characters of repeated lines / characters that are no newline (FineWeb's first version)",
-        ),
-        _signal(
-            "copied_line_ratio",
-            'lines of split("\\n") that occur more than once, first ones too / lines (Dolma)',
-        ),
-        _signal(
-            "copied_line_character_ratio",
-            "characters of such lines / characters that are no whitespace (Dolma)",
-            INF,
-        ),
-        *(
-            _signal(
-                f"top_{n}gram_word_character_ratio",
-                f"characters of the most common {n} words in a row / characters that are no whitespace (Dolma)",
-                INF,
-            )
-            for n in TOP_NGRAMS
-        ),
-        *(
-            _signal(
-                f"copied_{n}gram_character_ratio",
-                f"characters of every {n} words in a row that occur more than once / those of all {n} in a row (Dolma)",
-            )
-            for n in REPEATED_NGRAMS
-        ),
-        count_signal("longest_word_run", "words", "the longest run of one word said again and again"),
-        real_signal("word_entropy", "bits", INF, "Shannon's entropy of the distribution of words"),
-    ),
-)
-
-UNICODE = Family(
-    "unicode_repetition",
-    1,
-    measure_tokens,
-    tuple(
-        _signal(
-            f"unicode_{name}",
-            f"{says.replace('words', 'Unicode tokens')} (FineWeb-2)",
-            INF if name.startswith("top") else 1.0,
-        )
-        for name, says in _NGRAM_SIGNALS.items()
-    ),
-)
+FAMILY = Family("repetition", 2, measure, SIGNALS)
+UNICODE = Family("unicode_repetition", 1, measure_tokens, UNICODE_SIGNALS)

@@ -19,34 +19,30 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from filters.columns import INF
-from filters.family import Family, Signal
+from filters.columns import columns, count, real
+from filters.family import Family
 from filters.text.batches import valid
 from filters.text.classes import character_classes
 from filters.text.compiled import inlined, kernel, loop
+from filters.text.lookup import slot_of, table_of_keys
 from filters.text.pages import PADDING, longest_document, open_page
 from filters.text.segments import find_tokens, word_breaks
+from filters.text.units import FNV_OFFSET, FNV_PRIME
 from filters.text.vocabulary import longest_window, tokens_of, window_end
 
 MOST_TOKENS = 6  # of one stop word
 ENDINGS = "ko"  # the language whose list is of endings
-FNV_OFFSET, FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
 
 
 class Lists(NamedTuple):
     """All languages' words as one table; a hash of 64 bits stands for a word."""
 
     slots: np.ndarray  # uint64 [a power of two]: hash of a word, 0 where free
-    entry: np.ndarray  # int64: the number of the word in that slot
+    words: np.ndarray  # int64: the number of the word in that slot
     member: np.ndarray  # bool [words, languages]
     begins: np.ndarray  # bool [languages, 65536]: some word begins with these two bytes, the first one lowest
-    is_apart: np.ndarray  # bool [languages]: every word is a token of its own
+    is_apart: np.ndarray  # bool [languages]: every word is one token
     longest: int  # bytes of the longest word
-
-
-@inlined
-def _slot(key, size):
-    return np.int64((key ^ (key >> np.uint64(29))) & np.uint64(size - 1))
 
 
 def _hash(word: str) -> int:
@@ -65,24 +61,21 @@ def stop_words() -> dict[str, tuple[str, ...]]:
 
 @lru_cache(maxsize=1)
 def _lists() -> Lists:
-    words = sorted({word for own in stop_words().values() for word in own})
-    size = 1 << (4 * len(words)).bit_length()
-    slots, entry = np.zeros(size, np.uint64), np.zeros(size, np.int64)
-    for number, word in enumerate(words):
-        key = _hash(word)
-        slot = (key ^ (key >> 29)) & (size - 1)
-        while slots[slot]:
-            assert int(slots[slot]) != key, f"two stop words share a hash: {word}"
-            slot = (slot + 1) & (size - 1)
-        slots[slot], entry[slot] = key, number
-    member = np.array([[word in own for own in stop_words().values()] for word in words])
-    begins = np.zeros((len(stop_words()), 256, 256), bool)  # by language, second byte, first byte
-    for language, own in enumerate(stop_words().values()):
-        for raw in [word.encode() for word in own]:
+    lists = stop_words().values()
+    words = sorted({word for words in lists for word in words})
+    numbers = {_hash(word): number for number, word in enumerate(words)}
+    assert len(numbers) == len(words), "two stop words share a hash"
+    begins = np.zeros((len(lists), 256, 256), bool)  # by language, second byte, first byte
+    for language, of_language in enumerate(lists):
+        for raw in [word.encode() for word in of_language]:
             begins[language, raw[1] if len(raw) > 1 else slice(None), raw[0]] = True
-    is_apart = np.array([_most_tokens(own) == 1 for own in stop_words().values()])
-    longest = max(len(word.encode()) for word in words)
-    return Lists(slots, entry, member, begins.reshape(len(begins), -1), is_apart, longest)
+    return Lists(
+        *table_of_keys(numbers),
+        member=np.array([[word in of_language for of_language in lists] for word in words]),
+        begins=begins.reshape(len(lists), -1),
+        is_apart=np.array([_most_tokens(of_language) == 1 for of_language in lists]),
+        longest=max(len(word.encode()) for word in words),
+    )
 
 
 def _most_tokens(words: tuple[str, ...]) -> int:
@@ -99,14 +92,10 @@ def _hash_more(key, page, at, end):
 
 
 @inlined
-def _find(key, own, lists):
+def _find(key, language, lists):
     """The number of the word of this language, or -1."""
-    slot = _slot(key, len(lists.slots))
-    while lists.slots[slot] != 0:
-        if lists.slots[slot] == key:
-            return lists.entry[slot] if lists.member[lists.entry[slot], own] else np.int64(-1)
-        slot = (slot + 1) & (len(lists.slots) - 1)
-    return np.int64(-1)
+    slot = slot_of(key, lists.slots)
+    return lists.words[slot] if slot >= 0 and lists.member[lists.words[slot], language] else np.int64(-1)
 
 
 @inlined
@@ -118,7 +107,7 @@ def _note(word, times, document, occurrences, distinct, seen):
 
 
 @loop
-def _endings(page, begin, end, times, own, lists, document, occurrences, distinct, seen):
+def _endings(page, begin, end, times, language, lists, document, occurrences, distinct, seen):
     """The last character of a token, and the last two."""
     at = end
     for _ in range(2):
@@ -128,28 +117,30 @@ def _endings(page, begin, end, times, own, lists, document, occurrences, distinc
         while at > begin and page[at] & 0xC0 == 0x80:
             at -= 1
         key = _hash_more(FNV_OFFSET, page, at, end)
-        _note(_find(key, own, lists), times, document, occurrences, distinct, seen)
+        _note(_find(key, language, lists), times, document, occurrences, distinct, seen)
 
 
 @inlined
-def _may_begin(page, at, own, lists):
-    return lists.begins[own, np.int64(page[at]) | np.int64(page[at + 1]) << 8]
+def _may_begin(page, at, language, lists):
+    return lists.begins[language, np.int64(page[at]) | np.int64(page[at + 1]) << 8]
 
 
 @loop
-def _count_apart(page, edges, counts, own, endings, lists, document, occurrences, distinct, seen):
+def _count_apart(page, edges, counts, language, endings, lists, document, occurrences, distinct, seen):
     """Look up each token that the document has, however often it has it."""
     for name in range(len(counts)):
         begin, end = np.int64(edges[2 * name]), np.int64(edges[2 * name + 1])
-        if own == endings:
-            _endings(page, begin, end, counts[name], own, lists, document, occurrences, distinct, seen)
-        elif _may_begin(page, begin, own, lists) and end - begin <= lists.longest:
+        if language == endings:
+            _endings(page, begin, end, counts[name], language, lists, document, occurrences, distinct, seen)
+        elif _may_begin(page, begin, language, lists) and end - begin <= lists.longest:
             key = _hash_more(FNV_OFFSET, page, begin, end)
-            _note(_find(key, own, lists), counts[name], document, occurrences, distinct, seen)
+            _note(_find(key, language, lists), counts[name], document, occurrences, distinct, seen)
 
 
 @loop
-def _count_together(page, length, own, lists, window, table, classes, document, occurrences, distinct, seen):
+def _count_together(
+    page, length, language, lists, window, table, classes, document, occurrences, distinct, seen
+):
     """Look up each token, and with the ones behind it that touch it. Nothing touches across the end of a window."""
     edges, character_edges, flags = window
     start = 0
@@ -159,7 +150,7 @@ def _count_together(page, length, own, lists, window, table, classes, document, 
         tokens, _ = find_tokens(text, stop - start, edges, character_edges, flags, table, classes)
         for k in range(tokens):
             begin = at = np.int64(edges[2 * k])
-            if not _may_begin(text, begin, own, lists):
+            if not _may_begin(text, begin, language, lists):
                 continue
             key = FNV_OFFSET
             for last in range(k, min(tokens, k + MOST_TOKENS)):
@@ -168,61 +159,51 @@ def _count_together(page, length, own, lists, window, table, classes, document, 
                     break
                 key = _hash_more(key, text, at, end)
                 at = end
-                _note(_find(key, own, lists), 1, document, occurrences, distinct, seen)
+                _note(_find(key, language, lists), 1, document, occurrences, distinct, seen)
         start = stop
 
 
 @kernel
-def _count(offsets, data, language, endings, lists, tokens, table, classes, occurrences, distinct):
+def _count(offsets, data, languages, endings, lists, tokens, table, classes, occurrences, distinct):
     """Fill in int64 [documents] each, for documents whose language (its place among the lists) is not -1."""
     page = np.empty(longest_document(offsets) + PADDING, np.uint8)
     widest = 2 * longest_window(offsets, data) + 64
     window = np.empty(widest, np.int32), np.empty(widest, np.int32), np.empty(widest, np.uint8)
     seen = np.full(len(lists.member), -1)
     for i in range(len(offsets) - 1):
-        own = language[i]
-        if own < 0:
+        language = languages[i]
+        if language < 0:
             continue
         length = open_page(page, data, offsets[i], offsets[i + 1])
-        if lists.is_apart[own]:
+        if lists.is_apart[language]:
             first, last = tokens.known[i], tokens.known[i + 1]
             edges, counts = tokens.edges[2 * first : 2 * last], tokens.counts[first:last]
-            _count_apart(page, edges, counts, own, endings, lists, i, occurrences, distinct, seen)
+            _count_apart(page, edges, counts, language, endings, lists, i, occurrences, distinct, seen)
         else:
-            _count_together(page, length, own, lists, window, table, classes, i, occurrences, distinct, seen)
+            _count_together(
+                page, length, language, lists, window, table, classes, i, occurrences, distinct, seen
+            )
+
+
+SIGNALS = (
+    count("native_stop_word_count", "words", "distinct", missing="unlisted",
+          says="different stop words of the document's own language (FineWeb-2); null where it has no list"),
+    real("native_stop_word_ratio", "ratio", lambda found: found.occurrences / np.maximum(found.tokens, 1),
+         "occurrences of those stop words / Unicode tokens", missing="unlisted"),
+)  # fmt: skip
 
 
 def measure(texts: pa.Array | pa.ChunkedArray, language: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
     """Stop words of each text's `language` (canonical code); null where it has no list."""
     offsets, data = valid(texts)
     codes = list(stop_words())
-    if isinstance(language, pa.ChunkedArray):
-        language = language.combine_chunks()
     place = {code: k for k, code in enumerate(codes)}
-    own = np.array([place.get(code, -1) for code in language.to_pylist()], np.int64)
-    occurrences, distinct = np.zeros(len(own), np.int64), np.zeros(len(own), np.int64)
-    tokens = tokens_of(texts)
-    tables = word_breaks(), character_classes()
-    _count(offsets, data, own, codes.index(ENDINGS), _lists(), tokens, *tables, occurrences, distinct)
-    return {
-        "native_stop_word_count": pa.array(distinct, mask=own < 0),
-        "native_stop_word_ratio": pa.array(occurrences / np.maximum(np.diff(tokens.firsts), 1), mask=own < 0),
-    }
+    languages = np.array([place.get(code, -1) for code in language.to_pylist()], np.int64)
+    occurrences, distinct = np.zeros((2, len(languages)), np.int64)
+    tokens, tables = tokens_of(texts), (word_breaks(), character_classes())
+    _count(offsets, data, languages, codes.index(ENDINGS), _lists(), tokens, *tables, occurrences, distinct)
+    sizes = np.diff(tokens.firsts)
+    return columns(SIGNALS, occurrences=occurrences, distinct=distinct, tokens=sizes, unlisted=languages < 0)
 
 
-FAMILY = Family(
-    "stop_words",
-    1,
-    measure,
-    (
-        Signal(
-            "native_stop_word_count", "words", 0.0, INF, None,
-            "different stop words of the document's own language (FineWeb-2); null where it has no list", pa.int64(),
-        ),
-        Signal(
-            "native_stop_word_ratio", "ratio", 0.0, INF, None,
-            "occurrences of those stop words / Unicode tokens", pa.float64(),
-        ),
-    ),
-    takes=("language",),
-)  # fmt: skip
+FAMILY = Family("stop_words", 1, measure, SIGNALS, takes=("language",))

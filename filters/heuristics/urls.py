@@ -4,60 +4,40 @@ In a text an address begins with `http://`, `https://` or `ftp://`, or with `www
 touches, and goes on until white space, a quote or an angle bracket; marks that end a sentence or close a
 bracket are not the end of one.
 
-A document's own address is read from the source's field `url`. Lists are files of the user's, an entry a line (`#`
-begins a comment): domains, which block their subdomains too, with a path behind them where only that part of a
-site is meant; and words, looked for between the marks of an address, as RefinedWeb does it.
+A document's own address is read from the source's field `url`.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
-from pathlib import Path
+from enum import IntEnum
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters.columns import INF, count_signal, ratio, real_signal, span_signal, spans
+from filters.arrow import text_column
+from filters.columns import FLOAT, INF, INTEGER, columns, count, ratio, span
 from filters.family import Family, Signal
 from filters.text.batches import valid
 from filters.text.bits import ONE_BIT, lowest_bit, lowest_bits
 from filters.text.classes import WHITESPACE, character_classes
 from filters.text.compiled import inlined, kernel, loop
 from filters.text.masks import any_of
-from filters.text.pages import PADDING, decode, longest_document, open_page
+from filters.text.pages import PADDING, decode, longest_document, open_page, with_room
+from filters.text.phrases import is_digit, is_letter, is_one_of
 
+Tally = IntEnum("Tally", ["URLS", "URL_CHARACTERS", "CHARACTERS"], start=0)
 SHORTEST = 5  # bytes of the shortest address in a text, `www.a`
+
+NO_ENDS = np.frombuffer(b"!')*,.:;?]}", np.uint8)  # marks that are not the end of an address
 
 mark_mask = any_of(".:")
 
 
 @inlined
-def _is_letter(byte, letter):
+def _is(byte, letter):
+    """In upper or lower case."""
     return byte | np.uint8(0x20) == letter
-
-
-@inlined
-def _is_alphanumeric(byte):
-    return 0x30 <= byte <= 0x39 or 0x41 <= byte <= 0x5A or 0x61 <= byte <= 0x7A
-
-
-@inlined
-def _ends_before(byte):
-    """Marks that are no end of an address: . , ; : ! ? ' ) ] } *"""
-    return (
-        byte == 0x21
-        or byte == 0x27
-        or byte == 0x29
-        or byte == 0x2A
-        or byte == 0x2C
-        or byte == 0x2E
-        or byte == 0x3A
-        or byte == 0x3B
-        or byte == 0x3F
-        or byte == 0x5D
-        or byte == 0x7D
-    )
 
 
 @inlined
@@ -65,26 +45,25 @@ def _begin(page, mark, floor):
     """(where the address with this mark begins, where what it must have more than that ends); -1 where none does."""
     if page[mark] == 0x2E:
         start = mark - 3
-        if start < floor or not (
-            _is_letter(page[start], 0x77)
-            and _is_letter(page[start + 1], 0x77)
-            and _is_letter(page[start + 2], 0x77)
-        ):
-            return -1, 0
-        if start > 0 and _is_alphanumeric(page[start - 1]):
-            return -1, 0
-        return start, mark + 1
+        www = (
+            start >= floor
+            and _is(page[start], 0x77)
+            and _is(page[start + 1], 0x77)
+            and _is(page[start + 2], 0x77)
+        )
+        touched = start > 0 and (is_letter(page[start - 1]) or is_digit(page[start - 1]))
+        return (start, mark + 1) if www and not touched else (-1, 0)
     if page[mark + 1] != 0x2F or page[mark + 2] != 0x2F or mark < floor + 3:
         return -1, 0
     at = mark - 1
-    if _is_letter(page[at], 0x73):  # the s of https
+    if _is(page[at], 0x73):  # the s of https
         at -= 1
-    if not _is_letter(page[at], 0x70) or at < floor + 2:
+    if not _is(page[at], 0x70) or at < floor + 2:
         return -1, 0
-    http = at >= floor + 3 and _is_letter(page[at - 1], 0x74) and _is_letter(page[at - 2], 0x74)
-    if http and _is_letter(page[at - 3], 0x68):
+    http = at >= floor + 3 and _is(page[at - 1], 0x74) and _is(page[at - 2], 0x74)
+    if http and _is(page[at - 3], 0x68):
         return at - 3, mark + 3
-    if at == mark - 1 and _is_letter(page[at - 1], 0x74) and _is_letter(page[at - 2], 0x66):
+    if at == mark - 1 and _is(page[at - 1], 0x74) and _is(page[at - 2], 0x66):
         return at - 2, mark + 3
     return -1, 0
 
@@ -116,7 +95,7 @@ def _find(page, length, classes, edges):
                     break
                 end += width
             floor = end
-            while end > least and _ends_before(page[end - 1]):
+            while end > least and is_one_of(page[end - 1], NO_ENDS):
                 end -= 1
             if end > least:
                 edges[2 * found], edges[2 * found + 1] = start, end
@@ -127,178 +106,76 @@ def _find(page, length, classes, edges):
 
 
 @kernel
-def _count(offsets, data, classes, counts, covered, whole):
-    """Fill in int64 [documents] each; returns the edges of all documents' addresses."""
+def _count(offsets, data, classes, tallies):
+    """Fill in int64 [tallies, documents]; returns the edges of all documents' addresses."""
     page = np.empty(longest_document(offsets) + PADDING, np.uint8)
-    edges = np.empty(64, np.int64)
-    all_found = 0
+    edges, filled = np.empty(64, np.int64), 0
     for i in range(len(offsets) - 1):
         length = open_page(page, data, offsets[i], offsets[i + 1])
-        room = 2 * (all_found + length // SHORTEST + 1)
-        if room > len(edges):
-            grown = np.empty(2 * room, np.int64)
-            grown[: 2 * all_found] = edges[: 2 * all_found]
-            edges = grown
-        counts[i], covered[i] = _find(page, length, classes, edges[2 * all_found :])
-        all_found += counts[i]
+        edges = with_room(edges, filled, 2 * (length // SHORTEST + 1))
+        urls, characters = _find(page, length, classes, edges[filled:])
+        filled += 2 * urls
+        tallies[Tally.URLS, i], tallies[Tally.URL_CHARACTERS, i] = urls, characters
         characters = 0
         for at in range(length):
             characters += (page[at] & 0xC0) != 0x80
-        whole[i] = characters
-    return edges[: 2 * all_found]
+        tallies[Tally.CHARACTERS, i] = characters
+    return edges[:filled]
+
+
+SIGNALS = (
+    count("url_count", "addresses", Tally.URLS, "web addresses in the text"),
+    ratio("url_character_ratio", Tally.URL_CHARACTERS, Tally.CHARACTERS, "characters of such addresses / characters"),
+    span("url_spans", Tally.URLS, "edges", "web addresses in the text"),
+)  # fmt: skip
 
 
 def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
     """Addresses in every text; 0 and no spans for an empty one."""
     offsets, data = valid(texts)
-    counts, covered, whole = np.zeros((3, len(offsets) - 1), np.int64)
-    edges = _count(offsets, data, character_classes(), counts, covered, whole)
-    return {
-        "url_count": pa.array(counts),
-        "url_character_ratio": ratio(covered, whole),
-        "url_spans": spans(np.concatenate([[0], np.cumsum(counts)]), edges[::2], edges[1::2]),
-    }
+    tallies = np.zeros((len(Tally), len(offsets) - 1), np.int64)
+    edges = _count(offsets, data, character_classes(), tallies)
+    return columns(SIGNALS, tallies=tallies, edges=edges)
 
 
-FAMILY = Family(
-    "urls",
-    1,
-    measure,
-    (
-        count_signal("url_count", "addresses", "web addresses in the text"),
-        real_signal("url_character_ratio", "ratio", 1.0, "characters of such addresses / characters"),
-        span_signal("url_spans", "web addresses in the text"),
-    ),
-)
+FAMILY = Family("urls", 1, measure, SIGNALS)
 
 
 # ---- The document's own address -------------------------------------------------------------------------
 
-_HOST = r"^(?:[A-Za-z][A-Za-z0-9+.-]*:)?(?://)?(?:[^/?#@]*@)?(?P<host>[^/?#:]*)(?::[0-9]*)?(?P<path>[^?#]*)"
+_URL = r"^(?:[A-Za-z][A-Za-z0-9+.-]*:)?(?://)?(?:[^/?#@]*@)?(?P<host>[^/?#:]*)(?::[0-9]*)?(?P<path>[^?#]*)"
 
 
-def _parsed(url: pa.Array) -> tuple[pa.Array, pa.Array]:
+def parsed(url: pa.Array) -> tuple[pa.Array, pa.Array]:
     """(host in lower case, without a dot at its end; path without its query) of each address; null where null."""
-    parts = pc.extract_regex(url, _HOST)
+    parts = pc.extract_regex(url, _URL)
     host = pc.utf8_rtrim(pc.utf8_lower(pc.struct_field(parts, "host")), ".")
     return host, pc.struct_field(parts, "path")
 
 
+def _own(name: str, unit: str, of: str, says: str, kind: pa.DataType = INTEGER, high: float = INF) -> Signal:
+    says = f"{says}; null where there is none"
+    return Signal(
+        f"own_url_{name}", unit, 0.0, high, None, says, kind, lambda found: getattr(found, of).cast(kind)
+    )
+
+
+OWN_SIGNALS = (
+    _own("length", "characters", "size", "characters of the document's own address"),
+    _own("host_labels", "labels", "labels", "labels of its host, between dots"),
+    _own("path_depth", "segments", "segments", "segments of its path, between slashes"),
+    _own("digit_ratio", "ratio", "digit_ratio", "digits / characters of the address", FLOAT, 1.0),
+)
+
+
 def measure_own(texts: pa.Array | pa.ChunkedArray, url: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
     """Features of each document's own address; null where it has none."""
-    url = _one(url)
-    host, path = _parsed(url)
-    size = pc.cast(pc.utf8_length(url), pa.int64())
-    digits = pc.cast(pc.count_substring_regex(url, "[0-9]"), pa.float64())
-    return {
-        "own_url_length": size,
-        "own_url_host_labels": pc.cast(pc.count_substring_regex(host, r"[^.]+"), pa.int64()),
-        "own_url_path_depth": pc.cast(pc.count_substring_regex(path, r"[^/]+"), pa.int64()),
-        "own_url_digit_ratio": pc.divide(digits, pc.cast(pc.max_element_wise(size, 1), pa.float64())),
-    }
+    url = text_column(url, missing=None)
+    host, path = parsed(url)
+    size, digits = pc.utf8_length(url), pc.count_substring_regex(url, "[0-9]")
+    digit_ratio = pc.divide(digits.cast(FLOAT), pc.max_element_wise(size, 1).cast(FLOAT))
+    labels, segments = pc.count_substring_regex(host, r"[^.]+"), pc.count_substring_regex(path, r"[^/]+")
+    return columns(OWN_SIGNALS, size=size, labels=labels, segments=segments, digit_ratio=digit_ratio)
 
 
-def _one(column: pa.Array | pa.ChunkedArray) -> pa.Array:
-    column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    return column.cast(pa.large_string())
-
-
-@lru_cache(maxsize=8)
-def _entries(path: str, changed: int) -> pa.Array:
-    """Entries of a list. `changed` (ns) is part of the cache's key alone."""
-    lines = (line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines())
-    return pa.array(sorted({line for line in lines if line and not line.startswith("#")}), pa.large_string())
-
-
-def read_list(path: str | Path) -> pa.Array:
-    """Entries of a list: a line each, without blank lines and those that begin with `#`."""
-    return _entries(str(path), Path(path).stat().st_mtime_ns)
-
-
-def measure_lists(
-    texts: pa.Array | pa.ChunkedArray, url: pa.Array | pa.ChunkedArray, domains: str = "", words: str = ""
-) -> dict[str, pa.Array]:
-    """How many entries of the lists (paths) each document's own address meets; 0 where it has none."""
-    url = _one(url)
-    host, path = _parsed(url)
-    return {
-        "url_blocked_domain_count": _blocked(host, path, domains) if domains else _zeros(url),
-        "url_blocked_word_count": _words(url, words) if words else _zeros(url),
-    }
-
-
-def _zeros(url: pa.Array) -> pa.Array:
-    return pa.array(np.zeros(len(url), np.int64))
-
-
-def _blocked(host: pa.Array, path: pa.Array, domains: str) -> pa.Array:
-    entries = pc.replace_substring_regex(pc.utf8_lower(read_list(domains)), r"^[a-z][a-z0-9+.-]*://", "")
-    entries = pc.utf8_rtrim(entries, "/")
-    with_path = pc.match_substring(entries, "/")
-    plain, longer = entries.filter(pc.invert(with_path)), set(entries.filter(with_path).to_pylist())
-    hosts = {entry.partition("/")[0] for entry in longer}
-    counts = np.zeros(len(host), np.int64)
-    rest = host
-    while True:
-        counts += pc.is_in(rest, plain).to_numpy(zero_copy_only=False)
-        if hosts:
-            for i in np.flatnonzero(pc.is_in(rest, pa.array(sorted(hosts), pa.large_string()))).tolist():
-                counts[i] += len(longer & set(_prefixes(rest[i].as_py(), path[i].as_py())))
-        if not pc.any(pc.match_substring(rest, ".")).as_py():
-            return pa.array(counts)
-        rest = pc.replace_substring_regex(rest, r"^[^.]*\.?", "")
-
-
-def _prefixes(host: str, path: str) -> list[str]:
-    """example.org/a, example.org/a/b, ... of a path /a/b/..."""
-    parts = [part for part in path.lower().split("/") if part]
-    return [f"{host}/{'/'.join(parts[: k + 1])}" for k in range(len(parts))]
-
-
-def _words(url: pa.Array, words: str) -> pa.Array:
-    """How many different words of the list stand in an address, between marks."""
-    pieces = pc.split_pattern_regex(pc.utf8_lower(url).fill_null(""), r"[^\p{L}\p{N}]+")
-    at = pc.list_parent_indices(pieces).to_numpy()
-    found = (
-        pc.index_in(pc.list_flatten(pieces), pc.unique(pc.utf8_lower(read_list(words))))
-        .fill_null(-1)
-        .to_numpy()
-    )
-    pairs = np.unique(np.stack([at, found])[:, found >= 0], axis=1)
-    return pa.array(np.bincount(pairs[0], minlength=len(url)).astype(np.int64))
-
-
-def _own(name: str, unit: str, high: float, says: str, kind: pa.DataType) -> Signal:
-    return Signal(name, unit, 0.0, high, None, f"{says}; null where there is none", kind)
-
-
-OWN = Family(
-    "own_url",
-    1,
-    measure_own,
-    (
-        _own("own_url_length", "characters", INF, "characters of the document's own address", pa.int64()),
-        _own("own_url_host_labels", "labels", INF, "labels of its host, between dots", pa.int64()),
-        _own("own_url_path_depth", "segments", INF, "segments of its path, between slashes", pa.int64()),
-        _own("own_url_digit_ratio", "ratio", 1.0, "digits / characters of the address", pa.float64()),
-    ),
-    takes=("url",),
-)
-LISTS = Family(
-    "url_lists",
-    1,
-    measure_lists,
-    (
-        count_signal(
-            "url_blocked_domain_count",
-            "entries",
-            "domains and paths of your list that the document's address is under",
-        ),
-        count_signal(
-            "url_blocked_word_count",
-            "words",
-            "different words of your list in the document's address (RefinedWeb)",
-        ),
-    ),
-    takes=("url",),
-)
+OWN = Family("own_url", 1, measure_own, OWN_SIGNALS, takes=("url",))

@@ -10,6 +10,7 @@ At each token the longest entry that begins there counts. Tokens and entries are
 from __future__ import annotations
 
 import sys
+from enum import IntEnum
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -17,15 +18,17 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from filters.columns import count_signal, ratio, real_signal
+from filters.columns import columns, count, ratio
 from filters.family import Family
-from filters.heuristics.urls import read_list
+from filters.files import loaded_once, read_list
 from filters.text.batches import valid
 from filters.text.classes import character_classes
 from filters.text.compiled import inlined, kernel
+from filters.text.lookup import slot_of, table_of_keys
 from filters.text.pages import PADDING, decode, longest_document, open_page
 from filters.text.segments import WORD, find_tokens, word_breaks
 
+Tally = IntEnum("Tally", ["OCCURRENCES", "DISTINCT", "WORDS"], start=0)
 PREFIX = "word_list."  # of the names of their families
 START, PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x9E3779B97F4A7C15)
 BETWEEN = np.uint64(0x110000)  # after each token: no code point
@@ -35,7 +38,7 @@ class Entries(NamedTuple):
     """A list as one table of the beginnings of its entries, token by token."""
 
     slots: np.ndarray  # uint64 [a power of two]: hash of the first tokens of an entry, 0 where free
-    entry: np.ndarray  # int64: its number where that is all of an entry, -1 where it goes on
+    numbers: np.ndarray  # int64: the entry's number where that is all of it, -1 where it goes on
     size: int  # how many entries
 
 
@@ -55,17 +58,6 @@ def _more(key, code):
     """A hash with one more code point."""
     key = (key ^ code) * PRIME
     return key ^ (key >> np.uint64(29))
-
-
-@inlined
-def _find(key, slots):
-    """The slot of a beginning, or -1."""
-    slot = np.int64(key & np.uint64(len(slots) - 1))
-    while slots[slot] != 0:
-        if slots[slot] == key:
-            return slot
-        slot = (slot + 1) & (len(slots) - 1)
-    return np.int64(-1)
 
 
 @kernel
@@ -100,31 +92,24 @@ def entries(words: list[str]) -> Entries:
         raw = np.frombuffer(entry.encode() + bytes(PADDING), np.uint8).copy()
         keys = np.empty(len(raw), np.uint64)
         size = len(raw) - PADDING
-        count = _beginnings(raw, size, word_breaks(), character_classes(), lower_case(), keys)
-        if count == 0:
+        words_of_it = _beginnings(raw, size, word_breaks(), character_classes(), lower_case(), keys)
+        if words_of_it == 0:
             raise ValueError(f'the entry "{entry}" has no letter or digit, it is found nowhere')
-        for k in range(count):
-            key, last = int(keys[k]), k == count - 1
+        for k in range(words_of_it):
+            key, last = int(keys[k]), k == words_of_it - 1
             known = beginnings.get(key, -1)
             beginnings[key] = number if last and known < 0 else known
-    size = 1 << max(4, (2 * len(beginnings)).bit_length())
-    slots, entry_of = np.zeros(size, np.uint64), np.full(size, -1)
-    for key, number in beginnings.items():
-        slot = key & (size - 1)
-        while slots[slot]:
-            slot = (slot + 1) & (size - 1)
-        slots[slot], entry_of[slot] = key, number
-    return Entries(slots, entry_of, len(words))
+    return Entries(*table_of_keys(beginnings), len(words))
 
 
 @kernel
-def _count(offsets, data, slots, entry_of, size, breaks, classes, lower, occurrences, distinct, words_of):
-    """Fill in int64 [documents] each."""
+def _count(offsets, data, entries, breaks, classes, lower, tallies):
+    """Fill in int64 [tallies, documents]."""
     longest = longest_document(offsets)
     page = np.empty(longest + PADDING, np.uint8)
     edges, character_edges = np.empty(2 * longest + 2, np.int64), np.empty(2 * longest + 2, np.int64)
     flags = np.empty(longest + 1, np.uint8)
-    seen = np.full(size, -1)
+    seen = np.full(entries.size, -1)
     for i in range(len(offsets) - 1):
         length = open_page(page, data, offsets[i], offsets[i + 1])
         tokens, _ = find_tokens(page, length, edges, character_edges, flags, breaks, classes)
@@ -133,60 +118,47 @@ def _count(offsets, data, slots, entry_of, size, breaks, classes, lower, occurre
             if flags[k] & WORD:
                 edges[2 * words], edges[2 * words + 1] = edges[2 * k], edges[2 * k + 1]
                 words += 1
-        words_of[i] = words
+        tallies[Tally.WORDS, i] = words
         for first in range(words):
-            key = START
-            best = np.int64(-1)
+            key, best = START, np.int64(-1)
             for last in range(first, words):
                 key = _token(key, page, edges[2 * last], edges[2 * last + 1], lower)
-                slot = _find(key, slots)
+                slot = slot_of(key, entries.slots)
                 if slot < 0:
                     break
-                if entry_of[slot] >= 0:
-                    best = entry_of[slot]
+                if entries.numbers[slot] >= 0:
+                    best = entries.numbers[slot]
             if best >= 0:
-                occurrences[i] += 1
-                distinct[i] += seen[best] != i
+                tallies[Tally.OCCURRENCES, i] += 1
+                tallies[Tally.DISTINCT, i] += seen[best] != i
                 seen[best] = i
 
 
-@lru_cache(maxsize=8)
-def _table(path: str, changed: int) -> Entries:
+@loaded_once
+def _entries(path: Path) -> Entries:
     return entries(read_list(path).to_pylist())
 
 
 def family(name: str) -> Family:
     """The family `word_list.NAME`, which measures a list by its path (parameter `list`)."""
     name = name.removeprefix(PREFIX)
+    signals = (
+        count(
+            f"{name}_count", "occurrences", Tally.OCCURRENCES, f"occurrences of entries of your list {name}"
+        ),
+        ratio(
+            f"{name}_ratio",
+            Tally.OCCURRENCES,
+            Tally.WORDS,
+            f"occurrences of entries of {name} / Unicode words",
+        ),
+        count(f"{name}_distinct_count", "entries", Tally.DISTINCT, f"different entries of your list {name}"),
+    )
 
     def measure(texts: pa.Array | pa.ChunkedArray, list: str) -> dict[str, pa.Array]:
         offsets, data = valid(texts)
-        occurrences, distinct, words = np.zeros((3, len(offsets) - 1), np.int64)
-        table = _table(list, Path(list).stat().st_mtime_ns)
-        _count(
-            offsets,
-            data,
-            *table,
-            word_breaks(),
-            character_classes(),
-            lower_case(),
-            occurrences,
-            distinct,
-            words,
-        )
-        return {
-            f"{name}_count": pa.array(occurrences),
-            f"{name}_ratio": ratio(occurrences, words),
-            f"{name}_distinct_count": pa.array(distinct),
-        }
+        tallies = np.zeros((len(Tally), len(offsets) - 1), np.int64)
+        _count(offsets, data, _entries(list), word_breaks(), character_classes(), lower_case(), tallies)
+        return columns(signals, tallies=tallies)
 
-    return Family(
-        PREFIX + name,
-        1,
-        measure,
-        (
-            count_signal(f"{name}_count", "occurrences", f"occurrences of entries of your list {name}"),
-            real_signal(f"{name}_ratio", "ratio", 1.0, f"occurrences of entries of {name} / Unicode words"),
-            count_signal(f"{name}_distinct_count", "entries", f"different entries of your list {name}"),
-        ),
-    )
+    return Family(PREFIX + name, 1, measure, signals)

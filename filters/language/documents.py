@@ -12,16 +12,17 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from filters.family import Family, Signal
+from filters.columns import columns, label, real
+from filters.family import Family
 from filters.fasttext.model import read_model
 from filters.fasttext.predict import Lines, Tables, predict, predict_lines, tables_of
+from filters.files import loaded_once
 from filters.language.codes import canonical_of_label
 from filters.text.batches import already, shared
 
@@ -38,7 +39,6 @@ PLACES = {
 class Identifier:
     """A loaded model: tables for the kernel, and the canonical code of each label."""
 
-    path: Path
     tables: Tables
     codes: pa.StringArray
 
@@ -75,6 +75,13 @@ def model_codes(model: str | os.PathLike[str] = "lid.176") -> list[str]:
     return sorted(set(_identifier(model).codes.to_pylist()))
 
 
+SIGNALS = (
+    label("language", "codes", "code of the language that the fastText model finds most probable for the whole text"),
+    real("language_score", "probability", "scores", "probability of that language; a document without words has none",
+         high=1.0, missing="unknown", kind=pa.float32()),
+)  # fmt: skip
+
+
 def measure(
     texts: pa.Array | pa.ChunkedArray, model: str | os.PathLike[str] = "lid.176"
 ) -> dict[str, pa.Array]:
@@ -83,14 +90,11 @@ def measure(
     A probability is cut at 1: the library's may exceed it by 1e-5, and then a bound [0.65, 1.0] would fail.
     """
     identifier = _identifier(model)
-    found = already(_with_lines, texts, str(model))
-    labels, scores, words = found[:3] if found else predict(identifier.tables, texts)
-    nothing = (words == 0) | (labels < 0)
-    rows = pa.array(labels, mask=nothing)
-    return {
-        "language": identifier.codes.take(rows),
-        "language_score": pa.array(np.minimum(scores, np.float32(1)), mask=nothing),
-    }
+    earlier = already(_with_lines, texts, str(model))
+    labels, scores, words = earlier[:3] if earlier else predict(identifier.tables, texts)
+    unknown = (words == 0) | (labels < 0)
+    codes = identifier.codes.take(pa.array(labels, mask=unknown))
+    return columns(SIGNALS, codes=codes, scores=np.minimum(scores, np.float32(1)), unknown=unknown)
 
 
 SHORTEST_LINE = 40  # bytes: shorter ones say too little
@@ -111,45 +115,15 @@ def _with_lines(texts: pa.Array, model: str) -> tuple[np.ndarray, np.ndarray, np
     return predict_lines(_identifier(model).tables, texts, SHORTEST_LINE)
 
 
-_loaded: dict[tuple[Path, int, int], Identifier] = {}
-_loading = threading.Lock()
+@loaded_once
+def _read(path: Path) -> Identifier:
+    described = read_model(path)
+    codes = pa.array([canonical_of_label(label) for label in described.labels], pa.string())
+    return Identifier(tables_of(described), codes)
 
 
 def _identifier(model: str | os.PathLike[str]) -> Identifier:
-    """This model, loaded once a process; loaded again where the file has changed since."""
-    path = find_model(model).resolve()
-    stat = path.stat()
-    key = (path, stat.st_size, stat.st_mtime_ns)
-    with _loading:
-        if key not in _loaded:
-            described = read_model(path)
-            codes = pa.array([canonical_of_label(label) for label in described.labels], pa.string())
-            _loaded[key] = Identifier(path, tables_of(described), codes)
-        return _loaded[key]
+    return _read(find_model(model))
 
 
-FAMILY = Family(
-    name="language",
-    version=1,
-    measure=measure,
-    signals=(
-        Signal(
-            name="language",
-            unit="label",
-            low=None,
-            high=None,
-            empty=None,
-            says="code of the language that the fastText model finds most probable for the whole text",
-            type=pa.string(),
-        ),
-        Signal(
-            name="language_score",
-            unit="probability",
-            low=0.0,
-            high=1.0,
-            empty=None,
-            says="probability of that language; a document without words has none",
-            type=pa.float32(),
-        ),
-    ),
-)
+FAMILY = Family("language", 1, measure, SIGNALS)

@@ -11,11 +11,20 @@ import os
 import numpy as np
 import pyarrow as pa
 
-from filters.columns import count_signal
-from filters.family import Family, Signal
+from filters.columns import columns, count, label, real
+from filters.family import Family
 from filters.language.documents import SHORTEST_LINE, lines_of
 
 LEAST_SHARE = 0.1  # of the bytes of such lines: what makes a language one of the document's
+
+
+SIGNALS = (
+    label("main_line_language", "main",
+          f"the language of most bytes of lines of {SHORTEST_LINE} bytes or more, each identified alone"),
+    real("line_language_share", "ratio", "share", "bytes of lines in that language / bytes of such lines",
+         high=1.0, empty=1.0),
+    count("line_language_count", "languages", "many", f"languages with at least {LEAST_SHARE:.0%} of those bytes"),
+)  # fmt: skip
 
 
 def measure(
@@ -40,29 +49,9 @@ def measure(
     share[owner[first]] = held[first] / whole[owner[first]]
     main[owner[first]] = which[first]
     many = np.bincount(owner, weights=held >= LEAST_SHARE * whole[owner], minlength=documents)
-    return {
-        "main_line_language": pa.array(names, pa.string()).take(pa.array(main, mask=main < 0)),
-        "line_language_share": pa.array(share),
-        "line_language_count": pa.array(many.astype(np.int64)),
-    }
+    codes = pa.array(names, pa.string()).take(pa.array(main, mask=main < 0))
+    return columns(SIGNALS, main=codes, share=share, many=many.astype(np.int64))
 
 
-FAMILY = Family(
-    "line_languages",
-    1,
-    measure,
-    (
-        Signal(
-            "main_line_language", "label", None, None, None,
-            f"the language of most bytes of lines of {SHORTEST_LINE} bytes or more, each identified alone",
-            pa.string(),
-        ),
-        Signal(
-            "line_language_share", "ratio", 0.0, 1.0, 1.0, "bytes of lines in that language / bytes of such lines"
-        ),
-        count_signal(
-            "line_language_count", "languages", f"languages with at least {LEAST_SHARE:.0%} of those bytes"
-        ),
-    ),
-    first=True,  # its pass identifies whole documents too
-)  # fmt: skip
+# Its pass identifies whole documents too, so it goes first.
+FAMILY = Family("line_languages", 1, measure, SIGNALS, first=True)

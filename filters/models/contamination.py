@@ -15,14 +15,14 @@ import json
 import os
 import zipfile
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from filters.columns import label_signal, ratio, real_signal, span_signal, spans
+from filters.columns import columns, label, ratio, span
 from filters.family import Family
+from filters.files import loaded_once
 from filters.text.batches import valid
 from filters.text.compiled import inlined, kernel, loop
 from filters.text.units import WORD_FACTOR as FACTOR
@@ -165,7 +165,8 @@ def make_index(
     }
 
 
-def read_index(path: str | os.PathLike[str]) -> Index:
+@loaded_once
+def read_index(path: Path) -> Index:
     """What `make_index` wrote. Raises ValueError where the file is no index."""
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as found:
@@ -173,11 +174,6 @@ def read_index(path: str | os.PathLike[str]) -> Index:
             return Index(**{name: found[name] for name in ARRAYS}, names=names)
     except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: not an index of evaluation texts: {error}") from None
-
-
-@lru_cache(maxsize=4)
-def _opened(path: str, changed: int) -> Index:
-    return read_index(path)
 
 
 # ------------------------------------------------------------------------------------------------- documents
@@ -298,9 +294,21 @@ def _fill_spans(offsets, data, tables, index, span_offsets, starts, ends):
                 ends[filled - 1] = stop[k]
 
 
+SIGNALS = (
+    span("contamination_spans", "runs", "edges",
+         "runs of words that also stand in an evaluation text (13-grams, or shorter texts whole)"),
+    ratio("contaminated_word_ratio", "covered", "words",
+          "words inside of such runs / words (13-grams: Brown et al. 2020, arXiv:2005.14165)"),
+    label("contamination_item", "items",
+          "the evaluation text most n-grams of which are here; null where none is"),
+    ratio("contamination_item_ratio", "grams", "grams_of_item",
+          "different n-grams of that text found in the document / its n-grams"),
+)  # fmt: skip
+
+
 def measure(texts: pa.Array | pa.ChunkedArray, model: str | os.PathLike[str] | Index) -> dict[str, pa.Array]:
     """Columns of the family's signals; `model` is an index or its file. A missing text counts as an empty one."""
-    index = model if isinstance(model, Index) else _opened(str(model), Path(model).stat().st_mtime_ns)
+    index = model if isinstance(model, Index) else read_index(model)
     offsets, data = valid(texts)
     n = len(offsets) - 1
     words, covered, grams, runs = (np.zeros(n, np.int64) for _ in range(4))
@@ -311,38 +319,16 @@ def measure(texts: pa.Array | pa.ChunkedArray, model: str | os.PathLike[str] | I
     starts, ends = np.empty(span_offsets[-1], np.int64), np.empty(span_offsets[-1], np.int64)
     if len(starts):
         _fill_spans(offsets, data, character_tables(), arrays, span_offsets, starts, ends)
-    all_grams = np.where(item >= 0, index.grams_of[item] if len(index.grams_of) else 0, 0)
-    return {
-        "contamination_spans": spans(span_offsets, starts, ends),
-        "contaminated_word_ratio": ratio(covered, words),
-        "contamination_item": index.names.take(pa.array(item, mask=item < 0)).cast(pa.string()),
-        "contamination_item_ratio": ratio(grams, all_grams),
-    }
+    return columns(
+        SIGNALS,
+        words=words,
+        covered=covered,
+        items=index.names.take(pa.array(item, mask=item < 0)).cast(pa.string()),
+        grams=grams,
+        grams_of_item=np.where(item >= 0, index.grams_of[item] if len(index.grams_of) else 0, 0),
+        runs=runs,
+        edges=np.stack([starts, ends], axis=1).ravel(),
+    )
 
 
-FAMILY = Family(
-    "contamination",
-    2,
-    measure,
-    (
-        span_signal(
-            "contamination_spans",
-            "runs of words that also stand in an evaluation text (13-grams, or shorter texts whole)",
-        ),
-        real_signal(
-            "contaminated_word_ratio",
-            "ratio",
-            1.0,
-            "words inside of such runs / words (13-grams: Brown et al. 2020, arXiv:2005.14165)",
-        ),
-        label_signal(
-            "contamination_item", "the evaluation text most n-grams of which are here; null where none is"
-        ),
-        real_signal(
-            "contamination_item_ratio",
-            "ratio",
-            1.0,
-            "different n-grams of that text found in the document / its n-grams",
-        ),
-    ),
-)
+FAMILY = Family("contamination", 2, measure, SIGNALS)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 import os
-import threading
 import zipfile
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,8 +24,9 @@ import pyarrow as pa
 import xxhash
 
 from filters.arrow import text_column, utf8
-from filters.columns import span_signal, spans
+from filters.columns import INF, columns, real, span
 from filters.family import Family, Signal
+from filters.files import loaded_once
 from filters.models.kneser_ney import BEGIN, END, ENTRY, Estimate, estimate, log_probability, table_of
 from filters.text.compiled import inlined, kernel, loop
 from filters.text.pages import longest_document
@@ -174,24 +174,14 @@ def train(
     }
 
 
-_loaded: dict[tuple[Path, int, int], Model] = {}
-_loading = threading.Lock()
-
-
-def _model(path: str | os.PathLike[str]) -> Model:
-    """This model, loaded once a process; loaded again where the file has changed since."""
-    path = Path(path)
-    stat = path.stat()
-    key = (path, stat.st_size, stat.st_mtime_ns)
-    with _loading:
-        if key not in _loaded:
-            try:
-                with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
-                    entries = found["entries"].astype(ENTRY, copy=False)
-                    _loaded[key] = Model(int(found["order"]), float(found["unknown"]), table_of(entries))
-            except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-                raise ValueError(f"{path}: not an n-gram model: {error}") from None
-        return _loaded[key]
+@loaded_once
+def _model(path: Path) -> Model:
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            entries = arrays["entries"].astype(ENTRY, copy=False)
+            return Model(int(arrays["order"]), float(arrays["unknown"]), table_of(entries))
+    except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: not an n-gram model: {error}") from None
 
 
 # ------------------------------------------------------------------------------------------------- documents
@@ -265,64 +255,55 @@ def score_lines(texts: pa.Array | pa.ChunkedArray, model: str | os.PathLike[str]
     return Lines(of, logp[:lines], predictions, unknown, start, end)
 
 
+def _per_document(name: str, unit: str, of: str, says: str, low: float = 0.0, high: float = INF) -> Signal:
+    return real(name, unit, of, says, low=low, high=high, missing="wordless")
+
+
+SIGNALS = (
+    _per_document("perplexity", "per word", "perplexity", low=1.0,
+        says="of an n-gram model over the words and line ends of the document (as in CCNet); null without words"),
+    _per_document("median_line_perplexity", "per word", "medians", "median over the lines that are not blank", low=1.0),
+    _per_document("ngram_bits_per_byte", "bits per byte", "bits",
+        "the same model's bits / bytes of the document: comparable between languages"),
+    _per_document("unknown_word_ratio", "ratio", "unknown", "words that the n-gram model never saw / words", high=1.0),
+    span("unlikely_line_spans", "unlikely", "edges", "lines of a perplexity above `unlikely`, with their newline"),
+)  # fmt: skip
+
+
 def measure(
-    texts: pa.Array | pa.ChunkedArray, model: str | os.PathLike[str] | Model, unlikely: float = math.inf
+    texts: pa.Array | pa.ChunkedArray, model: str | os.PathLike[str] | Model, unlikely: float = INF
 ) -> dict[str, pa.Array]:
-    """Columns of the family's signals. Lines of a perplexity above `unlikely` have spans."""
+    """How likely every text is to a model. Lines of a perplexity above `unlikely` have spans."""
     lines = score_lines(texts, model)
     documents = len(lines.of) - 1
     document = np.repeat(np.arange(documents), np.diff(lines.of))
-    offsets, _ = utf8(texts)
-    size = np.diff(offsets)
 
-    def total(column: np.ndarray) -> np.ndarray:
-        return np.bincount(document, column, documents)
+    def total(of_lines: np.ndarray) -> np.ndarray:
+        return np.bincount(document, of_lines, documents)
 
     logp, predictions = total(lines.logp), total(lines.predictions)
-    nothing = predictions == 0
-    words = np.maximum(predictions - np.diff(lines.of), 1)
     over = lines.perplexity > unlikely
-    span_offsets = np.concatenate([[0], np.cumsum(total(over))]).astype(np.int64)
-    return {
-        "perplexity": pa.array(np.exp(-logp / np.maximum(predictions, 1)), mask=nothing),
-        "median_line_perplexity": pa.array(_medians(lines), mask=nothing),
-        "ngram_bits_per_byte": pa.array(-logp / math.log(2) / np.maximum(size, 1), mask=nothing),
-        "unknown_word_ratio": pa.array(total(lines.unknown) / words, mask=nothing),
-        "unlikely_line_spans": spans(span_offsets, lines.start[over], lines.end[over]),
-    }
+    return columns(
+        SIGNALS,
+        perplexity=np.exp(-logp / np.maximum(predictions, 1)),
+        medians=_medians(lines),
+        bits=-logp / math.log(2) / np.maximum(np.diff(utf8(texts)[0]), 1),
+        unknown=total(lines.unknown) / np.maximum(predictions - np.diff(lines.of), 1),
+        wordless=predictions == 0,
+        unlikely=total(over).astype(np.int64),
+        edges=np.stack([lines.start[over], lines.end[over]], axis=1).ravel(),
+    )
 
 
 def _medians(lines: Lines) -> np.ndarray:
     """Median of each document's lines, the lower one of two middle ones; 0 where there is none."""
-    document = np.repeat(np.arange(len(lines.of) - 1), np.diff(lines.of))
+    if not len(lines.logp):
+        return np.zeros(len(lines.of) - 1)
+    counts = np.diff(lines.of)
     perplexity = lines.perplexity
-    ordered = perplexity[np.lexsort((perplexity, document))]
-    count = np.diff(lines.of)
-    middle = np.maximum(lines.of[:-1] + (count - 1) // 2, 0)
-    return np.where(
-        count > 0, ordered[np.minimum(middle, max(len(ordered) - 1, 0))] if len(ordered) else 0.0, 0.0
-    )
+    ordered = perplexity[np.lexsort((perplexity, np.repeat(np.arange(len(counts)), counts)))]
+    middle = np.clip(lines.of[:-1] + (counts - 1) // 2, 0, len(ordered) - 1)
+    return np.where(counts > 0, ordered[middle], 0.0)
 
 
-def _per_document(name: str, unit: str, low: float, high: float, says: str) -> Signal:
-    return Signal(name, unit, low, high, None, says, pa.float64())
-
-
-FAMILY = Family(
-    "perplexity",
-    1,
-    measure,
-    (
-        _per_document(
-            "perplexity", "per word", 1.0, math.inf,
-            "of an n-gram model over the words and line ends of the document (as in CCNet); null without words",
-        ),
-        _per_document("median_line_perplexity", "per word", 1.0, math.inf, "median over the lines that are not blank"),
-        _per_document(
-            "ngram_bits_per_byte", "bits per byte", 0.0, math.inf,
-            "the same model's bits / bytes of the document: comparable between languages",
-        ),
-        _per_document("unknown_word_ratio", "ratio", 0.0, 1.0, "words that the n-gram model never saw / words"),
-        span_signal("unlikely_line_spans", "lines of a perplexity above `unlikely`, with their newline"),
-    ),
-)  # fmt: skip
+FAMILY = Family("perplexity", 1, measure, SIGNALS)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 import os
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,10 +23,12 @@ import pyarrow as pa
 import xxhash
 
 from filters.arrow import text_column
-from filters.family import Family, Signal
+from filters.columns import columns, real
+from filters.family import Family
 from filters.fasttext.model import read_model
 from filters.fasttext.predict import LOG_FLOOR, Tables, predict, tables_of
 from filters.fasttext.train import train as train_classifier
+from filters.files import loaded_once
 
 GOOD, OTHER = "hq", "cc"
 HELD_OUT = 10  # one document of so many
@@ -43,40 +44,36 @@ class Classifier:
     good: int
 
 
+SIGNALS = (
+    real("quality_score", "probability", "scores", high=1.0, missing="wordless", kind=pa.float32(),
+         says="probability of a good document by a fastText classifier (as in DCLM); null without words"),
+)  # fmt: skip
+
+
 def measure(
     texts: pa.Array | pa.ChunkedArray, model: str | os.PathLike[str], label: str = GOOD
 ) -> dict[str, pa.Array]:
     """`quality_score`, the probability of `label`; null for a document without words.
 
-    Equal to the library's within 1e-6. Raises ValueError where the model is none of two labels with this one.
+    Equal to the library's within 1e-6. Raises ValueError where the model has other labels than this one and another.
     """
     classifier = _classifier(model, label)
     labels, scores, words = predict(classifier.tables, texts)
     # The library adds LOG_FLOOR to the probability of each of the two labels before it takes the logarithm.
     good = np.where(labels == classifier.good, scores, np.float32(1 + 2 * LOG_FLOOR) - scores)
-    return {"quality_score": pa.array(np.clip(good, 0, 1), pa.float32(), mask=(words == 0) | (labels < 0))}
+    return columns(SIGNALS, scores=np.clip(good, 0, 1), wordless=(words == 0) | (labels < 0))
 
 
-_loaded: dict[tuple[Path, int, int, str], Classifier] = {}
-_loading = threading.Lock()
-
-
-def _classifier(model: str | os.PathLike[str], label: str) -> Classifier:
-    """This model, loaded once a process; loaded again where the file has changed since."""
-    path = Path(model).expanduser().resolve()
-    stat = path.stat()
-    key = (path, stat.st_size, stat.st_mtime_ns, label)
-    with _loading:
-        if key not in _loaded:
-            described = read_model(path)
-            wanted = label.removeprefix("__label__")
-            if len(described.labels) != 2 or wanted not in described.labels:
-                raise ValueError(
-                    f"{path}: a quality classifier has two labels, one of them {wanted}; this model has "
-                    f'{", ".join(described.labels[:5])}; name the good one with label = "..."'
-                )
-            _loaded[key] = Classifier(tables_of(described), described.labels.index(wanted))
-        return _loaded[key]
+@loaded_once
+def _classifier(path: Path, label: str) -> Classifier:
+    described = read_model(path)
+    wanted = label.removeprefix("__label__")
+    if len(described.labels) != 2 or wanted not in described.labels:
+        raise ValueError(
+            f"{path}: a quality classifier has two labels, one of them {wanted}; this model has "
+            f'{", ".join(described.labels[:5])}; name the good one with label = "..."'
+        )
+    return Classifier(tables_of(described), described.labels.index(wanted))
 
 
 def train(
@@ -157,19 +154,4 @@ def auc(positive: np.ndarray, negative: np.ndarray) -> float:
     return float((below + not_above).sum() / 2 / (len(positive) * len(negative)))
 
 
-FAMILY = Family(
-    "quality",
-    1,
-    measure,
-    (
-        Signal(
-            "quality_score",
-            "probability",
-            0.0,
-            1.0,
-            None,
-            "probability of a good document by a fastText classifier (as in DCLM); null without words",
-            pa.float32(),
-        ),
-    ),
-)
+FAMILY = Family("quality", 1, measure, SIGNALS)

@@ -12,7 +12,7 @@ import numpy as np
 
 from filters.text.bits import NO_BITS, ONE_BIT, copy_bytes, count_bits, lowest_bit, lowest_bits
 from filters.text.classes import WHITESPACE
-from filters.text.compiled import inlined, loop
+from filters.text.compiled import inlined, kernel, loop
 from filters.text.masks import continuation_mask, newline_mask, space_mask, wide_space_mask
 
 PADDING = 128  # bytes behind a page's text: one 64-byte look at its last byte, and one more for a word's tail
@@ -180,3 +180,13 @@ def break_bytes(page, at):
     if page[at] >= 0x80:
         return wide_break_bytes(page, at)
     return 2 if page[at] == 0x0D and page[at + 1] == 0x0A else 1
+
+
+@kernel
+def with_room(edges, used, more):
+    """An array with room for so many more entries behind the used ones, which it holds."""
+    if used + more <= len(edges):
+        return edges
+    grown = np.empty(max(2 * len(edges), used + more), np.int64)
+    grown[:used] = edges[:used]
+    return grown

@@ -19,9 +19,9 @@ import numpy as np
 
 from curate.runs.placement import throughput
 from curate.runs.workers import Workers
+from train.config import ModelConfig
 from train.grid import run_grid
-from train.model import ModelConfig
-from train.packed import Packed
+from train.tokens.packed import Packed
 
 
 def seconds(cells: list[dict], places: list[str]) -> float:

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from bench_time_to_loss import prepare
 
+from train.config import default_rate
 from train.machine import prepare_process
-from train.optimizer import default_rate
 from train.run import train_cell
 
 FACTORS = (0.25, 0.5, 1, 2, 4)

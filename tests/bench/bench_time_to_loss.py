@@ -29,9 +29,9 @@ import numpy as np
 import pyarrow.parquet as pq
 from contenders import BATCH, CONTEXT, SHAPES, VOCABULARY
 
-from train.optimizer import default_rate
-from train.packed import Packed
+from train.config import default_rate
 from train.tokens import train_tokenizer
+from train.tokens.packed import Packed
 
 TOKENS = {"0.2M": 600_000, "0.8M": 200_000, "4.7M": 80_000, "7.1M": 80_000}  # that the others train on
 PIECE = 2000  # characters

@@ -20,8 +20,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from train.encoder import Encoder, Merges
 from train.tokens import load_tokenizer, train_tokenizer
+from train.tokens.encoder import Encoder, Merges
 
 
 def read(file: Path | None, limit: int) -> dict[str, pa.Array]:

@@ -15,10 +15,11 @@ import time
 
 import torch
 
+from train.config import ModelConfig, OptimizerConfig
 from train.machine import autocast, prepare_process
-from train.model import ModelConfig, Transformer
-from train.optimizer import OptimizerConfig, clip_gradients, make_optimizers, set_rate
-from train.products import has_half_products, use_wide_products
+from train.model.products import has_half_products, use_wide_products
+from train.model.transformer import Transformer
+from train.optim.optimizers import clip_gradients, make_optimizers, set_rate
 
 DEPTH, VOCABULARY, CONTEXT, BATCH = 4, 4096, 256, 16
 

@@ -21,7 +21,7 @@ import json
 import subprocess
 import sys
 
-from train.shape import ModelConfig
+from train.config import ModelConfig
 
 VOCABULARY, CONTEXT, STEPS = 4096, 256, 4
 ROWS = [
@@ -40,9 +40,10 @@ def peak(depth: int, batch: int, optimizer: str) -> None:
 
     import torch
 
+    from train.config import OptimizerConfig
     from train.machine import prepare_process
-    from train.model import Transformer
-    from train.optimizer import OptimizerConfig, clip_gradients, make_optimizers
+    from train.model.transformer import Transformer
+    from train.optim.optimizers import clip_gradients, make_optimizers
 
     prepare_process(1)
     small = ModelConfig(vocabulary=VOCABULARY, depth=1, width=64, context=CONTEXT)
@@ -70,8 +71,8 @@ def step(model, batch: int, optimizer: str, make_optimizers, config, clip_gradie
 
 def needed(model, batch: int, optimizer: str) -> int:
     """Bytes, by the formula above."""
-    from train.attention import HELD, _blocks
-    from train.products import use_wide_products
+    from train.model.attention import HELD, _blocks
+    from train.model.products import use_wide_products
 
     config = model.config
     parameters, matrices = model.parameters_total(), sum(p.numel() for p in model.matrices())

@@ -32,8 +32,8 @@ from torch import Tensor
 
 from train.evaluate import score
 from train.machine import prepare_process
-from train.packed import Packed
 from train.run import load_run, train_cell
+from train.tokens.packed import Packed
 
 CONTEXT, BATCH, VOCABULARY = 256, 4, 4096
 WARMUP = 0.05

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
-from conftest import MANIFEST, write_manifest
+from conftest import MANIFEST, options_of, write_manifest
 
 from curate.cli import main
 
@@ -18,7 +19,7 @@ WEB = Path(__file__).parents[2] / "manifests" / "web.toml"
 
 
 def curate(*arguments: object, store: Path | None = None):
-    more = ["--store", str(store), "--workers", "1"] if store else []
+    more = options_of(str(arguments[0]), store) if store else []
     return CliRunner().invoke(main, [*map(str, arguments), *more])
 
 
@@ -153,7 +154,7 @@ def test_the_manifest_for_ones_own_data_is_planned_on_local_stand_ins(tmp_path):
     assert [s["files"] for s in planned["sources"]][1:] == [1, 1]
     assert planned["cells"] == 12
     assert planned["training_tokens"] > 80e6
-    assert 0.02 < planned["smallest_difference"] < 0.1
+    assert 0.04 < planned["smallest_difference"] < 0.2
 
 
 def test_plan_says_which_differences_a_grid_could_find(tmp_path):
@@ -165,7 +166,17 @@ def test_plan_says_which_differences_a_grid_could_find(tmp_path):
     few, many, one, noisy = found
     assert one is None
     assert few > 2 * many
-    assert noisy == pytest.approx(10 * few)
+    assert noisy == pytest.approx(5 * few)
+
+
+def test_plan_counts_a_model_whose_width_follows_from_its_depth(tmp_path):
+    seconds = []
+    for model in ("depth = 12", "depth = 12, width = 384", "depth = 12, width = 64"):
+        text = re.sub(r"model = \{[^}]*\}", f"model = {{ {model} }}", MANIFEST)
+        done = curate("plan", write_manifest(tmp_path, text), "--json", store=tmp_path / "store")
+        seconds.append(json.loads(done.stdout)["training"][0]["seconds"])
+    by_depth, stated, narrow = seconds
+    assert by_depth == stated > 10 * narrow
 
 
 def test_run_answers_with_the_headline_and_leaves_report_and_lock(small):
@@ -233,7 +244,7 @@ def test_cells_are_written_for_torchrun_and_what_it_trains_is_found(small):
 
     manifest, store, _ = small
     assert curate("train", manifest, "--cells", store=store).stdout == "all cells are trained\n"
-    run = next(path for path in sorted((store / "runs").glob("raw-0-*/16000/run.json")))
+    run = next(path for path in sorted((store / "runs").glob("raw-seed-0-*/16000/run.json")))
     before = json.loads(run.read_text())
     run.unlink()
     (cell,) = json.loads(curate("train", manifest, "--cells", "--json", store=store).stdout)
@@ -247,7 +258,7 @@ def test_cells_are_written_for_torchrun_and_what_it_trains_is_found(small):
 
 def test_a_grid_under_torchrun_is_refused_with_the_way_to_go(small, monkeypatch):
     manifest, store, _ = small
-    run = next(path for path in sorted((store / "runs").glob("raw-0-*/16000/run.json")))
+    run = next(path for path in sorted((store / "runs").glob("raw-seed-0-*/16000/run.json")))
     there = run.read_text()
     run.unlink()
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from conftest import write_manifest
+from conftest import options_of, write_manifest
 
 from curate.cli import main
 from curate.store import Part
 
 
 def curate(*arguments: object, store: Path):
-    return CliRunner().invoke(main, [*map(str, arguments), "--store", str(store), "--workers", "1"])
+    return CliRunner().invoke(main, [*map(str, arguments), *options_of(str(arguments[0]), store)])
 
 
 @pytest.fixture(scope="module")

@@ -18,11 +18,13 @@ from curate.report import charts
 from curate.report.layout import DRAWINGS
 from curate.studies.context import context_finding
 from curate.studies.factors import FactorsStudy, at_best_rate
+from train.config import ModelConfig
 from train.context import context_use
-from train.model import ModelConfig, Transformer
-from train.objectives import ROUNDS, _rounds, objective, revealed_losses
-from train.packed import Packed
-from train.windows import Windows, word_beginnings
+from train.model.masked import ROUNDS, _rounds
+from train.model.objectives import objective
+from train.model.transformer import Transformer
+from train.tokens.packed import Packed
+from train.tokens.windows import Windows, word_beginnings
 
 SHAPE = {"vocabulary": 50, "depth": 2, "width": 64, "context": 32}
 FACTORS = """
@@ -148,7 +150,7 @@ def test_a_masked_model_gives_probabilities_of_whole_texts_that_sum_to_one():
     texts = torch.cartesian_prod(
         *[torch.arange(4)] * 4
     )  # the mask is a word like others, as far as chances go
-    total = revealed_losses(made, texts).sum(1).neg().exp().sum().item()
+    total = made.token_losses(texts, texts).sum(1).neg().exp().sum().item()
     assert total == pytest.approx(1, rel=1e-4)
 
 

@@ -71,8 +71,8 @@ def annotated(folder: Path, rows: list[str], index: str = "", rule: str = "", wo
     )
 
 
-def add(a, index: Path, level: str):
-    return add_to(a, str(index), level)
+def add(a, index: Path | str, level: str):
+    return add_to(a.manifest, a.pool, a.signals, a.judged[level].kept, str(index), level)
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from test_index import annotated, texts, write
+from test_index import add, annotated, texts, write
 
 from curate.cli import main
-from curate.duplicates.index import add, open_index
+from curate.duplicates.index import open_index
 from curate.engine import open_engine
 from curate.errors import CurateError, ManifestError
 from curate.manifest.reader import load_manifest

@@ -59,7 +59,7 @@ MISTAKES = [
     ('from = ["raw", "unique"]', 'from = ["rew"]', 'did you mean "raw"'),
     ("vocabulary = 400", "vocabulary = 40", "at least 257"),
     ("width = 32", "widht = 32", "did you mean width"),
-    ("seeds = 2", "seeds = 0", "at least 1"),
+    ("seeds = 2", "seeds = 0", "[1, 1000]"),
     ("batch = 8", "batch = 800", "a batch of 25,600 tokens is larger than the smallest size, 4k"),
     ('"4k", "8k", "16k"', '"4k", "4050"', "two sizes are as many batches"),
     ("batch = 8", "epochs = 2", "repeat data with one size only"),

@@ -166,7 +166,7 @@ def shouting(documents: pa.RecordBatch) -> pa.Array:
 
 def manifest_with_own(folder, code: str = OWN, table: str = "low = 0\nhigh = 1"):
     (folder / "my_signals.py").write_text(code)
-    own = f'[signals.own.shouting]\nfunction = "my_signals:shouting"\nversion = 1\n{table}\n\n[[level]]\nname = "raw"'
+    own = f'[signals.custom.shouting]\nfunction = "my_signals:shouting"\nversion = 1\n{table}\n\n[[level]]\nname = "raw"'
     text = MANIFEST.replace('[[level]]\nname = "raw"', own, 1)
     return write_manifest(
         folder, text.replace("word_count = [8, inf]", "word_count = [8, inf], shouting = [0, 0.1]", 1)

@@ -37,7 +37,7 @@ WHOLE: dict[str, Any] = {
         "repeated_spans": {"words": 50}, "repeated_lines": True, "repeated_paragraphs": {"words": 5},
         "prefer": ["longest", "high word_count"],
         "url_lists": {"domains": "words.txt"}, "word_lists": {"slurs": "words.txt"},
-        "own": {"shouting": {"function": "shouting:f", "low": 0, "high": 1, "version": 1, "unit": "share", "labels": False}},
+        "custom": {"shouting": {"function": "shouting:f", "low": 0, "high": 1, "version": 1, "unit": "share", "labels": False}},
     },
     "level": [
         {"name": "raw"},
@@ -182,7 +182,7 @@ def test_any_value_anywhere_is_taken_or_refused_in_one_sentence(folder):
     assert sum(message is not None for message in said) > 0.7 * len(said)
 
 
-FREE = ("word_lists", "own", "language_score")  # tables whose keys are the user's
+FREE = ("word_lists", "custom", "language_score")  # tables whose keys are the user's
 
 
 def test_a_misspelt_key_is_refused_and_named_wherever_it_stands(folder):

@@ -11,7 +11,6 @@ from conftest import MANIFEST
 
 from curate.engine import open_engine
 from curate.manifest.reader import load_manifest
-from curate.signals.families import shipped, shipped_signals
 from curate.steps import annotate_all
 from curate.store import Store
 
@@ -114,7 +113,3 @@ def test_the_manifest_of_the_signals_and_the_function_beside_it_work(tmp_path):
     assert blocked.sum() == 60
     assert not kept[blocked > 0].any()
     assert a.signals.models["quality"]["auc"] > 0.9
-
-
-def test_the_numbers_of_signals_and_families_are_those_of_the_code():
-    assert f"{len(shipped_signals())} signals, in {len(shipped())} families" in README

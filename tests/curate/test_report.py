@@ -13,8 +13,8 @@ import pytest
 
 from curate.differences import in_one_line, marked_difference, runs_of
 from curate.report import charts, layout
-from curate.report import words as words_of
 from curate.report.facts import facts as gather
+from curate.results import words as words_of
 from train import fits
 
 SIZES = {"400k": 400_000, "800k": 800_000, "1.6M": 1_600_000, "3.2M": 3_200_000}

@@ -9,7 +9,7 @@ import pytest
 from conftest import MANIFEST, write_manifest
 
 from curate.commands.plan import plan
-from curate.corpora.corpus import cut
+from curate.corpora.draws import Reading, block
 from curate.engine import open_engine
 from curate.errors import ManifestError
 from curate.manifest.reader import load_manifest
@@ -122,7 +122,7 @@ def test_plan_counts_the_cells_that_are_trained(studied):
     assert told["grid"].cells == sum(not p.study for p in planned)
     trials = registry.outline(manifest)["attribution"]
     compared, degrees = len(manifest.derived) + 1, len(trials) - 1
-    assert told["attribution"].smallest_difference == fits.detectable(0.02, 2, degrees, comparisons=compared)
+    assert told["attribution"].smallest_difference == fits.detectable(0.04, 2, degrees, comparisons=compared)
     assert told["mixture"].smallest_difference is None  # one seed
 
 
@@ -150,17 +150,16 @@ def test_a_level_that_keeps_all_but_one_rule_keeps_at_least_what_the_level_keeps
 def test_every_beginning_of_a_mixture_has_its_shares(studied, shares):
     built, _, _ = studied
     pool, tokens = built.annotated.pool, built.tokens["raw"]
-    usable = built.rows["raw"]
-    found = cut(pool, usable, tokens, (1000, 2000, 4000), shares)
-    longest = tokens.count.max()
-    for size in (1000, 2000, 4000):
-        if size not in found.ends:
-            continue
-        rows = found.rows[: found.ends[size]]
-        assert not set(rows) - set(usable)
-        got = np.bincount(pool.source[rows], tokens.count[rows], 2)
-        assert np.abs(got - np.array(shares) * got.sum()).max() <= 2 * longest
-    assert found.ends
+    units = built.units["raw"]
+    for seed in (0, 1):
+        read = block(pool, units, tokens, (1000, 2000, 4000), seed, Reading(2, 4000), shares)
+        longest = units.lengths(tokens.count).max()
+        assert read.ends
+        for end in read.ends.values():
+            mine = read.units.take(slice(end))
+            assert not set(mine.row) - set(units.row)
+            got = np.bincount(pool.source[mine.row], mine.lengths(tokens.count), 2)
+            assert np.abs(got - np.array(shares) * got.sum()).max() <= 2 * longest
 
 
 def test_matched_sources_have_the_shares_of_the_level(studied):
@@ -184,13 +183,16 @@ def test_trials_with_the_same_documents_share_their_runs(studied):
     trial = next(t for t in registry.trials(built) if t.study == "attribution")
     from dataclasses import replace
 
-    one = trial_cells(built, replace(trial, name="before it was trained", level="unique", tokens=3000))
-    other = trial_cells(built, replace(trial, name="another", study="mixture", level="unique", tokens=3000))
-    assert one[0].directory.name.startswith("attribution-before-it-was-trained-seed-0-")
-    shared = sharing([*one, *other])
-    assert [c.directory for c in shared] == [c.directory for c in one] * 2
-    trained = [trial_cells(built, replace(trial, name=name)) for name in ("a", "b")]
-    assert [c.directory for c in trained[0]] == [c.directory for c in trained[1]]
+    one, other = (
+        trial_cells(built, replace(trial, name=name, study=study, tokens=2000, shares=None))
+        for name, study in (("all but gopher", "attribution"), ("another", "mixture"))
+    )
+    assert one[0].directory.name.startswith("attribution-all-but-gopher-seed-0-")
+    assert [c.directory for c in sharing([*one, *other])] == [c.directory for c in one] * 2
+    one[0].directory.mkdir(parents=True)
+    again = trial_cells(built, replace(trial, name="another", tokens=2000, shares=None))
+    assert again[0].directory == one[0].directory
+    one[0].directory.rmdir()
 
 
 def test_runs_of_studies_are_not_runs_of_the_grid(facts):

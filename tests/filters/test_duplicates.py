@@ -130,7 +130,7 @@ def test_texts_in_pieces_give_the_same_as_all_at_once_whatever_is_compared_at_on
     texts = [*variants(4), "", *variants(6, bases=3)]
     order = np.random.default_rng(2).permutation(len(texts))
     expected = near_duplicates(column(texts), order=order)
-    monkeypatch.setattr("filters.duplicates.AT_ONCE", 1000)
+    monkeypatch.setattr("filters.duplicates.leaders.AT_ONCE", 1000)
     pieces = [column(texts[:1]), column([]), column(texts[1:50]), pa.array(texts[50:])]
     assert near_duplicates(iter(pieces), order=order) == expected
     assert (

@@ -368,7 +368,7 @@ def compiled_names(tree: ast.Module) -> set[str]:
     """What a file compiles into the kernels that name it: functions with a decorator that compiles, and masks."""
     marks, makers = (
         ("kernel", "loop", "inlined", "njit", "intrinsic"),
-        ("in_ranges", "beginnings_of", "copier"),
+        ("in_ranges", "beginnings_of", "copier", "any_of"),
     )
     names = set()
     for node in tree.body:

@@ -81,7 +81,7 @@ def test_furniture_of_pages_is_known_by_the_same_phrases():
 
 
 def test_every_character_that_is_no_letter_has_its_kind():
-    place = {name: len(characters.SCRIPTS) + k for k, name in enumerate(characters.KINDS)}
+    place = {kind.name.lower(): int(kind) for kind in characters.Kind}
     kinds = characters.kinds()
     emoji = {c for c in having("Extended_Pictographic") if c >= 0x2190 and not chr(c).isalpha()}
     assert set(np.flatnonzero(kinds == place["emoji"]).tolist()) == emoji

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from filters.duplicates.repeats import KINDS, NAMES, copies, find, occurrences, repeats
+from filters.duplicates.repeats import KINDS, SIGNALS, copies, find, occurrences, repeats
 
 
 def column(texts: list[str]) -> pa.LargeStringArray:
@@ -19,7 +19,7 @@ def column(texts: list[str]) -> pa.LargeStringArray:
 
 
 def spans_of(found: dict, kind: str) -> list[list[tuple[int, int]]]:
-    return [[(s["start"], s["end"]) for s in spans] for spans in found[NAMES[kind][0]].to_pylist()]
+    return [[(s["start"], s["end"]) for s in spans] for spans in found[SIGNALS[kind][0].name].to_pylist()]
 
 
 def pool(seed: int) -> list[str]:
@@ -47,7 +47,7 @@ def test_repeats_equal_the_naive_definition(kind, least):
         found = repeats(column(texts), kind, least, np.array(order))
         assert spans_of(found, kind) == naive.repeats(texts, kind, least, order)
         for text, spans, share in zip(
-            texts, spans_of(found, kind), found[NAMES[kind][1]].to_pylist(), strict=True
+            texts, spans_of(found, kind), found[SIGNALS[kind][1].name].to_pylist(), strict=True
         ):
             assert share * len(text.encode()) == pytest.approx(sum(end - start for start, end in spans))
 

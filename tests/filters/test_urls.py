@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filters.heuristics import urls
+from filters.heuristics import blocklists, urls
 
 PIECES = [
     "http://", "HTTPS://", "ftp://", "sftp://", "www.", "WWW.", "xwww.", "a.b", "example.org/a?b=1#c", ".", ",", ")", "]",
@@ -73,7 +73,7 @@ def test_an_own_address_is_described_and_null_where_there_is_none():
 def test_a_list_blocks_domains_with_their_subdomains_and_parts_of_sites(entries, tmp_path):
     path = tmp_path / "domains.txt"
     path.write_text("# blocked\n\n" + "\n".join(entry.upper() for entry in entries) + "\n")
-    found = urls.measure_lists(column([""] * len(URLS)), column(URLS), str(path))
+    found = blocklists.measure(column([""] * len(URLS)), column(URLS), str(path))
     assert found["url_blocked_domain_count"].to_pylist() == [naive.blocked(url, entries) for url in URLS]
     assert set(found["url_blocked_word_count"].to_pylist()) == {0}
 
@@ -82,17 +82,17 @@ def test_words_are_looked_for_between_marks_and_counted_once(tmp_path):
     path = tmp_path / "words.txt"
     path.write_text("casino\nFree\n")
     own = ["http://free-casino.test/casino?free", "http://casinos.test", "http://freecasino.test", None]
-    found = urls.measure_lists(column([""] * 4), column(own), words=str(path))
+    found = blocklists.measure(column([""] * 4), column(own), words=str(path))
     assert found["url_blocked_word_count"].to_pylist() == [2, 0, 0, 0]
 
 
 def test_a_list_that_changes_is_read_again(tmp_path):
     path = tmp_path / "domains.txt"
     path.write_text("a.test\n")
-    first = urls.measure_lists(column([""]), column(["http://a.test"]), str(path))
+    first = blocklists.measure(column([""]), column(["http://a.test"]), str(path))
     path.write_text("bbbb.test\n")
     import os
 
     os.utime(path, ns=(1, 1))
-    second = urls.measure_lists(column([""]), column(["http://a.test"]), str(path))
+    second = blocklists.measure(column([""]), column(["http://a.test"]), str(path))
     assert [m["url_blocked_domain_count"][0].as_py() for m in (first, second)] == [1, 0]

@@ -9,9 +9,9 @@ import torch
 
 from train import machine
 from train.cell import Cell
+from train.config import ModelConfig
 from train.machine import choose_device, choose_precision, precision_of, product_library
-from train.model import ModelConfig
-from train.processes import spread
+from train.parallel.processes import spread
 from train.trainer import new_model
 
 

@@ -13,9 +13,9 @@ import pytest
 from hostile import huge, invalid_column, texts
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
 
-from train.bpe import END, load_tokenizer, train_tokenizer
-from train.characters import LETTER, MARK, NUMBER, SIGN, SPACE, character_classes
-from train.encoder import Encoder, encode, open_encoder, why_slow
+from train.tokens.bpe import END, load_tokenizer, train_tokenizer
+from train.tokens.characters import LETTER, MARK, NUMBER, SIGN, SPACE, character_classes
+from train.tokens.encoder import Encoder, encode, open_encoder, why_slow
 
 CODES = [code for code in range(0x110000) if not 0xD800 <= code < 0xE000]
 

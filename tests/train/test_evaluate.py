@@ -7,8 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from train.config import ModelConfig
 from train.evaluate import BATCH, Scores, by_group, evaluate, score_documents
-from train.model import ModelConfig, Transformer
+from train.model.transformer import Transformer
 from train.tokens import Packed
 
 CONTEXT = 8

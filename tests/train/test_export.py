@@ -9,8 +9,9 @@ import pytest
 import safetensors.torch
 import torch
 
+from train.config import ModelConfig
 from train.export import export_hf
-from train.model import ModelConfig, Transformer
+from train.model.transformer import Transformer
 from train.tokens import END, encode, train_tokenizer
 
 TEXTS = [f"the {n} small words of text number {n} say little\n" * 3 for n in range(60)]

@@ -6,10 +6,7 @@ import numpy as np
 import pytest
 
 from train.cell import Cell, Ladder
-from train.grid import MODEL_KNOBS, OPTIMIZER_KNOBS, RUN_KNOBS, Outcome, expand, run_grid, work_tokens
-from train.knobs import knob_names
-from train.model import ModelConfig
-from train.optimizer import OptimizerConfig
+from train.grid import Outcome, expand, run_grid, work_tokens
 from train.tokens import Packed
 
 
@@ -52,13 +49,6 @@ def test_every_setting_makes_a_cell():
 def test_a_wrong_grid_is_named(grid, message):
     with pytest.raises(ValueError, match=message):
         expand(grid)
-
-
-def test_the_grid_knows_every_knob_of_a_cell():
-    assert set(MODEL_KNOBS) == set(knob_names(ModelConfig)) - {"vocabulary", "context", "end", "mask"}
-    assert set(OPTIMIZER_KNOBS) == set(knob_names(OptimizerConfig))
-    given = {"packed", "sizes", "level", "holdouts", "seed", "model", "optimizer", "tags"}
-    assert set(RUN_KNOBS) == set(knob_names(Cell)) - given
 
 
 @pytest.fixture

@@ -9,11 +9,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from train import attention, fused, layers, losses, products
-from train.attention import attend, norm_and_rotate, rotary_tables
-from train.layers import rms_norm
+from train.config import ModelConfig
 from train.machine import autocast
-from train.model import ModelConfig, Transformer
+from train.model import attention, fused, layers, losses, products
+from train.model.attention import attend, norm_and_rotate, rotary_tables
+from train.model.layers import rms_norm
+from train.model.transformer import Transformer
 
 SMALL = ModelConfig(vocabulary=67, depth=2, width=32, heads=2, context=24)
 

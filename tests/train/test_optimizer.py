@@ -5,17 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from train.model import ModelConfig, Transformer
-from train.muon import Muon, orthogonal
-from train.optimizer import (
+from train.config import (
+    ModelConfig,
     OptimizerConfig,
     default_muon_interval,
     default_rate,
     embedding_rate_factor,
-    make_optimizers,
-    rate_factor,
-    set_rate,
 )
+from train.model.transformer import Transformer
+from train.optim.muon import Muon, orthogonal
+from train.optim.optimizers import make_optimizers, rate_factor, set_rate
 
 
 @pytest.fixture

@@ -15,10 +15,13 @@ from click.testing import CliRunner
 from curate.cli import main
 from curate.report import layout
 from curate.results.probes import probe_finding
+from train.config import ModelConfig
 from train.files import write_json
-from train.model import ModelConfig, Transformer
-from train.probes import Answers, Tuning, _Order, answer, interval, probe_run, split, tuned
-from train.puzzles import FAMILIES, MEN, OBJECTS, WOMEN, items
+from train.model.transformer import Transformer
+from train.probes.answers import Answers, answer
+from train.probes.probing import interval, probe_run
+from train.probes.puzzles import FAMILIES, MEN, OBJECTS, WOMEN, items
+from train.probes.tuning import Tuning, _Order, split, tuned
 from train.run import train_cell
 from train.tokens import Packed, encode, load_tokenizer, train_tokenizer
 

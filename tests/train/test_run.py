@@ -14,14 +14,16 @@ import safetensors.torch
 import torch
 
 from train.cell import Cell, Ladder
+from train.config import ModelConfig, OptimizerConfig
 from train.evaluate import evaluate
-from train.model import ModelConfig, Transformer
-from train.optimizer import OptimizerConfig, make_optimizers
-from train.products import use_wide_products
+from train.model.products import use_wide_products
+from train.model.transformer import Transformer
+from train.optim.optimizers import make_optimizers
 from train.run import curve_summary, load_run, loss_of, main, train_cell
+from train.shuffling import shuffled
 from train.tokens import Packed, encode, train_tokenizer
+from train.tokens.windows import Windows
 from train.trainer import Diverged, Trainer, new_model
-from train.windows import Windows, shuffled
 
 VOCABULARY, END = 64, 0
 CONTEXT, BATCH = 16, 2
@@ -400,7 +402,7 @@ def test_a_finished_run_scores_text_and_packed_tokens(tmp_path):
         ({"optimizer": {"name": "sgd"}}, "adamw, muon"),
         ({"optimizer": {"learning_rate": -1}}, "optimizer.learning_rate = -1"),
         ({"device": "gpu"}, "auto, cpu, cuda"),
-        ({"ema": 1.0}, "ema = 1.0: must be at least 0 and below 1"),
+        ({"ema": 1.0}, r"ema = 1.0: must be a number in \[0, 1\)"),
         ({"precision": "half"}, "float32, bfloat16"),
     ],
 )

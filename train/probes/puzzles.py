@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
 
-from train.windows import shuffled
+from train.shuffling import shuffled
 
 FAMILIES = ("arithmetic", "beliefs", "references", "cipher")
 VERSION = 1  # raise it when an item changes: accuracies of two versions are not comparable

@@ -8,31 +8,16 @@
                 every window, from 0 to 1
 
 All three report nats per token on the training text: of the next token for the first two, of masked ones for `masked`.
-
-A masked model gives no probability of the next word, but it does give one of a text: positions are revealed in ROUNDS
-rounds, in a fixed order that looks like none, each round predicted from those before it. The product is a
-probability of the whole text, so its bits per byte are a length of code like those of next-word. It is not the
-pseudo-likelihood, where every token sees all others: that is lower, and is no code.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import TYPE_CHECKING
-
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from train.losses import linear_cross_entropy, token_losses
-from train.windows import shuffled
-
-if TYPE_CHECKING:
-    from train.model import Transformer
-
-LOSSES = ("next-word", "masked", "reinforce")
-ROUNDS = 16
+from train.model.losses import linear_cross_entropy
+from train.model.transformer import Transformer
 
 
 def objective(
@@ -49,9 +34,10 @@ def objective(
 
 def _masked(model: Transformer, text_BT: Tensor, chance: torch.Generator) -> Tensor:
     share_B1 = torch.rand((len(text_BT), 1), generator=chance)
+    assert model.config.mask is not None
     hidden_BT = (torch.rand(text_BT.shape, generator=chance) < share_B1).to(text_BT.device)
     hidden_BT[:, 0] |= ~hidden_BT.any(1)  # at least one in a window
-    states_NC = model.hidden_NC(text_BT.masked_fill(hidden_BT, _mask(model)))
+    states_NC = model.hidden_NC(text_BT.masked_fill(hidden_BT, model.config.mask))
     return linear_cross_entropy(states_NC[hidden_BT.flatten()], model.lm_head_VC(), text_BT[hidden_BT])
 
 
@@ -68,32 +54,3 @@ def _reinforce(model: Transformer, tokens_BT: Tensor, targets_BT: Tensor, chance
         (reward_N - reward_N.mean()) * F.cross_entropy(logits_NV, sampled_N, reduction="none")
     ).mean()
     return surrogate + (nats - surrogate).detach()
-
-
-@torch.no_grad()
-def revealed_losses(model: Transformer, text_BT: Tensor) -> Tensor:
-    """Nats of every token under a masked model, float32 [B, T]: their sum is -log of a probability of the text."""
-    round_T = torch.from_numpy(_rounds(text_BT.shape[1])).to(text_BT.device)
-    losses_BT = torch.zeros(text_BT.shape, device=text_BT.device)
-    for number in range(int(round_T.max()) + 1):
-        asked_T = round_T == number
-        states_NC = model.hidden_NC(torch.where(round_T < number, text_BT, _mask(model)))
-        states_BnC = states_NC.view(*text_BT.shape, -1)[:, asked_T]
-        targets_Bn = text_BT[:, asked_T]
-        losses_N = token_losses(states_BnC.flatten(0, 1), model.lm_head_VC(), targets_Bn.flatten())
-        losses_BT[:, asked_T] = losses_N.view_as(targets_Bn).float()
-    return losses_BT
-
-
-def _mask(model: Transformer) -> int:
-    assert model.config.mask is not None
-    return model.config.mask
-
-
-@lru_cache(maxsize=1024)
-def _rounds(length: int) -> np.ndarray:
-    """The round in which each position is revealed: the first few tell little, so rounds grow from one position on."""
-    ends = np.unique(np.ceil(length * (np.arange(1, ROUNDS + 1) / ROUNDS) ** 2).astype(int))
-    rounds = np.zeros(length, np.int64)
-    rounds[shuffled(0, length, seed=0, epoch=0)] = np.searchsorted(ends, np.arange(length), side="right")
-    return rounds

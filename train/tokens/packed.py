@@ -24,9 +24,9 @@ from pathlib import Path
 
 import numpy as np
 
-from train.bpe import end_id, load_tokenizer, token_dtype
-from train.encoder import Texts, byte_counts_of, offsets_of, open_encoder
 from train.files import digest_of_file, read_json, write_array, write_json, write_whole
+from train.tokens.bpe import end_id, load_tokenizer, token_dtype
+from train.tokens.encoder import Texts, byte_counts_of, offsets_of, open_encoder
 
 META = ("vocabulary", "dtype", "tokens", "documents", "bytes", "tokenizer_sha256", "end", "sha256")
 

@@ -1,6 +1,6 @@
 """A decoder of the Qwen3 shape: pre-norm RMSNorm, rotary positions, normed queries and keys, SwiGLU.
 
-This is the shell; parts stand in `train.layers`, mixers in `train.mixers`, shapes in `train.shape`.
+This is the shell; parts stand in `train.model.layers`, mixers in `train.model.mixers`, shapes in `train.config`.
 Design: a loss that never holds the logits of a batch, and states between blocks as plain arrays.
 Price: there is no cache of keys, so generating text is slow.
 
@@ -15,15 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from train.attention import rotary_tables
-from train.layers import NormedLinear, OutputLinear, SwiGLU, rms_norm
-from train.losses import linear_cross_entropy, token_losses
-from train.mixers import MIXERS, Places
-from train.objectives import revealed_losses
-from train.products import use_wide_products
-from train.shape import ModelConfig
-
-__all__ = ["ModelConfig", "Transformer"]
+from train.config import ModelConfig
+from train.model.attention import rotary_tables
+from train.model.layers import NormedLinear, OutputLinear, SwiGLU, rms_norm
+from train.model.losses import linear_cross_entropy, token_losses
+from train.model.masked import revealed_losses
+from train.model.mixers import MIXERS, Places
+from train.model.products import use_wide_products
 
 
 class Block(nn.Module):
@@ -129,9 +127,9 @@ class Transformer(nn.Module):
 
     @torch.no_grad()
     def token_losses(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
-        """The loss of every single target in nats, float32 [B, T]; of a masked model, see `train.objectives`."""
+        """The loss of every single target in nats, float32 [B, T]; of a masked model, see `train.model.masked`."""
         if self.config.mask is not None:
-            return revealed_losses(self, targets_BT)
+            return revealed_losses(self.hidden_NC, self.lm_head_VC(), self.config.mask, targets_BT)
         losses_N = token_losses(self.hidden_NC(tokens_BT), self.lm_head_VC(), targets_BT.flatten())
         return losses_N.view_as(targets_BT)
 

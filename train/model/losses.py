@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from train import fused
+from train.model import fused
 
 # A chunk of logits should lie in the shared cache, yet keep the products tall; a GPU wants it larger.
 CHUNK_BYTES = {"cpu": 1 << 23, "other": 1 << 28}

@@ -13,11 +13,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from train import fused
-from train.attention import FusedPlaces, attend, norm_and_rotate
-from train.layers import NormedLinear, OutputLinear, rms_norm
-from train.sequence import LSTM, Convolution
-from train.shape import ModelConfig
+from train.config import ModelConfig
+from train.model import fused
+from train.model.attention import FusedPlaces, attend, norm_and_rotate
+from train.model.layers import NormedLinear, OutputLinear, rms_norm
+from train.model.sequence import LSTM, Convolution
 
 
 class Places(NamedTuple):

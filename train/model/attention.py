@@ -1,8 +1,8 @@
 """Causal softmax attention, and how queries and keys learn where they stand.
 
 On a GPU and for long contexts this is torch's own kernel, which never holds the scores. On a CPU with wide products
-(`train.products`) a context of some hundred tokens is done in blocks of queries, all heads in one batched product each.
-Price: the probabilities of every head are kept for the way back, T / 2 numbers a token and head and a little more.
+(`train.model.products`) a context of some hundred tokens is done in blocks of queries, with one batched product a block
+for all heads. Price: the probabilities of every head are kept for the way back, some T / 2 numbers a token and head.
 
 Shapes in names: B sequences, T positions, H heads of queries, K heads of keys, D width of a head.
 """
@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from train import fused
-from train.products import use_wide_products
+from train.model import fused
+from train.model.products import use_wide_products
 
 EPSILON = 1e-6
 # Positions of a context that is done by blocks: shorter gains nothing, longer would hold too much.

@@ -8,17 +8,14 @@ Shapes in names: B sequences, T positions, C width of the stream, D inner width.
 
 from __future__ import annotations
 
-import math
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from train.layers import NormedLinear, OutputLinear, rms_norm
-from train.shape import ModelConfig
-
-KERNEL = 16  # positions that a convolution sees, where model.window does not say
+from train.config import ModelConfig
+from train.model.layers import NormedLinear, OutputLinear, rms_norm
 
 
 class LSTM(nn.Module):
@@ -29,8 +26,7 @@ class LSTM(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        # 4 D^2 + 5 C D = 4 C^2: recurrent weights, gates of the input, and the way back
-        inner = 2 * round(config.width * (math.sqrt(89) - 5) / 16)
+        inner = config.lstm_width
         self.norm = config.norm
         self.gain = nn.Parameter(torch.ones(config.width))
         self.cells = nn.LSTM(config.width, inner, batch_first=True)
@@ -49,8 +45,7 @@ class Convolution(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.kernel = config.window or KERNEL
-        inner = max(2, 2 * round(2 * config.width**2 / (3 * config.width + self.kernel)))
+        self.kernel, inner = config.kernel, config.convolution_width
         self.project = NormedLinear(config, inner, inner)
         self.filters_DK = nn.Parameter(torch.zeros(inner, 1, self.kernel))
         nn.init.normal_(self.filters_DK, std=self.kernel**-0.5)

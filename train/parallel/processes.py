@@ -2,9 +2,9 @@
 
     torchrun --nproc-per-node 8 -m train.run CELL.json        `curate train MANIFEST --cells` writes them
 
-Gradients are averaged over the processes (`parallel = "ddp"`), or weights, gradients and optimizer state are
-divided among them as well (`"fsdp"`, in `train.sharded`) where they do not fit on one device. Every process walks the
-same steps and decides the same things; the first alone writes. With one process all of this does nothing.
+Gradients are averaged over the processes (`parallel = "ddp"`). Where weights, gradients and optimizer state do not fit on
+one device, they are divided among the processes as well (`"fsdp"`, in `train.parallel.sharded`). Every process walks the
+same steps and decides the same things. The first alone writes. With one process all of this does nothing.
 
 The directory must be one that all machines see. Price: every process reads the whole checkpoint.
 """
@@ -20,9 +20,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from train.model import Transformer
+from train.model.transformer import Transformer
 
-PARALLEL = ("ddp", "fsdp")
 T = TypeVar("T")
 
 
@@ -100,7 +99,7 @@ def spread(model: Transformer, parallel: str, compiled: bool) -> Callable[..., t
     Only the body is compiled: the loss works off its chunks by itself, and evaluation has shapes of its own.
     """
     if count() > 1 and parallel == "fsdp":
-        from train.sharded import shard
+        from train.parallel.sharded import shard
 
         return shard(model, compiled)
     if compiled:
@@ -152,6 +151,6 @@ def part_of(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     """This process's shard of a whole tensor, divided as `like` is; the tensor itself where that is not divided."""
     if not hasattr(like, "full_tensor"):
         return tensor
-    from train.sharded import distribute
+    from train.parallel.sharded import distribute
 
     return distribute(tensor, like)

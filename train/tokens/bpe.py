@@ -5,7 +5,7 @@ sign ahead of them, single digits, runs of signs, white space) and merges never 
 bytes are in the vocabulary, so any text comes back exactly. Every document ends in `<|end|>`; the same
 characters inside a text are encoded as plain text, so no document can forge a boundary.
 
-`train.encoder` turns texts into ids with it.
+`train.tokens.encoder` turns texts into ids with it.
 """
 
 from __future__ import annotations

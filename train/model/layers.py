@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from train import fused
-from train.attention import EPSILON
-from train.shape import ModelConfig
+from train.config import ModelConfig
+from train.model import fused
+from train.model.attention import EPSILON
 
 
 def rms_norm(x: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Texts to token ids: by compiled loops for tokenizers of our shape, by the library for all others.
 
-The ids are the library's in both cases. Ours is a byte-level BPE whose words are those of `train.bpe.WORDS`, without
+The ids are the library's in both cases. Ours is a byte-level BPE whose words are those of `train.tokens.bpe.WORDS`, without
 normalizer and without added tokens but special ones: what `train_tokenizer` writes, whoever wrote it.
 """
 
@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tokenizers import Tokenizer, pre_tokenizers
 
-from train.bpe import WORDS, end_id, load_tokenizer, token_dtype
+from train.tokens.bpe import WORDS, end_id, load_tokenizer, token_dtype
 
 BATCH_BYTES = 8_000_000  # encoded at once by the library: enough to keep its threads busy, little memory
 LARGEST_ID = (1 << 24) - 2  # that the compiled merges can hold
@@ -68,7 +68,7 @@ class Encoder:
     @staticmethod
     def compiled() -> bool:
         """Whether this machine has compiled the loops before; else the first call takes some seconds."""
-        from train.fast_bpe import encode_documents
+        from train.tokens.fast_bpe import encode_documents
 
         folder = Path(str(encode_documents.stats.cache_path))
         return bool(encode_documents.signatures) or any(folder.glob("fast_bpe.encode_documents-*.nbi"))
@@ -89,7 +89,7 @@ class Encoder:
             yield self._by_library(batch) if self._merges is None else self._compiled(batch, self._merges)
 
     def _compiled(self, texts: pa.LargeStringArray, merges: Merges) -> tuple[np.ndarray, np.ndarray]:
-        from train.fast_bpe import encode_documents
+        from train.tokens.fast_bpe import encode_documents
 
         offsets, data = _bytes_of(texts)
         words = self._idle.pop() if self._idle else Words()
@@ -154,8 +154,8 @@ class Merges:
     """A tokenizer's numbers for the compiled loops: classes of characters, id of each byte, rank of each pair."""
 
     def __init__(self, model: dict[str, Any]) -> None:
-        from train.characters import character_classes
-        from train.fast_bpe import table_of_pairs
+        from train.tokens.characters import character_classes
+        from train.tokens.fast_bpe import table_of_pairs
 
         ids = model["vocab"]
         byte_ids = np.array([ids[letter] for letter in letters_of_bytes()], np.uint32)
@@ -169,7 +169,7 @@ class Words:
     """The words that one thread has encoded, and their tokens: some 20 MB, however many there are."""
 
     def __init__(self) -> None:
-        from train.fast_bpe import LONG_BYTES, LONG_IDS, SLOTS
+        from train.tokens.fast_bpe import LONG_BYTES, LONG_IDS, SLOTS
 
         self.tables = (
             np.zeros(4 * SLOTS, np.uint64),

@@ -1,6 +1,6 @@
-"""The compiled half of `train.bpe`: text to byte-level BPE tokens, most of them looked up a word at a time.
+"""The compiled half of `train.tokens.bpe`: text to byte-level BPE tokens, most of them looked up a word at a time.
 
-Words are cut as the pattern `train.bpe.WORDS` cuts them and merged as the library merges, so the ids are the same to
+Words are cut as the pattern `train.tokens.bpe.WORDS` cuts them and merged as the library merges, so the ids are the same to
 the last one. Three things make it fast: most words are ASCII letters with one sign ahead, found with one comparison
 of 32 bytes; the tokens of a word that was seen lie in a table, where a word of up to 15 bytes is its own key; and
 what is new is merged over an array small enough to be searched at once. A document is copied to a *page* with zero
@@ -21,7 +21,7 @@ from llvmlite import ir
 from numba import extending
 from numba.core import types
 
-from train.characters import BREAK, LETTER, MARK, NUMBER, SIGN, SPACE
+from train.tokens.characters import BREAK, LETTER, MARK, NUMBER, SIGN, SPACE
 
 # A loop allocates nothing and so needs no reference counts, which would cost more than small functions do.
 _UNCOUNTED: Any = {"nogil": True, "error_model": "numpy", "_nrt": False}

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from train.products import has_half_products
+from train.model.products import has_half_products
 
 # Of a x + b x^3 + c x^5, the one nearest 1 on what the steps before left of [0.01, 1]: after all three 0.73..1.27.
 POLYNOMIALS = ((8.0934, -23.6205, 17.4462), (3.6366, -2.7219, 0.5365), (2.6613, -1.9772, 0.4526))

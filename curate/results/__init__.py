@@ -1,0 +1,1 @@
+"""Figures with intervals, and words for them: what sweeps, studies and the page share."""

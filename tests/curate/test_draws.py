@@ -1,0 +1,146 @@
+"""What runs read: pieces of long documents, a block of them for every seed, another draw where one is asked for."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import xxhash
+from conftest import MANIFEST, write_manifest
+
+from curate.corpora.draws import Reading, block, in_pieces, piece_tokens
+from curate.corpora.units import Units, whole
+from curate.engine import open_engine
+from curate.errors import ManifestError
+from curate.manifest.reader import load_manifest
+from curate.results.words import statement
+from curate.runs.training import planned_cells
+from curate.sources.pool import places_of, remixed
+from curate.steps import build
+from curate.store import Store
+from train.tokens import Packed
+
+N = 3000
+
+
+@pytest.fixture(scope="module")
+def level():
+    """A pool of documents, some long, with the tokens that they would have."""
+    rng = np.random.default_rng(0)
+    ids = pa.array(sorted(xxhash.xxh3_128_hexdigest(str(i).encode()) for i in range(N)))
+    count = np.where(rng.random(N) < 0.02, 20_000, rng.integers(20, 400, N))
+    pool = SimpleNamespace(ids=ids, places=places_of(ids, 0), source=np.arange(N) % 2, draw=0)
+    return pool, SimpleNamespace(count=count), count * 4
+
+
+def parts(units: Units) -> set[tuple[int, int]]:
+    return set(zip(units.row.tolist(), units.piece.tolist(), strict=True))
+
+
+def test_a_place_is_the_beginning_of_the_id_and_another_draw_is_another_order(level):
+    pool, _, _ = level
+    assert pool.places.tolist() == [int(id[:16], 16) for id in pool.ids.to_pylist()]
+    assert places_of(pool.ids.slice(7, 3), 0).tolist() == pool.places[7:10].tolist()
+    assert (remixed(pool.places, 0) == pool.places).all()
+    first, second = (np.argsort(places_of(pool.ids, draw)) for draw in (1, 2))
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.1
+
+
+def test_pieces_hold_every_token_once_and_long_documents_everywhere(level):
+    pool, tokens, size = level
+    units = in_pieces(pool, np.arange(N), size, 1000)
+    short = units.of == 1
+    assert (np.diff(units.row[short]) > 0).all(), "short documents keep their order"
+    first, end = units.bounds(tokens.count)
+    assert (end - first).max() <= 1000
+    assert np.bincount(units.row, end - first, N).tolist() == tokens.count.tolist()
+    long_tokens = np.where(short, 0, end - first)
+    quarters = [part.sum() for part in np.array_split(long_tokens, 4)]
+    assert max(quarters) < 1.2 * min(quarters)
+
+
+def test_copies_of_a_long_document_stand_at_places_of_their_own(level):
+    pool, tokens, size = level
+    rows = np.sort(np.concatenate([np.arange(N), np.flatnonzero(tokens.count == 20_000)]))
+    units = in_pieces(pool, rows, size, 1000)
+    assert len(units) == sum(-(-size[row] // 4000) for row in rows)
+    both = np.flatnonzero((units.row == rows[np.argmax(tokens.count[rows])]) & (units.piece == 3))
+    assert len(both) == 2
+    assert both[1] - both[0] > 1
+
+
+def test_seeds_read_disjoint_blocks_whose_sizes_nest(level):
+    pool, tokens, size = level
+    units = in_pieces(pool, np.arange(N), size, 1000)
+    sizes = (50_000, 100_000, 200_000)
+    blocks = [block(pool, units, tokens, sizes, seed, Reading(3, 200_000)) for seed in range(3)]
+    for read in blocks:
+        assert read.shared == 0
+        for want, end in read.ends.items():
+            got = read.units.take(slice(end)).lengths(tokens.count).sum()
+            assert want <= got <= want + 1001
+        assert sorted(read.ends.values()) == [read.ends[want] for want in sizes]
+    largest = [parts(read.units.take(slice(read.ends[200_000]))) for read in blocks]
+    assert all(not a & b for a, b in combinations(largest, 2))
+
+
+def test_a_level_too_small_is_read_round_as_far_apart_as_can_be_and_says_so(level):
+    pool, tokens, size = level
+    units = in_pieces(pool, np.arange(N), size, 1000)
+    total = int(units.lengths(tokens.count).sum())
+    want = total // 2
+    blocks = [block(pool, units, tokens, (want,), seed, Reading(3, want)) for seed in range(3)]
+    assert {round(read.shared, 2) for read in blocks} == {round(1 - total / (3 * want), 2)}
+    mine = [parts(read.units.take(slice(read.ends[want]))) for read in blocks]
+    overlap = [len(a & b) / len(a) for a, b in combinations(mine, 2)]
+    assert max(overlap) < 0.4, "two halves a third apart share a third"
+    assert set.union(*mine) == parts(units)
+    shared = [
+        block(pool, units, tokens, (want,), seed, Reading(3, want, per_seed=False)) for seed in range(3)
+    ]
+    assert {read.shared for read in shared} == {1.0}
+    assert len({tuple(read.units.row) for read in shared}) == 1
+    assert block(pool, whole(np.arange(9)), tokens, (10**9,), 0, Reading(2, 10**9)).ends == {}
+
+
+def test_pieces_are_a_fiftieth_of_the_smallest_size_and_no_less_than_two_windows():
+    assert piece_tokens((50_000, 400_000), 256) == 768
+    assert piece_tokens((10_000,), 256) == 512
+
+
+def test_the_cells_of_a_grid_read_blocks_of_their_own_or_all_the_first(tmp_path):
+    store, engine = Store(tmp_path / "store"), open_engine("local", 1)
+
+    def read(text: str) -> dict[str, list[bytes]]:
+        built = build(store, load_manifest(write_manifest(tmp_path, text)), engine)
+        cells: dict[str, list[bytes]] = {}
+        for planned in planned_cells(built):
+            tokens = Packed.open(planned.cell["packed"]).tokens
+            cells.setdefault(planned.cell["level"], []).append(bytes(tokens[:2000].tobytes()))
+        return cells
+
+    apart = read(MANIFEST)
+    assert all(a != b for a, b in apart.values())
+    together = read(MANIFEST.replace("[grid]", '[grid]\ndocuments = "shared"'))
+    assert all(a == b for a, b in together.values())
+    other = read(MANIFEST.replace('name = "small"', 'name = "small"\ndraw = 3'))
+    assert all(set(other[name]).isdisjoint(apart[name]) for name in apart)
+
+
+@pytest.mark.parametrize(("text", "complaint"), [
+    ('documents = "mine"', 'write "per seed" or "shared"'), ("pieces = 0", "pieces"),
+])  # fmt: skip
+def test_a_mistake_in_how_runs_read_says_what_to_write(tmp_path, text, complaint):
+    with pytest.raises(ManifestError, match=complaint):
+        load_manifest(write_manifest(tmp_path, MANIFEST.replace("[grid]", f"[grid]\n{text}")))
+
+
+def test_the_headline_says_where_seeds_shared_their_documents():
+    gap = {"value": -0.1, "low": -0.2, "high": -0.05, "tokens": 10, "distinguishable": True}
+    answer = {"level": "b", "of": "a", "rate": None, "difference": gap}
+    holdout = {"levels": {"b": {"setting": ""}}, "exchange": [answer]}
+    assert "documents shared" not in (statement("raw", holdout | {"documents_shared": 0.0}) or "")
+    assert "documents shared: seeds read 40%" in (statement("raw", holdout | {"documents_shared": 0.4}) or "")

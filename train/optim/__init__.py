@@ -1,0 +1,1 @@
+"""What moves the weights: AdamW and Muon, their groups and their schedule."""
