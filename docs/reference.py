@@ -284,21 +284,18 @@ def python_page() -> str:
     import filters
     import train
 
-    offered = [
-        ("curate", curate, curate.__all__),
-        ("filters", filters, ["measure"]),
-        ("train", train, ["load_run"]),
-    ]
+    offered = [(module, module.__all__) for module in (curate, filters, train) if hasattr(module, "__all__")]
     parts = [
         "# Python\n\nThe commands of the same names do the same. Wherever a manifest is taken it is a path, or what "
         "`load_manifest` gave. `**options` are `store`, `workers`, `memory` and `engine`, as on the command line.\n"
     ]
-    for package, module, names in offered:
+    for module, names in offered:
         for name in names:
             found = getattr(module, name)
             if inspect.isfunction(found):
-                shown = f"{package}.{name}{inspect.signature(found)}".replace("'", "")
-                parts.append(f"## {package}.{name}\n\n```python\n{shown}\n```\n\n{inspect.getdoc(found)}\n")
+                called = f"{module.__name__}.{name}"
+                shown = f"{called}{inspect.signature(found)}".replace("'", "")
+                parts.append(f"## {called}\n\n```python\n{shown}\n```\n\n{inspect.getdoc(found)}\n")
     return "\n".join(parts)
 
 
