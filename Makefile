@@ -6,7 +6,10 @@ READY := $(VENV)/.ready
 # Many small matrices: threads inside them only wait for each other.
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: demo test lint bench clean
+# mkdocs lies beside the environment and not in it: what is installed there is the text that `make demo` reads.
+DOCS := .docs
+
+.PHONY: demo test test-slow lint bench docs clean
 
 demo: $(READY)                 ## raw text on this machine to a measured answer, then the report
 	$(BIN)/curate run manifests/quickstart.toml --lock report/quickstart/quickstart.lock.json
@@ -23,10 +26,18 @@ lint: $(READY)                 ## style and types
 bench: $(READY)                ## speed tables; CURATE_DATA=folder adds the benches that need real data
 	for bench in tests/bench/bench_*.py; do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done
 
+docs: $(READY) $(DOCS)/.ready  ## the site, in site/
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=.:$(DOCS) $(BIN)/python -m mkdocs build --strict --quiet
+
+$(DOCS)/.ready: pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade --target $(DOCS) \
+	  $$($(BIN)/python docs/reference.py)
+	touch $@
+
 $(READY): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[dev]"
 	touch $@
 
 clean:                         ## results, not the environment
-	rm -rf .curate report
+	rm -rf .curate report site

@@ -64,7 +64,7 @@ contamination = { ngram = 13 }
 url_lists = { domains = "list.txt" }
 word_lists = { bad = "list.txt" }
 [signals.custom.shouting]
-function = "own:shouting"
+function = "json:dumps"
 [[source]]
 name = "a"
 format = "jsonl"
@@ -124,12 +124,8 @@ def keys_of_the_reader() -> dict[str, tuple[str, ...]]:
         check(self, where, given, allowed)
 
     with tempfile.TemporaryDirectory() as folder:
-        for name, text in {
-            "manifest.toml": EVERY_TABLE,
-            "list.txt": "word\n",
-            "own.py": "def shouting(documents):\n    return [0.0] * len(documents)\n",
-        }.items():
-            (Path(folder) / name).write_text(text, encoding="utf-8")
+        (Path(folder) / "manifest.toml").write_text(EVERY_TABLE, encoding="utf-8")
+        (Path(folder) / "list.txt").write_text("word\n", encoding="utf-8")
         Tables.known = known  # type: ignore[method-assign]
         try:
             load_manifest(Path(folder) / "manifest.toml")
@@ -294,7 +290,7 @@ def python_page() -> str:
             found = getattr(module, name)
             if inspect.isfunction(found):
                 called = f"{module.__name__}.{name}"
-                shown = f"{called}{inspect.signature(found)}".replace("'", "")
+                shown = re.sub(r"(: |-> )'([^']*)'", r"\1\2", f"{called}{inspect.signature(found)}")
                 parts.append(f"## {called}\n\n```python\n{shown}\n```\n\n{inspect.getdoc(found)}\n")
     return "\n".join(parts)
 
@@ -393,7 +389,7 @@ def on_files(files: Any, config: Any) -> Any:
     return files
 
 
-LINK = re.compile(r"(\]\()((?:\.\./)*)((?:manifests|filters)/[\w.-]+|[A-Z]+\.md)((?:#[\w-]+)?\))")
+LINK = re.compile(r"(\]\()((?:\.\./)*)((?:manifests|filters|docs)/[\w./-]+|[A-Z]+\.md)((?:#[\w-]+)?\))")
 
 
 def on_page_markdown(markdown: str, page: Any, **kwargs: Any) -> str:
@@ -404,7 +400,9 @@ def _in_site(found: re.Match, page: str) -> str:
     """The place in the site of what a link names in the repository, as the page has to write it."""
     target = found[3]
     place = {**COPIED, **AGREEMENT, **GENERATED}.get(target)
-    if place is None and target.endswith(".svg"):
+    if target.startswith("docs/"):  # in a page that lies above docs/ in the repository
+        place = target.removeprefix("docs/")
+    if target.endswith(".svg"):
         place = f"figures/{Path(target).name}"
     if place is None:
         return found[2] + target
@@ -425,3 +423,11 @@ def notebook_page() -> dict[str, str]:
         if printed:
             parts.append(f"```text\n{printed.rstrip()}\n```")
     return {"notebook.md": "\n\n".join(parts) + "\n"}
+
+
+if __name__ == "__main__":  # what the site is built with, for pip
+    print(
+        *tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+            "optional-dependencies"
+        ]["docs"]
+    )

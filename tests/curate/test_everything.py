@@ -1,4 +1,4 @@
-"""What the README shows works: its manifest and its function, over small stand-ins for the data they name."""
+"""The manifest that asks for everything, as the page shows it, works: built over small stand-ins for the data it names."""
 
 from __future__ import annotations
 
@@ -14,45 +14,11 @@ from curate.manifest.reader import load_manifest
 from curate.steps import annotate_all
 from curate.store import Store
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-WORDS = [
-    "the",
-    "of",
-    "and",
-    "to",
-    "that",
-    "with",
-    "have",
-    "be",
-    "house",
-    "river",
-    "winter",
-    "garden",
-    "letter",
-    "morning",
-    "silence",
-    "window",
-    "mother",
-    "road",
-    "evening",
-    "light",
-    "stone",
-    "bread",
-    "story",
-    "friend",
-    "water",
-    "night",
-    "summer",
-    "voice",
-    "village",
-    "winter",
-    "table",
-    "horse",
-    "forest",
-    "captain",
-    "island",
-    "memory",
-]
+PAGE = (Path(__file__).parents[2] / "docs" / "howto" / "everything.md").read_text(encoding="utf-8")
+WORDS = (
+    "the of and to that with have be house river winter garden letter morning silence window mother road evening light "
+    "stone bread story friend water night summer voice village winter table horse forest captain island memory"
+).split()
 SOURCES = """
 [[source]]
 name = "books"
@@ -73,14 +39,13 @@ def prose(seed: int) -> str:
     return "\n".join(" ".join(sentences[k : k + 4]) for k in range(0, 24, 4))
 
 
-def block(language: str, having: str) -> str:
-    (found,) = [text for text in re.findall(rf"```{language}\n(.*?)```", README, re.S) if having in text]
-    return found
+def block(opening: str) -> str:
+    (text,) = re.findall(rf"^```{opening}\n(.*?)^```", PAGE, re.S | re.M)
+    return text
 
 
-def test_the_manifest_of_the_signals_and_the_function_beside_it_work(tmp_path):
-    assert block("python", "share_of_capitals").startswith("# shouting.py\n")
-    (tmp_path / "shouting.py").write_text(block("python", "share_of_capitals"))
+def test_the_manifest_with_everything_and_the_function_beside_it_work(tmp_path):
+    (tmp_path / "shouting.py").write_text(block('python title="shouting.py"'))
     (tmp_path / "blocked.txt").write_text("bad.test\n")
     (tmp_path / "slurs.txt").write_text("coroutine\n")
     (tmp_path / "exam.jsonl").write_text(
@@ -101,11 +66,11 @@ def test_the_manifest_of_the_signals_and_the_function_beside_it_work(tmp_path):
     rest = rest.replace("[holdout]", "[tokenizer]\nvocabulary = 400\n[holdout]").replace(
         '"unique"', '"clean"'
     )
-    signals = block("toml", "quality_score").replace("20 MB", "50 kB")
+    signals = block("toml").replace("20 MB", "50 kB")
     text = SOURCES + signals + rest[: rest.index("[grid]")]
-    (tmp_path / "readme.toml").write_text(text)
+    (tmp_path / "everything.toml").write_text(text)
     a = annotate_all(
-        Store(tmp_path / "store"), load_manifest(tmp_path / "readme.toml"), open_engine("local", 2)
+        Store(tmp_path / "store"), load_manifest(tmp_path / "everything.toml"), open_engine("local", 2)
     )
     kept = a.judged["clean"].kept
     assert kept.any()
