@@ -15,7 +15,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from curate.errors import CurateError
+from curate.errors import CurateError, require_training
 from curate.manifest.reader import load_manifest
 from curate.session import Session
 from curate.spec.manifest import Manifest
@@ -71,6 +71,7 @@ def train(manifest: str | Path | Manifest, **options: Unpack[Options]) -> list[d
     from curate.runs.training import train as train_grid
     from curate.steps import build as make
 
+    require_training()
     session = _session(options)
     engine = session.engine()
     return train_grid(make(session.store, _loaded(manifest), engine), engine)
@@ -81,6 +82,7 @@ def run(manifest: str | Path, lock: str | Path | None = None, **options: Unpack[
     page lies."""
     from curate.pipeline import run_all
 
+    require_training()
     session = _session(options)
     return run_all(session.store, Path(manifest), session.engine(), lock_path=Path(lock) if lock else None)
 
@@ -93,6 +95,7 @@ def write_report(
     from curate.runs.training import planned_cells, records
     from curate.steps import build as make
 
+    require_training()
     session = _session(options)
     built = make(session.store, _loaded(manifest), session.engine())
     return write(built, records(planned_cells(built)), Path(out) if out else None)

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from curate import __version__, progress
-from curate.errors import CurateError, ManifestError
+from curate.errors import CurateError, ManifestError, require_training
 from curate.session import Session
 
 
@@ -68,9 +68,10 @@ OPTIONS = {
 ALL = tuple(OPTIONS)  # what a command takes that may have to build
 
 
-def answers(*options: str) -> Callable[[Callable], Callable]:
+def answers(*options: str, trains: bool = False) -> Callable[[Callable], Callable]:
     """A command that answers with (JSON, text) or (JSON, text, whether something failed): it takes `--json` and these
-    of OPTIONS, gets the session first, and its errors become messages and exit codes here."""
+    of OPTIONS, gets the session first, and its errors become messages and exit codes here. `trains`: it needs the extra
+    `train`."""
 
     def decorate(function: Callable) -> Callable:
         @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
@@ -81,6 +82,8 @@ def answers(*options: str) -> Callable[[Callable], Callable]:
             before = progress.quiet(as_json)
             context.call_on_close(lambda: progress.quiet(before))
             try:
+                if trains:
+                    require_training()
                 answer, text, *failed = function(session, *arguments, **given)
             except CurateError as error:
                 click.echo(f"error: {error}", err=True)
@@ -132,7 +135,7 @@ track_option = click.option(
 @manifest_argument
 @lock_option
 @track_option
-@answers(*ALL)
+@answers(*ALL, trains=True)
 def run(session: Session, manifest: Path, lock: Path | None, track) -> tuple[Any, str, bool]:
     """Everything in order, skipping what is done: build, train, report.
 
@@ -226,7 +229,7 @@ def index(session: Session, manifest: Path, index: str, level: str | None) -> tu
     "--cells", is_flag=True, help="Write the cells for `torchrun -m train.run CELL`; train nothing."
 )
 @track_option
-@answers(*ALL)
+@answers(*ALL, trains=True)
 def train(
     session: Session, manifest, corpus, out, depth, width, vocabulary, seed, cells, track
 ) -> tuple[Any, ...]:
@@ -267,7 +270,7 @@ def train(
 @main.command()
 @manifest_argument
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Default: report/NAME here.")
-@answers(*ALL)
+@answers(*ALL, trains=True)
 def report(session: Session, manifest: Path, out) -> tuple[Any, str]:
     """The page: what quantity and quality did to the loss, from the runs that are finished.
 
@@ -394,6 +397,8 @@ def sweep(session: Session, manifest: Path, signal, level, side, bounds, train, 
     from curate.commands.sweep import sweep as run_sweep
     from curate.manifest.reader import load_manifest
 
+    if train:
+        require_training()
     asked = Asked(signal, level, side, bounds, tokens, seeds)
     told = run_sweep(session.store, load_manifest(manifest), session.engine(), asked, train)
     return told, sweep_text(told)
@@ -419,7 +424,7 @@ def signals(session: Session, markdown: bool) -> tuple[Any, str]:
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@answers()
+@answers(trains=True)
 def score(session: Session, run: Path, files: tuple[Path, ...]) -> tuple[Any, str]:
     """The loss of text files under a trained model. For the documents of a manifest: [signals] loss.
 
@@ -440,7 +445,7 @@ def score(session: Session, run: Path, files: tuple[Path, ...]) -> tuple[Any, st
 @click.option(
     "--family", "families", multiple=True, help="arithmetic, beliefs, references or cipher; default: all."
 )
-@answers(*ALL)
+@answers(*ALL, trains=True)
 def probe(session: Session, run: Path, steps: int | None, families: tuple[str, ...]) -> tuple[Any, str]:
     """Sums, false beliefs, pronouns and a cipher, asked of a trained model before and after fine-tuning.
 
@@ -467,7 +472,7 @@ def probe(session: Session, run: Path, steps: int | None, families: tuple[str, .
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--to", type=click.Choice(["hf"]), default="hf", show_default=True, help="Whose layout.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Default: RUN/hf.")
-@answers()
+@answers(trains=True)
 def export(session: Session, run: Path, to: str, out: Path | None) -> tuple[Any, str]:
     """A trained model as a folder that transformers, vLLM or lm-eval open (as Qwen3), tokenizer included.
 

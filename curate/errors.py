@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from importlib.util import find_spec
 
 
 class CurateError(Exception):
@@ -33,6 +34,16 @@ class Mismatch(CurateError):
 
 class ManifestError(CurateError):
     exit_code = 2
+
+
+TRAINING = ("torch", "safetensors", "jinja2", "matplotlib", "resvg_py")  # modules of the extra `train`
+
+
+def require_training() -> None:
+    """Raises CurateError where models cannot be trained and no page be made: said before hours of building."""
+    missing = [name for name in TRAINING if find_spec(name) is None]
+    if missing:
+        raise CurateError(f'training and the page need {", ".join(missing)}: pip install "curate-lm[train]"')
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -15,10 +15,44 @@ from curate.steps import annotate_all
 from curate.store import Store
 
 PAGE = (Path(__file__).parents[2] / "docs" / "howto" / "everything.md").read_text(encoding="utf-8")
-WORDS = (
-    "the of and to that with have be house river winter garden letter morning silence window mother road evening light "
-    "stone bread story friend water night summer voice village winter table horse forest captain island memory"
-).split()
+WORDS = [
+    "the",
+    "of",
+    "and",
+    "to",
+    "that",
+    "with",
+    "have",
+    "be",
+    "house",
+    "river",
+    "winter",
+    "garden",
+    "letter",
+    "morning",
+    "silence",
+    "window",
+    "mother",
+    "road",
+    "evening",
+    "light",
+    "stone",
+    "bread",
+    "story",
+    "friend",
+    "water",
+    "night",
+    "summer",
+    "voice",
+    "village",
+    "winter",
+    "table",
+    "horse",
+    "forest",
+    "captain",
+    "island",
+    "memory",
+]
 SOURCES = """
 [[source]]
 name = "books"
