@@ -31,16 +31,12 @@ if TYPE_CHECKING:
 
 
 class Options(TypedDict, total=False):
-    store: str | Path  # folder of all results; default: .curate
-    workers: int  # threads or processes; default: every core
-    memory: int  # bytes that finding duplicates may take; default: half of the machine's
-    engine: str  # "local" or "ray"
+    """As the fields of `Session`."""
 
-
-def _session(options: Options) -> Session:
-    return Session(
-        options.get("store", ".curate"), options.get("workers"), options.get("memory"), options.get("engine", "local")
-    )  # fmt: skip
+    store: str | Path
+    workers: int | None
+    memory: int | None
+    engine: str
 
 
 def _loaded(manifest: str | Path | Manifest) -> Manifest:
@@ -52,8 +48,8 @@ def plan(manifest: str | Path | Manifest, sample: int = 300, **options: Unpack[O
     is sound. The levels are tried on about `sample` documents of each source."""
     from curate.commands.plan import plan as make_plan
 
-    session = _session(options)
-    return make_plan(session.store, _loaded(manifest), session.workers, sample)
+    session = Session(**options)
+    return make_plan(session.open_store(), _loaded(manifest), session.workers, sample)
 
 
 def build(
@@ -62,8 +58,10 @@ def build(
     """Sources to corpora. Writes the lock beside the manifest, or at `lock`; `.corpora` say where they lie."""
     from curate.steps import build as make
 
-    session = _session(options)
-    return make(session.store, _loaded(manifest), session.engine(), lock_path=Path(lock) if lock else None)
+    session = Session(**options)
+    return make(
+        session.open_store(), _loaded(manifest), session.open_engine(), lock_path=Path(lock) if lock else None
+    )
 
 
 def train(manifest: str | Path | Manifest, **options: Unpack[Options]) -> list[dict[str, Any]]:
@@ -72,9 +70,9 @@ def train(manifest: str | Path | Manifest, **options: Unpack[Options]) -> list[d
     from curate.steps import build as make
 
     require_training()
-    session = _session(options)
-    engine = session.engine()
-    return train_grid(make(session.store, _loaded(manifest), engine), engine)
+    session = Session(**options)
+    engine = session.open_engine()
+    return train_grid(make(session.open_store(), _loaded(manifest), engine), engine)
 
 
 def run(manifest: str | Path, lock: str | Path | None = None, **options: Unpack[Options]) -> Outcome:
@@ -83,8 +81,10 @@ def run(manifest: str | Path, lock: str | Path | None = None, **options: Unpack[
     from curate.pipeline import run_all
 
     require_training()
-    session = _session(options)
-    return run_all(session.store, Path(manifest), session.engine(), lock_path=Path(lock) if lock else None)
+    session = Session(**options)
+    return run_all(
+        session.open_store(), Path(manifest), session.open_engine(), lock_path=Path(lock) if lock else None
+    )
 
 
 def write_report(
@@ -96,8 +96,8 @@ def write_report(
     from curate.steps import build as make
 
     require_training()
-    session = _session(options)
-    built = make(session.store, _loaded(manifest), session.engine())
+    session = Session(**options)
+    built = make(session.open_store(), _loaded(manifest), session.open_engine())
     return write(built, records(planned_cells(built)), Path(out) if out else None)
 
 
@@ -115,8 +115,8 @@ def explain(manifest: str | Path | Manifest, document: str, **options: Unpack[Op
     from curate.commands.explain import explain as explain_one
     from curate.steps import annotate_all
 
-    session = _session(options)
-    return explain_one(annotate_all(session.store, _loaded(manifest), session.engine()), document)
+    session = Session(**options)
+    return explain_one(annotate_all(session.open_store(), _loaded(manifest), session.open_engine()), document)
 
 
 def verify(lock: str | Path, store: str | Path = ".curate") -> int:
@@ -124,7 +124,7 @@ def verify(lock: str | Path, store: str | Path = ".curate") -> int:
     that names what differs."""
     from curate.corpora.lock import check
 
-    return check(Session(store).store, Path(lock))
+    return check(Session(store).open_store(), Path(lock))
 
 
 def diff(
@@ -134,5 +134,5 @@ def diff(
     one keeps, and by which rule the other drops them."""
     from curate.commands.diff import diff as compare
 
-    session = _session(options)
-    return compare(session.store, str(a), str(b), Path(of) if of else None, session.engine())
+    session = Session(**options)
+    return compare(session.open_store(), str(a), str(b), Path(of) if of else None, session.open_engine())

@@ -44,26 +44,26 @@ def _bytes(context: click.Context, parameter: click.Parameter, value: str | None
         raise click.BadParameter(str(error)) from None
 
 
-def _set(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+def _kept(context: click.Context, parameter: click.Parameter, value: Any) -> None:
     """An option that is kept in the session, and no argument of its command."""
+    setattr(context.ensure_object(Session), str(parameter.name), value)
 
-    def keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
-        setattr(context.ensure_object(Session), name, value)
 
-    return keep
+def _kept_bytes(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    _kept(context, parameter, _bytes(context, parameter, value))
 
 
 OPTIONS = {
     "store": click.option("--store", default=".curate", envvar="CURATE_STORE", show_default=True, expose_value=False,
-                          callback=_set("store_path"), type=click.Path(file_okay=False, path_type=Path),
+                          callback=_kept, type=click.Path(file_okay=False, path_type=Path),
                           help="Folder of all results."),
-    "workers": click.option("--workers", type=click.IntRange(1), expose_value=False, callback=_set("workers"),
+    "workers": click.option("--workers", type=click.IntRange(1), expose_value=False, callback=_kept,
                             help="Threads or processes; default: every core."),
     "memory": click.option("--memory", metavar="SIZE", expose_value=False,
-                           callback=lambda c, p, value: _set("memory")(c, p, _bytes(c, p, value)),
+                           callback=_kept_bytes,
                            help='What finding duplicates may take, such as "8 GB"; default: half of the machine\'s.'),
     "engine": click.option("--engine", default="local", show_default=True, expose_value=False,
-                           callback=_set("engine_name"), help="local, or ray for many machines."),
+                           callback=_kept, help="local, or ray for many machines."),
 }  # fmt: skip
 ALL = tuple(OPTIONS)  # what a command takes that may have to build
 
@@ -89,7 +89,7 @@ def answers(*options: str, trains: bool = False) -> Callable[[Callable], Callabl
                 click.echo(f"error: {error}", err=True)
                 sys.exit(error.exit_code)
             except OSError as error:
-                click.echo(f"error: {_of_the_system(error, Path(session.store_path))}", err=True)
+                click.echo(f"error: {_of_the_system(error, Path(session.store))}", err=True)
                 sys.exit(1)
             except KeyboardInterrupt:
                 click.echo("stopped; the same command continues from here", err=True)
@@ -144,7 +144,7 @@ def run(session: Session, manifest: Path, lock: Path | None, track) -> tuple[Any
     from curate.commands.summary import run_text
     from curate.pipeline import run_all
 
-    outcome = run_all(session.store, manifest, session.engine(), track, lock)
+    outcome = run_all(session.open_store(), manifest, session.open_engine(), track, lock)
     return outcome.as_json(), run_text(outcome), any("failed" in one for one in outcome.runs)
 
 
@@ -162,7 +162,7 @@ def plan(session: Session, manifest: Path, sample: int) -> tuple[Any, str]:
     from curate.commands.summary import plan_text
     from curate.manifest.reader import load_manifest
 
-    planned = make_plan(session.store, load_manifest(manifest), session.workers, sample)
+    planned = make_plan(session.open_store(), load_manifest(manifest), session.workers, sample)
     if planned.problems:
         raise ManifestError("\nerror: ".join(planned.problems))
     return planned.as_json(), plan_text(planned)
@@ -181,7 +181,7 @@ def build(session: Session, manifest: Path, lock: Path | None) -> tuple[Any, str
     from curate.manifest.reader import load_manifest
     from curate.steps import build as make
 
-    built = make(session.store, load_manifest(manifest), session.engine(), lock_path=lock)
+    built = make(session.open_store(), load_manifest(manifest), session.open_engine(), lock_path=lock)
     return built.lock, build_text(built)
 
 
@@ -208,7 +208,7 @@ def index(session: Session, manifest: Path, index: str, level: str | None) -> tu
         raise CurateError(f"--level {level}: no such level{did_you_mean(level, names)}")
     begin(loaded, index)  # what cannot be added to is said before the work
     level = level or names[-1]
-    a = annotate_all(session.store, loaded, session.engine())
+    a = annotate_all(session.open_store(), loaded, session.open_engine())
     found, added = add(loaded, a.pool, a.signals, a.judged[level].kept, index, level)
     answer = {"index": found.where, "added": added, "documents": found.documents}
     text = f"{added:,} documents added" if added else "these documents are in the index already"
@@ -250,20 +250,22 @@ def train(
         from curate.runs.training import train_corpus
 
         setting = {"seed": seed, "vocabulary": vocabulary, "model": {"depth": depth, "width": width}}
-        tracker = open_tracker(track, corpus.name, session.store.root / "tracking")
-        directory, record = train_corpus(session.store, corpus, setting, out, session.engine(), tracker)
+        tracker = open_tracker(track, corpus.name, session.open_store().root / "tracking")
+        directory, record = train_corpus(
+            session.open_store(), corpus, setting, out, session.open_engine(), tracker
+        )
         return record, corpus_run_text(directory, record)
     from curate.manifest.reader import load_manifest
     from curate.runs.training import train as train_grid
     from curate.runs.training import write_cells
     from curate.steps import build as make
 
-    opened, loaded = session.engine(), load_manifest(manifest)
+    opened, loaded = session.open_engine(), load_manifest(manifest)
     if cells:
-        written = list(map(str, write_cells(make(session.store, loaded, opened))))
+        written = list(map(str, write_cells(make(session.open_store(), loaded, opened))))
         return written, "\n".join(written) or "all cells are trained"
-    tracker = open_tracker(track, loaded.name, session.store.root / "tracking")
-    runs = train_grid(make(session.store, loaded, opened), opened, tracker)
+    tracker = open_tracker(track, loaded.name, session.open_store().root / "tracking")
+    runs = train_grid(make(session.open_store(), loaded, opened), opened, tracker)
     return runs, train_text(runs), any("failed" in one for one in runs)
 
 
@@ -282,7 +284,7 @@ def report(session: Session, manifest: Path, out) -> tuple[Any, str]:
     from curate.runs.training import planned_cells, records
     from curate.steps import build as make
 
-    built = make(session.store, load_manifest(manifest), session.engine())
+    built = make(session.open_store(), load_manifest(manifest), session.open_engine())
     page, facts = write_report(built, records(planned_cells(built)), out)
     return facts, report_text(page, facts)
 
@@ -297,7 +299,7 @@ def verify(session: Session, lock: Path) -> tuple[Any, str]:
     """
     from curate.corpora.lock import check
 
-    count = check(session.store, lock)
+    count = check(session.open_store(), lock)
     return {"corpora": count, "differ": []}, f"{lock}: {count} corpora are what the lock says"
 
 
@@ -318,7 +320,7 @@ def explain(session: Session, manifest: Path, document: str) -> tuple[Any, str]:
     from curate.steps import annotate_all
 
     explanation = explain_one(
-        annotate_all(session.store, load_manifest(manifest), session.engine()), document
+        annotate_all(session.open_store(), load_manifest(manifest), session.open_engine()), document
     )
     return explanation.as_json(), explain_text(explanation)
 
@@ -337,7 +339,7 @@ def diff(session: Session, a: str, b: str, of: Path | None) -> tuple[Any, str]:
     from curate.commands.diff import diff as compare
     from curate.commands.summary import diff_text
 
-    difference = compare(session.store, a, b, of, session.engine())
+    difference = compare(session.open_store(), a, b, of, session.open_engine())
     return difference.as_json(), diff_text(difference)
 
 
@@ -366,7 +368,9 @@ def show(
     if corpus.is_dir():
         found = show_corpus(corpus, count, seed, characters)
     else:
-        found = show_level(session.store, corpus, level, rule, session.engine(), count, seed, characters)
+        found = show_level(
+            session.open_store(), corpus, level, rule, session.open_engine(), count, seed, characters
+        )
     return found.as_json(), show_text(found)
 
 
@@ -400,7 +404,7 @@ def sweep(session: Session, manifest: Path, signal, level, side, bounds, train, 
     if train:
         require_training()
     asked = Asked(signal, level, side, bounds, tokens, seeds)
-    told = run_sweep(session.store, load_manifest(manifest), session.engine(), asked, train)
+    told = run_sweep(session.open_store(), load_manifest(manifest), session.open_engine(), asked, train)
     return told, sweep_text(told)
 
 
@@ -463,7 +467,7 @@ def probe(session: Session, run: Path, steps: int | None, families: tuple[str, .
     from curate.runs.training import planned_cells, records
     from curate.steps import build as make
 
-    runs = records(planned_cells(make(session.store, load_manifest(run), session.engine())))
+    runs = records(planned_cells(make(session.open_store(), load_manifest(run), session.open_engine())))
     probed = probing.probe_all(runs, steps, families)
     return [r["probes"] | {"directory": r["directory"]} for r in probed], probing.probes_text(probed)
 

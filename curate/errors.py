@@ -9,9 +9,13 @@ CurateError             something failed                    exit code 1
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
 from importlib.util import find_spec
+
+from filters.names import did_you_mean
+
+__all__ = [
+    "CurateError", "InputError", "ManifestError", "Mismatch", "NoInput", "did_you_mean", "require_training",
+]  # fmt: skip
 
 
 class CurateError(Exception):
@@ -44,10 +48,3 @@ def require_training() -> None:
     missing = [name for name in TRAINING if find_spec(name) is None]
     if missing:
         raise CurateError(f'training and the page need {", ".join(missing)}: pip install "curate-lm[train]"')
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """` (did you mean "x"?)` where something known is close, else the list of what is known."""
-    known = sorted(known)
-    close = difflib.get_close_matches(str(word), known, n=1, cutoff=0.6)
-    return f' (did you mean "{close[0]}"?)' if close else f" (known: {', '.join(known)})"

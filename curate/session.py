@@ -13,18 +13,17 @@ if TYPE_CHECKING:
 
 @dataclass
 class Session:
-    store_path: str | Path = ".curate"
+    store: str | Path = ".curate"  # folder of all results
     workers: int | None = None  # threads or processes; None: every core
     memory: int | None = None  # bytes that finding duplicates may take; None: half of the machine's
-    engine_name: str = "local"
+    engine: str = "local"  # or "ray"
 
-    @property
-    def store(self) -> Store:
+    def open_store(self) -> Store:
         from curate.store import Store
 
-        return Store(Path(self.store_path))
+        return Store(Path(self.store))
 
-    def engine(self) -> Engine:
+    def open_engine(self) -> Engine:
         from curate.engine import open_engine
 
-        return open_engine(self.engine_name, self.workers, self.memory)
+        return open_engine(self.engine, self.workers, self.memory)

@@ -17,14 +17,8 @@ write the same bytes, so who renames last does not matter.
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import json
 import os
-import shutil
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -33,82 +27,19 @@ from typing import Any
 import pyarrow as pa
 
 from curate.errors import CurateError
+from train.files import atomic, digest_of, file_digest, read_json, write_json
 
-
-def canonical(value: Any) -> bytes:
-    """JSON with sorted keys and no spaces: the same value always gives the same bytes."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-
-
-def digest_of(value: Any) -> str:
-    """sha256 (hex) of a JSON-able value."""
-    return hashlib.sha256(canonical(value)).hexdigest()
-
-
-def file_digest(path: Path | str) -> str:
-    """sha256 (hex) of a file's bytes, as `sha256sum` prints it."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush(path: Path) -> None:
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
-
-
-def _put_in_place(folder: Path, path: Path, is_whole: Callable[[Path], bool]) -> None:
-    """Rename a folder onto `path`. Two processes may do it at once: whoever comes second leaves a whole one
-    where it is, since the first may be reading it; one that is damaged goes aside."""
-    aside = folder.with_name(f"{folder.name}.old.tmp")
-    while True:
-        try:
-            return os.rename(folder, path)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-        if is_whole(path):
-            return None
-        try:
-            os.rename(path, aside)
-        except FileNotFoundError:
-            continue  # the other process has just moved it
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def _never(path: Path) -> bool:
-    return False
-
-
-@contextmanager
-def atomic(path: Path, is_whole: Callable[[Path], bool] = _never) -> Iterator[Path]:
-    """A temporary path beside `path` (file or folder), renamed onto it if the block succeeds, else removed.
-
-    A folder that another process has put there meanwhile stays if `is_whole` says so; else it is replaced.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
-    try:
-        yield temporary
-        if temporary.is_dir():
-            _put_in_place(temporary, path, is_whole)
-        else:
-            _flush(temporary)
-            os.replace(temporary, path)
-    finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: Any) -> None:
-    with atomic(path) as temporary:
-        text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
-
-
-def read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+__all__ = [
+    "Part",
+    "Store",
+    "atomic",
+    "digest_of",
+    "file_digest",
+    "read_json",
+    "read_table",
+    "write_json",
+    "write_table",
+]
 
 
 def write_table(path: Path, table: pa.Table, *, stream: bool = False) -> None:

@@ -17,6 +17,8 @@ import pyarrow as pa
 
 TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
 
+BATCH = 4_000_000  # bytes of text that all families are measured on, one after another: it stays in the cache
+
 
 def text_column(texts: pa.Array | pa.ChunkedArray, missing: str | None = "") -> pa.LargeStringArray:
     """One contiguous `large_string` array, in which `missing` stands for nulls. Copies only if it must."""
@@ -54,7 +56,7 @@ def any_column(texts: Any) -> pa.Array:
     return column
 
 
-def batches(texts: pa.LargeStringArray, size: int) -> list[tuple[int, int]]:
+def batches(texts: pa.LargeStringArray, size: int = BATCH) -> list[tuple[int, int]]:
     """Rows [first, last) of some `size` bytes each; a document of more is alone, and there is one batch at least."""
     offsets = utf8(texts)[0]
     firsts = [0]

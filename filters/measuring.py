@@ -13,10 +13,7 @@ from filters.arrow import any_column, batches, text_column
 from filters.family import Family
 from filters.heuristics import word_lists
 from filters.names import did_you_mean
-from filters.registry import FAMILIES, OF_THE_POOL
-
-BATCH = 4_000_000  # bytes of text that all families measure before the next ones
-OWNER = {signal.name: family.name for family in FAMILIES.values() for signal in family.signals}
+from filters.registry import FAMILIES, FAMILY_OF, OF_THE_POOL
 
 
 def measure(
@@ -61,8 +58,8 @@ def _signals(names: str | Sequence[str]) -> dict[str, str]:
     """Signal -> its family, in the order in which they are named."""
     asked: dict[str, str] = {}
     for name in [names] if isinstance(names, str) else names:
-        if name in OWNER:
-            asked[name] = OWNER[name]
+        if name in FAMILY_OF:
+            asked[name] = FAMILY_OF[name]
         elif name in FAMILIES or name.startswith(word_lists.PREFIX):
             asked |= {signal.name: name for signal in _family(name).signals}
         elif name in OF_THE_POOL or any(name == s.name for f in OF_THE_POOL.values() for s in f.signals):
@@ -71,7 +68,7 @@ def _signals(names: str | Sequence[str]) -> dict[str, str]:
                 "see filters.duplicates.leaders.near_duplicates and filters.duplicates.repeats.repeats"
             )
         else:
-            close = did_you_mean(name, {*OWNER, *FAMILIES}, listed=FAMILIES)
+            close = did_you_mean(name, {*FAMILY_OF, *FAMILIES}, listed=FAMILIES)
             raise ValueError(f'there is no signal or family "{name}"{close}')
     return asked
 
@@ -86,8 +83,8 @@ def _add(name: str, options: Mapping, beside: Mapping, families: dict[str, Famil
         return
     family = _family(name)
     for taken in family.takes:
-        if taken in OWNER and taken not in beside:
-            _add(OWNER[taken], options, beside, families)
+        if taken in FAMILY_OF and taken not in beside:
+            _add(FAMILY_OF[taken], options, beside, families)
         elif taken not in beside:
             raise ValueError(f'{name} takes a column "{taken}": give columns={{"{taken}": ...}}')
     _check_options(name, family, options.get(name, {}))
@@ -115,7 +112,7 @@ def _measured(
     """Every column of these families, measured batch by batch so that what one finds in a text is there for the next."""
     found: dict[str, list[pa.Array]] = {}
     ordered = sorted(families.values(), key=lambda family: not family.first)
-    for first, last in batches(texts, BATCH):
+    for first, last in batches(texts):
         some = texts.slice(first, last - first)
         here = {name: column.slice(first, last - first) for name, column in beside.items()}
         for family in ordered:

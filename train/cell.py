@@ -21,7 +21,7 @@ from train.config import (
     digested,
     knobs,
 )
-from train.files import digest_of_json
+from train.files import digest_of
 from train.machine import choose_device, choose_precision
 from train.tokens.packed import Packed
 
@@ -126,7 +126,7 @@ class Ladder:
         until = len(cell.sizes) if size is None else cell.sizes.index(size) + 1
         tokens = self.boundaries[until - 1] * cell.batch_tokens + 1
         model, optimizer = cell.model_config(self.packed), OptimizerConfig.of(cell.optimizer)
-        return digest_of_json(
+        return digest_of(
             {
                 "version": VERSION,
                 "tokens_sha256": self.packed.prefix_sha256(tokens),

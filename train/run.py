@@ -37,7 +37,7 @@ from train.cell import Cell, Ladder
 from train.config import ModelConfig, current_names
 from train.context import context_use
 from train.evaluate import Scores, by_group, check_holdout, evaluate, score, score_documents
-from train.files import digest_of_file, read_json, write_array, write_json, write_whole
+from train.files import file_digest, read_json, write_array, write_json, write_whole
 from train.machine import choose_device, peak_memory_bytes, prepare_process, product_library
 from train.model.transformer import Transformer
 from train.parallel import processes
@@ -232,7 +232,7 @@ class _CellRun:
         if tokenizer:
             _write_bytes(folder / "tokenizer.json", tokenizer.read_bytes())
         files = [f"{name}.safetensors" for name in weights]
-        run["sha256"] = {name: digest_of_file(folder / name) for name in files}
+        run["sha256"] = {name: file_digest(folder / name) for name in files}
         write_json(folder / "run.json", run)
         return run
 

@@ -89,7 +89,7 @@ def plan(store: Store, manifest: Manifest, workers: int | None = None, sample: i
     seconds = sum(
         size / FORMATS[format].bytes_per_second + size / ANNOTATE_BYTES_A_SECOND for format, size in new
     )
-    wanted = manifest.most_tokens * len(manifest.levels) + manifest.holdout.tokens * len(
+    wanted = manifest.read_tokens * len(manifest.levels) + manifest.holdout.tokens * len(
         manifest.holdout.levels
     )
     seconds += 4 * wanted / TOKENIZE_BYTES_A_SECOND

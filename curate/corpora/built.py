@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +49,9 @@ class Built:
     corpora: list[Corpus]
     lock: dict
     lock_path: Path
+    packed_holdouts: dict[str, tuple[Path, str]] = field(
+        default_factory=dict
+    )  # once training has packed them
 
 
 def token_shares(built: Built, level: str, tokens: int) -> tuple[float, ...] | None:

@@ -6,10 +6,12 @@ the same files write the same lock, but for what `environment` says of them.
 
 from __future__ import annotations
 
+import math
 import platform
 import unicodedata
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -62,7 +64,7 @@ def lock_facts(
         "manifest": {"path": manifest.path.name, "sha256": manifest.digest, "text": manifest.text},
         "sources": {s.source.name: s.as_json() for s in a.sources},
         "models": a.signals.models,
-        "signals": a.signals.versions,
+        "signals": _without_infinities(a.signals.versions),
         "profiles": manifest.profiles,
         "pool": {name: as_told(parameters) for name, parameters in manifest.pooled.items()},
         "prefer": list(manifest.prefer),
@@ -80,6 +82,13 @@ def lock_facts(
         **({"duplicates": duplicates} if duplicates else {}),
         "warnings": small + warnings(levels, len(a.pool)) + alarms(duplicates),
     }
+
+
+def _without_infinities(value: Any) -> Any:
+    """JSON has none: an open side, such as that of a custom signal's range, is null."""
+    if isinstance(value, dict):
+        return {key: _without_infinities(inner) for key, inner in value.items()}
+    return None if isinstance(value, float) and math.isinf(value) else value
 
 
 def _studied(a: Annotated, asked: dict) -> dict:

@@ -183,12 +183,18 @@ def _scope_sentences(grid: fits.Grid, runs: list[dict]) -> list[str]:
     """What intervals and rankings hold for, and what they leave out."""
     known = {"training seeds": grid.noise, "the choice of held-out documents": grid.documents}
     covered = " and ".join(what for what, there in known.items() if there) or "nothing (one seed)"
-    intervals = f"Intervals of {100 * grid.confidence:.0f} % cover {covered}. {_documents_sentence(runs)}"
+    intervals = (
+        f"Intervals of {100 * grid.confidence:.0f} % cover {covered}. {_documents_sentence(grid, runs)}"
+    )
     return [intervals, _rate_sentence(grid, runs)]
 
 
-def _documents_sentence(runs: list[dict]) -> str:
+def _documents_sentence(grid: fits.Grid, runs: list[dict]) -> str:
     """Whether the choice of documents to train on is part of what the intervals hold."""
+    if grid.noise is None:
+        return (
+            "They leave out which documents of a level were drawn to train on, as one seed read one choice."
+        )
     shared = {
         run["level"]: run.get("documents_shared", 1.0) for run in runs if run.get("documents_shared", 1.0)
     }

@@ -23,7 +23,7 @@ import torch
 from curate.processes import blocking_sigint
 from train.cell import Cell
 from train.config import ModelConfig, OptimizerConfig
-from train.files import digest_of_json, read_json, write_json
+from train.files import digest_of, read_json, write_json
 from train.machine import autocast, choose_device, prepare_process
 from train.optim.optimizers import make_optimizers
 from train.tokens.packed import Packed
@@ -49,7 +49,7 @@ def choose_threads(
     step = max(map(_step, cells), key=lambda step: step[0].width ** 2 * step[0].depth * step[1])
     at_once = min(cores, len(cells))
     machine = [platform.machine(), torch.backends.cpu.get_cpu_capability(), torch.__version__, cores]
-    key = digest_of_json([machine, at_once, asdict(step[0]), step[1:]])[:16]
+    key = digest_of([machine, at_once, asdict(step[0]), step[1:]])[:16]
     found = read_json(known) if known.exists() else {}
     if key not in found:
         found[key] = _fastest(step, at_once, cores, measure or throughput)

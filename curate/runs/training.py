@@ -34,7 +34,7 @@ from train import VERSION
 from train.grid import Outcome, expand, run_grid, work_tokens
 
 PACKED = "packed"
-MOST_OF_A_NAME = 100  # characters of a folder's name, besides its key
+MOST_OF_A_NAME = 100  # bytes of a folder's name, besides its key
 RUNS = "runs"
 
 
@@ -148,7 +148,7 @@ def _directory(built: Built, name: str, cell: dict, key: str) -> Path:
 def named_by_key(folder: Path, name: str, key: str) -> Path:
     """`NAME-KEY`, or what lies there under this key already: two studies that ask for the same share it, whatever
     either calls it."""
-    readable = re.sub(r"[^\w.+-]+", "-", name).strip("-")[:MOST_OF_A_NAME]
+    readable = re.sub(r"[^\w.+-]+", "-", name).strip("-").encode()[:MOST_OF_A_NAME].decode(errors="ignore")
     return next(iter(sorted(folder.glob(f"*-{key[:12]}"))), folder / f"{readable}-{key[:12]}")
 
 
@@ -164,11 +164,13 @@ def _paths(built: Built, packed: Path) -> dict:
 
 
 def _holdouts(built: Built) -> dict[str, tuple[Path, str]]:
-    rows = built.holdouts.rows
-    return {
-        name: _pack(built, name, f"holdout-{name}", whole(rows[name]), _groups(built, rows[name]))
-        for name in rows
-    }
+    """(directory, key) of the packed tokens of every holdout, packed when first asked for."""
+    if not built.packed_holdouts:
+        built.packed_holdouts |= {
+            name: _pack(built, name, f"holdout-{name}", whole(rows), _groups(built, rows))
+            for name, rows in built.holdouts.rows.items()
+        }
+    return built.packed_holdouts
 
 
 def _groups(built: Built, rows: np.ndarray) -> dict[str, dict[str, list[int]]]:

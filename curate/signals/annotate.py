@@ -9,7 +9,6 @@ again, and another model measures one family again.
 from __future__ import annotations
 
 import ctypes
-import itertools
 import os
 import sys
 import threading
@@ -19,7 +18,6 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -30,7 +28,6 @@ from curate.signals.families import FILES, family_of, in_order, signals_of, take
 from curate.store import Part, Store, digest_of, file_digest
 
 STAGE = "signals"
-BATCH = 4_000_000  # bytes of text that all families are measured on, one after another: it stays in the cache
 HUGE = (
     32_000_000  # bytes of a text from which on it is measured alone: kernels take a multiple of the longest
 )
@@ -135,7 +132,7 @@ def _definitions(families: dict[str, dict]) -> tuple[dict[str, dict], dict[str, 
 
 def annotate_part(task: Task) -> int:
     """Measure and store; returns the bytes of documents that were read."""
-    from filters.arrow import text_column
+    from filters.arrow import batches, text_column
 
     documents = task.documents.checked().table()
     texts = text_column(documents["text"])
@@ -167,19 +164,6 @@ def _give_back() -> None:
     if sys.platform.startswith("linux"):
         with suppress(OSError, AttributeError):  # another C library
             ctypes.CDLL("libc.so.6").malloc_trim(0)
-
-
-def batches(texts: pa.LargeStringArray) -> list[tuple[int, int]]:
-    """Rows [first, last) of some BATCH bytes each; a document of more is alone, and there is one batch at least."""
-    from filters.arrow import utf8
-
-    offsets = utf8(texts)[0]
-    firsts = [0]
-    while firsts[-1] < len(texts):
-        first = firsts[-1]
-        last = int(np.searchsorted(offsets, offsets[first] + BATCH, side="right")) - 1
-        firsts.append(max(first + 1, min(last, len(texts))))
-    return list(itertools.pairwise(firsts)) or [(0, 0)]
 
 
 def _keep(task: Task, name: str, columns: pa.Table) -> None:

@@ -25,8 +25,8 @@ if COLD:  # compile everything anew, in a folder of its own
 
 import naive  # noqa: E402  after the choice of the kernels' folder
 
-from curate.signals.annotate import batches as batches_of  # noqa: E402
 from filters import FAMILIES  # noqa: E402
+from filters.arrow import batches as batches_of  # noqa: E402
 
 OTHERS = (
     "contamination",

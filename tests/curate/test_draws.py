@@ -16,8 +16,9 @@ from curate.corpora.units import Units, whole
 from curate.engine import open_engine
 from curate.errors import ManifestError
 from curate.manifest.reader import load_manifest
+from curate.results.scaling import scaling_finding
 from curate.results.words import statement
-from curate.runs.training import planned_cells
+from curate.runs.training import named_by_key, planned_cells
 from curate.sources.pool import places_of, remixed
 from curate.steps import build
 from curate.store import Store
@@ -144,3 +145,25 @@ def test_the_headline_says_where_seeds_shared_their_documents():
     holdout = {"levels": {"b": {"setting": ""}}, "exchange": [answer]}
     assert "documents shared" not in (statement("raw", holdout | {"documents_shared": 0.0}) or "")
     assert "documents shared: seeds read 40%" in (statement("raw", holdout | {"documents_shared": 0.4}) or "")
+
+
+@pytest.mark.parametrize(("seeds", "shared", "said"), [
+    ((0, 1), 0.0, "they also cover which documents"), ((0, 1), 1.0, "every seed reads the same ones"),
+    ((0, 1), 0.3, "share what they read (a 30%"), ((0,), 0.0, "as one seed read one choice"),
+])  # fmt: skip
+def test_the_page_says_whether_intervals_hold_the_choice_of_documents(seeds, shared, said):
+    runs = [
+        {"level": level, "size": size, "seed": seed, "tags": {}, "documents_shared": shared, "parameters": 1,
+         "losses": {"raw": {"nats_per_token": 5 - number - size / 1e4 + seed / 100 * (1 + number)}}}
+        for number, level in enumerate("ab") for size in (1000, 2000) for seed in seeds
+    ]  # fmt: skip
+    levels = {"levels": [{"name": "a"}, {"name": "b"}]}
+    trust = next(f for f in scaling_finding("raw", levels, runs) if f["key"] == "trust")
+    assert said in trust["sentences"][0]
+
+
+def test_names_of_folders_fit_whatever_script_a_level_is_called_in(tmp_path):
+    path = named_by_key(tmp_path, "attribution-" + "水" * 100, "0123456789abcdef")
+    assert len(path.name.encode()) <= 120
+    path.mkdir()
+    assert named_by_key(tmp_path, "another", "0123456789abcdef") == path

@@ -32,7 +32,7 @@ import torch
 from tokenizers import Tokenizer
 
 from train.cell import Cell
-from train.files import digest_of_json, read_json, write_json
+from train.files import digest_of, read_json, write_json
 from train.model.transformer import Transformer
 from train.probes.answers import Answers, answer
 from train.probes.puzzles import FAMILIES, items
@@ -60,7 +60,7 @@ def probe_run(
     model, run = load_run(directory)
     tokenizer = tokenizer_of(directory)
     asked = {"families": list(families), "tuning": asdict(tuning) | {"rates": list(tuning.rates)}}
-    identity = digest_of_json([VERSION, ITEMS_VERSION, run["identity"], asked])
+    identity = digest_of([VERSION, ITEMS_VERSION, run["identity"], asked])
     path = directory / RECORD
     if path.exists() and (found := read_json(path))["identity"] == identity:
         return found
@@ -95,7 +95,7 @@ def _scratch(
     families: Sequence[str],
     seed: int,
 ) -> dict[str, Any]:
-    key = digest_of_json([run["model"], run["tokenizer_sha256"], knobs, asdict(tuning), list(families), seed])
+    key = digest_of([run["model"], run["tokenizer_sha256"], knobs, asdict(tuning), list(families), seed])
     if key not in _scratches:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

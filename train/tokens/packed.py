@@ -15,8 +15,6 @@ not every byte: `verify()` does that.
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from train.files import digest_of_file, read_json, write_array, write_json, write_whole
+from train.files import atomic, file_digest, read_json, write_array, write_json, write_whole
 from train.tokens.bpe import end_id, load_tokenizer, token_dtype
 from train.tokens.encoder import Texts, byte_counts_of, offsets_of, open_encoder
 
@@ -67,14 +65,9 @@ class Packed:
             raise ValueError(f"{path}: give the tokenizer, or both vocabulary and end")
         if path.exists():
             raise FileExistsError(f"{path}: exists already; packed tokens are never overwritten")
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        try:
+        with atomic(path, lambda there: (there / "meta.json").is_file()) as temporary:
+            temporary.mkdir()
             _write_files(temporary, ids, offsets, byte_counts, tokenizer, vocabulary, end, groups)
-            os.rename(temporary, path)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
         return cls.open(path)
 
     @classmethod
@@ -145,7 +138,7 @@ class Packed:
     def verify(self) -> None:
         """Compare every byte with the digests; raises an error that names the file."""
         for name, expected in self.meta["sha256"].items():
-            if digest_of_file(self.path / name) != expected:
+            if file_digest(self.path / name) != expected:
                 raise ValueError(f"{self.path / name}: its bytes changed since it was packed; pack it again")
 
     def _check(self) -> None:
@@ -219,7 +212,7 @@ def _write_files(
     if groups is not None:
         write_json(folder / "groups.json", groups)
         names.append("groups.json")
-    digests = {name: digest_of_file(folder / name) for name in names}
+    digests = {name: file_digest(folder / name) for name in names}
     meta = {
         "vocabulary": vocabulary,
         "dtype": dtype.str,
