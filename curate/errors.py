@@ -9,13 +9,8 @@ CurateError             something failed                    exit code 1
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib.util import find_spec
-
-from filters.names import did_you_mean
-
-__all__ = [
-    "CurateError", "InputError", "ManifestError", "Mismatch", "NoInput", "did_you_mean", "require_training",
-]  # fmt: skip
 
 
 class CurateError(Exception):
@@ -48,3 +43,10 @@ def require_training() -> None:
     missing = [name for name in TRAINING if find_spec(name) is None]
     if missing:
         raise CurateError(f'training and the page need {", ".join(missing)}: pip install "curate-lm[train]"')
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """As `filters.names` says it; imported late, so that `curate --help` loads no Arrow."""
+    from filters import names
+
+    return names.did_you_mean(word, known)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from curate.corpora.built import Built
 from curate.engine import Engine
 from curate.manifest.reader import load_manifest
-from curate.report.examples import examples
+from curate.report.examples import examples, held_out_document
 from curate.runs.tracking import open_tracker
 from curate.runs.training import planned_cells, records, train
 from curate.steps import build
@@ -59,7 +60,10 @@ def write_report(built: Built, runs: list[dict], out: Path | None) -> tuple[Path
     from curate.report.layout import write
 
     by_level, duplicates = examples(built)
-    facts = gather(built.lock, runs, {"levels": by_level, "near_duplicates": duplicates})
+    held_out = partial(held_out_document, built)
+    facts = gather(
+        built.lock, runs, {"levels": by_level, "near_duplicates": duplicates, "held_out": held_out}
+    )
     write(directory, facts)
     write_json(made, {"key": key})
     return page, facts
@@ -69,6 +73,7 @@ def _report_code() -> list[str]:
     """Digests of what makes the page: a changed template or fit makes it again."""
     import train
 
-    page, fits = Path(__file__).parent / "report", Path(train.__file__).parent / "fits"
-    sources = sorted(file for folder in (page, fits) for file in folder.rglob("*.*") if file.suffix != ".pyc")
+    here = Path(__file__).parent
+    folders = (here / "report", here / "results", here / "studies", Path(train.__file__).parent / "fits")
+    sources = sorted(file for folder in folders for file in folder.rglob("*.*") if file.suffix != ".pyc")
     return [file_digest(path) for path in sources]

@@ -81,7 +81,7 @@ def build(
     """Sources to corpora. Writes the lock, beside the manifest where no other place is named; not with `record` off,
     for a trial."""
     a = annotate_all(store, manifest, engine)
-    holdouts = hold_out(store, manifest, a.pool, a.judged, a.values.clusters(), a.signals, engine)
+    holdouts = hold_out(store, manifest, a.sources, a.pool, a.judged, a.values.clusters(), a.signals, engine)
     usable = {name: judged.kept & ~holdouts.held for name, judged in a.everything.items()}
     rows = {name: _in_order(a, name, mask) for name, mask in usable.items()}
     units = _units(a, rows)

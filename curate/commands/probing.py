@@ -8,7 +8,7 @@ from typing import Any
 from curate.errors import CurateError
 from curate.progress import say
 from curate.quantities import short_count
-from curate.results.answers import series_name
+from curate.results.scores import series_name
 
 
 def probe(run: Path, steps: int | None, families: tuple[str, ...]) -> dict[str, Any]:

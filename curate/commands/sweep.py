@@ -18,7 +18,8 @@ from curate.engine import Engine
 from curate.errors import CurateError, did_you_mean
 from curate.quantities import BYTES_A_TOKEN, short_bytes, short_count
 from curate.report.examples import excerpt
-from curate.results.answers import finite, grid_of
+from curate.results.answers import finite
+from curate.results.scores import grid_of
 from curate.results.words import difference_text, figure_text
 from curate.spec.bounds import Bound, Rule
 from curate.spec.manifest import Level, Manifest

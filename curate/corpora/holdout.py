@@ -1,13 +1,14 @@
-"""Holdouts: documents, whole duplicate clusters at a time, that no corpus may contain.
+"""Holdouts: groups of documents that no corpus may contain, and a sample of each that loss is measured on.
 
-Clusters are drawn in a fixed random order, from the far end of the ids by which corpora grow, until the
-holdout has its budget; all documents of a drawn cluster that the level keeps are in it, so that what is
-common in the level is as common in its holdout. A cluster above a twentieth of the budget is passed
-over: one licence in a thousand copies is no sample. No tokenizer exists yet (it must not see the
-holdouts), so a token counts as BYTES_A_TOKEN bytes; the lock states the tokens that it came to.
+Groups (`corpora.groups`) are drawn in a fixed random order until the holdout has its budget. Of each a sample is scored,
+whole duplicate clusters at a time, of at most a fortieth of the budget: so no author and no template decides what a
+holdout says, and what is common in a group is as common in its sample. A cluster above a twentieth of the budget is
+passed over: one licence in a thousand copies is no sample. A group above a twentieth of the level stays in the corpora,
+where it is a part of what a level is. No tokenizer exists yet (it must not see the holdouts), so a token counts as
+BYTES_A_TOKEN bytes; the lock states the tokens that it came to.
 
-Then every document of the pool that is a near-duplicate of a held-out one, whatever its cluster, is
-kept out of all corpora as well.
+Then every document of the pool that equals a scored one, or is a near-duplicate of it, whatever its group, is kept out of
+all corpora as well. That is looked for whether or not a manifest asks for duplicates.
 """
 
 from __future__ import annotations
@@ -16,33 +17,41 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from curate.corpora.groups import Groups, by_document, groups_of
 from curate.corpora.selection import Judged
 from curate.duplicates.resolve import sharing_a_band, signatures_at
 from curate.engine import Engine
 from curate.errors import CurateError
 from curate.quantities import BYTES_A_TOKEN
 from curate.signals.annotate import Signals
+from curate.sources.documents import SourceDocuments
 from curate.sources.pool import Pool, gather
-from curate.spec.manifest import DUPLICATES, Manifest
+from curate.spec.manifest import Holdout, Manifest
 from curate.store import Store, digest_of
 
-VERSION = 1
+VERSION = 2
 STAGE = "holdouts"
-LARGEST_CLUSTER = 1 / 20
+LARGEST_CLUSTER = 1 / 20  # of the budget
+OF_A_GROUP = 1 / 40  # of the budget: what is scored of a group, or one cluster where that is more
+LARGEST_GROUP = 1 / 20  # of a level's text
+MOST_HELD = 1 / 2  # of a level's text: a holdout that leaves nothing to train on measures nothing
+FEW_GROUPS = 20  # with fewer an interval over groups says little
 
 
 @dataclass
 class Holdouts:
-    rows: dict[str, np.ndarray]  # level -> pool rows of its holdout, by ascending id
-    clusters: dict[str, int]
+    rows: dict[str, np.ndarray]  # level -> pool rows that are scored, by ascending id
+    groups: dict[str, Groups]  # level -> what was held out and is resampled together
     held: np.ndarray  # bool [documents]: not in any corpus
-    similar: int  # documents held out only because they resemble a held-out one
+    similar: int  # documents held out only because they resemble a scored one
 
 
 def hold_out(
     store: Store,
     manifest: Manifest,
+    sources: list[SourceDocuments],
     pool: Pool,
     judged: dict[str, Judged],
     cluster: np.ndarray,
@@ -50,40 +59,95 @@ def hold_out(
     engine: Engine,
 ) -> Holdouts:
     """Raises CurateError where a level is too small to hold anything out."""
-    rows, counts = {}, {}
+    grouped = groups_of(pool, sources, cluster, manifest.holdout.group)
+    scored, groups, held = {}, {}, np.zeros(len(pool), bool)
     for name in manifest.holdout.levels:
-        drawn = _draw(judged[name].kept, cluster, pool, manifest.holdout.tokens * BYTES_A_TOKEN)
-        counts[name] = len(drawn)
-        rows[name] = _by_id(pool, judged[name].kept & np.isin(cluster, drawn))
-        if not len(rows[name]):
-            raise CurateError(
-                f'{manifest.path}, [holdout]: level "{name}" has no cluster small enough for '
-                f"{manifest.holdout.tokens:,} tokens; ask for more tokens or more text"
-            )
-    held = np.isin(cluster, np.unique(np.concatenate([cluster[r] for r in rows.values()])))
-    similar = np.zeros(len(pool), bool)
-    near = manifest.pooled.get(DUPLICATES, {}).get("near")
-    if near:
-        every = np.unique(np.concatenate(list(rows.values())))
-        key = digest_of([STAGE, VERSION, near, pool.digest, every.tolist()])
-        part, _ = store.table(STAGE, key, lambda: (_similar(store, pool, signals, near, every, engine), {}))
-        similar[part.table()["row"].to_numpy()] = True
-        similar &= ~held
-    return Holdouts(rows, counts, held | similar, int(similar.sum()))
+        kept = judged[name].kept
+        groups[name], chosen = _draw(manifest, name, kept, cluster, grouped, pool)
+        scored[name] = pool.order[chosen[pool.order]]
+        named = groups[name].named()
+        held |= named & np.isin(groups[name].code, groups[name].code[chosen & named])
+        held |= np.isin(cluster, cluster[chosen])
+    every = np.unique(np.concatenate(list(scored.values())))
+    similar = _resembling(store, manifest.holdout, pool, signals, every, engine) & ~held
+    return Holdouts(scored, groups, held | similar, int(similar.sum()))
 
 
-def _draw(kept: np.ndarray, cluster: np.ndarray, pool: Pool, budget: int) -> np.ndarray:
-    """The clusters (pool rows that stand for them), in the order of their ids from the far end."""
-    size = np.bincount(cluster[kept], weights=pool.bytes[kept], minlength=len(pool))
-    candidates = pool.order[::-1]
-    candidates = candidates[(size[candidates] > 0) & (size[candidates] <= budget * LARGEST_CLUSTER)]
-    # Never more than half of the level: a holdout that leaves nothing to train on measures nothing.
-    budget = min(budget, int(pool.bytes[kept].sum()) // 2)
-    return candidates[: int(np.searchsorted(np.cumsum(size[candidates]), budget)) + 1]
+def _draw(
+    manifest: Manifest, level: str, kept: np.ndarray, cluster: np.ndarray, grouped: Groups, pool: Pool
+) -> tuple[Groups, np.ndarray]:
+    """(how documents are grouped here, bool [documents] those that are scored). Documents stand alone where there are
+    too few groups to draw from, unless groups were asked for."""
+    asked = manifest.holdout
+    chosen = _sample(kept, cluster, grouped, pool, asked.tokens * BYTES_A_TOKEN)
+    many = len(np.unique(grouped.code[chosen]))
+    if many >= FEW_GROUPS or not grouped.named().any() or (asked.group is not None and many):
+        return grouped, chosen
+    if asked.group is not None:
+        raise CurateError(
+            f'{manifest.path}, [holdout]: level "{level}" has no {asked.group} of at most {LARGEST_GROUP:.0%} of its text '
+            f'to hold out; write group = "document", or add text'
+        )
+    alone = by_document(pool, cluster)
+    chosen = _sample(kept, cluster, alone, pool, asked.tokens * BYTES_A_TOKEN)
+    if not chosen.any():
+        raise CurateError(
+            f'{manifest.path}, [holdout]: level "{level}" has no cluster small enough for '
+            f"{asked.tokens:,} tokens; ask for more tokens or more text"
+        )
+    return alone, chosen
 
 
-def _by_id(pool: Pool, chosen: np.ndarray) -> np.ndarray:
-    return pool.order[chosen[pool.order]]
+def _sample(kept: np.ndarray, cluster: np.ndarray, groups: Groups, pool: Pool, budget: int) -> np.ndarray:
+    """bool [documents]: the documents of a level that are scored, of whole clusters in drawn groups."""
+    rows = np.flatnonzero(kept)
+    size = pool.bytes[rows]
+    # A unit is what a cluster has in a group: it is scored whole or not at all.
+    pair, unit = np.unique(np.stack([groups.code[rows], cluster[rows]], 1), axis=0, return_inverse=True)
+    of_unit = np.bincount(unit.reshape(-1), size, len(pair))
+    of_group = np.bincount(groups.code[rows], size, len(groups.place))[pair[:, 0]]
+    named = pair[:, 0] >= groups.alone
+    possible = (of_unit <= budget * LARGEST_CLUSTER) & (~named | (of_group <= size.sum() * LARGEST_GROUP))
+    # Corpora grow from the near end of the order, so holdouts are drawn from the far one.
+    order = np.lexsort((pool.places[pair[:, 1]], pair[:, 0], groups.place[pair[:, 0]]))[::-1]
+    order = order[possible[order]]
+    before, number = _within(pair[order, 0], of_unit[order])
+    fits = (before == 0) | (before + of_unit[order] <= budget * OF_A_GROUP)
+    order, number = order[fits], number[fits]
+    if not len(order):
+        return np.zeros(len(pool), bool)
+    scored = np.bincount(number, of_unit[order])
+    first = np.unique(number, return_index=True)[1]
+    held = np.where(named, of_group, of_unit)[order][first]
+    enough = int(np.searchsorted(np.cumsum(scored[scored > 0]), budget)) + 1
+    bearable = max(1, int(np.searchsorted(np.cumsum(held), size.sum() * MOST_HELD, "right")))
+    drawn = np.unique(number)[: min(enough, bearable)]
+    chosen = np.zeros(len(pool), bool)
+    chosen[rows] = np.isin(unit.reshape(-1), order[np.isin(number, drawn)])
+    return chosen
+
+
+def _within(group: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(how much of the same group stands before each, the number of its group), where groups stand together."""
+    before = np.cumsum(size) - size
+    begins = np.r_[True, group[1:] != group[:-1]] if len(group) else np.zeros(0, bool)
+    number = np.cumsum(begins) - 1
+    return before - before[begins][number], number
+
+
+def _resembling(
+    store: Store, holdout: Holdout, pool: Pool, signals: Signals, scored: np.ndarray, engine: Engine
+) -> np.ndarray:
+    """bool [documents]: the same text as a scored document, or a near-duplicate of it."""
+    hashes = signals.column("text_hash", "text_hash").combine_chunks()
+    same = pc.is_in(hashes, value_set=hashes.take(pa.array(scored))).to_numpy(zero_copy_only=False)
+    made_of = [signals.versions[name] for name in ("text_hash", "signatures")]
+    key = digest_of([STAGE, VERSION, holdout.near, made_of, pool.digest, scored.tolist()])
+    part, _ = store.table(
+        STAGE, key, lambda: (_similar(store, pool, signals, holdout.near, scored, engine), {})
+    )
+    same[part.table()["row"].to_numpy()] = True
+    return same
 
 
 def _similar(

@@ -123,11 +123,12 @@ def _ledger(judged: Judged, a: Annotated) -> dict:
 
 
 def _holdout(pool: Pool, holdouts: Holdouts, tokens: Tokens, name: str) -> dict:
-    rows = holdouts.rows[name]
+    rows, groups = holdouts.rows[name], holdouts.groups[name]
     return {
         "level": name,
         "documents": len(rows),
-        "clusters": holdouts.clusters[name],
+        "grouped_by": list(groups.kinds),
+        "groups": len(np.unique(groups.code[rows])),
         "tokens": int(tokens.count[rows].sum()),
         "bytes": int(tokens.bytes[rows].sum()),
         "digest": digest_of(pool.ids.take(np.asarray(rows)).to_pylist()),

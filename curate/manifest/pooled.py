@@ -15,15 +15,20 @@ if TYPE_CHECKING:
 MOST_WORDS = 10_000  # of the shortest repeat that is looked for
 
 
-def fingerprints(pooled: dict[str, dict]) -> dict[str, dict]:
-    """The families of single documents by which duplicates are found, with their parameters."""
+def near_scheme(pooled: dict[str, dict]) -> dict:
+    """How near-duplicates are looked for: as the manifest says, else as `Scheme` does by itself."""
     from filters.duplicates.minhash import Scheme
 
-    if DUPLICATES not in pooled:
-        return {}
-    near, normalise = pooled[DUPLICATES]["near"], pooled[DUPLICATES]["normalise"]
-    text_hash = {"text_hash": {"normalise": normalise}}
-    return text_hash | {"signatures": Scheme(**near).signing} if near else text_hash
+    return pooled.get(DUPLICATES, {}).get("near") or asdict(Scheme())
+
+
+def fingerprints(pooled: dict[str, dict]) -> dict[str, dict]:
+    """The families of single documents by which duplicates are found, with their parameters. They are always measured:
+    nothing that is held out may stand in a corpus, whatever else is asked for."""
+    from filters.duplicates.minhash import Scheme
+
+    normalise = pooled.get(DUPLICATES, {}).get("normalise", "bytes")
+    return {"text_hash": {"normalise": normalise}, "signatures": Scheme(**near_scheme(pooled)).signing}
 
 
 class PoolTables(Tables):

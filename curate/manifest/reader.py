@@ -15,6 +15,7 @@ from pathlib import Path
 from curate.corpora.draws import piece_tokens
 from curate.errors import ManifestError, did_you_mean
 from curate.manifest.measured import Measured
+from curate.manifest.pooled import near_scheme
 from curate.manifest.profiles import load_profile
 from curate.manifest.weights import parse_weights
 from curate.quantities import short_count
@@ -311,13 +312,15 @@ class _Reader(Tables):
         return tuple(sorted(sizes))
 
     def holdout(self, table: dict, levels: list[Level]) -> Holdout:
-        self.known("[holdout]", table, ("tokens", "from"))
+        self.known("[holdout]", table, ("tokens", "from", "group"))
         names = [level.name for level in levels]
         chosen = self.strings("[holdout]", table, "from") or (names[0],)
         for name in chosen:
             if name not in names:
                 raise self.fail("[holdout]", f'from: "{name}" is no level{did_you_mean(name, names)}')
-        return Holdout(self.count("[holdout]", "tokens", table.get("tokens", "0.2M")), chosen)
+        tokens = self.count("[holdout]", "tokens", table.get("tokens", "0.2M"))
+        group = self.typed("[holdout]", table, "group", str)
+        return Holdout(tokens, chosen, near_scheme(self.measured.pooled), group)
 
     def tokenizer(self, table: dict, levels: list[Level]) -> TokenizerSpec:
         where = "[tokenizer]"

@@ -86,6 +86,11 @@ def _shown(built: Built, row: int, signals: dict) -> dict:
     return excerpt(built.annotated.pool, row, signals)
 
 
+def held_out_document(built: Built, holdout: str, number: int) -> dict:
+    """A document of a holdout, by its number there."""
+    return _shown(built, int(built.holdouts.rows[holdout][number]), {})
+
+
 def excerpt(pool: Pool, row: int, signals: dict) -> dict:
     """The beginning of a document, where it is from, and these values of it."""
     table = pool.parts[int(pool.part[row])].table(["id", "source", "place", "text"])

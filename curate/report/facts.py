@@ -12,14 +12,17 @@ from pathlib import Path
 import numpy as np
 
 from curate.report.findings import findings
-from curate.results.answers import holdout_answers, place, series_name, setting
+from curate.results.answers import holdout_answers, place
+from curate.results.influence import with_documents
+from curate.results.scores import series_name, setting
 from curate.results.words import statement
 
 LARGEST_SHARE = 0.2  # of a corpus, from which one document decides much of what its models learn
 
 
 def facts(lock: dict, runs: list[dict], examples: dict) -> dict:
-    """Everything the page says. `examples`: {"levels": {level: {rule: ...}}, "near_duplicates": [...]}."""
+    """Everything the page says. `examples`: {"levels": {level: {rule: ...}}, "near_duplicates": [...], "held_out": a
+    function (holdout, number of its document) -> an excerpt}."""
     everything, runs = runs, [run for run in runs if not run.get("study")]
     done = [run for run in runs if "losses" in run]
     order = {level["name"]: i for i, level in enumerate(lock["levels"])}
@@ -29,7 +32,12 @@ def facts(lock: dict, runs: list[dict], examples: dict) -> dict:
         if scored:
             holdouts[name] = holdout_answers(name, lock, scored)
     statements = [told for name, holdout in holdouts.items() if (told := statement(name, holdout))]
-    found = findings(lock, everything)
+    found = [
+        with_documents(one, examples["held_out"])
+        if one["key"] == "influence" and "held_out" in examples
+        else one
+        for one in findings(lock, everything)
+    ]
     return {
         "name": lock["name"],
         "headline": " ".join(statements)

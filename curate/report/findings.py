@@ -8,12 +8,13 @@
 from __future__ import annotations
 
 from curate.results.groups import groups_finding
+from curate.results.influence import influence_finding
 from curate.results.probes import probe_finding
 from curate.results.scaling import scaling_finding
 from curate.studies import registry
 from curate.studies.study import of_study, scored
 
-OF_THE_GRID = (groups_finding, scaling_finding)
+OF_THE_GRID = (influence_finding, groups_finding, scaling_finding)
 
 
 def findings(lock: dict, runs: list[dict]) -> list[dict]:

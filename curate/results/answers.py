@@ -6,23 +6,15 @@ Runs are named by level and setting (their place on further axes of the grid); l
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from curate.results.influence import influence
+from curate.results.scores import grid_of, series_name, setting
 from train import fits
 
 CURVE_POINTS = 40
-
-
-def setting(run: dict) -> str:
-    """A run's place on the axes of the grid besides level, size and seed; empty where there are none."""
-    return ", ".join(f"{k} = {v}" for k, v in sorted(run.get("tags", {}).items()))
-
-
-def series_name(run: dict) -> str:
-    return ", ".join(filter(None, [run["level"], setting(run)]))
 
 
 def place(run: dict) -> tuple:
@@ -47,6 +39,8 @@ def holdout_answers(name: str, lock: dict, runs: list[dict]) -> dict:
     return {
         "level": lock["holdouts"][name]["level"],
         "documents": lock["holdouts"][name]["documents"],
+        "groups": lock["holdouts"][name].get("groups"),
+        "influence": {s: influence(name, runs, s, first) for s, first in against},
         "tokens": lock["holdouts"][name]["tokens"],
         "bits_per_byte_a_nat": one["bits_per_byte"] / one["nats_per_token"],
         "sizes": grid.tokens,
@@ -100,28 +94,6 @@ def _below(series: dict, name: str, below: dict[str, str | None]) -> str | None:
     while level and level not in trained:
         level = below.get(level)
     return trained[level] if level else None
-
-
-def grid_of(name: str, runs: list[dict], documents: bool = True) -> fits.Grid:
-    points = []
-    for run in runs:
-        nats = nats_of(name, run) if documents else None
-        loss = run["losses"][name]["nats_per_token"]
-        points.append(fits.Point(series_name(run), run["size"], run["seed"], loss, nats))
-    return fits.Grid(points, document_tokens(name, runs[0]))
-
-
-def nats_of(name: str, run: dict) -> np.ndarray | None:
-    """Nats of each document of a holdout, where they are still there."""
-    path = Path(run["directory"]) / f"holdout-{name}.npy" if run.get("directory") else None
-    return np.load(path) if path and path.exists() else None
-
-
-def document_tokens(name: str, run: dict) -> np.ndarray | None:
-    """Tokens of each document of a holdout, from what the run was scored on, where that is still there."""
-    packed = run.get("cell", {}).get("holdouts", {}).get(name)
-    path = Path(packed) / "documents.npy" if packed else None
-    return np.diff(np.load(path)) if path and path.exists() else None
 
 
 def _series(grid: fits.Grid, curves: fits.Curves | None, series: str) -> dict:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
-from curate.results.answers import document_tokens, finite, nats_of, setting
+from curate.results.answers import finite
 from curate.results.finding import finding, table
+from curate.results.scores import grid_of, packed_holdout, setting
 from curate.results.words import difference_text, figure_text
 from curate.store import read_json
 from train import fits
@@ -62,17 +61,13 @@ def _part(name: str, levels: list[str], runs: list[dict], kind: str, group: str,
 
 def _grid(name: str, runs: list[dict], kind: str, group: str, confidence: float) -> fits.Grid:
     """As of the whole holdout, of these documents alone."""
-    path = Path(runs[0].get("cell", {}).get("holdouts", {}).get(name, "")) / "groups.json"
-    of = np.array(read_json(path)[kind][group]) if path.is_file() else None
-    points = []
-    for run in runs:
-        nats = nats_of(name, run) if of is not None else None
-        loss = run["losses_by"][name][kind][group]["nats_per_token"]
-        points.append(
-            fits.Point(run["level"], run["size"], run["seed"], loss, None if nats is None else nats[of])
-        )
-    tokens = document_tokens(name, runs[0]) if of is not None else None
-    return fits.Grid(points, None if tokens is None else tokens[of], confidence=confidence)
+    packed = packed_holdout(name, runs[0])
+    path = packed / "groups.json" if packed else None
+    of = np.array(read_json(path)[kind][group]) if path and path.is_file() else None
+    return grid_of(
+        name, runs, of is not None, of=of, loss=lambda run: run["losses_by"][name][kind][group]["nats_per_token"],
+        place=lambda run: (run["level"], run["size"]), confidence=confidence,
+    )  # fmt: skip
 
 
 def _sentences(name: str, levels: list[str], parts: list[dict]) -> list[str]:

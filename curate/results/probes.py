@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from curate.quantities import short_count
-from curate.results.answers import series_name, setting
 from curate.results.finding import finding, table
+from curate.results.scores import series_name, setting
 from curate.results.words import difference_text
 from curate.store import read_json
 from train import fits

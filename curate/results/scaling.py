@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from curate.results.answers import finite, grid_of, place, series_name
+from curate.results.answers import finite, place
 from curate.results.finding import finding, table
+from curate.results.scores import grid_of, series_name
 from curate.results.words import count_text, figure_text
 from train import fits
 

@@ -17,11 +17,20 @@ def statement(name: str, holdout: dict) -> str | None:
     if not asked:
         return None
     last = asked[-1]
+    notes = _notes(holdout, last["level"])
+    return f"On held-out {name} text, {_comparison(last)}{f' ({notes})' if notes else ''}."
+
+
+def _notes(holdout: dict, level: str) -> str:
+    """What a reader has to know before she believes the sentence."""
     shared = holdout.get("documents_shared", 0.0)
-    note = (
-        f" (documents shared: seeds read {shared:.0%} of their text in common)" if shared > NEGLIGIBLE else ""
+    rests = holdout.get("influence", {}).get(level) or {}
+    notes = (
+        [f"documents shared: seeds read {shared:.0%} of their text in common"] if shared > NEGLIGIBLE else []
     )
-    return f"On held-out {name} text, {_comparison(last)}{note}."
+    if rests.get("decided_by_few"):
+        notes.append(f"depends on {rests['decisive_documents']:,} of {rests['documents']:,} documents")
+    return "; ".join(notes)
 
 
 def _comparison(asked: dict) -> str:

@@ -167,7 +167,14 @@ def _holdouts(built: Built) -> dict[str, tuple[Path, str]]:
     """(directory, key) of the packed tokens of every holdout, packed when first asked for."""
     if not built.packed_holdouts:
         built.packed_holdouts |= {
-            name: _pack(built, name, f"holdout-{name}", whole(rows), _groups(built, rows))
+            name: _pack(
+                built,
+                name,
+                f"holdout-{name}",
+                whole(rows),
+                _groups(built, rows),
+                built.holdouts.groups[name].code[rows],
+            )
             for name, rows in built.holdouts.rows.items()
         }
     return built.packed_holdouts
@@ -204,8 +211,16 @@ def _pack_block(built: Built, level: str, name: str, read: Block) -> tuple[Path,
     return _pack(built, level, name, read.units.take(slice(max(read.ends.values()))))
 
 
-def _pack(built: Built, level: str, name: str, units: Units, groups: dict | None = None) -> tuple[Path, str]:
-    """(directory, key) of the packed tokens of these pieces as the level has them, in this order."""
+def _pack(
+    built: Built,
+    level: str,
+    name: str,
+    units: Units,
+    groups: dict | None = None,
+    together: np.ndarray | None = None,
+) -> tuple[Path, str]:
+    """(directory, key) of the packed tokens of these pieces as the level has them, in this order. `together`: documents
+    with the same number are resampled together."""
     from train.tokens import Packed, load_tokenizer
     from train.tokens.bpe import end_id
 
@@ -216,6 +231,7 @@ def _pack(built: Built, level: str, name: str, units: Units, groups: dict | None
             *([] if (units.of == 1).all() else [[units.piece.tolist(), units.of.tolist()]]),
             *tokens.edited.identity,
             *([] if groups is None else [groups]),
+            *([] if together is None else [together.tolist()]),
         ]
     )  # fmt: skip
     path = named_by_key(a.store.folder(PACKED), name, key)
@@ -225,7 +241,7 @@ def _pack(built: Built, level: str, name: str, units: Units, groups: dict | None
         try:
             Packed.write(
                 path, tokens.of(units, end), offsets, units.sizes(tokens.bytes), tokenizer=tokens.tokenizer,
-                groups=groups,
+                groups=groups, resample=together,
             )  # fmt: skip
         except OSError:
             if not path.exists():  # else another process has just written the same
@@ -356,6 +372,7 @@ def train_corpus(
     import datasets
 
     from curate.corpora.tokenization import warm_up
+    from filters.duplicates.leaders import resembling
     from train.tokens import Packed, train_tokenizer
 
     data = datasets.load_from_disk(str(corpus)).with_format("arrow")
@@ -364,10 +381,16 @@ def train_corpus(
     folder = store.folder(PACKED) / f"corpus-{digest[:12]}"
     tokenizer = folder / "tokenizer.json"
     end = len(texts) - max(1, len(texts) // 20)
-    held = pc.is_in(
+    twins = pc.is_in(
         ids.slice(0, end), value_set=ids.slice(end).combine_chunks()
     )  # further copies, with weights
-    trained = texts.slice(0, end).filter(pc.invert(held))
+    trained = texts.slice(0, end).filter(
+        pc.invert(pc.or_(twins, resembling(texts.slice(end), texts.slice(0, end))))
+    )
+    if not len(trained):
+        raise CurateError(
+            f"{corpus}: every document resembles the twentieth that is held out; use a larger corpus"
+        )
     for name, part in (("train", trained), ("holdout", texts.slice(end))):
         if not (folder / name).exists():
             if not tokenizer.exists():

@@ -20,6 +20,12 @@ DUPLICATE = "duplicate"  # resolved by a level among the documents it is built o
 DUPLICATE_SIGNALS = (DUPLICATE, "duplicate_cluster_size", "near_duplicate_similarity")
 DUPLICATES = "duplicates"
 INDEX = "index"
+PACKAGE, HOST, FOLDER, DOCUMENT = (
+    "package",
+    "host",
+    "folder",
+    "document",
+)  # what a holdout may group documents by
 EDITED_BYTES = "edited_byte_count"  # what is left of a text after a level's edits: nothing left, nothing kept
 
 
@@ -72,6 +78,10 @@ class Level:
 class Holdout:
     tokens: int
     levels: tuple[str, ...]
+    near: dict  # how what is held out is compared with what is trained on: a `Scheme`
+    group: str | None = (
+        None  # package, host, folder, document or a field; None: what is usual for each source
+    )
 
 
 @dataclass(frozen=True)

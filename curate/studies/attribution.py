@@ -14,8 +14,9 @@ from typing import Any
 
 from curate.corpora.built import Built, token_shares
 from curate.errors import did_you_mean
-from curate.results.answers import finite, grid_of
+from curate.results.answers import finite
 from curate.results.finding import finding, table
+from curate.results.scores import grid_of
 from curate.results.words import difference_text
 from curate.spec.bounds import Bound, Edit, Rule
 from curate.spec.manifest import DUPLICATE, EDITED_BYTES, Level, Manifest

@@ -28,8 +28,8 @@ from typing import Any
 import numpy as np
 
 from curate.quantities import short_count
-from curate.results.answers import grid_of
 from curate.results.finding import finding, table
+from curate.results.scores import grid_of
 from curate.spec.manifest import Manifest
 from curate.studies import context
 from curate.studies.study import GRID_KNOBS, Study, StudyTables, Trial, of_study, scored

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from curate.corpora.built import Built, largest_shares, token_shares
-from curate.results.answers import finite, grid_of
+from curate.results.answers import finite
 from curate.results.finding import finding, table
+from curate.results.scores import grid_of
 from curate.results.words import difference_text, figure_text
 from curate.spec.manifest import Manifest
 from curate.store import digest_of

@@ -15,8 +15,9 @@ from typing import Any
 
 from curate.corpora.built import Built
 from curate.quantities import short_count
-from curate.results.answers import finite, grid_of
+from curate.results.answers import finite
 from curate.results.finding import finding
+from curate.results.scores import grid_of
 from curate.results.words import count_text
 from curate.spec.manifest import Manifest
 from curate.studies.study import GRID_KNOBS, Study, StudyTables, Trial, of_study, scored

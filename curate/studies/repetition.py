@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from curate.corpora.built import Built
-from curate.results.answers import document_tokens, finite, nats_of
+from curate.results.answers import finite
 from curate.results.finding import finding, table
+from curate.results.scores import grid_of
 from curate.results.words import difference_text, figure_text
 from curate.spec.manifest import Manifest
 from curate.studies.study import COMMON, Study, StudyTables, Trial, of_study, scored
@@ -124,17 +125,7 @@ def _table(grid: fits.Grid, levels: list[str], unique: dict[str, int]) -> dict:
 
 
 def _grid(name: str, runs: list[dict]) -> fits.Grid:
-    points = [
-        fits.Point(
-            run["of"],
-            run["trained"],
-            run["seed"],
-            run["losses"][name]["nats_per_token"],
-            nats_of(name, run),
-        )
-        for run in runs
-    ]
-    return fits.Grid(points, document_tokens(name, runs[0]))
+    return grid_of(name, runs, place=lambda run: (run["of"], run["trained"]))
 
 
 def _gaps(grid: fits.Grid, levels: list[str]) -> list[fits.Difference]:

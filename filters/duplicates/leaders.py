@@ -25,6 +25,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from filters.arrow import take, text_column, utf8
 from filters.columns import count, label, real
@@ -37,7 +38,8 @@ from filters.text.compiled import kernel, loop
 
 __all__ = [
     "DUPLICATES", "INDEXED", "SIGNATURES", "Scheme", "band_keys", "bands_and_rows", "candidate_components",
-    "content_hashes", "jaccard", "leaders", "likely", "near_duplicates", "recall", "scheme_of", "signatures", "similar_to",
+    "content_hashes", "jaccard", "leaders", "likely", "near_duplicates", "recall", "resembling", "scheme_of",
+    "signatures", "similar_to",
 ]  # fmt: skip
 
 STANDARD = Scheme()
@@ -257,6 +259,18 @@ def similar_to(
         given=len(query_keys),
     )
     return leader[len(query_keys) :], found[len(query_keys) :]
+
+
+def resembling(
+    queries: pa.Array | pa.ChunkedArray, texts: pa.Array | pa.ChunkedArray, scheme: Scheme = STANDARD
+) -> pa.BooleanArray:
+    """bool [texts]: the same words as a query, or `scheme.similarity` similar to one."""
+    queries, texts = text_column(queries), text_column(texts)
+    same = pc.is_in(content_hashes(texts, "words"), value_set=content_hashes(queries, "words"))
+    signed = [signatures(side, **scheme.signing) for side in (queries, texts)]
+    keys = [band_keys(side, *scheme.cut) for side in signed]
+    query, _ = similar_to(queries, signed[0], keys[0], texts, signed[1], keys[1], scheme)
+    return pc.or_(same, pa.array(query >= 0))
 
 
 def near_duplicates(

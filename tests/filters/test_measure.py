@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 
 import hostile
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 
 import filters
 from filters import FAMILIES, SIGNALS
+from filters.arrow import batches
 
 TEXTS = ["One text, in English.", None, "Ein Satz, der auf Deutsch geschrieben ist.", ""]
 ROWS = [
@@ -79,7 +81,7 @@ def test_batches_do_not_show(monkeypatch):
     texts = [*hostile.texts().values()] * 3
     names = ["words", "unicode_words", "line_languages", "language", "stop_words", "private", "signature"]
     whole = filters.measure(texts, names)
-    monkeypatch.setattr("filters.measuring.BATCH", 500)
+    monkeypatch.setattr("filters.measuring.batches", partial(batches, size=500))
     assert filters.measure(texts, names).combine_chunks() == whole.combine_chunks()
 
 

@@ -7,6 +7,7 @@
     tokenizer.json  the tokenizer, where it was given: then the directory explains itself
     groups.json     where given, kind -> name -> numbers of documents: {"source": {"books": [0, 3]}}; of a holdout,
                     whose loss is then told of each
+    resample.npy    where given, int64 [n]: documents with one number are resampled together
 
 A directory appears under its name only when all of it is on the disk. Opening checks every length, but
 not every byte: `verify()` does that.
@@ -51,6 +52,7 @@ class Packed:
         vocabulary: int | None = None,
         end: int | None = None,
         groups: Groups | None = None,
+        resample: np.ndarray | None = None,
     ) -> Packed:
         """Write and open. `ids` may come in pieces, so that a corpus need not fit in memory; then `offsets` may be a
         function that is called when all have come.
@@ -67,7 +69,7 @@ class Packed:
             raise FileExistsError(f"{path}: exists already; packed tokens are never overwritten")
         with atomic(path, lambda there: (there / "meta.json").is_file()) as temporary:
             temporary.mkdir()
-            _write_files(temporary, ids, offsets, byte_counts, tokenizer, vocabulary, end, groups)
+            _write_files(temporary, ids, offsets, byte_counts, tokenizer, vocabulary, end, groups, resample)
         return cls.open(path)
 
     @classmethod
@@ -183,7 +185,15 @@ def _check_offsets(offsets: np.ndarray, tokens: int, where: Path) -> None:
 
 
 def _write_files(
-    folder: Path, ids, offsets, byte_counts, tokenizer, vocabulary: int, end: int, groups: Groups | None
+    folder: Path,
+    ids,
+    offsets,
+    byte_counts,
+    tokenizer,
+    vocabulary: int,
+    end: int,
+    groups: Groups | None,
+    resample: np.ndarray | None,
 ) -> None:
     byte_counts = np.asarray(byte_counts, np.int64)
     dtype = token_dtype(vocabulary)
@@ -212,6 +222,9 @@ def _write_files(
     if groups is not None:
         write_json(folder / "groups.json", groups)
         names.append("groups.json")
+    if resample is not None:
+        write_array(folder / "resample.npy", np.asarray(resample, np.int64))
+        names.append("resample.npy")
     digests = {name: file_digest(folder / name) for name in names}
     meta = {
         "vocabulary": vocabulary,

@@ -28,7 +28,8 @@ class Format:
     """`include`: globs of its files below a folder. `fields`: those that are carried along where the source names none,
     then the others that it has; None: whatever its rows hold. `requires`: libraries of the extra `web` that decide what
     it makes of the same bytes. `bytes_per_second`: of input that a core reads, roughly. `check`: raises NoInput where a
-    file lacks what the source asks for, before anything is read."""
+    file lacks what the source asks for, before anything is read. `group`: what
+    a holdout keeps together where files are documents."""
 
     name: str
     read: Read
@@ -37,6 +38,7 @@ class Format:
     fields: tuple[tuple[str, ...], tuple[str, ...]] | None = None
     requires: tuple[str, ...] = ()
     check: Callable[[Source, Input], object] = lambda source, item: None
+    group: str | None = None
 
     def libraries(self) -> dict[str, str]:
         """{library: version}; raises InputError where one is missing."""

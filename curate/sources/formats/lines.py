@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from curate.sources.formats.format import Format, packed
 from curate.sources.rows import BOM, Input, Problems, Rows, decoded, opened, without_surrogates
-from curate.spec.manifest import Source
+from curate.spec.manifest import FOLDER, Source
 
 
 def _lines(item: Input, problems: Problems) -> Iterator[tuple[int, bytes]]:
@@ -109,4 +109,4 @@ def _pieces(source: Source, item: Input, problems: Problems) -> Iterator[tuple[s
 
 
 JSONL = Format("jsonl", _jsonl, 6e7, packed("*.jsonl", "*.ndjson", "*.json"))
-TEXT = Format("text", _text, 5e7, (*packed("*.txt"), "*.md", "*.rst"), fields=((), ()))
+TEXT = Format("text", _text, 5e7, (*packed("*.txt"), "*.md", "*.rst"), fields=((), ()), group=FOLDER)

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from curate.sources.formats.format import Format, Read
 from curate.sources.rows import Input, Problems, Rows, decoded, opened, without_surrogates
-from curate.spec.manifest import Source
+from curate.spec.manifest import FOLDER, Source
 
 HTML_BYTES = 64_000_000  # a page, or a record of an archive, is no longer
 FIELD = re.compile(r"([A-Za-z_][\w-]*):[ \t]*(.*)")
@@ -117,8 +117,10 @@ def characters(raw: bytes, charset: str | None, at: str, problems: Problems) -> 
         return bytes_to_str(raw, encoding)
 
 
-MARKDOWN = Format("markdown", reading(_markdown), 5e7, ("*.md", "*.markdown", "*.md.gz", "*.md.zst"))
+MARKDOWN = Format(
+    "markdown", reading(_markdown), 5e7, ("*.md", "*.markdown", "*.md.gz", "*.md.zst"), group=FOLDER
+)
 HTML = Format(
     "html", reading(_html), 1.2e7, ("*.html", "*.htm", "*.xhtml", "*.html.gz", "*.htm.gz", "*.html.zst"),
-    fields=(("title",), ("language",)), requires=("resiliparse",),
+    fields=(("title",), ("language",)), requires=("resiliparse",), group=FOLDER,
 )  # fmt: skip

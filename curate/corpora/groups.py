@@ -1,0 +1,148 @@
+"""Groups: documents that come from one hand, such as the files of a package or the pages of a host.
+
+Documents of a group resemble each other in ways that no duplicate search finds: one generator wrote their headers, one
+author their jokes. A holdout that shares a group with the training text asks for memory, and an interval that resamples
+single documents believes that it saw more than it did. So groups are held out whole and resampled whole.
+
+A document without a group stands for itself, with its duplicates. A package that is a large part of all text is cut in
+its folders, and these in theirs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import xxhash
+
+from curate.errors import CurateError
+from curate.sources.documents import SourceDocuments
+from curate.sources.formats import FORMATS
+from curate.sources.pool import Pool, remixed
+from curate.spec.manifest import DOCUMENT, FOLDER, HOST, PACKAGE, Source
+
+MOST_OF_A_SOURCE = (
+    0.5  # by default a folder or host of more of its source's text is no group: one says nothing
+)
+LARGEST_PACKAGE = 1 / 50  # of all text; larger ones are cut in their folders
+_FOLDER = r"^(?P<name>.*)/[^/]*$"
+
+
+@dataclass(frozen=True)
+class Groups:
+    """`code` int64 [documents]: documents of one group have the same; below `alone` it is the pool row that stands for a
+    duplicate cluster, whose documents have no other group. `place` uint64 [codes]: the random order of groups."""
+
+    code: np.ndarray
+    alone: int
+    place: np.ndarray
+    kinds: tuple[str, ...]  # what groups are, by source
+
+    def named(self) -> np.ndarray:
+        """bool [documents]: in a group of more than its duplicates."""
+        return self.code >= self.alone
+
+
+def usual_group(source: Source) -> str:
+    """What groups the documents of a source where a manifest says nothing."""
+    if source.packages or source.format == "python":
+        return PACKAGE
+    if "url" in source.columns:
+        return HOST
+    return FORMATS[source.format].group or DOCUMENT
+
+
+def by_document(pool: Pool, cluster: np.ndarray) -> Groups:
+    return Groups(cluster, len(pool), pool.places, (DOCUMENT,))
+
+
+def groups_of(pool: Pool, sources: list[SourceDocuments], cluster: np.ndarray, asked: str | None) -> Groups:
+    """`asked`: package, host, folder, document, or a field that sources carry; None: what is usual for each source.
+
+    Raises CurateError where a field is asked for that no source carries.
+    """
+    if asked == DOCUMENT:
+        return by_document(pool, cluster)
+    kinds = [asked or usual_group(account.source) for account in sources]
+    names: list[pa.Array] = []
+    for account, kind in zip(sources, kinds, strict=True):
+        own = pa.concat_arrays([_names(part.table(), kind) for part in account.parts])
+        size = pool.bytes[sum(map(len, names)) :][: len(own)]
+        if asked is None and kind != PACKAGE and _one_for_most(own, size):
+            own = pa.nulls(len(own), pa.string())
+        names.append(own)
+    column = pa.concat_arrays(names).dictionary_encode()
+    if PACKAGE in kinds:
+        column = _of_bearable_size(column, pool.bytes)
+    if asked is not None and not len(column.dictionary):
+        raise CurateError(
+            f'[holdout] group = "{asked}": no source carries this field; name it in `columns` of a source, or write one of '
+            f"{', '.join((PACKAGE, HOST, FOLDER, DOCUMENT))}"
+        )
+    hashes = [xxhash.xxh3_64_intdigest(name.encode()) for name in column.dictionary.to_pylist()]
+    place = np.concatenate([pool.places, remixed(np.array(hashes, np.uint64), pool.draw)])
+    index = pc.fill_null(column.indices.cast(pa.int64()), -1).to_numpy(zero_copy_only=False)
+    code = np.where(index >= 0, len(pool) + index, cluster)
+    return Groups(code, len(pool), place, tuple(dict.fromkeys(kinds)))
+
+
+def _names(table: pa.Table, kind: str) -> pa.Array:
+    """string [documents]: the group of each; null where it has none."""
+    from filters.heuristics.urls import parsed
+
+    if kind == DOCUMENT:
+        return pa.nulls(table.num_rows, pa.string())
+    if kind == PACKAGE:
+        return _package(_column(table, "place"))
+    if kind == FOLDER:
+        return pc.struct_field(pc.extract_regex(_column(table, "place"), _FOLDER), "name")
+    if kind == HOST:
+        host = parsed(_column(table, "url"))[0]
+        return pc.if_else(pc.equal(host, ""), pa.scalar(None, pa.string()), host)
+    return _column(table, kind)
+
+
+def _package(place: pa.Array) -> pa.Array:
+    """`torch/nn/modules/` of `site-packages/torch/nn/modules/linear.py::Linear`: a package and its folders."""
+    path = pc.replace_substring_regex(place, r"(::|#).*$", "")
+    path = pc.replace_substring_regex(path, r"^[^/]+/", "")  # the name of the folder that packages lie in
+    path = pc.replace_substring_regex(path, r"/[^/]*$", "/")
+    path = pc.replace_substring_regex(path, r"^([^/]+)\.[A-Za-z0-9]+$", r"\1")  # a module that is one file
+    path = pc.replace_substring_regex(path, r"^([^/]+?)-[0-9][^/]*\.(dist|egg)-info/.*$", r"\1")
+    return pc.replace_substring(pc.utf8_lower(path), "-", "_")
+
+
+def _column(table: pa.Table, name: str) -> pa.Array:
+    if name not in table.column_names:
+        return pa.nulls(table.num_rows, pa.string())
+    column = table[name].cast(pa.string())
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], pa.string())
+
+
+def _one_for_most(names: pa.Array, size: np.ndarray) -> bool:
+    """Whether one group has most of the text."""
+    index = names.dictionary_encode().indices.drop_null().to_numpy()
+    of = np.bincount(index, size[names.is_valid().to_numpy(zero_copy_only=False)])
+    return not len(of) or of.max() > MOST_OF_A_SOURCE * size.sum()
+
+
+def _of_bearable_size(paths: pa.DictionaryArray, size: np.ndarray) -> pa.DictionaryArray:
+    """Each path (a package, then its folders) cut to its first part that is no large share of all text."""
+    known = pc.fill_null(paths.indices.cast(pa.int64()), -1).to_numpy(zero_copy_only=False)
+    weight = np.bincount(known[known >= 0], size[known >= 0], len(paths.dictionary))
+    parts = [path.strip("/").split("/") for path in paths.dictionary.to_pylist()]
+    short = ["" for _ in parts]
+    large = list(range(len(parts)))
+    for depth in range(1, max(map(len, parts), default=0) + 1):
+        total: dict[str, float] = {}
+        for i in large:
+            short[i] = "/".join(parts[i][:depth])
+            total[short[i]] = total.get(short[i], 0.0) + weight[i]
+        large = [i for i in large if total[short[i]] > LARGEST_PACKAGE * size.sum()]
+    return (
+        pa.DictionaryArray.from_arrays(paths.indices, pa.array(short, pa.string()))
+        .cast(pa.string())
+        .dictionary_encode()
+    )
