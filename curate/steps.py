@@ -17,6 +17,7 @@ from curate.corpora.draws import in_pieces
 from curate.corpora.holdout import Holdouts, hold_out
 from curate.corpora.lock import lock_facts, write_lock
 from curate.corpora.selection import judge
+from curate.corpora.targets import open_targets
 from curate.corpora.tokenization import Tokens, make_tokenizer, tokenize
 from curate.corpora.units import Units, whole
 from curate.duplicates.pooled import measure_pool, preferring
@@ -82,7 +83,8 @@ def build(
     for a trial."""
     a = annotate_all(store, manifest, engine)
     holdouts = hold_out(store, manifest, a.sources, a.pool, a.judged, a.values.clusters(), a.signals, engine)
-    usable = {name: judged.kept & ~holdouts.held for name, judged in a.everything.items()}
+    targets = open_targets(store, manifest, a.pool, a.signals, engine)
+    usable = {name: judged.kept & ~(holdouts.held | targets.held) for name, judged in a.everything.items()}
     rows = {name: _in_order(a, name, mask) for name, mask in usable.items()}
     units = _units(a, rows)
     tokens = _tokens(a, usable, rows, units, holdouts)
@@ -92,12 +94,12 @@ def build(
     corpora = build_corpora(store, manifest, a.pool, tokens, cuts, engine)
     small = [*_small_levels(cuts), *_small_holdouts(manifest, holdouts, tokens)]
     studies = registry.as_json(manifest)
-    facts = lock_facts(a, holdouts, tokens, corpora, rows, studies, small)
+    facts = lock_facts(a, holdouts, targets, tokens, corpora, rows, studies, small)
     lock_path = lock_path or manifest.lock_path
     lock = write_lock(lock_path, facts) if record else facts
     for warning in lock["warnings"]:
         say(f"warning: {warning}")
-    return Built(a, holdouts, rows, units, tokens, corpora, lock, lock_path)
+    return Built(a, holdouts, targets.texts, rows, units, tokens, corpora, lock, lock_path)
 
 
 def _small_levels(cuts: dict[str, Cut]) -> Iterator[str]:

@@ -34,6 +34,7 @@ class Scores:
     nats: np.ndarray
     tokens: int
     bytes: int
+    right: np.ndarray | None = None  # of questions with choices: 1 where the likeliest is right, ties shared
 
     @property
     def nats_per_token(self) -> float:
@@ -50,6 +51,7 @@ class Scores:
             "tokens": self.tokens,
             "bytes": self.bytes,
             "documents": len(self.nats),
+            **({} if self.right is None else {"accuracy": float(self.right.mean())}),
         }
 
 
@@ -68,10 +70,28 @@ def by_group(nats: np.ndarray, holdout: Packed) -> dict[str, dict[str, Any]]:
 
 @torch.no_grad()
 def evaluate(model: Transformer, holdout: Packed, precision: str = "float32") -> Scores:
-    """Score a whole holdout."""
+    """Score a whole holdout; of questions the answers."""
     check_holdout(holdout)
+    if holdout.scored is not None:
+        return _answers(model, holdout, holdout.scored, precision)
     nats = score(model, holdout.tokens, holdout.documents, holdout.end, precision)
     return Scores(nats, holdout.meta["tokens"], holdout.meta["bytes"])
+
+
+def _answers(model: Transformer, holdout: Packed, scored: np.ndarray, precision: str) -> Scores:
+    """Loss of the right answers, each behind its question alone; and whether they are the likeliest per byte, where
+    there is a choice (as OLMES asks: Gu et al. 2024, arXiv:2406.08446)."""
+    first, question, right = scored.T
+    nats = score_documents(model, holdout.tokens, holdout.documents, holdout.end, precision, first)
+    answers = right == 1
+    summed = nats[answers], int(holdout.units.sum()), int(holdout.bytes[answers].sum())
+    if answers.all():
+        return Scores(*summed)
+    per_byte = nats / np.maximum(1, holdout.bytes)
+    least = np.full(int(question.max()) + 1, np.inf)
+    np.minimum.at(least, question, per_byte)
+    best = (per_byte <= least[question] + 1e-6).astype(float)  # padding of batches moves the last digits
+    return Scores(*summed, (best / np.bincount(question, best)[question])[answers])
 
 
 def check_holdout(holdout: Packed) -> None:
@@ -117,9 +137,15 @@ def _windows(tokens: int, context: int) -> list[tuple[int, int, int]]:
 
 @torch.no_grad()
 def score_documents(
-    model: Transformer, tokens: np.ndarray, documents: np.ndarray, end: int, precision: str = "float32"
+    model: Transformer,
+    tokens: np.ndarray,
+    documents: np.ndarray,
+    end: int,
+    precision: str = "float32",
+    scored: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Nats of each document read by itself, float64 [n]: no token sees another document.
+    """Nats of each document read by itself, float64 [n]: no token sees another document. `scored` int64 [n]: the first
+    token of each that counts; default all.
 
     A document longer than the context is cut into windows; the first token of each sees the one before it.
     Windows of like length go through the model together, the shorter ones filled up behind their end.
@@ -133,16 +159,18 @@ def score_documents(
         np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
     )
     lengths = np.minimum(context, documents[owner + 1] - starts)
+    begins = documents[owner] if scored is None else documents[owner] + scored[owner]
     before = np.where(starts == documents[owner], end, tokens[np.maximum(starts - 1, 0)].astype(np.int64))
     ordered = np.argsort(-lengths, kind="stable")
     for rows in (ordered[first : first + BATCH] for first in range(0, len(ordered), BATCH)):
         width = min(context, -(-int(lengths[rows].max()) // WIDTHS) * WIDTHS)
         places = np.minimum(starts[rows, None] + np.arange(width), len(tokens) - 1)
         inside = np.arange(width) < lengths[rows, None]
+        counts_BT = inside & (starts[rows, None] + np.arange(width) >= begins[rows, None])
         targets_BT = torch.from_numpy(np.where(inside, tokens[places].astype(np.int64), end)).to(device)
         first_B1 = torch.from_numpy(before[rows, None]).to(device)
         with autocast(device, precision):
             losses_BT = model.token_losses(torch.cat((first_B1, targets_BT[:, :-1]), 1), targets_BT)
-        window_nats = np.where(inside, losses_BT.cpu().double().numpy(), 0.0).sum(1)
+        window_nats = np.where(counts_BT, losses_BT.cpu().double().numpy(), 0.0).sum(1)
         nats += np.bincount(owner[rows], window_nats, len(nats))
     return nats

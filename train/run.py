@@ -7,7 +7,8 @@ each branch is exactly the run of that size trained alone, at a part of the pric
     directory/SIZE/run.json            the record, written last: a run without it does not exist
     directory/SIZE/model.safetensors   weights; average.safetensors their running average, where `ema` asks for one
     directory/SIZE/metrics.jsonl       training loss, rate and gradient norm along the way
-    directory/SIZE/holdout-NAME.npy    nats of each holdout document, float64
+    directory/SIZE/holdout-NAME.npy    nats of each holdout document, float64; right-NAME.npy of each question, where there
+                                       is a choice
     directory/trunk.state, branch.state   checkpoints, gone once all sizes are done
     directory/progress.json            tokens done and to do
     directory/failed.json              why the last attempt ended, if it did
@@ -224,6 +225,8 @@ class _CellRun:
         folder = self.directory / str(run["size"])
         for name, result in scores.items():
             write_array(folder / f"holdout-{name}.npy", result.nats)
+            if result.right is not None:
+                write_array(folder / f"right-{name}.npy", result.right)
         for name, tensors in weights.items():
             _write_bytes(folder / f"{name}.safetensors", safetensors.torch.save(_copied(tensors)))
         lines = "".join(json.dumps(point) + "\n" for point in trainer.curve)
@@ -259,7 +262,11 @@ class _CellRun:
             "losses_by": {
                 name: by_group(scores[name].nats, holdout) for name, holdout in self.holdouts.items()
             },
-            "context_use": {name: context_use(model, holdout) for name, holdout in self.holdouts.items()},
+            "context_use": {
+                name: context_use(model, holdout)
+                for name, holdout in self.holdouts.items()
+                if holdout.scored is None
+            },
             "train_loss": curve_summary(trainer.curve),
             # As if this size had been trained alone: the trunk up to the branch, and the branch.
             "seconds": trainer.seconds,

@@ -11,6 +11,7 @@ from curate.corpora.corpus import Corpus
 from curate.corpora.draws import Reading, block
 from curate.corpora.holdout import Holdouts
 from curate.corpora.selection import Judged
+from curate.corpora.targets import TargetTexts
 from curate.corpora.tokenization import Tokens
 from curate.corpora.units import Units
 from curate.engine import Engine
@@ -43,6 +44,7 @@ class Built:
 
     annotated: Annotated
     holdouts: Holdouts
+    targets: dict[str, TargetTexts]
     rows: dict[str, np.ndarray]  # by level: of the pool, in its order, without what is held out
     units: dict[str, Units]  # by level: what its runs read, in their order
     tokens: dict[str, Tokens]  # by level: of its text after its edits; levels with the same edits share one

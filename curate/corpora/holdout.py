@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from curate.corpora.groups import Groups, by_document, groups_of
 from curate.corpora.selection import Judged
-from curate.duplicates.resolve import sharing_a_band, signatures_at
+from curate.duplicates.resolve import near_to
 from curate.engine import Engine
 from curate.errors import CurateError
 from curate.quantities import BYTES_A_TOKEN
@@ -143,27 +143,9 @@ def _resembling(
     same = pc.is_in(hashes, value_set=hashes.take(pa.array(scored))).to_numpy(zero_copy_only=False)
     made_of = [signals.versions[name] for name in ("text_hash", "signatures")]
     key = digest_of([STAGE, VERSION, holdout.near, made_of, pool.digest, scored.tolist()])
-    part, _ = store.table(
-        STAGE, key, lambda: (_similar(store, pool, signals, holdout.near, scored, engine), {})
-    )
-    same[part.table()["row"].to_numpy()] = True
-    return same
 
+    def look() -> tuple[pa.Table, dict]:
+        texts = gather(pool.parts, pool.part[scored], pool.row[scored], "text")
+        return pa.table({"near": near_to(store, pool, signals, holdout.near, texts, engine)}), {}
 
-def _similar(
-    store: Store, pool: Pool, signals: Signals, near: dict, held: np.ndarray, engine: Engine
-) -> pa.Table:
-    """Rows of the pool that are at least `similarity` similar (exact Jaccard) to some held-out one, and to which."""
-    from filters.duplicates.leaders import Scheme, band_keys, similar_to
-
-    scheme = Scheme(**near)
-    candidates = sharing_a_band(store, signals, near, held, engine)
-
-    def side(rows: np.ndarray) -> tuple[pa.Array, np.ndarray, np.ndarray]:
-        place = pool.part[rows], pool.row[rows]
-        signed = signatures_at(signals, *place)
-        return gather(pool.parts, *place, "text"), signed, band_keys(signed, *scheme.cut)
-
-    query, similarity = similar_to(*side(held), *side(candidates), scheme)
-    hit = query >= 0
-    return pa.table({"row": candidates[hit], "holdout": held[query[hit]], "similarity": similarity[hit]})
+    return same | store.table(STAGE, key, look)[0].table()["near"].to_numpy(zero_copy_only=False)

@@ -20,6 +20,7 @@ from curate.corpora.built import Annotated
 from curate.corpora.corpus import Corpus, content_digest
 from curate.corpora.holdout import Holdouts
 from curate.corpora.selection import Judged, funnel, ledger, warnings
+from curate.corpora.targets import Judges
 from curate.corpora.tokenization import Tokens
 from curate.duplicates.alarms import alarms, duplicates_summary
 from curate.duplicates.pooled import as_told
@@ -46,6 +47,7 @@ def environment() -> dict:
 def lock_facts(
     a: Annotated,
     holdouts: Holdouts,
+    targets: Judges,
     tokens: dict[str, Tokens],
     corpora: list[Corpus],
     rows: dict[str, np.ndarray],
@@ -70,8 +72,10 @@ def lock_facts(
         "prefer": list(manifest.prefer),
         "levels": levels,
         "ledger": {name: _ledger(judged, a) for name, judged in a.judged.items()},
-        "holdouts": {name: _holdout(a.pool, holdouts, tokens[name], name) for name in holdouts.rows},
+        "holdouts": {name: _holdout(a.pool, holdouts, tokens[name], name) for name in holdouts.rows}
+        | {name: texts.as_json() for name, texts in targets.texts.items()},
         "held_out": {"documents": int(holdouts.held.sum()), "similar_to_a_holdout": holdouts.similar},
+        **({"resembles_a_target": targets.counts} if targets.texts else {}),
         "tokenizer": {
             "vocabulary": manifest.tokenizer.vocabulary,
             "trained_on": manifest.tokenizer.path or manifest.tokenizer.train_on,

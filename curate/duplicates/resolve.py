@@ -144,16 +144,32 @@ def _components(store, pool, signals, first, near, engine) -> np.ndarray:
     return components(len(pool), map_parts(engine, _pairs, todo))
 
 
-def sharing_a_band(
-    store: Store, signals: Signals, near: dict, wanted: np.ndarray, engine: Engine
+def near_to(
+    store: Store, pool: Pool, signals: Signals, near: dict, texts: pa.Array, engine: Engine
 ) -> np.ndarray:
-    """Rows of the pool that share a band with one of the wanted rows."""
-    parts = band_parts(store, signals, near, engine)
-    shares = np.zeros(sum(part.rows for part in parts), bool)
-    for band in range(len(parts[0].table().column_names)):
-        column = np.concatenate(list(_column(parts, band)))
-        shares |= np.isin(column, column[wanted])
-    return np.flatnonzero(shares)
+    """bool [documents of the pool]: near-duplicates of one of these texts."""
+    from filters.duplicates.leaders import Scheme, band_keys, signatures, similar_to
+
+    scheme = Scheme(**near)
+    signed = signatures(texts, **scheme.signing)
+    keys = band_keys(signed, *scheme.cut)
+    shares = [_shares_a_band(part, keys) for part in band_parts(store, signals, near, engine)]
+    rows = np.flatnonzero(np.concatenate(shares))
+    place = pool.part[rows], pool.row[rows]
+    own = signatures_at(signals, *place)
+    texts_there = gather(pool.parts, *place, "text")
+    query, _ = similar_to(texts, signed, keys, texts_there, own, band_keys(own, *scheme.cut), scheme)
+    found = np.zeros(len(pool), bool)
+    found[rows[query >= 0]] = True
+    return found
+
+
+def _shares_a_band(part: Part, keys: np.ndarray) -> np.ndarray:
+    """bool [rows]: the document has a band in common with one of the rows of `keys`."""
+    table = part.table()
+    return np.logical_or.reduce(
+        [np.isin(table[f"band{b}"].to_numpy(), keys[:, b]) for b in range(keys.shape[1])]
+    )
 
 
 def signatures_at(signals: Signals, part: np.ndarray, row: np.ndarray) -> np.ndarray:

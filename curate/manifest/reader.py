@@ -31,6 +31,7 @@ from curate.spec.manifest import (
     Level,
     Manifest,
     Source,
+    Target,
     TokenizerSpec,
     Weights,
 )
@@ -95,6 +96,7 @@ class _Reader(Tables):
             "name",
             "source",
             "evaluation",
+            "target",
             "signals",
             "level",
             "sizes",
@@ -117,8 +119,9 @@ class _Reader(Tables):
         made = tuple(levels)
         sizes = self.sizes(self.table("sizes"))
         grid = self.grid(self.table("grid"), levels, sizes)
-        holdout = self.holdout(self.table("holdout"), levels)
-        studies = registry.read_studies(StudyTables(self.path, self.tree, made, sizes, grid, holdout.levels))
+        holdout, targets = self.holdout(self.table("holdout"), levels), self.targets()
+        judges = (*holdout.levels, *(target.name for target in targets))
+        studies = registry.read_studies(StudyTables(self.path, self.tree, made, sizes, grid, judges))
         derived = self.unique("derived level", registry.derived_levels(studies, made))
         return Manifest(
             name=name,
@@ -133,6 +136,7 @@ class _Reader(Tables):
             levels=made,
             sizes=sizes,
             holdout=holdout,
+            targets=targets,
             tokenizer=self.tokenizer(self.table("tokenizer"), levels),
             grid=grid,
             derived=derived,
@@ -151,6 +155,29 @@ class _Reader(Tables):
     def sources(self, kind: str) -> tuple[Source, ...]:
         """[[source]] and [[evaluation]] are written alike."""
         return self.unique(kind, tuple(self.source(kind, table) for table in self.tables(kind)))
+
+    def targets(self) -> tuple[Target, ...]:
+        found = []
+        for table in self.tables("target"):
+            where = f'target "{table.get("name", "")}"'
+            prompt, answer, choices = (
+                self.typed(where, table, k, str) for k in ("prompt", "answer", "choices")
+            )
+            if (prompt is None) != (answer is None) or (choices and not prompt):
+                raise self.fail(
+                    where,
+                    "a question has prompt and answer, and choices where there are some: name their fields",
+                )
+            tokens = self.count(where, "tokens", table.get("tokens", "0.1M"))
+            about = {k: v for k, v in table.items() if k not in ("prompt", "answer", "choices", "tokens")}
+            if prompt:
+                if "text" in about:
+                    raise self.fail(where, "a prompt stands in place of text; leave text out")
+                about["text"] = prompt
+                about["columns"] = [*self.strings(where, table, "columns"), *filter(None, (answer, choices))]
+            found.append(Target(self.source("target", about), tokens, answer, choices))
+        self.unique("target", tuple(target.source for target in found))
+        return tuple(found)
 
     def source(self, kind: str, table: dict) -> Source:
         name = self.typed(kind, table, "name", str)

@@ -27,7 +27,10 @@ def facts(lock: dict, runs: list[dict], examples: dict) -> dict:
     done = [run for run in runs if "losses" in run]
     order = {level["name"]: i for i, level in enumerate(lock["levels"])}
     holdouts = {}
-    for name in sorted(lock["holdouts"], key=lambda name: (order[lock["holdouts"][name]["level"]], name)):
+    # Targets first: what the user cares about; then levels in their order.
+    for name in sorted(
+        lock["holdouts"], key=lambda name: (order.get(lock["holdouts"][name].get("level"), -1), name)
+    ):
         scored = [run for run in done if name in run["losses"]]
         if scored:
             holdouts[name] = holdout_answers(name, lock, scored)

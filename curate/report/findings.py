@@ -11,6 +11,7 @@ from curate.results.groups import groups_finding
 from curate.results.influence import influence_finding
 from curate.results.probes import probe_finding
 from curate.results.scaling import scaling_finding
+from curate.results.targets import targets_finding
 from curate.studies import registry
 from curate.studies.study import of_study, scored
 
@@ -25,5 +26,8 @@ def findings(lock: dict, runs: list[dict]) -> list[dict]:
         for make in OF_THE_GRID:
             made = make(holdout, lock, scored(grid_runs, holdout))
             answers += [{"module": make.__module__, **finding} for finding in made]
-    probes = probe_finding(grid_runs)
-    return answers + ([{"module": probe_finding.__module__, **probes}] if probes else [])
+    together = (
+        (targets_finding, targets_finding(lock, grid_runs)),
+        (probe_finding, probe_finding(grid_runs)),
+    )
+    return answers + [{"module": make.__module__, **found} for make, found in together if found]

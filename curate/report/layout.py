@@ -13,7 +13,7 @@ from markupsafe import Markup
 from curate.differences import marked_difference, runs_of
 from curate.quantities import short_bytes, short_count, short_time
 from curate.report import charts, panels
-from curate.results.words import bound_text, difference_text, keep_together, rate_text
+from curate.results.words import bound_text, difference_text, keep_together, rate_text, text_of
 from curate.store import atomic, write_json
 
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # no text in HTML, though documents hold them
@@ -33,7 +33,7 @@ def draw(facts: dict) -> dict[str, str]:
         for part, where in enumerate(_settings(holdout), 1):
             series = {s: one for s, one in holdout["levels"].items() if one["setting"] == where}
             key = f"{number}-{part}-{re.sub('[^A-Za-z0-9_.-]', '-', name)}"
-            what = ", ".join(filter(None, [f"held-out {name} text", where]))
+            what = ", ".join(filter(None, [f"{text_of(name)}", where]))
             named = {one["level"]: one for one in series.values()}
             figures[f"loss-{key}"] = charts.loss_curves(named, f"Loss on {what} against training tokens")
             rates = [
@@ -66,7 +66,7 @@ def _page(facts: dict, figures: dict[str, str]) -> str:
     environment.filters |= {
         "count": short_count, "size": short_bytes, "time": short_time,
         "rate": rate_text, "gap": difference_text, "bound": bound_text,
-        "together": keep_together, "runs": runs_of,
+        "together": keep_together, "text_of": text_of, "runs": runs_of,
         "histogram": lambda told, label: Markup(charts.histogram(told, label)),
     }  # fmt: skip
     drawn = {name: Markup(charts.inside_page(svg, name)) for name, svg in figures.items()}

@@ -37,11 +37,11 @@ def holdout_answers(name: str, lock: dict, runs: list[dict]) -> dict:
     against = [(s, first) for s, first in firsts.items() if s != first]
     steps = [(s, base) for s in series if (base := _below(series, s, below)) and base != firsts[s]]
     return {
-        "level": lock["holdouts"][name]["level"],
-        "documents": lock["holdouts"][name]["documents"],
+        "level": lock["holdouts"][name].get("level"),
+        "documents": one["documents"],
         "groups": lock["holdouts"][name].get("groups"),
         "influence": {s: influence(name, runs, s, first) for s, first in against},
-        "tokens": lock["holdouts"][name]["tokens"],
+        "tokens": one["tokens"],
         "bits_per_byte_a_nat": one["bits_per_byte"] / one["nats_per_token"],
         "sizes": grid.tokens,
         "levels": {s: where | _series(here, curves.get(s), s) for s, where in series.items()},

@@ -7,7 +7,7 @@ import numpy as np
 from curate.results.answers import finite
 from curate.results.finding import finding, table
 from curate.results.scores import grid_of, packed_holdout, setting
-from curate.results.words import difference_text, figure_text
+from curate.results.words import difference_text, figure_text, text_of
 from curate.store import read_json
 from train import fits
 
@@ -26,7 +26,7 @@ def groups_finding(name: str, lock: dict, runs: list[dict]) -> list[dict]:
     runs = [run for run in runs if run["size"] == size]
     groups = [(kind, group) for kind in KINDS for group in runs[0]["losses_by"][name].get(kind, {})]
     parts = [_part(name, levels, runs, *group, 1 - 0.05 / len(groups)) for group in groups]
-    title = f"Loss by source and by level, on held-out {name} text"
+    title = f"Loss by source and by level, on {text_of(name)}"
     caption = (
         f"Nats per token after {size:,} tokens, with intervals that hold all {len(parts)} rows at once; a document may be "
         "kept by several levels"

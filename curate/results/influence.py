@@ -20,6 +20,7 @@ from curate.results.scores import (
     series_name,
     setting,
 )
+from curate.results.words import text_of
 
 FEW = 0.05  # of the documents: where so few decide a sign, the sentence says so
 SHOWN = 5
@@ -101,7 +102,7 @@ def influence_finding(name: str, lock: dict, runs: list[dict]) -> list[dict]:
         ]
         for row in rows
     ]  # fmt: skip
-    title = f"What the difference rests on, on held-out {name} text"
+    title = f"What the difference rests on, on {text_of(name)}"
     return [
         finding("influence", title, name, list(_sentences(rows[-1], lock["holdouts"][name])),
                 [table(caption, columns, cells)], rows=rows)

@@ -11,7 +11,7 @@ import numpy as np
 from curate.results.answers import finite, place
 from curate.results.finding import finding, table
 from curate.results.scores import grid_of, series_name
-from curate.results.words import count_text, figure_text
+from curate.results.words import count_text, figure_text, text_of
 from train import fits
 
 REPLICATES = 100
@@ -35,7 +35,7 @@ def _surfaces(name: str, grid: fits.Grid, runs: list[dict]) -> list[dict]:
     """Nothing is said where the grid has one model."""
     if len({run["parameters"] for run in runs}) < 2:
         return []
-    title = f"Model size and compute, on held-out {name} text"
+    title = f"Model size and compute, on {text_of(name)}"
     levels, told, why_not = list(dict.fromkeys(run["level"] for run in runs)), {}, {}
     for level in levels:
         try:
@@ -148,16 +148,14 @@ def _ahead(told: dict, budgets: np.ndarray, factor: float, most: float, name: st
             beyond = " (extrapolated)" if c > most * 1.001 else ""
             pieces.append(f"from {c:.2g} FLOPs{beyond} {state}")
             last = state
-    return [
-        f"The best level on held-out {name} text by compute, each with its best model: {'; '.join(pieces)}."
-    ]
+    return [f"The best level on {text_of(name)} by compute, each with its best model: {'; '.join(pieces)}."]
 
 
 # ------------------------------------------------------------------------------------------- trust
 
 
 def _trust(name: str, grid: fits.Grid, runs: list[dict]) -> dict:
-    title = f"How far to trust this, on held-out {name} text"
+    title = f"How far to trust this, on {text_of(name)}"
     figures: dict[str, Any] = {}
     sentences = [*_scope_sentences(grid, runs), _foretold_sentence(grid, runs)]
     pairs = _pairs(grid, runs)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from train import fits
+from train.tokens.packed import Packed
 
 Loss = Callable[[dict], float]
 
@@ -35,10 +36,10 @@ def packed_holdout(name: str, run: dict) -> Path | None:
 
 
 def document_tokens(name: str, run: dict) -> np.ndarray | None:
-    """Tokens of each document of a holdout, from what the run was scored on, where that is still there."""
+    """Tokens of each document of a holdout, of each answer of a target, from what the run was scored on, where that is
+    still there."""
     packed = packed_holdout(name, run)
-    path = packed / "documents.npy" if packed else None
-    return np.diff(np.load(path)) if path and path.exists() else None
+    return Packed.open(packed).units if packed else None
 
 
 def group_numbers(name: str, run: dict) -> np.ndarray | None:

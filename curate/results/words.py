@@ -9,6 +9,11 @@ from typing import Any
 NEGLIGIBLE = 0.01  # share of text that seeds read in common
 
 
+def text_of(name: str) -> str:
+    """What a holdout is called: a level's, or a target."""
+    return name if name.startswith("target ") else f"held-out {name} text"
+
+
 def statement(name: str, holdout: dict) -> str | None:
     """The sentence of a holdout, about the last level and the first."""
     here = holdout["levels"]
@@ -18,7 +23,7 @@ def statement(name: str, holdout: dict) -> str | None:
         return None
     last = asked[-1]
     notes = _notes(holdout, last["level"])
-    return f"On held-out {name} text, {_comparison(last)}{f' ({notes})' if notes else ''}."
+    return f"On {text_of(name)}, {_comparison(last)}{f' ({notes})' if notes else ''}."
 
 
 def _notes(holdout: dict, level: str) -> str:

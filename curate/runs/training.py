@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from curate.corpora.built import Built
 from curate.corpora.draws import Block, Reading, block
+from curate.corpora.targets import TargetTexts, pack_target
 from curate.corpora.units import Units, whole
 from curate.engine import Engine, Local
 from curate.errors import CurateError
@@ -177,7 +178,17 @@ def _holdouts(built: Built) -> dict[str, tuple[Path, str]]:
             )
             for name, rows in built.holdouts.rows.items()
         }
+        built.packed_holdouts |= {name: _pack_target(built, texts) for name, texts in built.targets.items()}
     return built.packed_holdouts
+
+
+def _pack_target(built: Built, texts: TargetTexts) -> tuple[Path, str]:
+    tokenizer = next(iter(built.tokens.values()))
+    key = digest_of([PACKED, tokenizer.sha256, texts.digest])
+    path = named_by_key(built.annotated.store.folder(PACKED), texts.target.name, key)
+    if not path.exists():
+        pack_target(path, texts, tokenizer.tokenizer)
+    return path, key
 
 
 def _groups(built: Built, rows: np.ndarray) -> dict[str, dict[str, list[int]]]:

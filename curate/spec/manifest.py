@@ -85,6 +85,24 @@ class Holdout:
 
 
 @dataclass(frozen=True)
+class Target:
+    """Text that the user cares about: scored by every run, never trained on.
+
+    With `answer` the text of its source is a prompt, and loss is of the answer alone; with `choices` too, a list of
+    which `answer` names the right one, runs are also asked which choice is likeliest.
+    """
+
+    source: Source
+    tokens: int  # at most, of documents in their random order
+    answer: str | None = None  # a field
+    choices: str | None = None  # a field
+
+    @property
+    def name(self) -> str:
+        return f"target {self.source.name}"
+
+
+@dataclass(frozen=True)
 class TokenizerSpec:
     vocabulary: int = 4096
     train_on: str | None = None  # a level
@@ -106,6 +124,7 @@ class Manifest:
     levels: tuple[Level, ...]
     sizes: tuple[int, ...]
     holdout: Holdout
+    targets: tuple[Target, ...]
     tokenizer: TokenizerSpec
     grid: dict
     part_bytes: int

@@ -17,7 +17,7 @@ from curate.errors import did_you_mean
 from curate.results.answers import finite
 from curate.results.finding import finding, table
 from curate.results.scores import grid_of
-from curate.results.words import difference_text
+from curate.results.words import difference_text, text_of
 from curate.spec.bounds import Bound, Edit, Rule
 from curate.spec.manifest import DUPLICATE, EDITED_BYTES, Level, Manifest
 from curate.studies.study import COMMON, Study, StudyTables, Trial, of_study, scored
@@ -162,7 +162,7 @@ def _parts(parts: str, between: list[tuple[Level, Rule | Edit]]) -> dict[str, li
 
 def _finding(holdout: str, lock: dict, runs: list[dict]) -> dict:
     asked = lock["studies"]["attribution"]
-    title = f"What each {asked['parts']} of {asked['level']} is worth on held-out {holdout} text"
+    title = f"What each {asked['parts']} of {asked['level']} is worth on {text_of(holdout)}"
     if not {asked["base"], asked["level"]} <= {run["level"] for run in runs}:
         missing = f"The runs of {asked['base']} and {asked['level']} are not there yet."
         return finding("attribution", title, holdout, [missing])
@@ -241,7 +241,7 @@ def _whole_sentence(holdout: str, asked: dict, whole: dict) -> str:
     clear = "" if whole["corrected"] else ", which is not distinguishable from 0"
     matched = " with the same shares of sources" if asked["matched_sources"] else ""
     return (
-        f"On held-out {holdout} text, all rules between {asked['base']} and {asked['level']} together are worth "
+        f"On {text_of(holdout)}, all rules between {asked['base']} and {asked['level']} together are worth "
         f"{difference_text(whole)} nats per token at {asked['tokens']:,} tokens{matched}{clear}."
     )
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from curate.results.finding import finding
+from curate.results.words import text_of
 from train import fits
 
 WINDOW = "model.window = "
@@ -32,12 +33,12 @@ def context_finding(name: str, base: str, uses: dict[str, list[tuple[int, dict]]
     windows = len(next(iter(uses.values()))[0][1]["by_window"])
     caption = (
         f"How many nats less than {reference} each model needs for the next token, by how many tokens stand before it; "
-        f"{windows} windows of held-out {name} text, bands of 95 %"
+        f"{windows} windows of {text_of(name)}, bands of 95 %"
     )
     lines = {change: _line(grid, gain_NE) for change, gain_NE in gains.items()}
     told_by = {"module": __name__}
     return told_by | finding(
-        "context", f"Where structures stop gaining from context on held-out {name} text", name, sentences,
+        "context", f"Where structures stop gaining from context on {text_of(name)}", name, sentences,
         caption=caption, rows=[{"change": change, "stops": told[change]} for change in gains], edges=edges,
         lines=lines, unit=f"nats less than {reference}", base=base, caveats=grid.caveats,
     )  # fmt: skip

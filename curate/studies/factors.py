@@ -30,6 +30,7 @@ import numpy as np
 from curate.quantities import short_count
 from curate.results.finding import finding, table
 from curate.results.scores import grid_of
+from curate.results.words import text_of
 from curate.spec.manifest import Manifest
 from curate.studies import context
 from curate.studies.study import GRID_KNOBS, Study, StudyTables, Trial, of_study, scored
@@ -200,7 +201,7 @@ def _tail(runs: list[dict]) -> float:
 
 def _finding(holdout: str, asked: dict, runs: list[dict], done: list[dict], rates: dict[str, float]) -> dict:
     """What every change costs in bits per byte, with intervals over seeds and documents; failures by name."""
-    title = f"Which factor mattered on held-out {holdout} text"
+    title = f"Which factor mattered on {text_of(holdout)}"
     if BASE not in {run["level"] for run in done}:
         return finding(FactorsStudy.key, title, holdout, ["The runs of the base are not there yet."])
     figures = _figures(holdout, asked, done)
@@ -280,7 +281,7 @@ def _base_sentence(holdout: str, asked: dict, figures: dict) -> str:
     ]
     return (
         f"The base, {short_count(asked['tokens'])} tokens of {asked['level']}, ends at {base['value']:.3f} "
-        f"[{base['low']:.3f}, {base['high']:.3f}] bits per byte on held-out {holdout} text, over {asked['seeds']} seeds. "
+        f"[{base['low']:.3f}, {base['high']:.3f}] bits per byte on {text_of(holdout)}, over {asked['seeds']} seeds. "
         f"One knob at a time: {'; '.join(largest)}."
     )
 

@@ -19,7 +19,7 @@ from curate.corpora.built import Built, largest_shares, token_shares
 from curate.results.answers import finite
 from curate.results.finding import finding, table
 from curate.results.scores import grid_of
-from curate.results.words import difference_text, figure_text
+from curate.results.words import difference_text, figure_text, text_of
 from curate.spec.manifest import Manifest
 from curate.store import digest_of
 from curate.studies.study import COMMON, Study, StudyTables, Trial, of_study, scored
@@ -144,7 +144,7 @@ def _mixtures(holdout: str, runs: list[dict]) -> tuple[np.ndarray, np.ndarray, l
 
 
 def _finding(holdout: str, asked: dict, runs: list[dict]) -> dict:
-    title = f"Which sources to take more of, judged on held-out {holdout} text"
+    title = f"Which sources to take more of, judged on {text_of(holdout)}"
     if not runs:
         return finding("mixture", title, holdout, ["The runs of the mixtures are not there yet."])
     shares_MS, loss_M, names = _mixtures(holdout, runs)
@@ -207,7 +207,7 @@ def _sentences(holdout: str, asked: dict, figures: dict, errors: str) -> list[st
     outside = "; the two intervals do not meet, so the regression is not to be trusted" if apart else ""
     confirms = " It confirms the recommendation." if gap["high"] < 0 else ""
     return [
-        f"Recommended shares for held-out {holdout} text at {asked['tokens']:,} tokens: {', '.join(parts)}.",
+        f"Recommended shares for {text_of(holdout)} at {asked['tokens']:,} tokens: {', '.join(parts)}.",
         f"The confirming run has {difference_text(gap)} nats per token against the shares as they are{verdict}; the "
         f"regression ({figures['form']} in the shares) had foretold {figure_text(foretold, low, high)}{outside}; "
         f"{errors}.{confirms}".replace("-", "−"),

@@ -18,7 +18,7 @@ from curate.quantities import short_count
 from curate.results.answers import finite
 from curate.results.finding import finding
 from curate.results.scores import grid_of
-from curate.results.words import count_text
+from curate.results.words import count_text, text_of
 from curate.spec.manifest import Manifest
 from curate.studies.study import GRID_KNOBS, Study, StudyTables, Trial, of_study, scored
 from train import fits
@@ -121,7 +121,7 @@ def _sizes(foretold: fits.Overtaking, most: int) -> list[int]:
 
 
 def _finding(holdout: str, asked: dict, grid_runs: list[dict], runs: list[dict]) -> dict:
-    title = f"Where more of {asked['dirty']} overtakes {asked['clean']}, on held-out {holdout} text"
+    title = f"Where more of {asked['dirty']} overtakes {asked['clean']}, on {text_of(holdout)}"
     sentence, figures = _answer(holdout, asked, grid_runs, runs)
     return finding("crossing", title, holdout, [sentence], **figures)
 

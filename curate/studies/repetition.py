@@ -17,7 +17,7 @@ from curate.corpora.built import Built
 from curate.results.answers import finite
 from curate.results.finding import finding, table
 from curate.results.scores import grid_of
-from curate.results.words import difference_text, figure_text
+from curate.results.words import difference_text, figure_text, text_of
 from curate.spec.manifest import Manifest
 from curate.studies.study import COMMON, Study, StudyTables, Trial, of_study, scored
 from train import fits
@@ -94,7 +94,7 @@ class RepetitionStudy(Study):
 
 
 def _finding(holdout: str, asked: dict, runs: list[dict]) -> dict:
-    title = f"Filter harder or keep more, on held-out {holdout} text"
+    title = f"Filter harder or keep more, on {text_of(holdout)}"
     levels = [level for level in asked["levels"] if any(run["of"] == level for run in runs)]
     if len(levels) < 2:
         return finding("repetition", title, holdout, ["The runs of two levels are not there yet."])
@@ -150,7 +150,7 @@ def _measured_sentence(name: str, levels: list[str], unique: dict, gaps: list) -
         for gap in (least, most)
     ]
     head = (
-        f"On held-out {name} text, from the same raw pool ({unique[first]:,} tokens of {first}, of which {last} keeps "
+        f"On {text_of(name)}, from the same raw pool ({unique[first]:,} tokens of {first}, of which {last} keeps "
         f"{unique[last]:,}) and at equal compute, {last} against {first} has {' and '.join(told)} nats per token"
     )
     return head + ("; the better level changes with compute." if flips else ".")
@@ -219,7 +219,7 @@ def _advice(name: str, budget: int, unique: dict, laws: dict, most: int) -> dict
     advice = "keep more" if best == keeps_most else "filter harder"
     lead = f"{advice} ({best})" if clear else f"no level is clearly ahead ({best} is the best guess)"
     return answer | {
-        "sentence": f"For {budget:,} tokens of compute on this pool, judged on held-out {name} text: {lead}; "
+        "sentence": f"For {budget:,} tokens of compute on this pool, judged on {text_of(name)}: {lead}; "
         f"losses by the laws: {told}."
     }
 

@@ -7,6 +7,8 @@
     tokenizer.json  the tokenizer, where it was given: then the directory explains itself
     groups.json     where given, kind -> name -> numbers of documents: {"source": {"books": [0, 3]}}; of a holdout,
                     whose loss is then told of each
+    scored.npy      where given, int64 [n, 3]: of questions, the first token of each document that is scored, the number of
+                    its question, and 1 where it is the right answer; bytes are then those of the answer
     resample.npy    where given, int64 [n]: documents with one number are resampled together
 
 A directory appears under its name only when all of it is on the disk. Opening checks every length, but
@@ -53,6 +55,7 @@ class Packed:
         end: int | None = None,
         groups: Groups | None = None,
         resample: np.ndarray | None = None,
+        scored: np.ndarray | None = None,
     ) -> Packed:
         """Write and open. `ids` may come in pieces, so that a corpus need not fit in memory; then `offsets` may be a
         function that is called when all have come.
@@ -69,7 +72,17 @@ class Packed:
             raise FileExistsError(f"{path}: exists already; packed tokens are never overwritten")
         with atomic(path, lambda there: (there / "meta.json").is_file()) as temporary:
             temporary.mkdir()
-            _write_files(temporary, ids, offsets, byte_counts, tokenizer, vocabulary, end, groups, resample)
+            _write_files(
+                temporary,
+                ids,
+                offsets,
+                byte_counts,
+                tokenizer,
+                vocabulary,
+                end,
+                groups,
+                {"resample": resample, "scored": scored},
+            )
         return cls.open(path)
 
     @classmethod
@@ -129,6 +142,20 @@ class Packed:
     def groups(self) -> Groups:
         path = self.path / "groups.json"
         return read_json(path) if path.exists() else {}
+
+    @cached_property
+    def scored(self) -> np.ndarray | None:
+        path = self.path / "scored.npy"
+        return np.load(path) if path.exists() else None
+
+    @property
+    def units(self) -> np.ndarray:
+        """int64: the tokens that each loss is of: of a document, or of the right answer to a question."""
+        sizes = np.diff(self.documents)
+        if self.scored is None:
+            return sizes
+        first, _, right = self.scored.T
+        return (sizes - first)[right == 1]
 
     def prefix_sha256(self, tokens: int) -> str:
         """Digest of the first tokens alone: equal for every corpus that begins alike."""
@@ -193,7 +220,7 @@ def _write_files(
     vocabulary: int,
     end: int,
     groups: Groups | None,
-    resample: np.ndarray | None,
+    arrays: dict[str, np.ndarray | None],
 ) -> None:
     byte_counts = np.asarray(byte_counts, np.int64)
     dtype = token_dtype(vocabulary)
@@ -222,9 +249,10 @@ def _write_files(
     if groups is not None:
         write_json(folder / "groups.json", groups)
         names.append("groups.json")
-    if resample is not None:
-        write_array(folder / "resample.npy", np.asarray(resample, np.int64))
-        names.append("resample.npy")
+    for name, array in arrays.items():
+        if array is not None:
+            write_array(folder / f"{name}.npy", np.asarray(array, np.int64))
+            names.append(f"{name}.npy")
     digests = {name: file_digest(folder / name) for name in names}
     meta = {
         "vocabulary": vocabulary,
