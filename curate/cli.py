@@ -428,18 +428,29 @@ def signals(session: Session, markdown: bool) -> tuple[Any, str]:
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@answers(trains=True)
-def score(session: Session, run: Path, files: tuple[Path, ...]) -> tuple[Any, str]:
-    """The loss of text files under a trained model. For the documents of a manifest: [signals] loss.
+@click.option(
+    "--against",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Another run; may be given several times.",
+)
+@click.option("--format", help="jsonl, parquet, text ...; default: by each file's name.")
+@click.option("--text", default="text", show_default=True, help="The field that holds the text.")
+@answers("store", "workers", trains=True)
+def score(session: Session, run: Path, files: tuple[Path, ...], against, format, text) -> tuple[Any, str]:
+    """The loss of documents under a trained model, or under several. For those of a manifest: [signals] loss.
 
-    RUN is the directory of a finished run, as `curate train` and `curate run` name it.
+    RUN is the directory of a finished run, as `curate train` and `curate run` name it. FILES are read as a source is;
+    intervals are over their documents.
 
     Example: curate score .curate/runs/unique-seed-0-*/400000 README.md
     """
-    from curate.commands.summary import score_text
-    from curate.signals.loss import score_files
+    from curate.commands.score import score as score_files
+    from curate.commands.score import score_text
 
-    rows = score_files(run, list(files))
+    rows = score_files(
+        session.open_store(), session.open_engine(), [run, *against], list(files), format, text
+    )
     return rows, score_text(rows)
 
 

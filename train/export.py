@@ -18,8 +18,8 @@ from torch import Tensor
 from train.config import ModelConfig
 from train.files import write_json, write_whole
 from train.model.attention import EPSILON
-from train.run import load_run
 from train.tokens.bpe import END
+from train.trained import load_run
 
 QWEN3 = {"mixer": "attention", "position": "rotary", "norm": "rms", "window": 0, "mask": None}
 
@@ -27,7 +27,8 @@ QWEN3 = {"mixer": "attention", "position": "rotary", "norm": "rms", "window": 0,
 def export_hf(run: str | Path, out: str | Path) -> Path:
     """Write the folder; ValueError where the model is no Qwen3, FileExistsError where the folder is taken."""
     run, out = Path(run), Path(out)
-    model, record = load_run(run, "cpu")
+    trained = load_run(run, "cpu")
+    model, record = trained.model, trained.record
     check_is_qwen3(model.config, run)
     if out.exists() and any(out.iterdir()):
         raise FileExistsError(f"{out}: exists and is not empty; name another folder")

@@ -28,22 +28,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import safetensors.torch
 import torch
 
 from train import stop
 from train.cell import Cell, Ladder
-from train.config import ModelConfig, current_names
 from train.context import context_use
-from train.evaluate import Scores, by_group, check_holdout, evaluate, score, score_documents
+from train.evaluate import Scores, by_group, check_holdout, evaluate
 from train.files import file_digest, read_json, write_array, write_json, write_whole
 from train.machine import choose_device, peak_memory_bytes, prepare_process, product_library
-from train.model.transformer import Transformer
 from train.parallel import processes
 from train.tokens.bpe import load_tokenizer
-from train.tokens.encoder import encode
 from train.tokens.packed import Packed
 from train.tokens.windows import Windows, word_beginnings
 from train.trainer import Diverged, Trainer, load_checkpoint, save_checkpoint
@@ -323,44 +318,6 @@ def _failure(error: Diverged, what: str) -> dict[str, Any]:
     """JSON has no NaN, so the figures are strings."""
     figures = {name: str(getattr(error, name)) for name in ("rate", "gradient_norm", "loss")}
     return {"reason": str(error), "while": what, "step": error.step, **figures}
-
-
-def load_run(directory: str | Path, device: str = "auto") -> tuple[Transformer, dict[str, Any]]:
-    """The model of a finished run, and its record."""
-    directory = Path(directory)
-    if not (directory / "run.json").exists():
-        raise FileNotFoundError(f"{directory}: no finished run (run.json is missing); train it first")
-    run = read_json(directory / "run.json")
-    model = Transformer(ModelConfig(**current_names(ModelConfig, run["model"])))
-    model.load_state_dict(safetensors.torch.load_file(directory / "model.safetensors"))
-    return model.to(choose_device(device)).eval(), run
-
-
-def loss_of(text: str | Packed, directory: str | Path, device: str = "auto") -> dict[str, Any]:
-    """Loss of a finished run on a text or on packed tokens, as in run.json."""
-    model, run = load_run(directory, device)
-    precision = run["cell"]["precision"]
-    if isinstance(text, Packed):
-        return evaluate(model, text, precision).summary()
-    if not text:
-        raise ValueError("an empty text has no loss")
-    ids, offsets = encode(tokenizer_of(directory), [text])
-    return Scores(score(model, ids, offsets, run["end"], precision), len(ids), len(text.encode())).summary()
-
-
-def losses_of(
-    texts: pa.LargeStringArray | list[str], model: Transformer, run: dict[str, Any], directory: str | Path
-) -> tuple[np.ndarray, np.ndarray]:
-    """(nats float64 [n], tokens int64 [n]) of texts read one by one, their end tokens included."""
-    ids, offsets = encode(tokenizer_of(directory), texts)
-    return score_documents(model, ids, offsets, run["end"], run["cell"]["precision"]), np.diff(offsets)
-
-
-def tokenizer_of(directory: str | Path) -> Path:
-    tokenizer = Path(directory) / "tokenizer.json"
-    if not tokenizer.exists():
-        raise FileNotFoundError(f"{tokenizer}: the run has no tokenizer; score packed tokens instead")
-    return tokenizer
 
 
 def main(arguments: list[str] | None = None) -> int:

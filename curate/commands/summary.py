@@ -237,15 +237,3 @@ def _family_markdown(family: str, signals: list[dict]) -> str:
         for s in rows
     ]
     return head + "| signal | unit | range | empty | definition |\n|---|---|---|---|---|\n" + "".join(lines)
-
-
-def score_text(rows: list[dict]) -> str:
-    lines = [
-        [
-            r["file"],
-            *("" if r[k] is None else f"{r[k]:.4f}" for k in ("loss", "loss_bits_per_byte")),
-            f"{r['model_token_count']:,}",
-        ]
-        for r in rows
-    ]
-    return table(lines, ["file", "nats per token", "bits per byte", "tokens"])

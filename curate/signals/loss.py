@@ -13,16 +13,15 @@ import math
 import threading
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
-from curate.errors import CurateError
 from filters import Family, Signal
 
 if TYPE_CHECKING:
-    from train.model.transformer import Transformer
+    from train.trained import TrainedRun
 
 _one_at_a_time = threading.Lock()  # torch has threads of its own
 
@@ -36,8 +35,8 @@ def check_run(directory: str | Path) -> None:
 
 
 @lru_cache(maxsize=2)
-def _loaded(directory: str, changed: int) -> tuple[Transformer, dict[str, Any]]:
-    from train.run import load_run
+def _loaded(directory: str, changed: int) -> TrainedRun:
+    from train.trained import load_run
 
     return load_run(directory)
 
@@ -45,12 +44,10 @@ def _loaded(directory: str, changed: int) -> tuple[Transformer, dict[str, Any]]:
 def measure(texts: pa.Array | pa.ChunkedArray, run: str | Path) -> dict[str, pa.Array]:
     """Loss of every text under the model of a finished run (its directory)."""
     from filters.arrow import text_column
-    from train.run import losses_of
 
     texts = text_column(texts)
     with _one_at_a_time:
-        model, record = _loaded(str(run), (Path(run) / "run.json").stat().st_mtime_ns)
-        nats, tokens = losses_of(texts, model, record, run)
+        nats, tokens = _loaded(str(run), (Path(run) / "run.json").stat().st_mtime_ns).losses(texts)
     size = pa.compute.binary_length(texts).to_numpy()
     bits = np.divide(nats / math.log(2), size, out=np.zeros(len(nats)), where=size > 0)
     empty = size == 0
@@ -78,28 +75,3 @@ FAMILY = Family(
         Signal("model_token_count", "tokens", 0.0, math.inf, 0, "tokens of its tokenizer", pa.int64()),
     ),
 )
-
-
-def _text_of(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise CurateError(
-            f"{path}: byte {error.start} is not UTF-8; convert the file (a manifest repairs what it reads)"
-        ) from None
-    except OSError as error:
-        raise CurateError(f"{path}: {error.strerror}; name text files") from None
-
-
-def score_files(run: Path, files: list[Path]) -> list[dict[str, Any]]:
-    """The loss of each file's text."""
-    try:
-        check_run(run)
-    except ValueError as error:
-        raise CurateError(str(error)) from None
-    texts = [_text_of(path) for path in files]
-    columns = measure(pa.array(texts, pa.large_string()), run)
-    return [
-        {"file": str(path), **{name: column[i].as_py() for name, column in columns.items()}}
-        for i, path in enumerate(files)
-    ]

@@ -25,7 +25,7 @@ from contenders import BATCH, CONTEXT, our_cell, run
 from curate.runs.workers import Workers
 from train.evaluate import score
 from train.grid import run_grid
-from train.run import load_run
+from train.trained import load_run
 from train.tokens.packed import Packed
 
 CELLS = 8
@@ -62,7 +62,7 @@ def grid(folder: Path, size: str, tokens: int, rate: float, cores: int) -> tuple
         assert not failed, failed
         holdout, losses = Packed.open(folder / "holdout"), []
         for place in places:
-            model, _ = load_run(place / str(tokens))
+            model = load_run(place / str(tokens)).model
             nats = score(model, holdout.tokens, holdout.documents, holdout.end)
             losses.append(float(nats.sum()) / holdout.meta["tokens"])
         return seconds, cpu, sum(losses) / len(losses)

@@ -32,7 +32,8 @@ from torch import Tensor
 
 from train.evaluate import score
 from train.machine import prepare_process
-from train.run import load_run, train_cell
+from train.run import train_cell
+from train.trained import load_run
 from train.tokens.packed import Packed
 
 CONTEXT, BATCH, VOCABULARY = 256, 4, 4096
@@ -182,7 +183,7 @@ def ours(
     with tempfile.TemporaryDirectory() as runs:
         train_cell(cell, runs, clock.tick)
         for size_of_run in cell["sizes"]:
-            model, _ = load_run(Path(runs) / str(size_of_run))
+            model = load_run(Path(runs) / str(size_of_run)).model
             nats = score(model, holdout.tokens, holdout.documents, holdout.end)
             losses[size_of_run] = float(nats.sum()) / holdout.meta["tokens"]
     # The median alone: between two reports there may be an evaluation, or nothing.

@@ -4,6 +4,7 @@ the user's own, bounds by language; and what cannot be measured is said."""
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 from conftest import MANIFEST, write_manifest
@@ -278,7 +279,7 @@ def run(tmp_path_factory):
 
 
 def test_the_loss_under_a_trained_model_is_a_signal(tmp_path, run):
-    from train.run import load_run, losses_of
+    from train import load_run
 
     text = MANIFEST.replace("language = true", f'language = true\nloss = {{ run = "{run}" }}', 1)
     path = write_manifest(tmp_path, text.replace("word_count = [8, inf]", "loss = [0, 1000]", 1))
@@ -286,29 +287,52 @@ def test_the_loss_under_a_trained_model_is_a_signal(tmp_path, run):
     loss = a.values.column("loss").to_numpy()
     for row in (0, int(loss.argmin()), int(loss.argmax())):
         document = a.pool.parts[int(a.pool.part[row])].table(["text"])["text"][int(a.pool.row[row])].as_py()
-        nats, tokens = losses_of([document], *load_run(run), run)
+        nats, tokens = load_run(run).losses([document])
         assert loss[row] == pytest.approx(nats[0] / tokens[0], rel=1e-5)
     assert a.signals.models["loss"]["run"] == "1280"
 
 
-def test_a_text_file_is_scored_by_itself(tmp_path, run):
-    from curate.signals.loss import score_files
-    from train.run import loss_of
+def test_documents_of_any_source_are_scored_and_runs_compared(tmp_path, run):
+    from curate.commands.score import score, score_text
+    from train import load_run
+
+    def scored(*names: str, runs=(run,), **options):
+        return score(
+            Store(tmp_path / "store"),
+            open_engine("local", 1),
+            list(runs),
+            [tmp_path / n for n in names],
+            **options,
+        )
 
     (tmp_path / "seen.txt").write_text(RUN_TEXTS[0][:60])
     (tmp_path / "noise.txt").write_text("zq jx 77 %%" * 5)
-    (tmp_path / "empty.txt").write_text("")
-    seen, noise, empty = score_files(run, [tmp_path / f"{n}.txt" for n in ("seen", "noise", "empty")])
-    assert seen["loss"] == pytest.approx(loss_of(RUN_TEXTS[0][:60], run)["nats_per_token"], rel=1e-5)
-    assert seen["loss"] < noise["loss"]
-    assert empty["loss"] is None
+    seen, noise = scored("seen.txt", "noise.txt")
+    assert seen["nats_per_token"] == pytest.approx(
+        load_run(run).loss(RUN_TEXTS[0][:60]).nats_per_token, rel=1e-5
+    )
+    assert seen["bits_per_byte"][0] < noise["bits_per_byte"][0]
+    assert seen["bits_per_byte"][1:] == [None, None], "one document says nothing of others"
+    rows = [{"body": text[:50], "n": k} for k, text in enumerate(RUN_TEXTS[:20])]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (mine,) = scored("rows.jsonl", text="body")
+    assert mine["documents"] == 20
+    loss = load_run(run).loss([row["body"] for row in rows])
+    assert mine["bits_per_byte"][0] == pytest.approx(loss.bits_per_byte, rel=1e-5)
+    assert mine["bits_per_byte"][1] < loss.bits_per_byte < mine["bits_per_byte"][2]
+    first, second = scored("rows.jsonl", text="body", runs=(run, run))[:1], scored("rows.jsonl", text="body")
+    assert first[0]["bits_per_byte"] == second[0]["bits_per_byte"]
+    other = tmp_path / "other"
+    shutil.copytree(run, other)
+    both = scored("rows.jsonl", text="body", runs=(run, other))
+    assert both[1]["difference"] == [0.0, 0.0, 0.0]
+    assert "against the first" in score_text(both)
     with pytest.raises(CurateError, match=r"no finished run \(run.json is missing\)"):
-        score_files(tmp_path, [tmp_path / "seen.txt"])
-    (tmp_path / "latin.txt").write_bytes("caf\xe9".encode("latin-1"))
-    with pytest.raises(CurateError, match=r"latin.txt: byte 3 is not UTF-8"):
-        score_files(run, [tmp_path / "latin.txt"])
+        scored("seen.txt", runs=(tmp_path,))
     with pytest.raises(CurateError, match=r"none.txt: No such file"):
-        score_files(run, [tmp_path / "none.txt"])
+        scored("none.txt")
+    with pytest.raises(CurateError, match="no-text: 20"):
+        scored("rows.jsonl")
 
 
 LISTS = """

@@ -19,9 +19,9 @@ from curate.manifest.reader import load_manifest
 from curate.pipeline import run_all
 from curate.spec.manifest import Source, Target
 from curate.store import Store, read_json
-from train.run import load_run
 from train.tokens import load_tokenizer
 from train.tokens.packed import Packed
+from train.trained import load_run
 
 MANIFEST = """
 [[source]]
@@ -141,7 +141,7 @@ def test_every_run_is_scored_on_every_target(outcome):
 def test_of_a_question_the_answer_alone_is_scored_behind_its_prompt(outcome):
     record = max((run for run in outcome.runs), key=lambda run: run["size"])
     directory = Path(record["directory"])
-    model, _ = load_run(directory, "cpu")
+    model = load_run(directory, "cpu").model
     tokenizer = load_tokenizer(directory / "tokenizer.json")
     holdout = Packed.open(record["cell"]["holdouts"]["target exam"])
     nats = np.load(directory / "holdout-target exam.npy")

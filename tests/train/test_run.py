@@ -19,10 +19,11 @@ from train.evaluate import evaluate
 from train.model.products import use_wide_products
 from train.model.transformer import Transformer
 from train.optim.optimizers import make_optimizers
-from train.run import curve_summary, load_run, loss_of, main, train_cell
+from train.run import curve_summary, main, train_cell
 from train.shuffling import shuffled
 from train.tokens import Packed, encode, train_tokenizer
 from train.tokens.windows import Windows
+from train.trained import load_run
 from train.trainer import Diverged, Trainer, new_model
 
 VOCABULARY, END = 64, 0
@@ -289,7 +290,7 @@ def test_the_record_holds_what_a_report_needs(folder, tmp_path):
         {"model.width": 16},
     )
     assert record["tokens_trained"] == 640
-    model, _ = load_run(tmp_path / "640")
+    model = load_run(tmp_path / "640").model
     assert record["parameters"] == sum(p.numel() for p in model.parameters())
     assert record["flops"] == record["flops_per_token"] * 640
     nats = np.load(tmp_path / "640" / "holdout-raw.npy")
@@ -373,15 +374,15 @@ def test_a_finished_run_scores_text_and_packed_tokens(tmp_path):
         Packed.write(tmp_path / name, ids, offsets, sizes, tokenizer=tmp_path / "tokenizer.json")
     record = train_cell(cell(tmp_path), tmp_path / "runs")["640"]
     run = tmp_path / "runs/640"
-    assert loss_of(Packed.open(tmp_path / "holdout"), run) == record["losses"]["raw"]
+    assert load_run(run).loss(Packed.open(tmp_path / "holdout")).summary() == record["losses"]["raw"]
     nats = np.load(run / "holdout-raw.npy")
-    assert loss_of(texts[0], run)["nats_per_token"] == pytest.approx(
+    assert load_run(run).loss(texts[0]).nats_per_token == pytest.approx(
         nats[0] / len(encode(run / "tokenizer.json", texts[:1])[0]), rel=1e-5
     )
     with pytest.raises(ValueError, match="empty text"):
-        loss_of("", run)
+        load_run(run).loss("")
     with pytest.raises(FileNotFoundError, match="no finished run"):
-        loss_of("text", tmp_path)
+        load_run(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -38,8 +38,8 @@ from train.probes.answers import Answers, answer
 from train.probes.puzzles import FAMILIES, items
 from train.probes.puzzles import VERSION as ITEMS_VERSION
 from train.probes.tuning import Tuning, tuned
-from train.run import load_run, tokenizer_of
 from train.tokens.bpe import load_tokenizer
+from train.trained import load_run
 
 VERSION = 2  # raise it when the same run would get other answers
 RECORD = "probes.json"
@@ -57,8 +57,8 @@ def probe_run(
     for family in families:
         if family not in FAMILIES:
             raise ValueError(f"{family}: no such probe; there are {', '.join(FAMILIES)}")
-    model, run = load_run(directory)
-    tokenizer = tokenizer_of(directory)
+    trained = load_run(directory)
+    model, run, tokenizer = trained.model, trained.record, trained.tokenizer
     asked = {"families": list(families), "tuning": asdict(tuning) | {"rates": list(tuning.rates)}}
     identity = digest_of([VERSION, ITEMS_VERSION, run["identity"], asked])
     path = directory / RECORD
