@@ -32,6 +32,7 @@ def pages() -> dict[str, str]:
     """Path below `docs/` -> Markdown."""
     return {
         "reference/manifest.md": manifest_page(),
+        "reference/manifest.schema.json": json.dumps(manifest_schema(), indent=1, ensure_ascii=False) + "\n",
         "reference/knobs.md": knobs_page(),
         "reference/commands.md": commands_page(),
         "reference/python.md": python_page(),
@@ -78,6 +79,13 @@ path = "b.jsonl"
 name = "exam"
 format = "jsonl"
 path = "exam.jsonl"
+[[target]]
+name = "quiz"
+format = "jsonl"
+path = "quiz.jsonl"
+prompt = "question"
+answer = "right"
+choices = "options"
 [[level]]
 name = "raw"
 [[level]]
@@ -106,7 +114,7 @@ loss = ["masked"]
 seed_noise = 0.02
 """
 NAMED = re.compile(
-    r'^(source|evaluation|level|factor) "[^"]*"(.*)$'
+    r'^(source|evaluation|target|level|factor) "[^"]*"(.*)$'
 )  # how the reader calls an entry of a list
 
 
@@ -156,13 +164,15 @@ def manifest_page() -> str:
     families = {row["family"] for row in json.loads(printed("signals", "--json"))}
     parts = [
         "# Manifest\n\nWhat was asked: a TOML file. Every key is checked before anything is done; a wrong one is one "
-        'sentence that says where, what and the fix. Sizes are numbers or text such as `"0.5M"` and `"64 MB"`.\n',
+        'sentence that says where, what and the fix. Sizes are numbers or text such as `"0.5M"` and `"64 MB"`. For '
+        "editors that complete TOML there is a [JSON schema](manifest.schema.json).\n",
         _formats_table(),
     ]
     for name, said in told.items():
         heading = "Top of the file" if name == "top" else f"`{name}`"
         parts.append(f"## {heading}\n\n{said['about']}\n")
         helps = dict(said.get("keys") or told[said["same_as"]]["keys"]) if len(said) > 1 else {}
+        helps |= said.get("also", {})
         keys = taken.pop(name, ())
         if name == "[signals]":
             helps |= {key: _family(key) for key in keys if key in families and key not in helps}
@@ -172,14 +182,63 @@ def manifest_page() -> str:
             raise KeyError(
                 f"docs/manifest.toml, {name}: explain {unsaid}; the reader of manifests knows no {unknown}"
             )
-        if "keys" in said:
-            rows = [[f"`{key}`", _default(helps[key]), helps[key]["help"]] for key in helps]
+        if own := said.get("keys") or said.get("also"):
+            rows = [[f"`{key}`", _default(helps[key]), helps[key]["help"]] for key in own]
             parts.append(table(["key", "default", "what it is"], rows))
         if "optimizer" in keys:
             parts.append("It also takes the [knobs](knobs.md) of a run.\n")
     if taken:
         raise KeyError(f"docs/manifest.toml explains no table {', '.join(taken)}")
     return "\n".join(parts)
+
+
+LISTS = ("source", "evaluation", "target", "level", "factor")  # of tables
+
+
+def manifest_schema() -> dict[str, Any]:
+    """JSON schema of a manifest, for editors that complete and check TOML. Values are described, and typed where a
+    default or a knob says what they are; the reader checks the rest."""
+    from train.config import json_schema
+
+    told, taken = described("manifest.toml"), keys_of_the_reader()
+    knobs = json_schema()["properties"]
+    tables: dict[str, dict[str, Any]] = {}
+    for name, said in told.items():
+        helps = said.get("keys") or (told[said["same_as"]]["keys"] if "same_as" in said else {})
+        helps = {**helps, **said.get("also", {})}
+        own = {key: _value_schema(helps[key]) if key in helps else {} for key in taken.get(name, ())}
+        if name == "[grid]":
+            own = {"levels": {}, "documents": {}, "pieces": {}}
+        if name == "[grid]" or "optimizer" in own:
+            own = {**own, **knobs}
+        tables[name] = {"type": "object", "description": said["about"].replace("\n", " "), "additionalProperties": False,
+                        "properties": own}  # fmt: skip
+    top = tables.pop("top")
+    for key in top["properties"]:
+        listed = key in LISTS
+        inner = tables.get(f"[[{key}]]" if listed else f"[{key}]")
+        if inner is not None:
+            top["properties"][key] = {"type": "array", "items": inner} if listed else inner
+    top["properties"]["signals"]["additionalProperties"] = (
+        True  # lists of words and custom signals have names of their own
+    )
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "curate manifest", **top}
+
+
+def _value_schema(said: Mapping[str, Any]) -> dict[str, Any]:
+    default = said.get("default")
+    kinds = {
+        bool: ["boolean", "object"],
+        str: ["string", "integer"],
+        list: ["array", "string"],
+        dict: ["object", "array"],
+    }
+    more = (
+        {"default": default, "type": kinds.get(type(default), ["number", "array"])}
+        if "default" in said
+        else {}
+    )
+    return {"description": said["help"], **more}
 
 
 def _family(name: str) -> dict[str, Any]:

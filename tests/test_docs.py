@@ -449,3 +449,14 @@ def test_a_command_that_trains_says_which_extra_it_needs(without_train, command)
     assert done.returncode in (1, 2)
     assert 'pip install "curate-lm[train]"' in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_schema_of_manifests_takes_those_that_are_shipped_and_refuses_a_misspelt_key():
+    jsonschema = pytest.importorskip("jsonschema")
+    check = jsonschema.Draft202012Validator(reference.manifest_schema())
+    for path in (ROOT / "manifests").glob("*.toml"):
+        assert list(check.iter_errors(tomllib.loads(path.read_text()))) == [], path
+    wrong = tomllib.loads((ROOT / "manifests" / "quickstart.toml").read_text())
+    wrong["holdout"]["tokenss"] = 1
+    wrong["grid"]["model"]["depht"] = 1
+    assert len(list(check.iter_errors(wrong))) == 2

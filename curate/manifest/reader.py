@@ -158,8 +158,10 @@ class _Reader(Tables):
 
     def targets(self) -> tuple[Target, ...]:
         found = []
+        own = ("tokens", "prompt", "answer", "choices")
         for table in self.tables("target"):
             where = f'target "{table.get("name", "")}"'
+            self.known(where, table, [*(f.name for f in fields(Source)), *own])
             prompt, answer, choices = (
                 self.typed(where, table, k, str) for k in ("prompt", "answer", "choices")
             )
@@ -169,7 +171,7 @@ class _Reader(Tables):
                     "a question has prompt and answer, and choices where there are some: name their fields",
                 )
             tokens = self.count(where, "tokens", table.get("tokens", "0.1M"))
-            about = {k: v for k, v in table.items() if k not in ("prompt", "answer", "choices", "tokens")}
+            about = {k: v for k, v in table.items() if k not in own}
             if prompt:
                 if "text" in about:
                     raise self.fail(where, "a prompt stands in place of text; leave text out")

@@ -25,8 +25,8 @@ from contenders import BATCH, CONTEXT, our_cell, run
 from curate.runs.workers import Workers
 from train.evaluate import score
 from train.grid import run_grid
-from train.trained import load_run
 from train.tokens.packed import Packed
+from train.trained import load_run
 
 CELLS = 8
 TOKENS = {"0.2M": 600_000, "0.8M": 600_000, "4.7M": 400_000}  # that nanoGPT trains on

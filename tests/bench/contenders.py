@@ -33,8 +33,8 @@ from torch import Tensor
 from train.evaluate import score
 from train.machine import prepare_process
 from train.run import train_cell
-from train.trained import load_run
 from train.tokens.packed import Packed
+from train.trained import load_run
 
 CONTEXT, BATCH, VOCABULARY = 256, 4, 4096
 WARMUP = 0.05
