@@ -332,7 +332,8 @@ def explain(session: Session, manifest: Path, document: str) -> tuple[Any, str]:
               help="A and B are levels or profiles; judge them on its documents.")  # fmt: skip
 @answers(*ALL)
 def diff(session: Session, a: str, b: str, of: Path | None) -> tuple[Any, str]:
-    """Two locks, levels or profiles: documents that only one keeps, and by which rule the other drops them.
+    """Two locks, levels or profiles: documents that only one keeps, and by which rule the other drops them. Two reports:
+    whether their answers agree.
 
     Example: curate diff c4 fineweb --of manifests/quickstart.toml
     """

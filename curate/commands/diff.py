@@ -24,9 +24,10 @@ from curate.engine import Engine
 from curate.errors import CurateError, did_you_mean
 from curate.manifest.profiles import load_profile, shipped_profiles
 from curate.manifest.reader import load_manifest, parse_manifest
+from curate.results.agreement import compared
 from curate.spec.manifest import DUPLICATE, Manifest
 from curate.steps import annotate_all
-from curate.store import Store
+from curate.store import Store, read_json
 
 NOT_READ = "not read"
 OF_EACH = 3  # documents shown of each rule
@@ -51,18 +52,45 @@ class Difference:
     b: str
     notes: list[str]
     levels: list[dict] = field(default_factory=list)  # see `_compared`
+    answers: list[dict] = field(default_factory=list)  # of two reports, see `results.agreement.compared`
 
     def as_json(self) -> dict:
         return vars(self)
 
 
 def diff(store: Store, a: str, b: str, of: Path | None, engine: Engine) -> Difference:
-    """`a` and `b` are locks (or manifests), or levels or profiles that are judged on the documents of manifest `of`."""
+    """`a` and `b` are locks (or manifests), reports (their folders), or levels or profiles that are judged on the documents
+    of manifest `of`."""
+    if of is None and (reports := [_report(Path(name)) for name in (a, b)]) != [None, None]:
+        return _of_reports(a, b, reports)
     if of is None:
         return _of_files(store, a, b, engine)
     manifest = _with_levels(load_manifest(of), [a, b])
     both = annotate_all(store, manifest, engine)
     return Difference(a, b, [], [_compared(Side(a, both, a), Side(b, both, b))])
+
+
+def _report(path: Path) -> dict | None:
+    """The facts of a report, where this is one."""
+    path = path / "report.json" if path.is_dir() else path
+    return read_json(path) if path.name == "report.json" and path.is_file() else None
+
+
+def _of_reports(a: str, b: str, reports: list[dict | None]) -> Difference:
+    first, second = reports
+    if first is None or second is None:
+        raise CurateError(
+            f"{a if first is None else b}: no report; compare two folders that hold a report.json"
+        )
+    notes = [
+        f"{what}: {mine!r} and {other!r}" for what in ("draw", "name")
+        if (mine := _asked(first, what)) != (other := _asked(second, what))
+    ]  # fmt: skip
+    return Difference(a, b, notes, answers=compared(first, second))
+
+
+def _asked(report: dict, key: str) -> Any:
+    return tomllib.loads(report["lock"]["manifest"]["text"]).get(key)
 
 
 def _of_files(store: Store, a: str, b: str, engine: Engine) -> Difference:

@@ -11,6 +11,7 @@ from curate.commands.plan import Plan
 from curate.commands.show import Shown
 from curate.corpora.built import Built
 from curate.quantities import short_bytes, short_count, short_time
+from curate.results.words import figure_text, text_of
 
 
 def table(rows: list[list[Any]], header: list[str]) -> str:
@@ -182,6 +183,13 @@ def diff_text(difference: Difference) -> str:
             rows = [[g["rule"], f"{g['documents']:,}", g.get("bound", "")] for g in only["dropped_by"]]
             body = "\n" + table(rows, [f"dropped in {other} by", "documents", "bound"]) if rows else ""
             parts.append(told + body + "".join(map(_rule_examples, only["dropped_by"])))
+    if difference.answers:
+        rows = [
+            [text_of(row["holdout"]), f"{row['what']} of {row['level']} to {row['of']}", figure_text(*row["a"]),
+             figure_text(*row["b"]), "agree" if row["agree"] else "DIFFER"]
+            for row in difference.answers
+        ]  # fmt: skip
+        parts.append(table(rows, ["on", "answer", difference.a, difference.b, ""]))
     return "\n\n".join(parts)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import combinations
 from types import SimpleNamespace
 
@@ -16,12 +17,14 @@ from curate.corpora.units import Units, whole
 from curate.engine import open_engine
 from curate.errors import ManifestError
 from curate.manifest.reader import load_manifest
+from curate.pipeline import run_all
+from curate.results.agreement import agree, repeatability
 from curate.results.scaling import scaling_finding
 from curate.results.words import statement
 from curate.runs.training import named_by_key, planned_cells
 from curate.sources.pool import places_of, remixed
 from curate.steps import build
-from curate.store import Store
+from curate.store import Store, read_json
 from train.tokens import Packed
 
 N = 3000
@@ -167,3 +170,84 @@ def test_names_of_folders_fit_whatever_script_a_level_is_called_in(tmp_path):
     assert len(path.name.encode()) <= 120
     path.mkdir()
     assert named_by_key(tmp_path, "another", "0123456789abcdef") == path
+
+
+# ---- Whether answers hold when they are asked again ---------------------------------------------------------
+
+
+def test_two_answers_agree_where_they_differ_by_less_than_both_intervals_allow():
+    assert agree((1.0, 0.8, 1.2), (1.2, 1.0, 1.4))
+    assert not agree((1.0, 0.9, 1.1), (1.2, 1.1, 1.3))
+    assert agree((1.0, 0.9, math.inf), (5.0, 4.9, 5.1)), "an end that is not known holds everything"
+
+
+def test_repetitions_tell_honest_intervals_from_narrow_ones():
+    rng = np.random.default_rng(0)
+
+    def report(half: float) -> dict:
+        value = rng.normal(-0.3, 0.05)
+        gap = {"value": value, "low": value - half, "high": value + half}
+        return {
+            "holdouts": {
+                "raw": {"exchange": [{"level": "clean", "of": "raw", "rate": None, "difference": gap}]}
+            }
+        }
+
+    honest, narrow = (repeatability([report(half) for _ in range(200)]) for half in (0.098, 0.033))
+    key = "raw", "clean", "raw", "difference"
+    assert 0.78 < honest[key]["pairs"] < 0.88
+    assert honest[key]["spread_against_intervals"] == pytest.approx(1, abs=0.15)
+    assert honest[key]["intervals_with_the_mean"] > 180
+    assert narrow[key]["pairs"] < 0.5
+    assert narrow[key]["spread_against_intervals"] > 2.5
+
+
+REPEATED = """
+draw = DRAW
+[[source]]
+name = "docstrings"
+format = "python"
+path = "{stdlib}"
+exclude = ["site-packages/*"]
+[[source]]
+name = "pages"
+format = "text"
+path = "{stdlib}"
+include = ["*.txt", "*.html", "*.rst", "*.c", "*.h", "*.pem", "*.xml"]
+exclude = ["site-packages/*"]
+longest = "100 kB"
+[[level]]
+name = "raw"
+[[level]]
+name = "prose"
+on = "raw"
+keep = { word_count = [20, inf], alphabetic_word_ratio = [0.7, 1] }
+[tokenizer]
+vocabulary = 2048
+bytes = "1 MB"
+[sizes]
+tokens = ["25k", "50k"]
+[holdout]
+tokens = "15k"
+from = ["raw", "prose"]
+[grid]
+seeds = 3
+model = { depth = 2, width = 48 }
+context = 64
+"""
+
+
+@pytest.mark.slow
+def test_an_experiment_that_is_repeated_with_other_documents_gives_the_same_answer(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    reports = []
+    for draw in range(12):
+        (tmp_path / "m.toml").write_text(REPEATED.replace("DRAW", str(draw)))
+        outcome = run_all(Store(tmp_path / "store"), tmp_path / "m.toml", open_engine("local", 2))
+        reports.append(read_json(outcome.page.parent / "report.json"))
+    found = {key: one for key, one in repeatability(reports).items() if key[-1] == "difference"}
+    print(found)
+    assert found
+    for key, one in found.items():
+        assert one["intervals_with_the_mean"] >= 11, (key, one)
+        assert one["pairs"] >= 0.75, (key, one)
