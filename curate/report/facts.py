@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from curate.report.findings import findings
+from curate.report.first import first_screen
 from curate.results.answers import holdout_answers, place
 from curate.results.influence import with_documents
 from curate.results.scores import series_name, setting
@@ -34,14 +35,14 @@ def facts(lock: dict, runs: list[dict], examples: dict) -> dict:
         scored = [run for run in done if name in run["losses"]]
         if scored:
             holdouts[name] = holdout_answers(name, lock, scored)
-    statements = [told for name, holdout in holdouts.items() if (told := statement(name, holdout))]
+    statements = [text for name, holdout in holdouts.items() if (text := statement(name, holdout))]
     found = [
         with_documents(one, examples["held_out"])
         if one["key"] == "influence" and "held_out" in examples
         else one
         for one in findings(lock, everything)
     ]
-    return {
+    told: dict = {
         "name": lock["name"],
         "headline": " ".join(statements)
         or _of_findings(found)
@@ -60,6 +61,7 @@ def facts(lock: dict, runs: list[dict], examples: dict) -> dict:
         "warnings": lock.get("warnings", []) + _short_runs(done) + _long_documents(done),
         "lock": lock,
     }
+    return told | {"first": first_screen(told, done)}
 
 
 def _of_findings(found: list[dict]) -> str:

@@ -20,6 +20,7 @@ CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # no text in HTML, th
 
 
 DRAWINGS: dict[str, Callable[[dict, str], str]] = {
+    "attribution": panels.worths,
     "factors": lambda figures, title: charts.tornado(figures["rows"], f"{title}, bits per byte"),
     "context": panels.positions,
     "probes": panels.probe_panels,
@@ -44,7 +45,8 @@ def draw(facts: dict) -> dict[str, str]:
                 of = next(iter(named))
                 figures[f"rates-{key}"] = charts.exchange_rates(rates, of, f"Exchange rates on {what}")
     for number, found in enumerate(facts["findings"], 1):
-        if found["figures"].get("rows") and (drawing := DRAWINGS.get(found["key"])):
+        there = found["figures"].get("rows") or found["figures"].get("parts")
+        if there and (drawing := DRAWINGS.get(found["key"])):
             figures[f"{found['key']}-{number}"] = drawing(found["figures"], found["title"])
     return figures
 

@@ -108,3 +108,48 @@ def positions(told: dict, label: str) -> str:
         axes.set_ylabel(told["unit"])
         axes.legend(loc="best", handlelength=3)
         return _svg(figure, label)
+
+
+WAYS = {"without": ("s", "left out"), "only": ("o", "alone")}  # marker, word
+
+
+def worths(figures: dict, label: str) -> str:
+    """A row a part, the one that is worth most first: what leaving it out costs, and what it saves alone.
+
+    Colour says the verdict (worth it, harmful, neither); hollow: not distinguishable from 0 among all comparisons.
+    """
+    rows = figures["parts"]
+    parts = sorted(
+        {row["part"] for row in rows}, key=lambda part: -max(r["value"] for r in rows if r["part"] == part)
+    )
+    ways = [way for way in WAYS if any(row["way"] == way for row in rows)]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 1.2 + 0.36 * len(parts)), layout="constrained")
+        axes = figure.add_subplot()
+        axes.axvline(0, color=INK, linewidth=0.8, linestyle=(0, (2, 3)))
+        for row in rows:
+            aside = 0.14 * (2 * ways.index(row["way"]) - 1) if len(ways) > 1 else 0
+            _worth(axes, parts.index(row["part"]) + aside, row)
+        handles = [
+            axes.plot(
+                [], [], color=INK, marker=WAYS[way][0], markersize=6, linestyle="none", label=WAYS[way][1]
+            )[0]
+            for way in ways
+        ]
+        axes.set_ylim(len(parts) - 0.5, -0.5)
+        axes.set_yticks(range(len(parts)), [_visible(part) for part in parts])
+        axes.grid(True, axis="x")
+        axes.tick_params(length=0)
+        axes.set_xlabel("nats per token that it is worth")
+        figure.legend(handles=handles, loc="outside upper right", ncols=2, handlelength=1)
+        return _svg(figure, label)
+
+
+def _worth(axes: Any, place: float, row: dict) -> None:
+    clear = bool(row["corrected"])
+    colour = (_colour(0) if row["value"] > 0 else _colour(1)) if clear else INK
+    axes.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=1.8 if clear else 1.0)
+    axes.plot(
+        [row["value"]], [place], color=colour, marker=WAYS[row["way"]][0], markersize=7, markeredgewidth=1.4,
+        markerfacecolor=colour if clear else PAPER,
+    )  # fmt: skip

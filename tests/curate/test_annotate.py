@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 
 import pyarrow as pa
 import pytest
@@ -11,6 +12,7 @@ from curate.engine import open_engine
 from curate.signals import annotate as module
 from curate.signals.annotate import annotate
 from curate.store import Store
+from filters.arrow import batches
 
 FAMILIES: dict[str, dict] = {
     name: {}
@@ -76,7 +78,7 @@ def whole(tmp_path_factory, texts):
 
 @pytest.mark.parametrize("bytes_a_batch", [1, 700, 5_000])
 def test_the_borders_of_batches_change_no_signal(tmp_path, monkeypatch, texts, whole, bytes_a_batch):
-    monkeypatch.setattr(module, "BATCH", bytes_a_batch)
+    monkeypatch.setattr("filters.arrow.batches", partial(batches, size=bytes_a_batch))
     assert measured(tmp_path, texts) == whole
 
 
@@ -84,7 +86,7 @@ def test_a_huge_document_is_measured_alone_and_is_what_it_is_among_others(
     tmp_path, monkeypatch, texts, whole
 ):
     monkeypatch.setattr(module, "HUGE", 300)
-    monkeypatch.setattr(module, "BATCH", 300)
+    monkeypatch.setattr("filters.arrow.batches", partial(batches, size=300))
     assert measured(tmp_path, texts, workers=3, parts=4) == whole
 
 
@@ -95,7 +97,7 @@ def test_the_order_of_documents_and_how_many_workers_there_are_change_no_signal(
 
 def test_never_two_threads_measure_a_huge_document_at_once(tmp_path, monkeypatch, texts):
     monkeypatch.setattr(module, "HUGE", 300)
-    monkeypatch.setattr(module, "BATCH", 300)
+    monkeypatch.setattr("filters.arrow.batches", partial(batches, size=300))
     true, inside, most = module._measure, [], []
 
     def watched(task, name, documents, texts, *rest):

@@ -200,7 +200,6 @@ def test_exact_duplicates_alone_after_a_normalisation(tmp_path):
     assert set(a.values.column("duplicate_kind").to_pylist()) == {None, "exact"}
     templates = [r for r in a.values.column("exact_duplicate_of").to_pylist() if r]
     assert len(templates) >= 20
-    assert "signatures" not in a.signals.families
 
 
 @pytest.mark.parametrize(
