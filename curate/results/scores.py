@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from train import fits
-from train.tokens.packed import Packed
+from train.tokens.packed import scored_tokens
 
 Loss = Callable[[dict], float]
 
@@ -39,7 +39,7 @@ def document_tokens(name: str, run: dict) -> np.ndarray | None:
     """Tokens of each document of a holdout, of each answer of a target, from what the run was scored on, where that is
     still there."""
     packed = packed_holdout(name, run)
-    return Packed.open(packed).units if packed else None
+    return scored_tokens(packed) if packed and (packed / "documents.npy").exists() else None
 
 
 def group_numbers(name: str, run: dict) -> np.ndarray | None:

@@ -150,12 +150,7 @@ class Packed:
 
     @property
     def units(self) -> np.ndarray:
-        """int64: the tokens that each loss is of: of a document, or of the right answer to a question."""
-        sizes = np.diff(self.documents)
-        if self.scored is None:
-            return sizes
-        first, _, right = self.scored.T
-        return (sizes - first)[right == 1]
+        return scored_tokens(self.path)
 
     def prefix_sha256(self, tokens: int) -> str:
         """Digest of the first tokens alone: equal for every corpus that begins alike."""
@@ -202,6 +197,15 @@ class Packed:
         if len(documents) != meta["documents"] + 1 or len(byte_counts) != meta["documents"]:
             raise ValueError(f"{path}: documents.npy or bytes.npy do not hold {meta['documents']} documents")
         _check_offsets(documents, meta["tokens"], path / "documents.npy")
+
+
+def scored_tokens(folder: Path) -> np.ndarray:
+    """int64: the tokens that each loss on these packed tokens is of: of a document, or of the right answer to a question."""
+    sizes = np.diff(np.load(folder / "documents.npy"))
+    if not (folder / "scored.npy").exists():
+        return sizes
+    first, _, right = np.load(folder / "scored.npy").T
+    return (sizes - first)[right == 1]
 
 
 def _check_offsets(offsets: np.ndarray, tokens: int, where: Path) -> None:
