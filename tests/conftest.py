@@ -61,6 +61,12 @@ model = { depth = 1, width = 32 }
 """
 
 
+@pytest.fixture(autouse=True)
+def no_time_is_taken_to_measure_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`plan` measures training once on a machine, which takes seconds; its own tests ask for that."""
+    monkeypatch.setattr("curate.commands.plan._flops_a_second", lambda manifest: 3e10)
+
+
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
     """The folder of real text, or a skip that says how to name it."""

@@ -1,16 +1,20 @@
 """What would be done: counts, disk and minutes, and what is wrong, before anything is done.
 
-Minutes come from rates measured on two cores of a common server, so they are a guide, not a promise;
-what is in the store already is not counted again.
+Minutes of training come from a second of it on this machine, remembered with the machine's name; those of the rest from
+rates measured on two cores of a common server. They are a guide, not a promise: who else computes here is said. What is
+in the store already is not counted again.
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
 
 from curate.commands.lint import Lint, lint
 from curate.engine import cores
-from curate.errors import CurateError
+from curate.errors import TRAINING, CurateError
 from curate.sources.documents import STAGE as DOCUMENTS
 from curate.sources.documents import plan_tasks
 from curate.sources.formats import FORMATS
@@ -23,7 +27,8 @@ from train.grid import expand, work_tokens
 
 ANNOTATE_BYTES_A_SECOND = 8e6  # a core, every family
 TOKENIZE_BYTES_A_SECOND = 1.2e6  # a core
-FLOPS_A_SECOND = 3e10  # a core, small matrices in float32
+FLOPS_A_SECOND = 3e10  # a core, small matrices in float32: where nothing can be measured
+BUSY = 0.5  # of the cores, from which on the machine is said to be at work for others
 # Nats a token that two seeds of one small cell usually differ by, each with its own documents, or all with the same;
 # [power] seed_noise says otherwise.
 SEED_NOISE = {PER_SEED: 0.04, SHARED: 0.02}
@@ -66,6 +71,7 @@ class Plan:
     training_tokens: float
     disk_bytes: float
     minutes: float
+    load: float  # share of the cores that others kept busy for the last minute
     smallest_difference: (
         float | None
     )  # nats a token between two levels that the grid would find; None: one seed
@@ -82,9 +88,10 @@ def plan(store: Store, manifest: Manifest, workers: int | None = None, sample: i
 
     The levels are tried on about `sample` documents of each source.
     """
-    workers = workers or cores()
+    workers, load = workers or cores(), _load()
     sources = [_source(store, manifest, source) for source in manifest.sources]
-    training = [_grid(manifest), *_studies(manifest)]
+    flops = _flops_a_second(manifest)
+    training = [_grid(manifest, flops), *_studies(manifest, flops)]
     new = [(s.format, s.bytes - s.read_already) for s in sources]
     seconds = sum(
         size / FORMATS[format].bytes_per_second + size / ANNOTATE_BYTES_A_SECOND for format, size in new
@@ -110,6 +117,7 @@ def plan(store: Store, manifest: Manifest, workers: int | None = None, sample: i
         training_tokens=sum(part.tokens for part in training),
         disk_bytes=1.7 * sum(s.bytes for s in sources) + 12 * wanted,
         minutes=seconds / workers / 60,
+        load=load,
         smallest_difference=training[0].smallest_difference,
         seed_noise=manifest.seed_noise or SEED_NOISE[manifest.documents],
         problems=problems,
@@ -132,24 +140,26 @@ def _source(store: Store, manifest: Manifest, source) -> SourcePlan:
     return SourcePlan(source.name, source.format, len(inputs), size, done)
 
 
-def _grid(manifest: Manifest) -> Training:
+def _grid(manifest: Manifest, flops: float) -> Training:
     """Levels are compared with the first, at one size."""
     settings = expand({k: v for k, v in manifest.grid.items() if k != "levels"})
     levels, sizes = len(manifest.grid["levels"]), list(manifest.sizes)
     cells = len(settings) * levels
     tokens = sum(work_tokens(sizes, setting) for setting in settings) * levels
-    seconds = sum(_train_seconds(manifest, setting, sizes) for setting in settings) * levels
+    seconds = sum(_train_seconds(manifest, setting, sizes, flops) for setting in settings) * levels
     found = _smallest_difference(manifest, levels, manifest.grid.get("seeds", 1), levels - 1)
     return Training("grid", cells, cells * len(sizes), tokens, seconds, found)
 
 
-def _studies(manifest: Manifest) -> list[Training]:
+def _studies(manifest: Manifest, flops: float) -> list[Training]:
     found = []
     for study, trials in outline(manifest).items():
         seeds = trials[0].seeds
         cells = sum(trial.seeds for trial in trials)
         tokens = sum(trial.trained * trial.seeds for trial in trials)
-        seconds = sum(_train_seconds(manifest, trial.knobs, [trial.tokens]) * trial.seeds for trial in trials)
+        seconds = sum(
+            _train_seconds(manifest, trial.knobs, [trial.tokens], flops) * trial.seeds for trial in trials
+        )
         smallest = _smallest_difference(manifest, len(trials), seeds, STUDIES[study].comparisons(trials))
         found.append(Training(study, cells, cells, tokens, seconds, smallest))
     return found
@@ -166,8 +176,27 @@ def _smallest_difference(manifest: Manifest, corpora: int, seeds: int, compared:
     return detectable(noise, seeds, degrees, comparisons=compared)
 
 
-def _train_seconds(manifest: Manifest, setting: dict, sizes: list[int]) -> float:
+def _flops_a_second(manifest: Manifest) -> float:
+    """Of one core that trains the grid's first setting."""
+    if any(find_spec(name) is None for name in TRAINING):
+        return FLOPS_A_SECOND
+    from curate.runs.placement import flops_a_second
+
+    setting = expand({k: v for k, v in manifest.grid.items() if k != "levels"})[0]
+    known = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "curate" / "rates.json"
+    try:
+        return flops_a_second(setting, manifest.tokenizer.vocabulary, known) or FLOPS_A_SECOND
+    except OSError:  # no home to remember it in
+        return FLOPS_A_SECOND
+
+
+def _load() -> float:
+    """Share of the cores that others have kept busy for the last minute; 0 where no machine says."""
+    return min(1.0, os.getloadavg()[0] / cores()) if hasattr(os, "getloadavg") else 0.0
+
+
+def _train_seconds(manifest: Manifest, setting: dict, sizes: list[int], flops: float) -> float:
     """Six operations a parameter and token."""
     model, vocabulary = setting.get("model", {}), manifest.tokenizer.vocabulary
     parameters, _ = model_size(model, vocabulary, setting.get("context", RunConfig.context))
-    return 6 * parameters * work_tokens(sizes, setting) / FLOPS_A_SECOND
+    return 6 * parameters * work_tokens(sizes, setting) / flops

@@ -7,7 +7,7 @@ from typing import Any
 
 from curate.commands.diff import Difference
 from curate.commands.explain import Explanation
-from curate.commands.plan import Plan
+from curate.commands.plan import BUSY, Plan
 from curate.commands.show import Shown
 from curate.corpora.built import Built
 from curate.quantities import short_bytes, short_count, short_time
@@ -59,8 +59,17 @@ def plan_text(plan: Plan) -> str:
         f"{_training_text(plan)}\n\n"
         f"{plan.corpora} corpora, {sum(part.cells for part in plan.training)} cells giving at most "
         f"{sum(part.runs for part in plan.training)} runs, {short_count(plan.training_tokens)} tokens to train\n"
-        f"at most {short_bytes(plan.disk_bytes)} of disk and, by rough rates, {short_time(plan.minutes * 60)}\n"
+        f"at most {short_bytes(plan.disk_bytes)} of disk and, on this machine by itself, some "
+        f"{short_time(plan.minutes * 60)}{_load_text(plan)}\n"
         f"told apart: what differs by as much is found 4 times of 5, where seeds differ by {plan.seed_noise:g} nats"
+    )
+
+
+def _load_text(plan: Plan) -> str:
+    return (
+        f"; others keep {plan.load:.0%} of its cores busy now, so it will take longer"
+        if plan.load > BUSY
+        else ""
     )
 
 

@@ -22,7 +22,7 @@ import torch
 
 from curate.processes import blocking_sigint
 from train.cell import Cell
-from train.config import ModelConfig, OptimizerConfig
+from train.config import ModelConfig, OptimizerConfig, model_size
 from train.files import digest_of, read_json, write_json
 from train.machine import autocast, choose_device, prepare_process
 from train.optim.optimizers import make_optimizers
@@ -48,13 +48,38 @@ def choose_threads(
     """
     step = max(map(_step, cells), key=lambda step: step[0].width ** 2 * step[0].depth * step[1])
     at_once = min(cores, len(cells))
-    machine = [platform.machine(), torch.backends.cpu.get_cpu_capability(), torch.__version__, cores]
-    key = digest_of([machine, at_once, asdict(step[0]), step[1:]])[:16]
+    of = [*_machine(), cores, at_once, *_shape(step)]
+    return _kept(known, of, lambda: _fastest(step, at_once, cores, measure or throughput))["threads"]
+
+
+def flops_a_second(setting: dict[str, Any], vocabulary: int, known: Path) -> float:
+    """What one core of this machine makes of the six operations a parameter and token, at a step of this setting:
+    measured once, kept in the file `known`."""
+    cell = Cell.of({**setting, "packed": "", "sizes": [1], "threads": 1})
+    config = ModelConfig.of(cell.model, vocabulary=vocabulary, context=cell.context, end=0)
+    step = config, cell.batch, OptimizerConfig.of(cell.optimizer).name, cell.precision
+    rate = _kept(known, [*_machine(), "one core", *_shape(step)], lambda: {"rate": throughput(step, 1, 1)})[
+        "rate"
+    ]
+    return 6 * model_size(cell.model, vocabulary, cell.context)[0] * rate
+
+
+def _machine() -> list[Any]:
+    return [platform.machine(), torch.backends.cpu.get_cpu_capability(), torch.__version__]
+
+
+def _shape(step: Step) -> list[Any]:
+    return [asdict(step[0]), step[1:]]
+
+
+def _kept(known: Path, of: list[Any], measure: Callable[[], dict]) -> dict:
+    """What the file says of this, or is told of it now."""
+    key = digest_of(of)[:16]
     found = read_json(known) if known.exists() else {}
     if key not in found:
-        found[key] = _fastest(step, at_once, cores, measure or throughput)
+        found[key] = measure()
         write_json(known, found)
-    return found[key]["threads"]
+    return found[key]
 
 
 def _step(cell: dict[str, Any]) -> Step:
@@ -115,8 +140,10 @@ def _train_a_little(step: Step, threads: int, barrier: Any, queue: Any) -> None:
     one_step()
     one_step()
     barrier.wait(START_SECONDS)
-    began, steps = time.perf_counter(), 0
-    while time.perf_counter() - began < MEASURED_SECONDS:
+    # One thread alone is timed by its own seconds, so that who else computes here does not count.
+    clock = time.process_time if threads == barrier.parties == 1 else time.perf_counter
+    began, steps = clock(), 0
+    while clock() - began < MEASURED_SECONDS:
         one_step()
         steps += 1
-    queue.put(steps * batch * config.context / (time.perf_counter() - began))
+    queue.put(steps * batch * config.context / (clock() - began))

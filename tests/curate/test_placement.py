@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from curate.runs.placement import choose_threads, throughput
+from curate.runs.placement import choose_threads, flops_a_second, throughput
 from train.tokens import Packed
 
 
@@ -50,6 +50,16 @@ def test_what_was_measured_is_remembered_for_that_many_cores_and_that_size(cells
     choose_threads(cells, 4, tmp_path / "threads.json", measure)
     choose_threads(cells[:1], 2, tmp_path / "threads.json", measure)
     assert len(asked) == 2 + 3 + 2
+
+
+def test_the_speed_of_a_core_is_measured_once_for_a_model(tmp_path, monkeypatch):
+    asked: list = []
+    monkeypatch.setattr("curate.runs.placement.throughput", lambda *step: asked.append(step) or 1000.0)
+    known = tmp_path / "rates.json"
+    small, large = {"model": {"depth": 1, "width": 32}}, {"model": {"depth": 2, "width": 64}}
+    rates = [flops_a_second(setting, 400, known) for setting in (small, small, large)]
+    assert rates[0] == rates[1] < rates[2], "six operations a parameter and token"
+    assert [step[1:] for step in asked] == [(1, 1), (1, 1)]
 
 
 @pytest.mark.slow
