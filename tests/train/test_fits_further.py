@@ -142,10 +142,6 @@ def test_a_surface_of_too_few_sizes_says_what_is_missing(keep):
 # ------------------------------------------------------------------------------------------- repetition
 
 
-def test_the_published_constants_give_the_published_value():
-    assert fits.PUBLISHED.loss(6.34e9, 242e9, 25e9) == 2.2256440889984477
-
-
 def test_one_pass_is_the_plain_law():
     law = fits.RepetitionLaw(2.0, 60.0, 0.26, 6.0, 4e4, True)
     assert law.loss(1e6, 1e6) == pytest.approx(2 + 60 * 1e6**-0.26)
