@@ -24,7 +24,7 @@ from train.fits.compare import (
 )
 from train.fits.curves import Curves, Estimate, Fit, Foretold, foretold, mean
 from train.fits.grid import Grid, Point
-from train.fits.laws import FitError, Form, Law, choose_form, fit_power_law, fit_shared_power_laws
+from train.fits.laws import FitError, Form, Law, choose_form, fit_power_laws
 from train.fits.mixture import MixtureLaw, best_shares, fit_mixture, refit_mixtures
 from train.fits.noise import SeedNoise, seed_noise
 from train.fits.power import MOST_SEEDS, Signal, detectable, document_spread, seeds_needed, signal_to_noise
@@ -59,9 +59,8 @@ __all__ = [
     "exchange_rate",
     "exchange_rates",
     "fit_mixture",
-    "fit_power_law",
+    "fit_power_laws",
     "fit_repetition",
-    "fit_shared_power_laws",
     "fit_surface",
     "foretold",
     "mean",

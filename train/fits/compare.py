@@ -14,7 +14,7 @@ import numpy as np
 
 from train.fits.curves import Curves
 from train.fits.grid import Grid
-from train.fits.laws import FitError, quick_laws
+from train.fits.laws import FitError, fit_power_laws
 
 REACH = 2.0  # curves are followed this factor beyond the measured sizes, no further
 FAR = 10.0  # and a law at most this factor
@@ -269,7 +269,7 @@ def _log_tokens_at(tokens_D: np.ndarray, loss_ND: np.ndarray, target_N: np.ndarr
     of the means from it, interpolated over log tokens: it meets every mean and bends as the law does."""
     log_D = np.log(tokens_D)
     log_G = np.linspace(log_D[0] - math.log(REACH), log_D[-1], 256)
-    E_N, B_N, b_N = quick_laws(tokens_D, loss_ND)
+    E_N, B_N, b_N = fit_power_laws(tokens_D, loss_ND)
 
     def law(log_tokens):
         return np.log(E_N[:, None] + B_N[:, None] * np.exp(-b_N[:, None] * log_tokens) + 1e-300)
