@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -16,7 +16,11 @@ SIZES = (400_000, 800_000, 1_600_000, 3_200_000)
 
 @dataclass(frozen=True)
 class Truth:
-    """Levels whose losses follow laws; noise as of runs that share trunks, seeds and holdout documents."""
+    """Levels whose losses follow laws; noise as of runs that share trunks, seeds and holdout documents.
+
+    `reading`: what other documents to train on would do to a run, by level; half of it is common to the sizes of a
+    seed, which nest. `shared_reading`: all seeds read the same documents, so that this noise is the same in all.
+    """
 
     laws: dict[str, fits.Law]
     trunk: float = 0.006
@@ -24,6 +28,8 @@ class Truth:
     shared: float = 0.005
     documents: int = 300
     taste: float = 0.08  # how much documents differ in what a level is worth on them
+    reading: dict[str, float] = field(default_factory=dict)
+    shared_reading: bool = False
 
     def grid(self, rng: np.random.Generator, seeds: int, draws: int = 400, sizes=SIZES) -> fits.Grid:
         lengths = np.ceil(rng.lognormal(5, 0.8, self.documents))
@@ -32,13 +38,19 @@ class Truth:
         common = rng.normal(0, self.shared, seeds)
         points = []
         for level, law in self.laws.items():
+            read_SD = self._read(rng, self.reading.get(level, 0.0), seeds, len(sizes))
             for seed in range(seeds):
                 trunk = rng.normal(0, self.trunk)
-                for tokens in sizes:
-                    loss = law.loss(tokens) + trunk + common[seed] + rng.normal(0, self.cell)
-                    nats = lengths * (loss + hard + taste[level])
+                for at, tokens in enumerate(sizes):
+                    noise = trunk + common[seed] + rng.normal(0, self.cell) + read_SD[seed, at]
+                    nats = lengths * (law.loss(tokens) + noise + hard + taste[level])
                     points.append(fits.Point(level, tokens, seed, nats.sum() / lengths.sum(), nats))
         return fits.Grid(points, lengths, draws=draws, rng_seed=int(rng.integers(1 << 30)))
+
+    def _read(self, rng: np.random.Generator, sd: float, seeds: int, sizes: int) -> np.ndarray:
+        blocks = 1 if self.shared_reading else seeds
+        noise_SD = rng.normal(0, sd * 0.5**0.5, (blocks, 1)) + rng.normal(0, sd * 0.5**0.5, (blocks, sizes))
+        return np.broadcast_to(noise_SD, (seeds, sizes))
 
 
 RAW, CLEAN = fits.Law(2.0, 60.0, 0.26), fits.Law(1.95, 52.0, 0.26)

@@ -31,9 +31,7 @@ from train.fits.laws import (
     law_of,
 )
 
-PRIOR_FITS = (
-    2.0  # degrees of freedom with which laws are taken to hold to within the noise, before any is seen
-)
+PRIOR_FITS = 0.5  # degrees of freedom with which laws hold to within the noise, before any residual is seen
 
 
 @dataclass(frozen=True)
