@@ -184,7 +184,7 @@ def _losses(lock: dict, runs: list[dict]) -> dict:
             for level in dict.fromkeys(r["level"] for r in done)
         }
         pairs = [(level, UNBOUND) for level in means if level != UNBOUND] if UNBOUND in means else []
-        gaps = {gap.level: finite(vars(gap)) for gap in fits.differences(grid, pairs)}
+        gaps = {gap.level: finite(vars(gap.together)) for gap in fits.differences(grid, pairs)}
         found[name] = {level: mean | {"difference": gaps.get(level)} for level, mean in means.items()}
     return found
 
@@ -232,4 +232,4 @@ def _loss_text(one: dict | None) -> str:
         return "no run"
     gap = one["difference"]
     mean = figure_text(one["value"], one["low"], one["high"])
-    return f"{mean}  {difference_text(gap)}{'*' if gap['corrected'] else ''}" if gap else mean
+    return f"{mean}  {difference_text(gap)}{'*' if gap['distinguishable'] else ''}" if gap else mean

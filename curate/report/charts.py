@@ -125,10 +125,11 @@ def tornado(rows: list[dict], label: str) -> str:
             colour = _colour(factors.index(row["factor"]))
             fill = colour if row["distinguishable"] else PAPER
             axes.barh(place, row["bits"], height=0.62, facecolor=fill, edgecolor=colour, linewidth=1.3)
-            axes.plot([row["low"], row["high"]], [place, place], color=INK, linewidth=1.2)
+            if row["low"] is not None:
+                axes.plot([row["low"], row["high"]], [place, place], color=INK, linewidth=1.2)
         axes.axvline(0, color=INK, linewidth=0.8)
         axes.set_xscale("symlog", linthresh=0.1)
-        ends = [x for row in rows for x in (row["low"], row["high"])]
+        ends = [x for row in rows for x in (row["low"], row["high"], row["bits"]) if x is not None]
         ticks = [t for t in TORNADO_TICKS if min(ends) <= t <= max(ends)]
         axes.set_xticks(ticks, [f"{tick:+g}".replace("-", "\u2212") if tick else "0" for tick in ticks])
         axes.minorticks_off()

@@ -34,6 +34,7 @@ def holdout_answers(name: str, lock: dict, runs: list[dict]) -> dict:
     one = runs[0]["losses"][name]
     firsts = {s: _first(series, s) for s in series}
     curves = _curves(here, firsts)
+    foretold = _foretold(grid, firsts)
     against = [(s, first) for s, first in firsts.items() if s != first]
     steps = [(s, base) for s in series if (base := _below(series, s, below)) and base != firsts[s]]
     return {
@@ -44,13 +45,15 @@ def holdout_answers(name: str, lock: dict, runs: list[dict]) -> dict:
         "tokens": one["tokens"],
         "bits_per_byte_a_nat": one["bits_per_byte"] / one["nats_per_token"],
         "sizes": grid.tokens,
-        "levels": {s: where | _series(here, curves.get(s), s) for s, where in series.items()},
+        "levels": {
+            s: where | _series(here, curves.get(s), s, foretold.get(s)) for s, where in series.items()
+        },
         "exchange": _comparisons(grid, against),
         "steps": _comparisons(grid, steps),
         "along": {f"{s} against {of}": _along(grid, s, of) for s, of in against},
         "overtaking": _overtaking(grid, lock, series, firsts),
         "forms": {curve.levels[0]: vars(curve.form) for curve in dict.fromkeys(curves.values())},
-        "foretold": _foretold(grid, firsts),
+        "foretold": {name: vars(forecast) for name, forecast in foretold.items()},
         "documents_shared": max(run.get("documents_shared", 1.0) for run in runs),
         "caveats": grid.caveats,
     }
@@ -76,10 +79,8 @@ def _curves(grid: fits.Grid, firsts: dict[str, str]) -> dict[str, fits.Curves]:
     return found
 
 
-def _foretold(grid: fits.Grid, firsts: dict[str, str]) -> dict:
-    return {
-        name: vars(told) for group in _groups(firsts) for name, told in fits.foretold(grid, group).items()
-    }
+def _foretold(grid: fits.Grid, firsts: dict[str, str]) -> dict[str, fits.Foretold]:
+    return {name: told for group in _groups(firsts) for name, told in fits.foretold(grid, group).items()}
 
 
 def _first(series: dict, name: str) -> str:
@@ -96,7 +97,9 @@ def _below(series: dict, name: str, below: dict[str, str | None]) -> str | None:
     return trained[level] if level else None
 
 
-def _series(grid: fits.Grid, curves: fits.Curves | None, series: str) -> dict:
+def _series(grid: fits.Grid, curves: fits.Curves | None, series: str, forecast: fits.Foretold | None) -> dict:
+    """Means by size, and the law with its curve. A law that did not foretell the largest size gets no interval: what is
+    wrong with it is not noise."""
     tokens = sorted({p.tokens for p in grid.points if p.level == series})
     points: list[dict[str, Any]] = []
     for size in tokens:
@@ -113,13 +116,15 @@ def _series(grid: fits.Grid, curves: fits.Curves | None, series: str) -> dict:
     at = np.geomspace(tokens[0], tokens[-1], CURVE_POINTS)
     low, high = curves.band(series, at)
     curve = [list(map(float, row)) for row in zip(at, fit.law.loss(at), low, high, strict=True)]
+    fails = forecast is not None and forecast.fails
+    E, b = ((None, None) if fails else (one.low, one.high) for one in (fit.E, fit.b))
     return {
         "points": points,
         "curve": curve,
         "law": {
-            "E": fit.law.E, "E_low": fit.E.low, "E_high": fit.E.high,
-            "b": fit.law.b, "b_low": fit.b.low, "b_high": fit.b.high,
-            "at_bound": list(fit.law.at_bound), "largest_residual": fit.law.largest_residual,
+            "E": fit.law.E, "E_low": E[0], "E_high": E[1], "b": fit.law.b, "b_low": b[0], "b_high": b[1],
+            "foretells": None if forecast is None else not fails, "at_bound": list(fit.law.at_bound),
+            "largest_residual": fit.law.largest_residual,
         },
     }  # fmt: skip
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from curate.quantities import short_count
+from curate.results.answers import finite
 from curate.results.finding import finding, table
 from curate.results.scores import series_name, setting
 from curate.results.words import difference_text
@@ -116,8 +117,9 @@ def _less_one(told: Any, top: float) -> dict[str, float]:
 
 
 def _gaps(runs: list[dict], family: str, way: str, alpha: float) -> list[dict]:
-    """Every level against the first of its setting, and after fine-tuning against the fresh model."""
-    grid, strict = (_grid(runs, family, way, "right", a) for a in (0.05, alpha))
+    """Every level against the first of its setting, and after fine-tuning against the fresh model, with intervals that
+    hold them all at once, those of other families included."""
+    grid = _grid(runs, family, way, "right", alpha)
     size = grid.tokens[-1]
     there = {series_name(run): setting(run) for run in runs if run["size"] == size}
     first: dict[str, str] = {}
@@ -126,12 +128,11 @@ def _gaps(runs: list[dict], family: str, way: str, alpha: float) -> list[dict]:
     pairs = [(name, first[where], "quality") for name, where in there.items() if name != first[where]]
     if SCRATCH in grid.levels:
         pairs += [(name, SCRATCH, "text") for name in there]
-    named = [pair[:2] for pair in pairs]
-    both = zip(pairs, fits.differences(grid, named, size), fits.differences(strict, named, size), strict=True)
+    gaps = [gap.together for gap in fits.differences(grid, [pair[:2] for pair in pairs], size)]
     return [
-        {"family": family, "way": way, "about": about, "level": level, "than": than,
-         "value": gap.value, "low": gap.low, "high": gap.high, "clear": bool(corrected.corrected)}
-        for (level, than, about), gap, corrected in both
+        finite({"family": family, "way": way, "about": about, "level": level, "than": than,
+                "value": gap.value, "low": gap.low, "high": gap.high, "clear": gap.distinguishable})
+        for (level, than, about), gap in zip(pairs, gaps, strict=True)
     ]  # fmt: skip
 
 
@@ -226,7 +227,7 @@ def _tables(rows: list[dict], gaps: list[dict], size: int) -> list[dict]:
              "clear" if gap["clear"] else "not distinguishable"]
             for gap in gaps
         ]  # fmt: skip
-        caption = f"Difference in the share answered right; verdicts hold for all {len(gaps)} at once"
+        caption = f"Difference in the share answered right; intervals hold all {len(gaps)} at once"
         tables.append(
             table(caption, ["Probe", "Way", "Text read", "Against", "Difference", "Verdict"], verdicts)
         )

@@ -69,8 +69,10 @@ def _rate(value: float) -> str:
 
 
 def difference_text(gap: dict) -> str:
-    """`−0.052 [−0.071, −0.033]`, with true minus signs."""
-    return f"{gap['value']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}]".replace("-", "−")
+    """`−0.052 [−0.071, −0.033]`, with true minus signs; an end that is not known is infinite."""
+    low = "-∞" if gap["low"] is None else f"{gap['low']:+.3f}"
+    high = "+∞" if gap["high"] is None else f"{gap['high']:+.3f}"
+    return f"{gap['value']:+.3f} [{low}, {high}]".replace("-", "−")
 
 
 def keep_together(sentence: str) -> str:

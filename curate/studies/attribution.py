@@ -190,10 +190,11 @@ def _figures(holdout: str, asked: dict, runs: list[dict]) -> dict[str, Any]:
             parts[pair] = {"part": part, "way": way}
     whole, *rest = fits.differences(grid, pairs, asked["tokens"])
     rows = [
-        finite(vars(gap)) | parts[gap.level, gap.than] for gap in sorted(rest, key=lambda gap: -gap.value)
+        finite(vars(gap.together)) | parts[gap.level, gap.than]
+        for gap in sorted(rest, key=lambda gap: -gap.value)
     ]
     return {
-        "whole": finite(vars(whole)),
+        "whole": finite(vars(whole.together)),
         "parts": rows,
         "idle": idle,
         "caveats": grid.caveats,
@@ -213,7 +214,7 @@ def _same_corpora(runs: list[dict], references: set[str]) -> dict[str, str]:
 
 def _sentences(holdout: str, asked: dict, figures: dict, derived: int) -> list[str]:
     rows, idle = figures["parts"], figures["idle"]
-    clear = [row for row in rows if row["corrected"]]
+    clear = [row for row in rows if row["distinguishable"]]
     sentences = [_whole_sentence(holdout, asked, figures["whole"])]
     helpful, harmful = ([row for row in clear if row["value"] > 0],
                         [row for row in clear[::-1] if row["value"] < 0])  # fmt: skip
@@ -238,7 +239,7 @@ def _sentences(holdout: str, asked: dict, figures: dict, derived: int) -> list[s
 
 
 def _whole_sentence(holdout: str, asked: dict, whole: dict) -> str:
-    clear = "" if whole["corrected"] else ", which is not distinguishable from 0"
+    clear = "" if whole["distinguishable"] else ", which is not distinguishable from 0"
     matched = " with the same shares of sources" if asked["matched_sources"] else ""
     return (
         f"On {text_of(holdout)}, all rules between {asked['base']} and {asked['level']} together are worth "
@@ -253,18 +254,19 @@ def _table(asked: dict, figures: dict, derived: dict) -> dict:
             row["part"],
             {"without": "left out", "only": "alone"}[row["way"]],
             difference_text(row),
-            difference_text(
-                {"value": row["value"], "low": row["corrected_low"], "high": row["corrected_high"]}
-            ),
-            "not distinguishable" if not row["corrected"] else "worth it" if row["value"] > 0 else "harmful",
+            "not distinguishable"
+            if not row["distinguishable"]
+            else "worth it"
+            if row["value"] > 0
+            else "harmful",
             f"{derived[row['level'] if row['way'] == 'without' else row['than']]['documents']:,}",
         ]
         for row in figures["parts"]
     ]
     caption = (
         f"At {asked['tokens']:,} tokens. Left out: loss of {high} without it, minus that of {high}. Alone: loss of "
-        f"{low}, minus that of {low} with it. Above 0 it helps. “All at once”: intervals that hold all "
-        f"{len(rows) + 1} comparisons together"
+        f"{low}, minus that of {low} with it. Above 0 it helps. Intervals hold all {len(rows) + 1} comparisons at "
+        "once"
     )
-    columns = ["Part", "How", "Worth, nats per token", "All at once", "Verdict", "Documents of that corpus"]
+    columns = ["Part", "How", "Worth, nats per token", "Verdict", "Documents of that corpus"]
     return table(caption, columns, rows)

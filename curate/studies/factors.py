@@ -28,9 +28,10 @@ from typing import Any
 import numpy as np
 
 from curate.quantities import short_count
+from curate.results.answers import finite
 from curate.results.finding import finding, table
 from curate.results.scores import grid_of
-from curate.results.words import text_of
+from curate.results.words import difference_text, text_of
 from curate.spec.manifest import Manifest
 from curate.studies import context
 from curate.studies.study import GRID_KNOBS, Study, StudyTables, Trial, of_study, scored
@@ -38,7 +39,6 @@ from train import fits
 
 BASE = "base"
 RATE = "optimizer.learning_rate"
-WILD = 5  # times the median spread of seeds
 
 
 @dataclass(frozen=True)
@@ -219,21 +219,18 @@ def _finding(holdout: str, asked: dict, runs: list[dict], done: list[dict], rate
 
 
 def _figures(holdout: str, asked: dict, done: list[dict]) -> dict[str, Any]:
-    """`rows`: what each change costs in bits per byte, factors in the order of their largest change; `base`: where the
-    base ends; `wild`: changes whose seeds differ so much that they are compared alone."""
-    wild = _wild(holdout, done)
-    grid = _grid(holdout, asked, [run for run in done if run["level"] not in wild])
+    """`rows`: what each change costs in bits per byte, with intervals that hold all changes at once, factors in the order
+    of their largest change; `base`: where the base ends."""
+    grid = _grid(holdout, asked, done)
     loss = done[0]["losses"][holdout]
     bits = loss["bits_per_byte"] / loss["nats_per_token"]
-    calm = [(level, BASE) for level in grid.levels if level != BASE]
-    gaps = fits.differences(grid, calm, asked["tokens"]) if calm else []
-    for level in wild:
-        alone = _grid(holdout, asked, [run for run in done if run["level"] in (level, BASE)])
-        gaps = [*gaps, fits.difference(alone, level, BASE, asked["tokens"])]
+    pairs = [(level, BASE) for level in grid.levels if level != BASE]
+    gaps = [gap.together for gap in fits.differences(grid, pairs, asked["tokens"])]
     factor_of = {run["level"]: run["factor"] for run in done}
     rows = [
-        {"factor": factor_of[gap.level], "change": gap.level, "bits": gap.value * bits, "low": gap.low * bits,
-         "high": gap.high * bits, "distinguishable": gap.distinguishable, **_of_runs(holdout, gap.level, done)}
+        finite({"factor": factor_of[gap.level], "change": gap.level, "bits": gap.value * bits, "low": gap.low * bits,
+                "high": gap.high * bits, "distinguishable": gap.distinguishable})
+        | _of_runs(holdout, gap.level, done)
         for gap in gaps
     ]  # fmt: skip
     reach: dict[str, float] = {}
@@ -243,19 +240,9 @@ def _figures(holdout: str, asked: dict, done: list[dict]) -> dict[str, Any]:
     mean = fits.mean(grid, BASE, asked["tokens"])
     base = {"value": mean.value * bits, "low": mean.low * bits, "high": mean.high * bits}
     return {
-        "rows": rows, "base": base | _of_runs(holdout, BASE, done), "wild": wild, "caveats": grid.caveats,
+        "rows": rows, "base": base | _of_runs(holdout, BASE, done), "caveats": grid.caveats,
         "order": sorted(reach, key=lambda factor: -reach[factor]),
     }  # fmt: skip
-
-
-def _wild(holdout: str, runs: list[dict]) -> list[str]:
-    """Changes whose seeds differ far more than is usual: their noise must not widen the others' intervals."""
-    losses: dict[str, list[float]] = {}
-    for run in runs:
-        losses.setdefault(run["level"], []).append(run["losses"][holdout]["nats_per_token"])
-    spread = {level: float(np.std(some)) for level, some in losses.items() if len(some) > 1}
-    usual = float(np.median(list(spread.values()))) if spread else 0.0
-    return [level for level, sd in spread.items() if level != BASE and sd > WILD * usual > 0]
 
 
 def _grid(holdout: str, asked: dict, runs: list[dict]) -> fits.Grid:
@@ -308,19 +295,20 @@ def _at_share(run: dict) -> str:
 
 
 def _signed(row: dict) -> str:
-    return f"{row['bits']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]".replace("-", "\u2212")
+    verdict = "" if row["distinguishable"] else ", not distinguishable"
+    return difference_text(row | {"value": row["bits"]}) + verdict
 
 
 def _table(asked: dict, figures: dict) -> dict:
-    base, wild = figures["base"], figures["wild"]
+    base = figures["base"]
     rows = [[BASE, "", "", base["said"], base["parameters"]]] + [
         [row["change"], row["factor"],
-         _signed(row) + ("" if row["distinguishable"] else ", not distinguishable"), row["said"], row["parameters"]]
+         _signed(row), row["said"], row["parameters"]]
         for row in figures["rows"]
     ]  # fmt: skip
-    alone = f". Seeds differ far more than elsewhere, so compared alone: {', '.join(wild)}" if wild else ""
     caption = (
-        f"Every change of one knob, {asked['seeds']} seeds each, the same seeds and documents in all{alone}"
+        f"Every change of one knob, {asked['seeds']} seeds each, the same seeds and documents in all; intervals hold all "
+        f"{len(figures['rows'])} changes at once"
     )
     columns = ["Change", "Factor", "Bits per byte more than the base", "Next words named first", "Parameters"]
     return table(caption, columns, rows)

@@ -201,11 +201,11 @@ def _sentences(holdout: str, asked: dict, figures: dict, errors: str) -> list[st
     gap, (foretold, low, high) = figures["confirmed"], figures["foretold"]
     parts = [f"{source} {x:.2f} [{a:.2f}, {b:.2f}]" for source, (x, a, b) in figures["shares"].items()]
     verdict = "" if gap["distinguishable"] else ", not distinguishable from the mixture as it is"
-    if gap["low"] > 0:
+    if gap["distinguishable"] and gap["value"] > 0:
         verdict = ", which refutes the recommendation: keep the shares as they are"
-    apart = low > gap["high"] or high < gap["low"]
+    apart = gap["high"] is not None and (low > gap["high"] or high < gap["low"])
     outside = "; the two intervals do not meet, so the regression is not to be trusted" if apart else ""
-    confirms = " It confirms the recommendation." if gap["high"] < 0 else ""
+    confirms = " It confirms the recommendation." if gap["distinguishable"] and gap["value"] < 0 else ""
     return [
         f"Recommended shares for {text_of(holdout)} at {asked['tokens']:,} tokens: {', '.join(parts)}.",
         f"The confirming run has {difference_text(gap)} nats per token against the shares as they are{verdict}; the "

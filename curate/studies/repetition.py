@@ -129,13 +129,15 @@ def _grid(name: str, runs: list[dict]) -> fits.Grid:
 
 
 def _gaps(grid: fits.Grid, levels: list[str]) -> list[fits.Difference]:
-    """Every level against the first at every compute, all corrected together by Bonferroni over the computes."""
-    found = []
-    for tokens in grid.tokens:
-        here = {p.level for p in grid.points if p.tokens == tokens}
-        pairs = [(level, levels[0]) for level in levels[1:] if {level, levels[0]} <= here]
-        found += fits.differences(grid, pairs, tokens) if pairs else []
-    return found
+    """Every level against the first at every compute, all corrected together."""
+    there = {(p.level, p.tokens) for p in grid.points}
+    pairs = [
+        (level, levels[0], tokens)
+        for tokens in grid.tokens
+        for level in levels[1:]
+        if {(level, tokens), (levels[0], tokens)} <= there
+    ]
+    return [gap.together for gap in fits.differences(grid, pairs)]
 
 
 def _measured_sentence(name: str, levels: list[str], unique: dict, gaps: list) -> str:
@@ -144,9 +146,10 @@ def _measured_sentence(name: str, levels: list[str], unique: dict, gaps: list) -
     if not mine:
         return f"{first} and {last} have no run at equal compute yet."
     least, most = mine[0], mine[-1]
-    flips = least.corrected and most.corrected and (least.value < 0) != (most.value < 0)
+    flips = least.distinguishable and most.distinguishable and (least.value < 0) != (most.value < 0)
     told = [
-        f"{difference_text(vars(gap))} at {gap.tokens:,} trained tokens{'' if gap.corrected else ' (not distinguishable)'}"
+        f"{difference_text(finite(vars(gap)))} at {gap.tokens:,} trained tokens"
+        f"{'' if gap.distinguishable else ' (not distinguishable)'}"
         for gap in (least, most)
     ]
     head = (

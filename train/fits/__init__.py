@@ -24,17 +24,16 @@ from train.fits.compare import (
 )
 from train.fits.curves import Curves, Estimate, Fit, Foretold, foretold, mean
 from train.fits.grid import Grid, Point
-from train.fits.laws import FitError, Form, Law, choose_form, fit_power_law, fit_shared_power_laws
+from train.fits.laws import FitError, Form, Law, choose_form, fit_power_laws
 from train.fits.mixture import MixtureLaw, best_shares, fit_mixture, refit_mixtures
 from train.fits.noise import SeedNoise, seed_noise
 from train.fits.power import MOST_SEEDS, Signal, detectable, document_spread, seeds_needed, signal_to_noise
-from train.fits.repetition import PUBLISHED, DataConstrained, RepetitionLaw, fit_repetition, refit_repetition
+from train.fits.repetition import RepetitionLaw, fit_repetition, refit_repetition
 from train.fits.surface import Surface, fit_surface, refit_surfaces
 
 __all__ = [
     "MOST_SEEDS",
     "Curves",
-    "DataConstrained",
     "Difference",
     "Estimate",
     "ExchangeRate",
@@ -46,7 +45,6 @@ __all__ = [
     "Law",
     "MixtureLaw",
     "Overtaking",
-    "PUBLISHED",
     "Point",
     "RepetitionLaw",
     "SeedNoise",
@@ -61,9 +59,8 @@ __all__ = [
     "exchange_rate",
     "exchange_rates",
     "fit_mixture",
-    "fit_power_law",
+    "fit_power_laws",
     "fit_repetition",
-    "fit_shared_power_laws",
     "fit_surface",
     "foretold",
     "mean",

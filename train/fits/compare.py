@@ -1,6 +1,8 @@
 """Levels against each other: differences at equal tokens, and exchange rates at equal loss, with intervals.
 
-`difference` and `exchange_rate` are for one comparison at a time; `differences` corrects for making many.
+`difference` and `exchange_rate` are for one comparison at a time; `differences` corrects for making many. A verdict is
+read off the interval that stands beside it: `_clear` decides both, and where one seed leaves noise unknown the interval
+is everything.
 
 Shapes: N replicate, D size in tokens, G point of a curve.
 """
@@ -8,13 +10,14 @@ Shapes: N replicate, D size in tokens, G point of a curve.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from train.fits.curves import Curves
 from train.fits.grid import Grid
-from train.fits.laws import FitError, quick_laws
+from train.fits.laws import FitError, fit_power_laws
 
 REACH = 2.0  # curves are followed this factor beyond the measured sizes, no further
 FAR = 10.0  # and a law at most this factor
@@ -38,6 +41,15 @@ class Difference:
     corrected: bool | None = None
     corrected_low: float | None = None
     corrected_high: float | None = None
+
+    @property
+    def together(self) -> Difference:
+        """With the interval that holds all comparisons at once, and the verdict of that interval."""
+        assert self.corrected_low is not None, "of comparisons that are made together"
+        assert self.corrected_high is not None
+        return replace(
+            self, low=self.corrected_low, high=self.corrected_high, distinguishable=bool(self.corrected)
+        )
 
 
 @dataclass(frozen=True)
@@ -79,32 +91,40 @@ class Overtaking:
 def difference(grid: Grid, level: str, than: str, tokens: int | None = None) -> Difference:
     """Loss difference at equal tokens (by default the largest size both have), over the seeds both have."""
     tokens, value_N = _gap(grid, level, than, tokens)
-    low, high = grid.interval(value_N)
-    sure = grid.noise is not None and not low <= 0 <= high
-    return Difference(level, than, tokens, float(value_N[0]), low, high, sure)
+    low, high, clear = _clear(grid, *grid.interval(value_N))
+    return Difference(level, than, tokens, float(value_N[0]), low, high, clear)
 
 
-def differences(grid: Grid, pairs: list[tuple[str, str]], tokens: int | None = None) -> list[Difference]:
-    """As `difference` for every pair, and with intervals that hold all of them at once.
+def _clear(grid: Grid, low: float, high: float, none: float = 0.0) -> tuple[float, float, bool]:
+    """(the interval, whether it leaves out `none`, which stands for no difference)."""
+    if grid.noise is None:
+        low, high = -math.inf, math.inf
+    return low, high, not low <= none <= high
+
+
+def differences(
+    grid: Grid, pairs: Sequence[tuple[str, str] | tuple[str, str, int]], tokens: int | None = None
+) -> list[Difference]:
+    """As `difference` for every pair, some perhaps at tokens of their own, and with intervals that hold all of them at once.
 
     Those are as many standard errors wide as the largest of all standardised errors in 95 % of the replicates
-    (Westfall and Young's max T): what the comparisons have in common, a level or a seed, is not paid for twice.
+    (Westfall and Young's max T): what the comparisons have in common, a level or a seed, is not paid for twice. The
+    tails of few seeds are heavy, so the middle two thirds of the replicates give the standard error.
     """
     if not pairs:
         return []
-    gaps = [_gap(grid, level, than, tokens) for level, than in pairs]
+    gaps = [_gap(grid, *pair[:2], pair[2] if len(pair) > 2 else tokens) for pair in pairs]
     value_NP = np.array([value_N for _, value_N in gaps]).T
     error_NP = value_NP[1:] - value_NP[0]
-    spread_P = np.maximum(error_NP.std(0), 1e-12)
+    spread_P = np.maximum(np.quantile(np.abs(error_NP), 0.68, axis=0), 1e-12)
     width = float(np.quantile(np.abs(error_NP / spread_P).max(1), grid.confidence))
     found = []
-    for (level, than), (size, value_N), spread in zip(pairs, gaps, spread_P, strict=True):
-        low, high = grid.interval(value_N)
-        half = max(width * spread, high - value_N[0], value_N[0] - low)
-        wide = (float(value_N[0] - half), float(value_N[0] + half))
-        known = grid.noise is not None
-        sure, together = known and not low <= 0 <= high, known and not wide[0] <= 0 <= wide[1]
-        found.append(Difference(level, than, size, float(value_N[0]), low, high, sure, together, *wide))
+    for (level, than, *_), (size, value_N), spread in zip(pairs, gaps, spread_P, strict=True):
+        value, (low, high) = float(value_N[0]), grid.interval(value_N)
+        half = max(width * spread, high - value, value - low)
+        low, high, clear = _clear(grid, low, high)
+        wide_low, wide_high, together = _clear(grid, value - half, value + half)
+        found.append(Difference(level, than, size, value, low, high, clear, together, wide_low, wide_high))
     return found
 
 
@@ -138,10 +158,11 @@ def exchange_rate(grid: Grid, level: str, of: str) -> ExchangeRate:
     limit = _reached(theirs_D, ours_D)
     kind, value = _kind(log_N[0], theirs_D, ours_D)
     low, high = grid.interval(log_N)
-    rate_low = 0.0 if low <= limit[0] else math.exp(low)
-    rate_high = math.inf if high >= limit[1] else math.exp(high)
-    sure = not rate_low <= 1 <= rate_high and _difference_is_clear(grid, level, of)
-    return ExchangeRate(level, of, math.exp(value), rate_low, rate_high, kind, float(target_N[0]), sure)
+    low, high = -math.inf if low <= limit[0] else low, math.inf if high >= limit[1] else high
+    low, high, clear = _clear(grid, low, high)
+    return ExchangeRate(
+        level, of, math.exp(value), math.exp(low), math.exp(high), kind, float(target_N[0]), clear
+    )
 
 
 def exchange_rates(grid: Grid, level: str, of: str) -> list[ExchangeRate]:
@@ -176,10 +197,8 @@ def _rate_at(
             "measured" if log_N[0] <= math.log(theirs / ours_D[0]) else "extrapolated",
             math.exp(log_N[0]),
         )
-    rate_high = math.inf if high >= far else math.exp(high)
-    rate_low = math.exp(low)
-    sure = grid.noise is not None and not rate_low <= 1 <= rate_high
-    return ExchangeRate(level, of, rate, rate_low, rate_high, kind, float(target_N[0]), sure)
+    low, high, clear = _clear(grid, low, math.inf if high >= far else high)
+    return ExchangeRate(level, of, rate, math.exp(low), math.exp(high), kind, float(target_N[0]), clear)
 
 
 def overtaking(grid: Grid, curves: Curves, dirty: str, clean: str, clean_tokens: int) -> Overtaking:
@@ -241,13 +260,6 @@ def _first_below(log_D: np.ndarray, log_loss_D: np.ndarray, goal: float) -> floa
     return float(log_D[i - 1] + share * (log_D[i] - log_D[i - 1]))
 
 
-def _difference_is_clear(grid: Grid, level: str, of: str) -> bool:
-    try:
-        return difference(grid, level, of).distinguishable
-    except FitError:  # no size in common: the curves alone decide
-        return grid.noise is not None
-
-
 def _reached(theirs_D: np.ndarray, ours_D: np.ndarray, reach: float = REACH) -> tuple[float, float]:
     """Extreme log rates curves can show: one level at its last size, the other at its first."""
     low = math.log(theirs_D[0] / reach / ours_D[-1])
@@ -269,7 +281,7 @@ def _log_tokens_at(tokens_D: np.ndarray, loss_ND: np.ndarray, target_N: np.ndarr
     of the means from it, interpolated over log tokens: it meets every mean and bends as the law does."""
     log_D = np.log(tokens_D)
     log_G = np.linspace(log_D[0] - math.log(REACH), log_D[-1], 256)
-    E_N, B_N, b_N = quick_laws(tokens_D, loss_ND)
+    E_N, B_N, b_N = fit_power_laws(tokens_D, loss_ND)
 
     def law(log_tokens):
         return np.log(E_N[:, None] + B_N[:, None] * np.exp(-b_N[:, None] * log_tokens) + 1e-300)

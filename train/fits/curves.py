@@ -3,6 +3,11 @@
 Levels of one setting are fitted together: with one exponent or with one each, as `choose_form` decides on the
 means. Replicates keep the form that the measured grid chose.
 
+A replicate is what other runs of the same laws would have given: the laws, the noise of seeds and documents, and the
+lack of fit, which is how far means lie from their law beyond what that noise explains. Fitted again, it gives every
+interval. Noise is added to the laws, not to the measured means, which have theirs already: twice the noise flattens
+laws.
+
 Shapes: N replicate, D size in tokens, G point of a curve.
 """
 
@@ -11,24 +16,22 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from statistics import NormalDist
 
 import numpy as np
 
 from train.fits.grid import Grid
 from train.fits.laws import (
-    EXPONENTS,
+    Curve,
     FitError,
     Form,
     Law,
+    Rows,
     choose_form,
-    fit_power_law,
     fit_shared_power_laws,
-    quick_laws,
-    quick_shared_laws,
+    law_of,
 )
 
-Laws = tuple[np.ndarray, np.ndarray, np.ndarray]  # E, B, b of every replicate
+PRIOR_FITS = 0.5  # degrees of freedom with which laws hold to within the noise, before any residual is seen
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Fit:
-    """A level's law with intervals; the interval of b may end at a bound. Residuals: log(mean loss / law) by size."""
+    """A level's law with intervals, which hold its estimates. Residuals: log(mean loss / law) by size."""
 
     law: Law
     E: Estimate
@@ -62,64 +65,116 @@ class Foretold:
     high: float
     error: float
 
+    @property
+    def fails(self) -> bool:
+        """The law does not hold: noise and lack of fit do not explain how far it is off."""
+        return not self.low <= 0 <= self.high
+
 
 class Curves:
-    """The laws of these levels of a grid (by default of all), whose form is chosen once."""
+    """The laws of these levels of a grid (by default of all), whose form is chosen once.
 
-    def __init__(self, grid: Grid, levels: list[str] | None = None):
+    `ahead`: without the largest size of each level, of those with four or more.
+    """
+
+    def __init__(self, grid: Grid, levels: list[str] | None = None, ahead: bool = False):
         self.grid = grid
-        self.levels = [name for name in levels or grid.levels if len(grid.means_ND(name)[0]) > 1]
+        means = {name: grid.means_ND(name) for name in levels or grid.levels}
+        if ahead:
+            means = {name: (tokens_D[:-1], loss_ND[:, :-1]) for name, (tokens_D, loss_ND) in means.items()}
+        self._means = {name: curve for name, curve in means.items() if len(curve[0]) > (2 if ahead else 1)}
+        self.levels = list(self._means)
         if not self.levels:
             raise FitError("a law needs runs of at least two sizes")
-        self._means = {name: grid.means_ND(name) for name in self.levels}
 
     @cached_property
     def form(self) -> Form:
-        return choose_form([(tokens_D, loss_ND[0]) for tokens_D, loss_ND in self._means.values()])
+        return choose_form([(tokens_D, loss_ND[:1]) for tokens_D, loss_ND in self._means.values()])
+
+    def _fitted(self, curves: dict[str, Curve]) -> tuple[dict[str, Rows], np.ndarray]:
+        """(laws of every row, the sum of their squared relative residuals)."""
+        if self.form.shared:
+            rows, squares_N = fit_shared_power_laws(list(curves.values()))
+            return dict(zip(curves, rows, strict=True)), squares_N
+        each = {name: fit_shared_power_laws([curve]) for name, curve in curves.items()}
+        return {name: rows[0] for name, (rows, _) in each.items()}, sum(
+            squares for _, squares in each.values()
+        )
 
     @cached_property
-    def replicates(self) -> dict[str, Laws]:
-        curves = list(self._means.values())
-        if self.form.shared:
-            return dict(zip(self.levels, quick_shared_laws(curves)[0], strict=True))
-        return {name: quick_laws(*curve) for name, curve in self._means.items()}
+    def _measured(self) -> tuple[dict[str, Rows], float]:
+        rows, squares_N = self._fitted({name: (D, loss_ND[:1]) for name, (D, loss_ND) in self._means.items()})
+        return rows, float(squares_N[0])
 
     @cached_property
     def laws(self) -> dict[str, Law]:
-        """The careful fits, through all runs."""
-        runs = {name: [p for p in self.grid.points if p.level == name] for name in self.levels}
-        data = [([p.tokens for p in some], [p.loss for p in some]) for some in runs.values()]
-        if self.form.shared:
-            return dict(zip(self.levels, fit_shared_power_laws(data), strict=True))
-        return {name: fit_power_law(*one) for name, one in zip(self.levels, data, strict=True)}
+        rows = self._measured[0]
+        return {name: law_of(rows[name], D, loss_ND[0]) for name, (D, loss_ND) in self._means.items()}
+
+    def _simulated(self, lack_N: np.ndarray) -> dict[str, Curve]:
+        """The means of every replicate, row 0 as measured."""
+        rng = np.random.default_rng(self.grid.rng_seed)
+        simulated = {}
+        for name, (tokens_D, loss_ND) in self._means.items():
+            law_D = self.laws[name].loss(tokens_D)
+            off_ND = law_D * lack_N[:, None] * rng.standard_normal((len(lack_N), len(tokens_D)))
+            noisy_ND = np.maximum(law_D + off_ND + loss_ND[1:] - loss_ND[0], 1e-3 * law_D)
+            simulated[name] = (tokens_D, np.concatenate([loss_ND[:1], noisy_ND]))
+        return simulated
+
+    @cached_property
+    def lack_N(self) -> np.ndarray:
+        """How far a mean lies from its law beyond noise, as a share of the loss: a standard deviation for every replicate,
+        drawn from what the residuals leave possible. 0 where laws are as free as the means are many."""
+        none_N = np.zeros(self.grid.draws)
+        sizes = [len(tokens_D) for tokens_D, _ in self._means.values()]
+        own = sum(1 if count < 3 else 2 for count in sizes)
+        freedom = sum(sizes) - own - (1 if self.form.shared else len(sizes))
+        if freedom <= 0:
+            return none_N
+        by_noise = float(np.median(self._fitted(self._simulated(none_N))[1][1:])) / freedom
+        seen = self._measured[1] + PRIOR_FITS * by_noise
+        rng = np.random.default_rng(self.grid.rng_seed + 1)
+        variance_N = seen / rng.chisquare(freedom + PRIOR_FITS, self.grid.draws)
+        return np.sqrt(np.maximum(0.0, variance_N - by_noise))
+
+    @cached_property
+    def replicates(self) -> dict[str, Rows]:
+        return self._fitted(self._simulated(self.lack_N))[0]
 
     def fit(self, level: str) -> Fit:
-        E_N, _, _ = self.replicates[level]
         tokens_D, loss_ND = self._means[level]
-        law, grid = self.laws[level], self.grid
+        law = self.laws[level]
         off = np.log(loss_ND[0] / law.loss(tokens_D))
         residuals = {int(tokens): float(r) for tokens, r in zip(tokens_D, off, strict=True)}
-        return Fit(law, Estimate(law.E, *grid.interval(E_N)), self.exponent(level), residuals)
-
-    def exponent(self, level: str) -> Estimate:
-        """b with an interval that is log-normal about the estimate: noise added to noise flattens the replicates' laws,
-        so that their percentiles lie too low."""
-        b_N = self.replicates[level][2]
-        half = NormalDist().inv_cdf((1 + self.grid.confidence) / 2) * float(np.log(b_N[1:]).std())
-        value = self.laws[level].b
-        low, high = (min(max(value * math.exp(x), EXPONENTS[0]), EXPONENTS[1]) for x in (-half, half))
-        return Estimate(value, low, high)
+        E_N, _, b_N = self.replicates[level]
+        E, b = (Estimate(float(values_N[0]), *self.grid.interval(values_N)) for values_N in (E_N, b_N))
+        return Fit(law, E, b, residuals)
 
     def loss_NG(self, level: str, tokens_G) -> np.ndarray:
-        """Loss by the law of every replicate."""
+        """Loss by the law of every replicate, row 0 as measured."""
         E_N, B_N, b_N = self.replicates[level]
         return E_N[:, None] + B_N[:, None] * np.asarray(tokens_G, dtype=float) ** -b_N[:, None]
 
+    def runs_NG(self, level: str, tokens_G) -> np.ndarray:
+        """Mean loss of other runs at these token counts, within the sizes: the law of every replicate, with noise and lack
+        of fit of their own."""
+        tokens_D, loss_ND = self._means[level]
+        noise_ND = np.roll(loss_ND[1:] - loss_ND[0], len(loss_ND) // 2, 0)  # not that of the replicate itself
+        weights_DG = np.array(
+            [np.interp(np.log(tokens_G), np.log(tokens_D), row) for row in np.eye(len(tokens_D))]
+        )
+        law_NG = self.loss_NG(level, tokens_G)
+        normal_N = np.random.default_rng(self.grid.rng_seed + 2).standard_normal(self.grid.draws)
+        off_NG = law_NG[1:] * (self.lack_N * normal_N)[:, None]
+        return np.concatenate([law_NG[:1], law_NG[1:] + off_NG + noise_ND @ weights_DG])
+
     def band(self, level: str, tokens_G) -> tuple[np.ndarray, np.ndarray]:
-        """Pointwise interval of the law's loss at these token counts."""
+        """Pointwise: where the means of other runs would lie at these token counts, within the sizes."""
+        runs_NG = self.runs_NG(level, tokens_G)
         tail = (1 - self.grid.confidence) / 2
-        low, high = np.quantile(self.loss_NG(level, tokens_G)[1:], [tail, 1 - tail], axis=0)
-        return low, high
+        low, high = np.quantile(runs_NG[1:], [tail, 1 - tail], axis=0)
+        return np.minimum(low, runs_NG[0]), np.maximum(high, runs_NG[0])
 
     def log_tokens_N(self, level: str, loss_N: np.ndarray) -> np.ndarray:
         """Log tokens at which each replicate's law reaches its loss; infinite at E and below."""
@@ -131,20 +186,20 @@ class Curves:
 
 def foretold(grid: Grid, levels: list[str] | None = None) -> dict[str, Foretold]:
     """For every level with four sizes or more: the largest, from the smaller ones of all these levels."""
-    means = {name: grid.means_ND(name) for name in levels or grid.levels}
-    means = {name: (tokens_D, loss_ND) for name, (tokens_D, loss_ND) in means.items() if len(tokens_D) > 3}
-    if not means:
+    try:
+        curves = Curves(grid, levels, ahead=True)
+    except FitError:
         return {}
-    smaller = [(tokens_D[:-1], loss_ND[:, :-1]) for tokens_D, loss_ND in means.values()]
-    if choose_form([(tokens_D, loss_ND[0]) for tokens_D, loss_ND in smaller]).shared:
-        laws = quick_shared_laws(smaller)[0]
-    else:
-        laws = [quick_laws(*one) for one in smaller]
+    rng = np.random.default_rng(grid.rng_seed + 3)
     found = {}
-    for (name, (tokens_D, loss_ND)), (E_N, B_N, b_N) in zip(means.items(), laws, strict=True):
-        predicted_N = E_N + B_N * tokens_D[-1] ** -b_N
+    for name in curves.levels:
+        tokens_D, loss_ND = grid.means_ND(name)
+        predicted_N = curves.loss_NG(name, tokens_D[-1:])[:, 0]
+        noise_N = loss_ND[1:, -1] - loss_ND[0, -1]
+        law = float(curves.laws[name].loss(tokens_D[-1]))
+        off_N = predicted_N[1:] - law - noise_N + law * curves.lack_N * rng.standard_normal(grid.draws)
         measured, predicted = float(loss_ND[0, -1]), float(predicted_N[0])
-        low, high = grid.interval(predicted_N - loss_ND[:, -1])
+        low, high = (predicted - measured + x for x in grid.interval(np.concatenate([[0.0], off_N])))
         error = abs(math.log(predicted / measured))
         found[name] = Foretold(int(tokens_D[-1]), measured, predicted, low, high, error)
     return found

@@ -150,10 +150,11 @@ class Grid:
         return added_NLDS
 
     def interval(self, values_N: np.ndarray) -> tuple[float, float]:
-        """Percentiles over replicates (the first row is the measured value and takes no part)."""
+        """Percentiles over replicates. The first row is the measured value: the interval reaches as far as that, where
+        replicates of a bent figure all lie on one side of it."""
         tail = (1 - self.confidence) / 2
         low, high = np.quantile(values_N[1:], [tail, 1 - tail], method="nearest")
-        return float(low), float(high)
+        return min(float(low), float(values_N[0])), max(float(high), float(values_N[0]))
 
     def means_ND(self, level: str, partner: str | None = None) -> tuple[np.ndarray, np.ndarray]:
         """(tokens, means over seeds) of a level; where the partner ran too, over the seeds both have."""

@@ -1,7 +1,7 @@
 """Unique tokens and passes over them: what repeating is worth, and when it does harm.
 
 Muennighoff et al. (2023): D tokens of which U are unique count as U + U R* (1 - exp(-R / R*)), R = D / U - 1 being the
-repetitions; likewise for parameters beyond what U tokens can use. Their constants are PUBLISHED.
+repetitions.
 
 That law only ever falls. Where a model can learn its corpus by heart, loss rises again with repetition, so here is
 a second law with an additive penalty c R / U^p, p = 1: over-fitting grows with the passes and shrinks with the
@@ -22,29 +22,6 @@ from train.fits.laws import FitError
 
 EXPONENT_GRID = np.geomspace(0.03, 1.0, 16)
 HALF_LIVES = np.geomspace(0.25, 64.0, 13)  # R*: repetitions after which a pass adds 1/e of what the first did
-
-
-@dataclass(frozen=True)
-class DataConstrained:
-    """The law of N parameters and D tokens, U of them unique, with the paper's constants as the default."""
-
-    A: float = math.exp(6.255414)
-    B: float = math.exp(7.3049974)
-    E: float = math.exp(0.6254804)
-    alpha: float = 0.3526596
-    beta: float = 0.3526596
-    tokens_star: float = 15.387756
-    parameters_star: float = 5.309743
-
-    def loss(self, parameters: float, tokens: float, unique: float) -> float:
-        g = (self.alpha * self.A / (self.beta * self.B)) ** (1 / (self.alpha + self.beta))
-        useful = min(parameters, (unique * g) ** (self.beta / self.alpha) * g)
-        n = _effective(useful, max(parameters / useful - 1, 0.0), self.parameters_star)
-        d = _effective(unique, max(tokens / unique - 1, 0.0), self.tokens_star)
-        return float(self.E + self.A / n**self.alpha + self.B / d**self.beta)
-
-
-PUBLISHED = DataConstrained()
 
 
 def _effective(unique, repetitions, star):

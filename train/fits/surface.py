@@ -16,8 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize, nnls
 
-from train.fits.laws import HUBER_DELTA, FitError
+from train.fits.laws import FitError
 
+HUBER_DELTA = 1e-3  # log residuals beyond 0.1 % count linearly
 STARTS = 4
 ALONG = np.linspace(0.05, 1.2, 12)  # exponents of the grid of starts
 BOUNDS = [(-60.0, 20.0), (-60.0, 20.0), (-60.0, 20.0), (0.01, 2.0), (0.01, 2.0)]
