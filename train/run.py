@@ -37,10 +37,20 @@ from train.cell import Cell, Ladder
 from train.config import ModelConfig, current_names
 from train.context import context_use
 from train.evaluate import Scores, by_group, check_holdout, evaluate, score, score_documents
-from train.files import file_digest, read_json, write_array, write_json, write_whole
+from train.files import (
+    file_digest,
+    open_sealed,
+    read_json,
+    seal_folder,
+    write_array,
+    write_json,
+    write_record,
+    write_whole,
+)
 from train.machine import choose_device, peak_memory_bytes, prepare_process, product_library
 from train.model.transformer import Transformer
 from train.parallel import processes
+from train.records import RECORD, finished_run
 from train.tokens.bpe import load_tokenizer
 from train.tokens.encoder import encode
 from train.tokens.packed import Packed
@@ -104,10 +114,10 @@ class _CellRun:
 
     def _finished(self, size: int) -> dict[str, Any] | None:
         """The record of a finished size; one that was trained otherwise is an error, never overwritten."""
-        path = self.directory / str(size) / "run.json"
-        if not path.exists():
+        path = self.directory / str(size)
+        run = processes.from_first(lambda: finished_run(path))
+        if run is None:
             return None
-        run = read_json(path)
         if run["identity"] != self.ladder.identity(size) or run["holdouts"] != self._holdout_digests():
             raise ValueError(
                 f"{path}: a run with other data, holdouts or knobs; take another directory or delete it"
@@ -180,7 +190,7 @@ class _CellRun:
                 trainer.train_step(decay_start, steps)
             except Diverged as error:
                 if processes.first():
-                    write_json(self.directory / "failed.json", _failure(error, what))
+                    write_record(self.directory / "failed.json", _failure(error, what))
                 raise
             due = time.monotonic() - self.saved > CHECKPOINT_SECONDS
             stopping, due = processes.any_of([stop.asked(), due])
@@ -233,8 +243,8 @@ class _CellRun:
             _write_bytes(folder / "tokenizer.json", tokenizer.read_bytes())
         files = [f"{name}.safetensors" for name in weights]
         run["sha256"] = {name: file_digest(folder / name) for name in files}
-        write_json(folder / "run.json", run)
-        return run
+        files += [f"holdout-{name}.npy" for name in scores] + ["metrics.jsonl"]
+        return seal_folder(folder / RECORD, run, [*files, *(["tokenizer.json"] if tokenizer else [])])
 
     def _record(self, trainer: Trainer, size: int, scores: dict[str, Scores]) -> dict[str, Any]:
         cell, ladder, model = self.cell, self.ladder, trainer.model
@@ -321,9 +331,9 @@ def _failure(error: Diverged, what: str) -> dict[str, Any]:
 def load_run(directory: str | Path, device: str = "auto") -> tuple[Transformer, dict[str, Any]]:
     """The model of a finished run, and its record."""
     directory = Path(directory)
-    if not (directory / "run.json").exists():
-        raise FileNotFoundError(f"{directory}: no finished run (run.json is missing); train it first")
-    run = read_json(directory / "run.json")
+    if not (directory / RECORD).exists():
+        raise FileNotFoundError(f"{directory}: no finished run ({RECORD} is missing); train it first")
+    run = open_sealed(directory / RECORD)
     model = Transformer(ModelConfig(**current_names(ModelConfig, run["model"])))
     model.load_state_dict(safetensors.torch.load_file(directory / "model.safetensors"))
     return model.to(choose_device(device)).eval(), run

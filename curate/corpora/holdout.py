@@ -66,7 +66,7 @@ def hold_out(
     if near:
         every = np.unique(np.concatenate(list(rows.values())))
         key = digest_of([STAGE, VERSION, near, pool.digest, every.tolist()])
-        part, _ = store.table(STAGE, key, lambda: (_similar(store, pool, signals, near, every, engine), {}))
+        part = store.table(STAGE, key, lambda: _similar(store, pool, signals, near, every, engine))
         similar[part.table()["row"].to_numpy()] = True
         similar &= ~held
     return Holdouts(rows, counts, held | similar, int(similar.sum()))

@@ -73,7 +73,7 @@ class Tokens:
             *map(np.ndarray.tolist, (chunk, place, first, last, inside)), strict=True
         ):
             if number not in opened:
-                column = self.parts[number].checked().table(["tokens"])["tokens"].chunk(0)
+                column = self.parts[number].table(["tokens"])["tokens"].chunk(0)
                 opened[number] = column.values.to_numpy(), column.offsets.to_numpy()
             ids, offsets = opened[number]
             piece = ids[offsets[row] + a : offsets[row] + b]
@@ -96,17 +96,18 @@ def make_tokenizer(
     rows = rows[: int(np.searchsorted(np.cumsum(pool.bytes[rows]), spec.bytes)) + 1]
     ids = pool.ids.take(pa.array(rows)).to_pylist()
     key = digest_of(["tokenizer", VERSION, spec.vocabulary, ids, pool.digest, *edited.identity])
-    path = store.folder("tokenizers") / key / "tokenizer.json"
-    receipt = store.receipt("tokenizers", key)
-    if receipt is None or not path.is_file() or file_digest(path) != receipt["sha256"]:
+
+    def make(path: Path) -> dict:
         with Progress("tokenizer", int(pool.bytes[rows].sum()), "B"):
             texts = edited.texts(pool.parts, pool.part[rows], pool.row[rows])
             try:
-                sha256 = train_tokenizer((t.as_py() for t in texts), spec.vocabulary, path)
+                train_tokenizer((t.as_py() for t in texts), spec.vocabulary, path)
             except ValueError as error:
                 raise ManifestError(f"{manifest.path}, [tokenizer]: {error}") from None
-        receipt = store.finish("tokenizers", key, [], sha256=sha256)
-    return str(path), receipt["sha256"]
+        return {}
+
+    part, _ = store.file("tokenizers", key, f"{key}/tokenizer.json", make)
+    return part.path, part.digest
 
 
 def tokenize(
@@ -173,9 +174,7 @@ def _encode(store: Store, pool: Pool, tokens: Tokens, rows: np.ndarray, engine: 
     with Progress("tokenize", sum(c.bytes for c in todo), "B") as progress:
         map_parts(engine, encode_chunk, todo, done=progress.add)
     for piece, chunk in zip(pieces, chunks, strict=True):
-        receipt = store.receipt(STAGE, chunk.key)
-        assert receipt is not None, "every chunk has just been encoded"
-        part = store.parts(STAGE, receipt)[0]
+        part = store.parts(STAGE, store.made(STAGE, chunk.key))[0]
         tokens.count[piece] = part.table(["count"])["count"].to_numpy()
         tokens.chunk[piece] = len(tokens.parts)
         tokens.place[piece] = np.arange(len(piece))

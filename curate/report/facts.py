@@ -14,6 +14,7 @@ import numpy as np
 from curate.report.findings import findings
 from curate.results.answers import holdout_answers, place, series_name, setting
 from curate.results.words import statement
+from train.tokens.packed import Packed
 
 LARGEST_SHARE = 0.2  # of a corpus, from which one document decides much of what its models learn
 
@@ -131,10 +132,10 @@ def _long_documents(done: list[dict]) -> list[str]:
     told = []
     for level, size in dict.fromkeys((run["level"], run["size"]) for run in sorted(done, key=place)):
         run = next(one for one in done if (one["level"], one["size"]) == (level, size))
-        path = Path(run.get("cell", {}).get("packed", "")) / "documents.npy"
-        if not path.is_file():
+        packed = run.get("cell", {}).get("packed", "")
+        if not packed or not Path(packed).exists():
             continue
-        share = np.diff(np.minimum(np.load(path), size)).max() / size
+        share = np.diff(np.minimum(Packed.open(packed).documents, size)).max() / size
         if share > LARGEST_SHARE:
             told.append(
                 f"{level}, size {size:,}: one document is {share:.0%} of the corpus, and intervals over seeds say nothing "

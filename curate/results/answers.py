@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from train import fits
+from train.tokens.packed import Packed
 
 CURVE_POINTS = 40
 
@@ -120,8 +121,7 @@ def nats_of(name: str, run: dict) -> np.ndarray | None:
 def document_tokens(name: str, run: dict) -> np.ndarray | None:
     """Tokens of each document of a holdout, from what the run was scored on, where that is still there."""
     packed = run.get("cell", {}).get("holdouts", {}).get(name)
-    path = Path(packed) / "documents.npy" if packed else None
-    return np.diff(np.load(path)) if path and path.exists() else None
+    return np.diff(Packed.open(packed).documents) if packed and Path(packed).exists() else None
 
 
 def _series(grid: fits.Grid, curves: fits.Curves | None, series: str) -> dict:

@@ -9,8 +9,8 @@ import numpy as np
 from curate.results.answers import document_tokens, finite, nats_of, setting
 from curate.results.finding import finding, table
 from curate.results.words import difference_text, figure_text
-from curate.store import read_json
 from train import fits
+from train.tokens.packed import Packed
 
 KINDS = {"source": "from {}", "level": "kept by {}"}
 
@@ -62,8 +62,9 @@ def _part(name: str, levels: list[str], runs: list[dict], kind: str, group: str,
 
 def _grid(name: str, runs: list[dict], kind: str, group: str, confidence: float) -> fits.Grid:
     """As of the whole holdout, of these documents alone."""
-    path = Path(runs[0].get("cell", {}).get("holdouts", {}).get(name, "")) / "groups.json"
-    of = np.array(read_json(path)[kind][group]) if path.is_file() else None
+    packed = runs[0].get("cell", {}).get("holdouts", {}).get(name, "")
+    there = (Path(packed) / "groups.json").is_file()
+    of = np.array(Packed.open(packed).groups[kind][group]) if there else None
     points = []
     for run in runs:
         nats = nats_of(name, run) if of is not None else None

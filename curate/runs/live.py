@@ -71,9 +71,10 @@ class Row:
             when = path.stat().st_mtime
             if self.ended or when < since or (self.told and when == self.told[-1][0]):
                 return False
-            self.facts = read_json(path)
+            told = read_json(path).items()
+            self.facts = {name: fact for name, fact in told if isinstance(fact, int | float)}
             done = float(self.facts["tokens_done"])
-        except (OSError, KeyError, ValueError, TypeError):
+        except (OSError, KeyError, ValueError, AttributeError):
             return False
         if not self.told:
             self.first = done

@@ -23,7 +23,7 @@ import torch
 from curate.processes import blocking_sigint
 from train.cell import Cell
 from train.config import ModelConfig, OptimizerConfig
-from train.files import digest_of, read_json, write_json
+from train.files import digest_of, remembered, write_record
 from train.machine import autocast, choose_device, prepare_process
 from train.optim.optimizers import make_optimizers
 from train.tokens.packed import Packed
@@ -50,10 +50,10 @@ def choose_threads(
     at_once = min(cores, len(cells))
     machine = [platform.machine(), torch.backends.cpu.get_cpu_capability(), torch.__version__, cores]
     key = digest_of([machine, at_once, asdict(step[0]), step[1:]])[:16]
-    found = read_json(known) if known.exists() else {}
+    found = remembered(known)
     if key not in found:
         found[key] = _fastest(step, at_once, cores, measure or throughput)
-        write_json(known, found)
+        write_record(known, found)
     return found[key]["threads"]
 
 

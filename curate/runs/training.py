@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,12 @@ from curate.runs.live import Live
 from curate.runs.tracking import Tracker
 from curate.runs.workers import Workers, devices
 from curate.spec.manifest import PER_SEED
-from curate.store import Store, digest_of, read_json, write_json
+from curate.store import Store, digest_of, remembered, write_json
 from curate.studies import registry
 from curate.studies.study import Trial
 from train import VERSION
 from train.grid import Outcome, expand, run_grid, work_tokens
+from train.records import finished_run
 
 PACKED = "packed"
 MOST_OF_A_NAME = 100  # bytes of a folder's name, besides its key
@@ -48,22 +50,17 @@ class PlannedCell:
 
     def finished(self) -> list[dict] | None:
         """The records of its runs, if all sizes are there."""
-        try:
-            return [self._record(size) for size in self.cell["sizes"]]
-        except FileNotFoundError:
-            return None
-
-    def _record(self, size: int) -> dict:
-        folder = self.directory / str(size)
-        about = {"directory": str(folder), "documents_shared": self.shared}
-        return read_json(folder / "run.json") | about | self.study
+        found = self.there()
+        return found if len(found) == len(self.cell["sizes"]) else None
 
     def there(self) -> list[dict]:
         """The records of the sizes that are finished."""
+        about = {"documents_shared": self.shared}
+        folders = [self.directory / str(size) for size in self.cell["sizes"]]
         return [
-            self._record(size)
-            for size in self.cell["sizes"]
-            if (self.directory / str(size) / "run.json").exists()
+            run | about | {"directory": str(folder)} | self.study
+            for folder in folders
+            if (run := finished_run(folder)) is not None
         ]
 
 
@@ -219,17 +216,14 @@ def _pack(built: Built, level: str, name: str, units: Units, groups: dict | None
         ]
     )  # fmt: skip
     path = named_by_key(a.store.folder(PACKED), name, key)
-    if not path.exists():
+    if not Packed.is_whole(path):
         end = end_id(load_tokenizer(tokens.tokenizer))
         offsets = np.concatenate([[0], np.cumsum(units.lengths(tokens.count))])
-        try:
+        with suppress(FileExistsError):  # another process has just written the same
             Packed.write(
                 path, tokens.of(units, end), offsets, units.sizes(tokens.bytes), tokenizer=tokens.tokenizer,
                 groups=groups,
             )  # fmt: skip
-        except OSError:
-            if not path.exists():  # else another process has just written the same
-                raise
     return path, key
 
 
@@ -291,10 +285,7 @@ def records(planned: list[PlannedCell], failed: dict[str, str] | None = None) ->
 
 
 def _told(directory: Path) -> str | None:
-    try:
-        return read_json(directory / "failed.json")["reason"]
-    except (FileNotFoundError, KeyError, ValueError):
-        return None
+    return remembered(directory / "failed.json").get("reason")
 
 
 def _train(todo: list[PlannedCell], engine: Engine, tracker: Tracker | None = None) -> dict[str, str]:
@@ -351,16 +342,16 @@ def train_corpus(
     tracker: Tracker | None = None,
 ) -> tuple[Path, dict]:
     """One run on one corpus directory, a twentieth of its documents held out. Returns its directory and record."""
-    if not (corpus / "corpus.json").is_file():
-        raise CurateError(f"{corpus}: no corpus directory; `curate build` names those it makes")
     import datasets
 
+    from curate.corpora.corpus import corpus_record
     from curate.corpora.tokenization import warm_up
     from train.tokens import Packed, train_tokenizer
 
+    record = corpus_record(corpus)
     data = datasets.load_from_disk(str(corpus)).with_format("arrow")
     texts, ids = data[:]["text"], data[:]["id"]
-    digest = digest_of([PACKED, read_json(corpus / "corpus.json")["digest"], setting.get("vocabulary", 4096)])
+    digest = digest_of([PACKED, record["digest"], setting.get("vocabulary", 4096)])
     folder = store.folder(PACKED) / f"corpus-{digest[:12]}"
     tokenizer = folder / "tokenizer.json"
     end = len(texts) - max(1, len(texts) // 20)
@@ -378,7 +369,7 @@ def train_corpus(
     cell = {k: v for k, v in setting.items() if k != "vocabulary"} | {
         "packed": str(folder / "train"),
         "holdouts": {"holdout": str(folder / "holdout")},
-        "level": read_json(corpus / "corpus.json")["level"],
+        "level": record["level"],
         "sizes": [packed.meta["tokens"]],
         "seed": setting.get("seed", 0),
         "tags": {},
