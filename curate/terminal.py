@@ -15,6 +15,7 @@ import re
 import sys
 from typing import Any
 
+from curate.addresses import without_secrets
 from curate.errors import CurateError
 
 UNSEEN = re.compile(
@@ -24,7 +25,6 @@ UNSEEN = re.compile(
     "\U000e0000-\U000e007f"  # tags: text that no font shows
     "\ud800-\udfff]"  # halves of pairs, which no encoding writes
 )
-PASSWORD = re.compile(r"(?<=://)[^\s/@:'\"]*:[^\s/'\"]*@")
 
 
 def visible(text: str) -> str:
@@ -34,11 +34,6 @@ def visible(text: str) -> str:
 
 def _escaped(found: re.Match) -> str:
     return json.dumps(found[0])[1:-1]
-
-
-def without_passwords(text: str) -> str:
-    """`https://name:password@host` as `https://***@host`."""
-    return PASSWORD.sub("***@", text)
 
 
 def as_json(answer: Any) -> str:
@@ -63,7 +58,7 @@ def print_answer(text: str) -> None:
 def print_line(text: str) -> None:
     """To standard error; where nobody can read it, nothing happens."""
     with contextlib.suppress(OSError, ValueError):  # full, or closed
-        print(visible(without_passwords(text)), file=sys.stderr, flush=True)
+        print(visible(without_secrets(text)), file=sys.stderr, flush=True)
 
 
 def open_streams() -> None:

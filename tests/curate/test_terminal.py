@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from curate.cli import main
-from curate.terminal import visible, without_passwords
+from curate.terminal import visible
 
 CURSOR, TITLE, OVERRIDE = "\x1b[2J\x1b[H", "\x1b]0;owned\x07", "\u202egnp.exe"
 HOSTILE = f"before{CURSOR}{TITLE}{OVERRIDE}\x9b31m\r\u2066\ufeff\U000e0041 after\n\tnext"
@@ -32,16 +32,6 @@ def test_within_json_it_means_the_same():
 @pytest.mark.parametrize("text", ["汉字", "e\u0301", "👩\u200d👩\u200d👧", "می\u200cخواهم", "שלום", "a: b@c"])
 def test_letters_of_any_script_stay(text):
     assert visible(text) == text
-    assert without_passwords(text) == text
-
-
-@pytest.mark.parametrize(
-    "address", ["https://me:secret@host/a", "ftp://:secret@host", "s3://KEY:sec+ret=@bucket/a"]
-)
-def test_a_password_in_an_address_is_left_out(address):
-    said = without_passwords(f'source "x": {address}: not found')
-    assert "sec" not in said
-    assert "://***@" in said
 
 
 @pytest.fixture(scope="module")
