@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from train.files import Damaged
 from train.tokens import END, Packed, encode, load_tokenizer, train_tokenizer
+from train.tokens.losses import RoundTrip, round_trip
 
 HOSTILE = [
     "",
@@ -104,6 +106,51 @@ def test_a_tokenizer_that_is_none_is_named(tmp_path):
     (tmp_path / "bad.json").write_text("{}")
     with pytest.raises(ValueError, match="bad.json"):
         encode(tmp_path / "bad.json", ["a"])
+
+
+def test_truncation_and_padding_of_a_file_are_turned_off(tokenizer, tmp_path):
+    other = Tokenizer.from_file(str(tokenizer))
+    other.enable_truncation(5)
+    other.enable_padding(length=9, pad_id=0, pad_token="!")
+    other.save(str(tmp_path / "t.json"))
+    for ours, theirs in zip(encode(tmp_path / "t.json", HOSTILE), encode(tokenizer, HOSTILE), strict=True):
+        assert np.array_equal(ours, theirs)
+
+
+def made(model, **parts) -> Tokenizer:
+    made = Tokenizer(model)
+    made.add_special_tokens([END])
+    for name, part in parts.items():
+        setattr(made, name, part)
+    return made
+
+
+FEW = {"one": 0, "two": 1, "[UNK]": 2}
+LETTERS = {letter: number for number, letter in enumerate("abcdefghijklmnopqrstuvwxyz ")}
+TEXTS = ["one two three four", "ONE, two. thr\u00e9e?"] * 20
+
+
+def test_a_tokenizer_of_ours_loses_nothing(tokenizer):
+    assert round_trip(tokenizer, [*HOSTILE, *TEXTS]) == RoundTrip(len(HOSTILE) + len(TEXTS), 0, 1.0, 0.0)
+
+
+@pytest.mark.parametrize(("tokenizer", "unknown"), [
+    (made(models.WordLevel(FEW, "[UNK]"), pre_tokenizer=pre_tokenizers.Whitespace()), True),
+    (made(models.Unigram([("one", -1.0), ("<unk>", -2.0)], 1, False)), True),
+    (made(models.BPE(LETTERS, [])), False),  # what it lacks it leaves out
+    (made(models.BPE(LETTERS, []), normalizer=normalizers.Replace(Regex("[aeiou]"), "")), False),
+], ids=["word-level", "unigram", "no-bytes", "normalizer"])  # fmt: skip
+def test_what_a_tokenizer_loses_is_counted(tokenizer, unknown):
+    found = round_trip(tokenizer, TEXTS)
+    assert found.changed > 0
+    assert found.letters < 0.99
+    assert (found.unknown > 0) == unknown
+
+
+def test_who_changes_letters_and_keeps_their_number_is_said_to_change_texts_only(tokenizer):
+    lower = Tokenizer.from_file(str(tokenizer))
+    lower.normalizer = normalizers.Lowercase()
+    assert round_trip(lower, TEXTS) == RoundTrip(40, 20, 1.0, 0.0)
 
 
 def packed(path, tokenizer) -> Packed:
