@@ -342,29 +342,12 @@ def train_corpus(
     tracker: Tracker | None = None,
 ) -> tuple[Path, dict]:
     """One run on one corpus directory, a twentieth of its documents held out. Returns its directory and record."""
-    import datasets
-
     from curate.corpora.corpus import corpus_record
-    from curate.corpora.tokenization import warm_up
-    from train.tokens import Packed, train_tokenizer
+    from train.tokens import Packed
 
     record = corpus_record(corpus)
-    data = datasets.load_from_disk(str(corpus)).with_format("arrow")
-    texts, ids = data[:]["text"], data[:]["id"]
     digest = digest_of([PACKED, record["digest"], setting.get("vocabulary", 4096)])
-    folder = store.folder(PACKED) / f"corpus-{digest[:12]}"
-    tokenizer = folder / "tokenizer.json"
-    end = len(texts) - max(1, len(texts) // 20)
-    held = pc.is_in(
-        ids.slice(0, end), value_set=ids.slice(end).combine_chunks()
-    )  # further copies, with weights
-    trained = texts.slice(0, end).filter(pc.invert(held))
-    for name, part in (("train", trained), ("holdout", texts.slice(end))):
-        if not (folder / name).exists():
-            if not tokenizer.exists():
-                train_tokenizer((t.as_py() for t in trained), setting.get("vocabulary", 4096), tokenizer)
-            warm_up(tokenizer)
-            Packed.of_texts(folder / name, part, tokenizer)
+    folder = _pack_corpus(store, corpus, f"corpus-{digest[:12]}", setting.get("vocabulary", 4096))
     packed = Packed.open(folder / "train")
     cell = {k: v for k, v in setting.items() if k != "vocabulary"} | {
         "packed": str(folder / "train"),
@@ -381,3 +364,35 @@ def train_corpus(
     ).values():  # a finished run is recognised, or refused, there
         raise CurateError(f"{corpus}: {reason}")
     return directory / str(packed.meta["tokens"]), planned.there()[0]
+
+
+def _pack_corpus(store: Store, corpus: Path, name: str, vocabulary: int) -> Path:
+    """The folder of packed tokens `train` and `holdout` of a corpus, and of the tokenizer that was trained on the former."""
+    import datasets
+
+    from curate.corpora.tokenization import warm_up
+    from train.tokens import Packed, train_tokenizer
+
+    data = datasets.load_from_disk(str(corpus)).with_format("arrow")
+    texts, ids = data[:]["text"], data[:]["id"]
+    end = len(texts) - max(1, len(texts) // 20)
+    held = pc.is_in(
+        ids.slice(0, end), value_set=ids.slice(end).combine_chunks()
+    )  # further copies, with weights
+    trained = texts.slice(0, end).filter(pc.invert(held))
+
+    def make(path: Path) -> dict:
+        try:
+            train_tokenizer((t.as_py() for t in trained), vocabulary, path)
+        except ValueError as error:
+            raise CurateError(f"{corpus}: --{error}") from None
+        return {}
+
+    tokenizer, _ = store.file(PACKED, name, f"{name}/tokenizer.json", make)
+    folder = store.folder(PACKED) / name
+    for part, column in (("train", trained), ("holdout", texts.slice(end))):
+        if not Packed.is_whole(folder / part):
+            warm_up(tokenizer.path)
+            with suppress(FileExistsError):  # another process has just written the same
+                Packed.of_texts(folder / part, column, tokenizer.path)
+    return folder

@@ -266,6 +266,18 @@ def test_one_corpus_can_be_trained_by_itself(small):
     assert curate("train", store=store).exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("vocabulary", "said"), [("100000", "give more text or ask for fewer"), ("3", "alone are 257")]
+)
+def test_a_vocabulary_that_a_corpus_cannot_fill_is_one_line(small, vocabulary, said):
+    _, store, _ = small
+    corpus = sorted(store.glob("corpora/*"))[0]
+    done = curate("train", "--corpus", corpus, "--vocabulary", vocabulary, store=store)
+    assert done.exit_code == 1
+    assert done.output.splitlines()[-1].startswith(f"error: {corpus}: --vocabulary = {vocabulary}: ")
+    assert said in done.output
+
+
 def test_cells_are_written_for_torchrun_and_what_it_trains_is_found(small):
     from train.run import main as train_run
 
