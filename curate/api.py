@@ -15,7 +15,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from curate.errors import CurateError, require_training
+from curate.errors import CurateError as CurateError
+from curate.errors import require_training
 from curate.manifest.reader import load_manifest
 from curate.session import Session
 from curate.spec.manifest import Manifest
@@ -105,8 +106,9 @@ def open_corpus(path: str | Path) -> datasets.Dataset:
     """A corpus directory as a memory-mapped data set: id, text, source, place, tokens and the sources' columns."""
     import datasets
 
-    if not (Path(path) / "corpus.json").is_file():
-        raise CurateError(f"{path}: no corpus directory; `curate build` names those it makes")
+    from curate.corpora.corpus import corpus_record
+
+    corpus_record(Path(path))
     return datasets.load_from_disk(str(path))
 
 

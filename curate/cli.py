@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import errno
 import functools
-import json
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from curate import __version__, progress
+from curate import __version__, progress, terminal
 from curate.errors import CurateError, ManifestError, require_training
 from curate.session import Session
+from train.files import Damaged
 
 
 class Commands(click.Group):
@@ -33,6 +32,8 @@ def main() -> None:
 
     Example: curate run manifests/quickstart.toml
     """
+    terminal.open_streams()
+    progress.say_warnings()
 
 
 def _bytes(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
@@ -81,22 +82,22 @@ def answers(*options: str, trains: bool = False) -> Callable[[Callable], Callabl
             session = context.ensure_object(Session)
             before = progress.quiet(as_json)
             context.call_on_close(lambda: progress.quiet(before))
+            code = 1
             try:
                 if trains:
                     require_training()
                 answer, text, *failed = function(session, *arguments, **given)
-            except CurateError as error:
-                click.echo(f"error: {error}", err=True)
-                sys.exit(error.exit_code)
+                terminal.print_answer(terminal.as_json(answer) if as_json else text)
+                code = int(any(failed))
+            except (CurateError, Damaged) as error:
+                terminal.print_line(f"error: {error}")
+                code = getattr(error, "exit_code", code)
             except OSError as error:
-                click.echo(f"error: {_of_the_system(error, Path(session.store))}", err=True)
-                sys.exit(1)
+                terminal.print_line(f"error: {_of_the_system(error, Path(session.store))}")
             except KeyboardInterrupt:
-                click.echo("stopped; the same command continues from here", err=True)
-                sys.exit(1)
-            click.echo(json.dumps(answer, indent=2, sort_keys=True, ensure_ascii=False) if as_json else text)
-            if any(failed):
-                sys.exit(1)
+                terminal.print_line("stopped; the same command continues from here")
+            if code:
+                terminal.leave(code)
 
         for name in reversed(options):
             run = OPTIONS[name](run)

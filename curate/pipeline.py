@@ -14,7 +14,8 @@ from curate.report.examples import examples, held_out_document
 from curate.runs.tracking import open_tracker
 from curate.runs.training import planned_cells, records, train
 from curate.steps import build
-from curate.store import Store, digest_of, file_digest, read_json, write_json
+from curate.store import Damaged, Store, digest_of, file_digest, read_json
+from train.files import open_sealed, say_damaged, seal_folder
 
 
 @dataclass
@@ -54,7 +55,7 @@ def write_report(built: Built, runs: list[dict], out: Path | None) -> tuple[Path
     page = directory / "report.html"
     key = digest_of([_report_code(), built.lock, runs])
     made = directory / "made-from.json"
-    if page.exists() and made.exists() and read_json(made) == {"key": key}:
+    if _made_from(made) == key:
         return page, read_json(directory / "report.json")
     from curate.report.facts import facts as gather
     from curate.report.layout import write
@@ -65,8 +66,19 @@ def write_report(built: Built, runs: list[dict], out: Path | None) -> tuple[Path
         built.lock, runs, {"levels": by_level, "near_duplicates": duplicates, "held_out": held_out}
     )
     write(directory, facts)
-    write_json(made, {"key": key})
+    seal_folder(made, {"key": key}, ["report.html", "report.json"])
     return page, facts
+
+
+def _made_from(made: Path) -> str | None:
+    """What the report there was made from; None where a new one is to be made."""
+    try:
+        return open_sealed(made)["key"]
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except Damaged as error:
+        say_damaged(error.path, "the report is made again")
+        return None
 
 
 def _report_code() -> list[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 
 from curate.quantities import short_bytes, short_count, short_time
+from curate.terminal import print_line
 
 FORESEEABLE = (
     0.05  # share of the work before which a first part, which compiles kernels, says nothing of the rest
@@ -26,7 +28,19 @@ def is_quiet() -> bool:
 
 def say(text: str) -> None:
     if not _quiet:
-        print(text, file=sys.stderr, flush=True)
+        print_line(text)
+
+
+class _Said(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        say(record.getMessage())
+
+
+def say_warnings() -> None:
+    """Say what `train.files` and others log, here and not where Python would print it."""
+    log = logging.getLogger("curate")
+    if not any(isinstance(handler, _Said) for handler in log.handlers):
+        log.addHandler(_Said())
 
 
 class Progress:

@@ -26,6 +26,7 @@ from curate.engine import Engine
 from curate.errors import ManifestError
 from curate.progress import say
 from curate.quantities import short_count
+from curate.signals import custom
 from curate.signals.annotate import Signals, annotate
 from curate.signals.edits import edited
 from curate.signals.models import make_models
@@ -39,6 +40,7 @@ from curate.studies import registry
 
 def annotate_all(store: Store, manifest: Manifest, engine: Engine) -> Annotated:
     """Sources to documents, signals and verdicts."""
+    _load_code(manifest)
     return _annotated(
         store, manifest, engine, read_sources(store, manifest.sources, manifest.part_bytes, engine)
     )
@@ -46,8 +48,16 @@ def annotate_all(store: Store, manifest: Manifest, engine: Engine) -> Annotated:
 
 def annotate_sample(store: Store, manifest: Manifest, engine: Engine, documents: int) -> Annotated:
     """The same on about so many documents of each source."""
+    _load_code(manifest)
     sources = [read_sample(store, source, manifest.part_bytes, documents) for source in manifest.sources]
     return _annotated(store, manifest, engine, sources)
+
+
+def _load_code(manifest: Manifest) -> None:
+    try:
+        custom.load_all(manifest.families)
+    except ValueError as error:
+        raise ManifestError(f"{manifest.path}, {error}") from None
 
 
 def _annotated(store: Store, manifest: Manifest, engine: Engine, sources: list[SourceDocuments]) -> Annotated:

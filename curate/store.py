@@ -8,6 +8,9 @@ An artefact is one or more files and a receipt, `KEY.json`. Files are written un
 flushed and renamed; the receipt comes last. What has no receipt does not exist. Two writers of one key
 write the same bytes, so who renames last does not matter.
 
+A receipt is a record (`train.files`), and knows the checksum of every file. They are compared when a process first asks
+for the artefact: one that is damaged does not exist either, so the step that asked makes it again.
+
     store/
       inputs.json          what each input file hashed to when it had this size and this time
       documents/KEY.json   KEY-00000.arrow ...
@@ -17,27 +20,43 @@ write the same bytes, so who renames last does not matter.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from curate.errors import CurateError
-from train.files import atomic, digest_of, file_digest, read_json, write_json
+from train.files import (
+    SEAL,
+    Damaged,
+    atomic,
+    check_of,
+    compare,
+    digest_of,
+    file_digest,
+    read_json,
+    read_record,
+    remembered,
+    say_damaged,
+    write_json,
+    write_record,
+)
 
 __all__ = [
+    "Damaged",
     "Part",
     "Store",
     "atomic",
     "digest_of",
     "file_digest",
     "read_json",
+    "read_record",
     "read_table",
+    "remembered",
     "write_json",
+    "write_record",
     "write_table",
 ]
 
@@ -55,34 +74,32 @@ def read_table(path: Path | str, columns: list[str] | None = None) -> pa.Table:
     return table.select(columns) if columns else table
 
 
-@lru_cache(maxsize=100_000)
-def _digest_when_first_asked(path: str, changed: int) -> str:
-    return file_digest(path)
-
-
 @dataclass(frozen=True)
 class Part:
-    """One file of an artefact: `digest` is the sha256 of its bytes."""
+    """One file of an artefact: `digest` is the sha256 of its bytes, `xxh3` what they are compared with when it is read."""
 
     path: str
     rows: int
     bytes: int
     digest: str
+    xxh3: str
 
     @staticmethod
     def of(path: Path, rows: int) -> Part:
-        return Part(str(path), rows, path.stat().st_size, file_digest(path))
+        check = check_of(path)
+        return Part(str(path), rows, check["bytes"], file_digest(path), check[SEAL])
+
+    def compare(self) -> None:
+        """Raises Damaged where its bytes are not those that were written. Read for that once a process."""
+        compare(Path(self.path), {"bytes": self.bytes, SEAL: self.xxh3})
 
     def table(self, columns: list[str] | None = None) -> pa.Table:
+        """Compared first, since Arrow trusts what it maps. Raises CurateError."""
+        try:
+            self.compare()
+        except Damaged as error:
+            raise CurateError(str(error)) from None
         return read_table(self.path, columns)
-
-    def checked(self) -> Part:
-        """Itself, if its bytes are still those that were written: asked before anything is made of them."""
-        if _digest_when_first_asked(self.path, os.stat(self.path).st_mtime_ns) != self.digest:
-            raise CurateError(
-                f"{self.path}: damaged since it was written; delete it, and the same command makes it again"
-            )
-        return self
 
 
 @dataclass(frozen=True)
@@ -96,38 +113,36 @@ class Store:
         return self.folder(stage) / f"{key}.json"
 
     def receipt(self, stage: str, key: str) -> dict | None:
-        """What was written under this key, or None if it is not there whole."""
+        """What was written under this key; None where it is not there, or damaged, which is said."""
+        path = self.receipt_path(stage, key)
         try:
-            receipt = read_json(self.receipt_path(stage, key))
+            receipt = read_record(path)
+            for part in self.parts(stage, receipt):
+                path = Path(part.path)
+                part.compare()
         except FileNotFoundError:
             return None
-        except ValueError:  # a damaged disk: measure again rather than trust it
+        except Damaged:
+            say_damaged(path, "it is made again")
             return None
-        if not isinstance(receipt, dict):
-            return None
-        whole = all(self._is_whole(stage, part) for part in receipt.get("parts", []))
-        return receipt if whole else None
+        return receipt
 
-    def _is_whole(self, stage: str, part: dict) -> bool:
-        try:
-            return (self.folder(stage) / part["name"]).stat().st_size == part["bytes"]
-        except FileNotFoundError:
-            return False
+    def made(self, stage: str, key: str) -> dict:
+        """The receipt of what has just been made. Raises CurateError where it cannot be read back."""
+        receipt = self.receipt(stage, key)
+        if receipt is None:
+            raise CurateError(
+                f"{self.receipt_path(stage, key)}: not what was just written; look after the disk, or name another "
+                "folder with --store"
+            )
+        return receipt
 
     def finish(self, stage: str, key: str, parts: list[Part], **facts: Any) -> dict:
         """Write the receipt: from here on the artefact exists."""
         folder = self.folder(stage)
-        rows = [
-            {
-                "name": str(Path(p.path).relative_to(folder)),
-                "rows": p.rows,
-                "bytes": p.bytes,
-                "digest": p.digest,
-            }
-            for p in parts
-        ]
-        receipt = {"parts": rows, **facts}
-        write_json(self.receipt_path(stage, key), receipt)
+        rows = [vars(part) | {"name": str(Path(part.path).relative_to(folder))} for part in parts]
+        receipt = {"parts": [{k: v for k, v in row.items() if k != "path"} for row in rows], **facts}
+        write_record(self.receipt_path(stage, key), receipt)
         return receipt
 
     def remove(self, stage: str, key: str) -> None:
@@ -139,19 +154,42 @@ class Store:
 
     def parts(self, stage: str, receipt: dict) -> list[Part]:
         folder = self.folder(stage)
-        return [Part(str(folder / p["name"]), p["rows"], p["bytes"], p["digest"]) for p in receipt["parts"]]
+        return [
+            Part(str(folder / p["name"]), p["rows"], p["bytes"], p["digest"], p[SEAL])
+            for p in receipt["parts"]
+        ]
 
-    def write_part(self, stage: str, name: str, table: pa.Table, *, stream: bool = False) -> Part:
+    def write(self, stage: str, name: str, write: Callable[[Path], int]) -> Part:
+        """One file of an artefact: `write` fills it, and returns how many rows it holds."""
         path = self.folder(stage) / name
         with atomic(path) as temporary:
-            write_table(temporary, table, stream=stream)
-            part = Part.of(temporary, table.num_rows)
-        return Part(str(path), part.rows, part.bytes, part.digest)
+            part = Part.of(temporary, write(temporary))
+        return replace(part, path=str(path))
 
-    def table(self, stage: str, key: str, make: Callable[[], tuple[pa.Table, dict]]) -> tuple[Part, dict]:
-        """One table under one key: made if it is not there. Returns it with its receipt."""
+    def write_part(self, stage: str, name: str, table: pa.Table, *, stream: bool = False) -> Part:
+        def write(path: Path) -> int:
+            write_table(path, table, stream=stream)
+            return table.num_rows
+
+        return self.write(stage, name, write)
+
+    def file(self, stage: str, key: str, name: str, make: Callable[[Path], dict]) -> tuple[Part, dict]:
+        """One file under one key: filled by `make`, which returns facts for the receipt, if it is not there. Returns it
+        with its receipt."""
         receipt = self.receipt(stage, key)
         if receipt is None:
-            table, facts = make()
-            receipt = self.finish(stage, key, [self.write_part(stage, f"{key}.arrow", table)], **facts)
+            facts: dict = {}
+
+            def write(path: Path) -> int:
+                facts.update(make(path))
+                return 0
+
+            receipt = self.finish(stage, key, [self.write(stage, name, write)], **facts)
         return self.parts(stage, receipt)[0], receipt
+
+    def table(self, stage: str, key: str, make: Callable[[], pa.Table]) -> Part:
+        """One table under one key: made if it is not there."""
+        receipt = self.receipt(stage, key)
+        if receipt is None:
+            receipt = self.finish(stage, key, [self.write_part(stage, f"{key}.arrow", make())])
+        return self.parts(stage, receipt)[0]

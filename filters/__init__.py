@@ -12,9 +12,12 @@ Nothing here opens a file of documents, reads a manifest or drops anything.
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import importlib
 import os
+import shutil
+import stat
 import sys
 import tempfile
 from pathlib import Path
@@ -46,13 +49,42 @@ def _kernel_folder() -> Path:
     for path in inlined_files():
         digest.update(path.read_bytes())
     name = f"kernels-{digest.hexdigest()[:16]}"
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "curate" / name
+    chosen = Path(os.environ.get("NUMBA_CACHE_DIR", ""))
+    if chosen.name == name and _is_private(chosen):  # a parent process chose it
+        return chosen
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "curate"
+    for above in (home, Path(tempfile.gettempdir()) / f"curate-{os.getuid()}"):
+        if _make_private(above) and _make_private(above / name):
+            return above / name
+    fresh = Path(tempfile.mkdtemp(prefix="curate-"))  # of this process and its children
+    atexit.register(_remove, fresh, os.getpid())
+    (fresh / name).mkdir(mode=0o700)
+    return fresh / name
+
+
+def _make_private(folder: Path) -> bool:
+    """Whether this folder, made where it is not there, is one that nobody else can put a file into: numba runs what it
+    finds there."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        writable = os.access(folder, os.W_OK)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
     except OSError:
-        writable = False
-    return folder if writable else Path(tempfile.gettempdir()) / f"curate-{os.getuid()}" / name
+        return False
+    return _is_private(folder)
+
+
+def _is_private(folder: Path) -> bool:
+    try:
+        status = folder.lstat()
+    except OSError:
+        return False
+    private = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o022
+    return private and os.access(folder, os.W_OK)
+
+
+def _remove(folder: Path, maker: int) -> None:
+    if os.getpid() == maker:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _keep_compiled_kernels() -> None:

@@ -35,9 +35,18 @@ from train import stop
 from train.cell import Cell, Ladder
 from train.context import context_use
 from train.evaluate import Scores, by_group, check_holdout, evaluate
-from train.files import file_digest, read_json, write_array, write_json, write_whole
+from train.files import (
+    file_digest,
+    read_json,
+    seal_folder,
+    write_array,
+    write_json,
+    write_record,
+    write_whole,
+)
 from train.machine import choose_device, peak_memory_bytes, prepare_process, product_library
 from train.parallel import processes
+from train.records import RECORD, finished_run
 from train.tokens.bpe import load_tokenizer
 from train.tokens.packed import Packed
 from train.tokens.windows import Windows, word_beginnings
@@ -100,10 +109,10 @@ class _CellRun:
 
     def _finished(self, size: int) -> dict[str, Any] | None:
         """The record of a finished size; one that was trained otherwise is an error, never overwritten."""
-        path = self.directory / str(size) / "run.json"
-        if not path.exists():
+        path = self.directory / str(size)
+        run = processes.from_first(lambda: finished_run(path))
+        if run is None:
             return None
-        run = read_json(path)
         if run["identity"] != self.ladder.identity(size) or run["holdouts"] != self._holdout_digests():
             raise ValueError(
                 f"{path}: a run with other data, holdouts or knobs; take another directory or delete it"
@@ -176,7 +185,7 @@ class _CellRun:
                 trainer.train_step(decay_start, steps)
             except Diverged as error:
                 if processes.first():
-                    write_json(self.directory / "failed.json", _failure(error, what))
+                    write_record(self.directory / "failed.json", _failure(error, what))
                 raise
             due = time.monotonic() - self.saved > CHECKPOINT_SECONDS
             stopping, due = processes.any_of([stop.asked(), due])
@@ -231,8 +240,9 @@ class _CellRun:
             _write_bytes(folder / "tokenizer.json", tokenizer.read_bytes())
         files = [f"{name}.safetensors" for name in weights]
         run["sha256"] = {name: file_digest(folder / name) for name in files}
-        write_json(folder / "run.json", run)
-        return run
+        files += [f"holdout-{name}.npy" for name in scores] + ["metrics.jsonl"]
+        files += [f"right-{name}.npy" for name, result in scores.items() if result.right is not None]
+        return seal_folder(folder / RECORD, run, [*files, *(["tokenizer.json"] if tokenizer else [])])
 
     def _record(self, trainer: Trainer, size: int, scores: dict[str, Scores]) -> dict[str, Any]:
         cell, ladder, model = self.cell, self.ladder, trainer.model

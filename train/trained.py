@@ -13,9 +13,10 @@ import safetensors.torch
 
 from train.config import ModelConfig, current_names
 from train.evaluate import Scores, evaluate, score_documents
-from train.files import read_json
+from train.files import open_sealed
 from train.machine import choose_device
 from train.model.transformer import Transformer
+from train.records import RECORD
 from train.tokens.encoder import encode
 from train.tokens.packed import Packed
 
@@ -59,11 +60,11 @@ class TrainedRun:
 
 
 def load_run(directory: str | Path, device: str = "auto") -> TrainedRun:
-    """Raises FileNotFoundError where there is no finished run."""
+    """Raises FileNotFoundError where there is no finished run, Damaged where it is not what was written."""
     directory = Path(directory)
-    if not (directory / "run.json").exists():
-        raise FileNotFoundError(f"{directory}: no finished run (run.json is missing); train it first")
-    record = read_json(directory / "run.json")
+    if not (directory / RECORD).exists():
+        raise FileNotFoundError(f"{directory}: no finished run ({RECORD} is missing); train it first")
+    record = open_sealed(directory / RECORD)
     model = Transformer(ModelConfig(**current_names(ModelConfig, record["model"])))
     model.load_state_dict(safetensors.torch.load_file(directory / "model.safetensors"))
     return TrainedRun(directory, model.to(choose_device(device)).eval(), record)

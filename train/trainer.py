@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from xxhash import xxh3_64
 
 from train.cell import Cell
 from train.config import ModelConfig, OptimizerConfig
-from train.files import write_whole
+from train.files import set_aside, write_whole
 from train.machine import autocast, choose_device, make_deterministic
 from train.model.objectives import objective
 from train.model.transformer import Transformer
@@ -195,13 +196,25 @@ def new_model(config: ModelConfig, seed: int) -> Transformer:
 
 
 def save_checkpoint(path: Path, identity: str, state: bytes) -> None:
-    content = identity.encode() + b"\n" + state
-    write_whole(path, lambda file: file.write(content))
+    """One line with the run's identity and a checksum of it and the state, then the state."""
+    head = f"{identity} {_checksum(identity, state)}\n".encode()
+    write_whole(path, lambda file: file.writelines((head, state)))
+
+
+def _checksum(identity: str, state: bytes) -> str:
+    summed = xxh3_64(identity.encode())
+    summed.update(state)
+    return summed.hexdigest()
 
 
 def load_checkpoint(path: Path, identity: str) -> bytes | None:
-    """The state, or None where there is none of this very run."""
-    if not path.exists():
+    """The state, or None where there is none of this very run. One that is damaged is set aside."""
+    try:
+        head, _, state = path.read_bytes().partition(b"\n")
+    except FileNotFoundError:
         return None
-    found, _, content = path.read_bytes().partition(b"\n")
-    return content if found.decode("ascii", "replace") == identity else None
+    found, _, checksum = head.decode("ascii", "replace").partition(" ")
+    if checksum != _checksum(found, state):
+        set_aside(path, path)
+        return None
+    return state if found == identity else None

@@ -118,11 +118,8 @@ def _manifest_of(path: Path) -> tuple[Manifest, dict]:
             "say on which documents with --of MANIFEST"
         )
     lock = read_lock(path)
-    try:
-        asked = lock["manifest"]
-        return parse_manifest(path.parent / asked["path"], asked["text"]), lock
-    except (KeyError, TypeError):
-        raise CurateError(f"{path}: not a lock; `curate build` writes one beside its manifest") from None
+    asked = lock["manifest"]
+    return parse_manifest(path.parent / asked["path"], asked["text"]), lock
 
 
 def _moved(name: str, side: Annotated, lock: dict) -> list[str]:

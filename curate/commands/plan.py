@@ -8,6 +8,7 @@ in the store already is not counted again.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,12 +16,13 @@ from pathlib import Path
 from curate.commands.lint import Lint, lint
 from curate.engine import cores
 from curate.errors import TRAINING, CurateError
+from curate.signals import custom
 from curate.sources.documents import STAGE as DOCUMENTS
 from curate.sources.documents import plan_tasks
 from curate.sources.formats import FORMATS
 from curate.sources.inputs import digests, list_inputs
 from curate.spec.manifest import PER_SEED, SHARED, Manifest
-from curate.store import Store
+from curate.store import Store, file_digest
 from curate.studies.registry import STUDIES, outline
 from train.config import RunConfig, model_size
 from train.grid import expand, work_tokens
@@ -78,6 +80,9 @@ class Plan:
     seed_noise: float  # what that rests on
     problems: list[str] = field(default_factory=list)
     lint: Lint = field(default_factory=Lint)
+    code: list[dict] = field(
+        default_factory=list
+    )  # what of the user's is run: signal, function, file, sha256
 
     def as_json(self) -> dict:
         return asdict(self)
@@ -122,7 +127,16 @@ def plan(store: Store, manifest: Manifest, workers: int | None = None, sample: i
         seed_noise=manifest.seed_noise or SEED_NOISE[manifest.documents],
         problems=problems,
         lint=lint(manifest, 0 if problems else sample),
+        code=list(_code(manifest)),
     )
+
+
+def _code(manifest: Manifest) -> Iterator[dict]:
+    for name, parameters in manifest.families.items():
+        if name.startswith(custom.PREFIX):
+            file = custom.code_of(parameters["function"], parameters["folder"])
+            found = {"function": parameters["function"], "file": str(file), "sha256": file_digest(file)}
+            yield {"signal": name.removeprefix(custom.PREFIX), **found}
 
 
 def _source(store: Store, manifest: Manifest, source) -> SourcePlan:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from curate.corpora.corpus import corpus_record
 from curate.corpora.selection import KEPT, Judged
 from curate.engine import Engine
 from curate.errors import CurateError, did_you_mean
@@ -19,7 +20,7 @@ from curate.manifest.reader import load_manifest
 from curate.sources.pool import Pool
 from curate.spec.manifest import DUPLICATE
 from curate.steps import annotate_all
-from curate.store import Store, read_json
+from curate.store import Store
 
 EXCERPT = 400  # characters
 
@@ -36,14 +37,9 @@ class Shown:
 
 def show_corpus(folder: Path, count: int, seed: int, characters: int) -> Shown:
     """A sample of a corpus directory. Raises CurateError where it is none."""
-    try:
-        record = read_json(folder / "corpus.json")
-        names = [file["name"] for file in record["files"]]
-    except (OSError, ValueError, KeyError) as error:
-        raise CurateError(
-            f"{folder}: not a corpus directory ({error}); `curate build` names those it makes"
-        ) from None
-    tables = [pa.ipc.open_stream(pa.memory_map(str(folder / name))).read_all() for name in names]
+    record = corpus_record(folder)
+    files = [folder / file["name"] for file in record["files"]]
+    tables = [pa.ipc.open_stream(pa.memory_map(str(file))).read_all() for file in files]
     table = pa.concat_tables(tables)
     rows = _sample(np.arange(len(table)), count, seed)
     columns = ["id", "source", "place", "tokens", "text"]

@@ -54,6 +54,10 @@ def plan_text(plan: Plan) -> str:
         ["level", "on", "rules", *([f"keeps of {plan.lint.documents:,} tried"] if tried else [])],
     )
     found = "".join(f"warning: {line}\n" for line in plan.lint.found)
+    found += "".join(
+        f"runs code: {c['function']} of {c['file']} (sha256 {c['sha256'][:12]}) for the signal {c['signal']}\n"
+        for c in plan.code
+    )
     return (
         f"{plan.name}: the manifest is sound\n\n{sources}\n\n{levels}\n\n{found}"
         f"{_training_text(plan)}\n\n"

@@ -30,17 +30,24 @@ import pyarrow as pa
 
 from curate.corpora.tokenization import Tokens
 from curate.engine import Engine, map_parts
+from curate.errors import CurateError
 from curate.progress import Progress
 from curate.quantities import short_bytes, short_count
 from curate.signals.edits import Edited
 from curate.sources.pool import Pool
 from curate.spec.manifest import Level, Manifest
-from curate.store import Part, Store, atomic, digest_of, read_json, write_json
+from curate.store import Damaged, Part, Store, atomic, digest_of, write_json
+from train.files import CHECKS, SEAL, open_sealed, say_damaged, seal_folder
 
 VERSION = 2
 STAGE = "corpora"
 SHARDS = "shards"
 SHARD_BYTES = 256_000_000
+RECORD = "corpus.json"
+DESCRIPTION = (
+    "state.json",
+    "dataset_info.json",
+)  # by which `datasets` knows a data set that was saved to disk
 
 
 @dataclass(frozen=True)
@@ -152,7 +159,7 @@ def write_shard(shard: Shard) -> int:
     tables, places = [shard.schema.empty_table()], []
     for number in np.unique(shard.part):
         here = np.flatnonzero(shard.part == number)
-        tables.append(shard.documents[number].checked().table().take(pa.array(shard.row[here])))
+        tables.append(shard.documents[number].table().take(pa.array(shard.row[here])))
         places.append(here)
     table = pa.concat_tables(tables, promote_options="permissive")
     table = table.take(pa.array(np.argsort(np.concatenate(places), kind="stable")))
@@ -170,9 +177,7 @@ def write_shard(shard: Shard) -> int:
 
 
 def _shard_part(store: Store, shard: Shard) -> Part:
-    receipt = store.receipt(SHARDS, shard.key)
-    assert receipt is not None, "every shard has just been written"
-    return store.parts(SHARDS, receipt)[0]
+    return store.parts(SHARDS, store.made(SHARDS, shard.key))[0]
 
 
 def _assemble(
@@ -189,15 +194,15 @@ def _assemble(
 
 
 def _is_whole(path: Path, parts: list[Part]) -> bool:
-    """Whether its record can be read and its files have the bytes of the shards that they are links to."""
+    """Whether all of it is there, and its files are the shards that they were made of."""
     try:
-        open_corpus(path)
-        return all(
-            (path / name).stat().st_size == part.bytes
-            for name, part in zip(_names(parts), parts, strict=True)
-        )
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        checks = open_sealed(path / RECORD)[CHECKS]
+    except (FileNotFoundError, NotADirectoryError):
         return False
+    except Damaged as error:
+        say_damaged(error.path, "the corpus is made again")
+        return False
+    return all(checks[name][SEAL] == part.xxh3 for name, part in zip(_names(parts), parts, strict=True))
 
 
 def _names(parts: list[Part]) -> list[str]:
@@ -207,7 +212,7 @@ def _names(parts: list[Part]) -> list[str]:
 def _fill(folder: Path, manifest, pool, tokens, level, size, rows, parts: list[Part]) -> None:
     names = _names(parts)
     for name, part in zip(names, parts, strict=True):
-        _link(part.checked().path, folder / name)
+        _link(part.path, folder / name)
     digest, schema = content_digest([folder / name for name in names])
     corpus = Corpus(
         level, size, len(rows), int(tokens.count[rows].sum()), int(tokens.bytes[rows].sum()), digest, folder
@@ -217,7 +222,7 @@ def _fill(folder: Path, manifest, pool, tokens, level, size, rows, parts: list[P
     (folder / "README.md").write_text(_card(manifest, pool, by_source, corpus), encoding="utf-8")
     files = [{"name": n, "sha256": p.digest, "rows": p.rows} for n, p in zip(names, parts, strict=True)]
     facts = {"manifest": manifest.name, "tokenizer_sha256": tokens.sha256, "files": files}
-    write_json(folder / "corpus.json", corpus.as_json() | facts)
+    seal_folder(folder / RECORD, corpus.as_json() | facts, [*names, *DESCRIPTION])
 
 
 def content_digest(files: list[Path]) -> tuple[str, pa.Schema]:
@@ -248,7 +253,7 @@ def _link(existing: str, new: Path) -> None:
 
 
 def _describe(folder: Path, names: list[str], schema: pa.Schema, corpus: Corpus) -> None:
-    """The two files by which `datasets` knows a data set that was saved to disk."""
+    """The two files of DESCRIPTION."""
     from datasets import DatasetInfo, Features
 
     DatasetInfo(features=Features.from_arrow_schema(schema)).write_to_directory(str(folder))
@@ -257,7 +262,7 @@ def _describe(folder: Path, names: list[str], schema: pa.Schema, corpus: Corpus)
         "_format_columns": None, "_format_kwargs": {}, "_format_type": None, "_output_all_columns": False,
         "_split": None,
     }  # fmt: skip
-    write_json(folder / "state.json", state)
+    write_json(folder / DESCRIPTION[0], state)
 
 
 def _card(manifest: Manifest, pool: Pool, by_source: np.ndarray, corpus: Corpus) -> str:
@@ -305,5 +310,17 @@ def _weights(level: Level) -> str:
 
 def open_corpus(path: Path) -> Corpus:
     """The corpus in a directory, from its record."""
-    r = read_json(path / "corpus.json")
+    r = corpus_record(path)
     return Corpus(r["level"], r["budget"], r["documents"], r["tokens"], r["bytes"], r["digest"], path)
+
+
+def corpus_record(path: Path) -> dict[str, Any]:
+    """What a corpus directory says of itself, every file that is read of it compared. Raises CurateError."""
+    try:
+        return open_sealed(path / RECORD)
+    except (FileNotFoundError, NotADirectoryError):
+        raise CurateError(f"{path}: no corpus directory; `curate build` names those it makes") from None
+    except Damaged as error:
+        raise CurateError(
+            f"{error.path}: damaged since it was written; `curate build` with its manifest makes the corpus again"
+        ) from None

@@ -144,8 +144,8 @@ def _resembling(
     made_of = [signals.versions[name] for name in ("text_hash", "signatures")]
     key = digest_of([STAGE, VERSION, holdout.near, made_of, pool.digest, scored.tolist()])
 
-    def look() -> tuple[pa.Table, dict]:
+    def look() -> pa.Table:
         texts = gather(pool.parts, pool.part[scored], pool.row[scored], "text")
-        return pa.table({"near": near_to(store, pool, signals, holdout.near, texts, engine)}), {}
+        return pa.table({"near": near_to(store, pool, signals, holdout.near, texts, engine)})
 
-    return same | store.table(STAGE, key, look)[0].table()["near"].to_numpy(zero_copy_only=False)
+    return same | store.table(STAGE, key, look).table()["near"].to_numpy(zero_copy_only=False)

@@ -6,6 +6,7 @@ the same files write the same lock, but for what `environment` says of them.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import platform
 import unicodedata
@@ -17,7 +18,7 @@ import numpy as np
 
 from curate import __version__
 from curate.corpora.built import Annotated
-from curate.corpora.corpus import Corpus, content_digest
+from curate.corpora.corpus import RECORD, Corpus, content_digest
 from curate.corpora.holdout import Holdouts
 from curate.corpora.selection import Judged, funnel, ledger, warnings
 from curate.corpora.targets import Judges
@@ -27,7 +28,7 @@ from curate.duplicates.pooled import as_told
 from curate.errors import CurateError, Mismatch
 from curate.sources.pool import Pool
 from curate.spec.manifest import Level
-from curate.store import Store, digest_of, file_digest, read_json, write_json
+from curate.store import Damaged, Store, digest_of, file_digest, read_json, read_record, write_json
 
 PACKAGES = ("datasets", "numba", "numpy", "pyarrow", "tokenizers", "torch", "xxhash")
 
@@ -153,21 +154,52 @@ def write_lock(path: Path, facts: dict) -> dict:
 
 def read_lock(path: Path) -> dict:
     try:
-        return read_json(path)
+        lock = read_json(path)
+        _check_shape(lock)
     except FileNotFoundError:
         raise CurateError(f"{path}: no lock; run `curate build` with its manifest first") from None
     except (ValueError, OSError) as error:
         raise CurateError(f"{path}: not a lock: {error}; build the manifest again") from None
+    return lock
+
+
+SHAPE: dict[str, type] = {
+    "manifest": dict,
+    "sources": dict,
+    "levels": list,
+    "corpora": list,
+    "profiles": dict,
+}
+
+
+def _check_shape(lock: Any) -> None:
+    """Raises ValueError where what is read of a lock is not there, or is not the text that its digest is of."""
+    for name, kind in SHAPE.items():
+        if not isinstance(lock, dict) or not isinstance(lock.get(name), kind):
+            raise ValueError(f"it has no {name}")
+    if not all(
+        isinstance(row, dict) for row in (*lock["sources"].values(), *lock["corpora"], *lock["levels"])
+    ):
+        raise ValueError("its sources, levels and corpora must be tables")
+    for corpus in lock["corpora"]:
+        if not all(isinstance(corpus.get(name), str) for name in ("level", "size", "digest")):
+            raise ValueError("a corpus has no level, size or digest")
+    asked = lock["manifest"]
+    text = asked.get("text")
+    if not isinstance(text, str) or hashlib.sha256(text.encode()).hexdigest() != asked.get("sha256"):
+        raise ValueError("its manifest's text is not the one that its digest is of")
+    if not isinstance(asked.get("path"), str):
+        raise ValueError("its manifest has no path")
 
 
 def corpus_directory(store: Store, lock: dict, corpus: dict) -> Path:
     """Where the store keeps a corpus of the lock. Raises CurateError where it is not there."""
-    for path in sorted(store.folder("corpora").glob(f"{corpus['level']}-{corpus['size']}-*/corpus.json")):
+    for path in sorted(store.folder("corpora").glob(f"{corpus['level']}-{corpus['size']}-*/{RECORD}")):
         try:
-            if read_json(path)["digest"] == corpus["digest"]:
+            if read_record(path)["digest"] == corpus["digest"]:
                 return path.parent
-        except (ValueError, KeyError, TypeError):
-            continue  # a damaged record is no corpus
+        except Damaged:
+            continue
     raise CurateError(
         f"corpus {corpus['level']} {corpus['size']} ({corpus['digest'][:12]}) is not in {store.root}; "
         "build the manifest again, or name the store with --store"
@@ -185,7 +217,7 @@ def verify(store: Store, path: Path) -> list[str]:
         except CurateError as error:
             differing.append(str(error))
             continue
-        record = read_json(directory / "corpus.json")
+        record = read_record(directory / RECORD)
         for file in record["files"]:
             found = (
                 file_digest(directory / file["name"]) if (directory / file["name"]).exists() else "missing"

@@ -181,12 +181,12 @@ def _resembling(
     )
     index = build_index(texts, pa.array([""] * len(texts), pa.large_string()))
 
-    def look() -> tuple[pa.Table, dict]:
+    def look() -> pa.Table:
         near = near_to(store, pool, signals, manifest.holdout.near, texts, engine)
         shares = np.concatenate(map_parts(engine, _shares_a_run, [(part, index) for part in pool.parts]))
-        return pa.table({"near": near, "shares": shares}), {}
+        return pa.table({"near": near, "shares": shares})
 
-    table = store.table(STAGE, key, look)[0].table()
+    table = store.table(STAGE, key, look).table()
     near, shares = (table[name].to_numpy(zero_copy_only=False) for name in ("near", "shares"))
     return {"the same or nearly": near, "13 words in common": shares & ~near}
 

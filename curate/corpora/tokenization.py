@@ -27,8 +27,9 @@ from curate.sources.pool import Pool
 from curate.spec.manifest import Manifest
 from curate.store import Part, Store, digest_of, file_digest
 
-VERSION = 1
+VERSION = 2
 STAGE = "tokens"
+TRIED_BYTES = 1_000_000  # of text that a tokenizer from elsewhere is tried on
 CHUNK_BYTES = 4_000_000
 MORE_TEXT = (
     1.25  # of what fills a size at BYTES_A_TOKEN: the first guess; what it lacks is encoded in a second round
@@ -73,7 +74,7 @@ class Tokens:
             *map(np.ndarray.tolist, (chunk, place, first, last, inside)), strict=True
         ):
             if number not in opened:
-                column = self.parts[number].checked().table(["tokens"])["tokens"].chunk(0)
+                column = self.parts[number].table(["tokens"])["tokens"].chunk(0)
                 opened[number] = column.values.to_numpy(), column.offsets.to_numpy()
             ids, offsets = opened[number]
             piece = ids[offsets[row] + a : offsets[row] + b]
@@ -88,25 +89,48 @@ def make_tokenizer(
     `usable` bool [documents]: kept by the level it is trained on, and in no holdout; `edited`: its edits.
     """
     spec = manifest.tokenizer
+    rows = pool.order[usable[pool.order]]
+    rows = rows[
+        : int(np.searchsorted(np.cumsum(pool.bytes[rows]), spec.bytes if not spec.path else TRIED_BYTES)) + 1
+    ]
     if spec.path:
+        _try(manifest, edited.texts(pool.parts, pool.part[rows], pool.row[rows]).to_pylist())
         return spec.path, file_digest(spec.path)
     from train.tokens import train_tokenizer
 
-    rows = pool.order[usable[pool.order]]
-    rows = rows[: int(np.searchsorted(np.cumsum(pool.bytes[rows]), spec.bytes)) + 1]
     ids = pool.ids.take(pa.array(rows)).to_pylist()
     key = digest_of(["tokenizer", VERSION, spec.vocabulary, ids, pool.digest, *edited.identity])
-    path = store.folder("tokenizers") / key / "tokenizer.json"
-    receipt = store.receipt("tokenizers", key)
-    if receipt is None or not path.is_file() or file_digest(path) != receipt["sha256"]:
+
+    def make(path: Path) -> dict:
         with Progress("tokenizer", int(pool.bytes[rows].sum()), "B"):
             texts = edited.texts(pool.parts, pool.part[rows], pool.row[rows])
             try:
-                sha256 = train_tokenizer((t.as_py() for t in texts), spec.vocabulary, path)
+                train_tokenizer((t.as_py() for t in texts), spec.vocabulary, path)
             except ValueError as error:
                 raise ManifestError(f"{manifest.path}, [tokenizer]: {error}") from None
-        receipt = store.finish("tokenizers", key, [], sha256=sha256)
-    return str(path), receipt["sha256"]
+        return {}
+
+    part, _ = store.file("tokenizers", key, f"{key}/tokenizer.json", make)
+    return part.path, part.digest
+
+
+def _try(manifest: Manifest, texts: list[str]) -> None:
+    """A tokenizer from elsewhere: said where it changes texts, refused where it loses them."""
+    from train.tokens.losses import LEAST_LETTERS, round_trip
+
+    found = round_trip(manifest.tokenizer.path or "", texts)
+    where = f"{manifest.path}, [tokenizer] {manifest.tokenizer.path}"
+    if found.letters < LEAST_LETTERS:
+        unknown = f", {found.unknown:.0%} of its tokens are unknown ones" if found.unknown else ""
+        raise ManifestError(
+            f"{where}: {1 - found.letters:.0%} of letters and digits do not come back from it{unknown}; "
+            "a loss would not be that of the text; take one that knows every byte, or leave path out to train one"
+        )
+    if found.changed:
+        say(
+            f"warning: {where}: {found.changed:,} of {found.texts:,} texts come back changed "
+            "(decode(encode(text)) is another text); losses per byte compare with no other tokenizer's"
+        )
 
 
 def tokenize(
@@ -173,9 +197,7 @@ def _encode(store: Store, pool: Pool, tokens: Tokens, rows: np.ndarray, engine: 
     with Progress("tokenize", sum(c.bytes for c in todo), "B") as progress:
         map_parts(engine, encode_chunk, todo, done=progress.add)
     for piece, chunk in zip(pieces, chunks, strict=True):
-        receipt = store.receipt(STAGE, chunk.key)
-        assert receipt is not None, "every chunk has just been encoded"
-        part = store.parts(STAGE, receipt)[0]
+        part = store.parts(STAGE, store.made(STAGE, chunk.key))[0]
         tokens.count[piece] = part.table(["count"])["count"].to_numpy()
         tokens.chunk[piece] = len(tokens.parts)
         tokens.place[piece] = np.arange(len(piece))

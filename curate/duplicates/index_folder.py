@@ -1,11 +1,15 @@
-"""An index as a folder: one writer, any number of readers, nothing that has been written changes.
+"""An index as a folder: writers one after the other, any number of readers, nothing that has been written changes.
 
 DIR/index.json            how documents are compared, and the segments in the order in which they came
 DIR/segment-00000.arrow   id, text_hash, signature, band0 ... of one addition
+DIR/index.lock            held by whoever adds; the system lets go of it when that process ends, however it does
 """
 
 from __future__ import annotations
 
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +23,19 @@ from curate.engine import Engine, map_parts
 from curate.errors import CurateError
 from curate.signals.annotate import Signals
 from curate.sources.pool import Pool
-from curate.store import Part, Store, digest_of, file_digest, read_json, read_table, write_json, write_table
+from curate.store import (
+    Damaged,
+    Part,
+    Store,
+    atomic,
+    digest_of,
+    file_digest,
+    read_record,
+    read_table,
+    write_record,
+    write_table,
+)
+from train.files import check_of, compare
 
 RECORD = "index.json"
 AT_ONCE = 100_000  # pairs compared at once
@@ -28,8 +44,15 @@ AT_ONCE = 100_000  # pairs compared at once
 def open_folder(folder: Path, new: dict | None = None) -> Folder:
     """Raises CurateError where there is no whole index."""
     try:
-        record = read_json(folder / RECORD)
-    except FileNotFoundError:
+        record = read_record(folder / RECORD)
+        for segment in record["segments"]:
+            compare(folder / segment["name"], segment)
+    except FileNotFoundError as error:
+        missing = Path(error.filename).name
+        if missing != RECORD:
+            raise CurateError(
+                f"{folder}: {missing} is missing; put it back, or make the index again"
+            ) from None
         if new is None:
             raise CurateError(f"{folder}: no index; `curate index MANIFEST {folder}` makes one") from None
         return Folder(folder, {"version": VERSION, "comparison": new, "segments": []})
@@ -37,11 +60,10 @@ def open_folder(folder: Path, new: dict | None = None) -> Folder:
         raise CurateError(
             f"{folder}: a file; an index is a folder, or a database redis://HOST:PORT/DB"
         ) from None
-    except ValueError as error:
-        raise CurateError(f"{folder / RECORD}: damaged: {error}") from None
-    for segment in record["segments"]:
-        if not (folder / segment["name"]).is_file():
-            raise CurateError(f"{folder}: {segment['name']} is missing; put it back, or make the index again")
+    except Damaged as error:
+        raise CurateError(
+            f"{error.path}: damaged, or written by another version; put it back from a copy, or make the index again"
+        ) from None
     return Folder(folder, record)
 
 
@@ -76,20 +98,25 @@ class Folder:
         return pa.concat_tables([read_table(file, columns) for file in files])
 
     def add(self, rows: pa.Table, origin: dict) -> tuple[Folder, int]:
-        """All of them or none, as one segment; none where one of the same documents is there."""
+        """All of them or none, as one segment; none where one of the same documents is there. What other processes
+        have added meanwhile comes first."""
         hashes = rows["text_hash"].cast(pa.binary()).to_pylist()
         content = digest_of([rows["id"].to_pylist(), [one.hex() for one in hashes]])
-        if any(segment["content"] == content for segment in self.record["segments"]):
-            return self, 0
-        name = f"segment-{len(self.record['segments']):05d}.arrow"
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_table(self.folder / name, _with_bands(rows, self.comparison["cut"]))
-        segment = {
-            "name": name, "documents": len(rows), "content": content,
-            "sha256": file_digest(self.folder / name), "from": origin,
-        }  # fmt: skip
-        record = self.record | {"segments": [*self.record["segments"], segment]}
-        write_json(self.folder / RECORD, record)
+        with _alone(self.folder):
+            now = open_folder(self.folder, self.comparison)
+            segments = now.record["segments"]
+            if any(segment["content"] == content for segment in segments):
+                return now, 0
+            path = self.folder / f"segment-{len(segments):05d}.arrow"
+            with atomic(path) as temporary:
+                write_table(temporary, _with_bands(rows, self.comparison["cut"]))
+            segment = {
+                "name": path.name, "documents": len(rows), "content": content, "sha256": file_digest(path),
+                **check_of(path), "from": origin,
+            }  # fmt: skip
+            record = now.record | {"segments": [*segments, segment]}
+            write_record(self.folder / RECORD, record)
         return Folder(self.folder, record), len(rows)
 
     def match(
@@ -112,6 +139,14 @@ class Folder:
         best[same] = pc.fill_null(equal, -1).to_numpy()[same]
         found[same] = 1.0
         return ids.take(pa.array(best, mask=best < 0)), found
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """While no other process adds to the index: it is waited for."""
+    with open(folder / "index.lock", "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _with_bands(rows: pa.Table, cut: list[int]) -> pa.Table:

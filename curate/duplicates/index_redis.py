@@ -32,6 +32,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pyarrow as pa
 
+from curate.addresses import VARIABLES, check_no_secret
 from curate.duplicates.matches import MOST_OF_A_BUCKET, VERSION, most_similar
 from curate.duplicates.resolve import flat
 from curate.engine import Engine, map_parts
@@ -45,7 +46,7 @@ PREFIX = "curate"
 RECORD, ENTRIES, TEXTS, FROM = (f"{PREFIX}:{name}" for name in ("record", "entries", "texts", "from"))
 AT_ONCE = 1000  # documents added or asked for in one exchange
 SECONDS_TO_CONNECT = 5
-PASSWORD = "REDISCLI_AUTH"  # the environment variable that redis-cli reads, too
+PASSWORD = VARIABLES["redis"]  # that redis-cli reads, too
 ADD = """
 local number = tonumber(redis.call('HGET', KEYS[1], 'documents') or '0')
 local chain = redis.call('HGET', KEYS[1], 'sha1') or ''
@@ -76,11 +77,10 @@ def _options(url: str) -> dict[str, Any]:
         port = parts.port or 6379
     except ValueError:
         raise CurateError(f"{url}: write redis://HOST:PORT/DB, as in redis://localhost:6379/0") from None
-    if parts.password:
-        raise CurateError(
-            f"redis://{parts.hostname}: a password in a manifest would be in the lock as well; "
-            f"leave it out and put it into the environment variable {PASSWORD}"
-        )
+    try:
+        check_no_secret(url)
+    except ValueError as error:
+        raise CurateError(str(error)) from None
     options = {"host": parts.hostname, "port": port, "db": int(parts.path.strip("/") or 0)}
     options |= {"username": parts.username, "password": os.environ.get(PASSWORD)}
     return {key: value for key, value in options.items() if value is not None} | (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-VERSION = 1
+VERSION = 2  # of what an index holds: raise it when that changes
 MOST_OF_A_BUCKET = 32  # documents of one bucket that a document is compared with, the first to come
 
 

@@ -101,13 +101,13 @@ def _slices(sizes: np.ndarray, most: int) -> list[tuple[int, int]]:
 def _write_occurrences(task: Task) -> Part:
     from filters.duplicates.repeats import occurrences
 
-    def make() -> tuple[pa.Table, dict]:
+    def make() -> pa.Table:
         found = occurrences(task.text, task.order, task.kind, task.words, task.bits)
         edges = {"bounds": found.bounds.tobytes(), "ends": found.ends.tobytes()}
         table = pa.table({"rows": found.rows.reshape(-1)})
-        return table.replace_schema_metadata(edges), {}
+        return table.replace_schema_metadata(edges)
 
-    return task.store.table(OCCURRENCES, task.key, make)[0]
+    return task.store.table(OCCURRENCES, task.key, make)
 
 
 def _occurrences(part: Part) -> Occurrences:

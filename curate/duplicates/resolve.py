@@ -104,11 +104,11 @@ def _write_bands(task: tuple[Store, Part, tuple[int, int], str]) -> Part:
 
     store, part, cut, key = task
 
-    def make() -> tuple[pa.Table, dict]:
+    def make() -> pa.Table:
         keys = band_keys(flat(part.table(["signature"])["signature"]), *cut)
-        return pa.table({f"band{b}": np.ascontiguousarray(keys[:, b]) for b in range(cut[0])}), {}
+        return pa.table({f"band{b}": np.ascontiguousarray(keys[:, b]) for b in range(cut[0])})
 
-    return store.table(BANDS, key, make)[0]
+    return store.table(BANDS, key, make)
 
 
 def flat(signatures: pa.ChunkedArray | pa.Array) -> np.ndarray:

@@ -169,7 +169,7 @@ class Measured(Tables):
                 raise self.fail(where, "low and high are two numbers, the lower one first")
             folder = str(self.path.parent.absolute())
             try:
-                custom.load(given.get("function", ""), folder)
+                custom.code_of(given.get("function", ""), folder)
             except ValueError as error:
                 raise self.fail(where, str(error)) from None
             self.families[custom.PREFIX + name] = defaults | given | {"folder": folder}

@@ -12,6 +12,7 @@ from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
+from curate.addresses import check_no_secret
 from curate.corpora.draws import piece_tokens
 from curate.errors import ManifestError, did_you_mean
 from curate.manifest.measured import Measured
@@ -78,6 +79,10 @@ def parse_manifest(path: Path, text: str) -> Manifest:
         raise ManifestError(f"{path}: not TOML: {error}") from None
     except RecursionError:
         raise ManifestError(f"{path}: brackets nest too deeply for a manifest") from None
+    try:
+        check_no_secret(text)
+    except ValueError as error:
+        raise ManifestError(f"{path}: {error}") from None
     if r"\x00" in repr(tree):
         raise ManifestError(f"{path}: a string holds the character NUL (\\u0000); remove it")
     return _Reader(path, text, tree).manifest()

@@ -17,6 +17,7 @@ from curate.results.answers import holdout_answers, place
 from curate.results.influence import with_documents
 from curate.results.scores import series_name, setting
 from curate.results.words import statement
+from train.tokens.packed import Packed
 
 LARGEST_SHARE = 0.2  # of a corpus, from which one document decides much of what its models learn
 
@@ -144,10 +145,10 @@ def _long_documents(done: list[dict]) -> list[str]:
     told = []
     for level, size in dict.fromkeys((run["level"], run["size"]) for run in sorted(done, key=place)):
         run = next(one for one in done if (one["level"], one["size"]) == (level, size))
-        path = Path(run.get("cell", {}).get("packed", "")) / "documents.npy"
-        if not path.is_file():
+        packed = run.get("cell", {}).get("packed", "")
+        if not packed or not Path(packed).exists():
             continue
-        share = np.diff(np.minimum(np.load(path), size)).max() / size
+        share = np.diff(np.minimum(Packed.open(packed).documents, size)).max() / size
         if share > LARGEST_SHARE:
             told.append(
                 f"{level}, size {size:,}: one document is {share:.0%} of the corpus, and intervals over seeds say nothing "

@@ -8,8 +8,8 @@ from curate.results.answers import finite
 from curate.results.finding import finding, table
 from curate.results.scores import grid_of, packed_holdout, setting
 from curate.results.words import difference_text, figure_text, text_of
-from curate.store import read_json
 from train import fits
+from train.tokens.packed import Packed
 
 KINDS = {"source": "from {}", "level": "kept by {}"}
 
@@ -62,8 +62,9 @@ def _part(name: str, levels: list[str], runs: list[dict], kind: str, group: str,
 def _grid(name: str, runs: list[dict], kind: str, group: str, confidence: float) -> fits.Grid:
     """As of the whole holdout, of these documents alone."""
     packed = packed_holdout(name, runs[0])
-    path = packed / "groups.json" if packed else None
-    of = np.array(read_json(path)[kind][group]) if path and path.is_file() else None
+    of: np.ndarray | None = None
+    if packed is not None and (packed / "groups.json").is_file():
+        of = np.array(Packed.open(packed).groups[kind][group])
     return grid_of(
         name, runs, of is not None, of=of, loss=lambda run: run["losses_by"][name][kind][group]["nats_per_token"],
         place=lambda run: (run["level"], run["size"]), confidence=confidence,

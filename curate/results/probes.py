@@ -18,7 +18,7 @@ from curate.results.answers import finite
 from curate.results.finding import finding, table
 from curate.results.scores import series_name, setting
 from curate.results.words import difference_text
-from curate.store import read_json
+from curate.store import remembered
 from train import fits
 
 RECORD = "probes.json"
@@ -60,8 +60,10 @@ def probe_finding(runs: list[dict]) -> dict | None:
 
 def with_probes(run: dict) -> dict:
     """A run's record with what it was asked, where it was."""
-    path = Path(run.get("directory") or "") / RECORD
-    return run | {"probes": read_json(path)} if run.get("directory") and path.exists() else run
+    if not run.get("directory"):
+        return run
+    told = remembered(Path(run["directory"]) / RECORD, "left out; `curate probe` asks again")
+    return run | {"probes": told} if told else run
 
 
 def _alike(probed: list[dict]) -> tuple[list[dict], int]:

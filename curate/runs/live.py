@@ -20,6 +20,7 @@ from curate.progress import say
 from curate.quantities import short_count, short_time
 from curate.runs.tracking import NoTracker, Tracker
 from curate.store import read_json
+from curate.terminal import visible
 
 LINE_SECONDS = 60.0  # between two lines where there is no terminal
 RATE_SECONDS = 20.0  # over which tokens a second are counted
@@ -71,9 +72,10 @@ class Row:
             when = path.stat().st_mtime
             if self.ended or when < since or (self.told and when == self.told[-1][0]):
                 return False
-            self.facts = read_json(path)
+            told = read_json(path).items()
+            self.facts = {name: fact for name, fact in told if isinstance(fact, int | float)}
             done = float(self.facts["tokens_done"])
-        except (OSError, KeyError, ValueError, TypeError):
+        except (OSError, KeyError, ValueError, AttributeError):
             return False
         if not self.told:
             self.first = done
@@ -169,7 +171,7 @@ class Live:
             running = [row for row in self.rows.values() if row.told and not row.ended]
             lines = table(running, self.matrix_rate(), shutil.get_terminal_size().columns)
             self._clear()
-            print("\n".join([*lines, f"train  {self.summary()}"]), file=self.screen, flush=True)
+            print(visible("\n".join([*lines, f"train  {self.summary()}"])), file=self.screen, flush=True)
             self._drawn = len(lines) + 1
 
     def _clear(self) -> None:

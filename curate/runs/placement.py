@@ -23,7 +23,7 @@ import torch
 from curate.processes import blocking_sigint
 from train.cell import Cell
 from train.config import ModelConfig, OptimizerConfig, model_size
-from train.files import digest_of, read_json, write_json
+from train.files import digest_of, remembered, write_record
 from train.machine import autocast, choose_device, prepare_process
 from train.optim.optimizers import make_optimizers
 from train.tokens.packed import Packed
@@ -75,10 +75,10 @@ def _shape(step: Step) -> list[Any]:
 def _kept(known: Path, of: list[Any], measure: Callable[[], dict]) -> dict:
     """What the file says of this, or is told of it now."""
     key = digest_of(of)[:16]
-    found = read_json(known) if known.exists() else {}
+    found = remembered(known)
     if key not in found:
         found[key] = measure()
-        write_json(known, found)
+        write_record(known, found)
     return found[key]
 
 

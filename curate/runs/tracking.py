@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from curate.errors import CurateError, ManifestError, did_you_mean
-from curate.store import read_json
+from train.records import finished_run
 
 TRACKERS = {"tensorboard": "tensorboard", "trackio": "trackio", "wandb": "wandb"}  # name -> what to install
 
@@ -75,9 +75,9 @@ class OneRunACell:
         if run is None:
             return
         for size in sizes:
-            path = directory / str(size) / "run.json"
-            if path.exists():
-                run.log(_held_out(read_json(path), size), step=self.tokens[name])
+            record = finished_run(directory / str(size))
+            if record is not None:
+                run.log(_held_out(record, size), step=self.tokens[name])
         run.finish()
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,12 @@ from curate.runs.live import Live
 from curate.runs.tracking import Tracker
 from curate.runs.workers import Workers, devices
 from curate.spec.manifest import PER_SEED
-from curate.store import Store, digest_of, read_json, write_json
+from curate.store import Store, digest_of, remembered, write_json
 from curate.studies import registry
 from curate.studies.study import Trial
 from train import VERSION
 from train.grid import Outcome, expand, run_grid, work_tokens
+from train.records import finished_run
 
 PACKED = "packed"
 MOST_OF_A_NAME = 100  # bytes of a folder's name, besides its key
@@ -49,22 +51,17 @@ class PlannedCell:
 
     def finished(self) -> list[dict] | None:
         """The records of its runs, if all sizes are there."""
-        try:
-            return [self._record(size) for size in self.cell["sizes"]]
-        except FileNotFoundError:
-            return None
-
-    def _record(self, size: int) -> dict:
-        folder = self.directory / str(size)
-        about = {"directory": str(folder), "documents_shared": self.shared}
-        return read_json(folder / "run.json") | about | self.study
+        found = self.there()
+        return found if len(found) == len(self.cell["sizes"]) else None
 
     def there(self) -> list[dict]:
         """The records of the sizes that are finished."""
+        about = {"documents_shared": self.shared}
+        folders = [self.directory / str(size) for size in self.cell["sizes"]]
         return [
-            self._record(size)
-            for size in self.cell["sizes"]
-            if (self.directory / str(size) / "run.json").exists()
+            run | about | {"directory": str(folder)} | self.study
+            for folder in folders
+            if (run := finished_run(folder)) is not None
         ]
 
 
@@ -183,11 +180,14 @@ def _holdouts(built: Built) -> dict[str, tuple[Path, str]]:
 
 
 def _pack_target(built: Built, texts: TargetTexts) -> tuple[Path, str]:
+    from train.tokens import Packed
+
     tokenizer = next(iter(built.tokens.values()))
     key = digest_of([PACKED, tokenizer.sha256, texts.digest])
     path = named_by_key(built.annotated.store.folder(PACKED), texts.target.name, key)
-    if not path.exists():
-        pack_target(path, texts, tokenizer.tokenizer)
+    if not Packed.is_whole(path):
+        with suppress(FileExistsError):  # another process has just written the same
+            pack_target(path, texts, tokenizer.tokenizer)
     return path, key
 
 
@@ -246,17 +246,14 @@ def _pack(
         ]
     )  # fmt: skip
     path = named_by_key(a.store.folder(PACKED), name, key)
-    if not path.exists():
+    if not Packed.is_whole(path):
         end = end_id(load_tokenizer(tokens.tokenizer))
         offsets = np.concatenate([[0], np.cumsum(units.lengths(tokens.count))])
-        try:
+        with suppress(FileExistsError):  # another process has just written the same
             Packed.write(
                 path, tokens.of(units, end), offsets, units.sizes(tokens.bytes), tokenizer=tokens.tokenizer,
                 groups=groups, resample=together,
             )  # fmt: skip
-        except OSError:
-            if not path.exists():  # else another process has just written the same
-                raise
     return path, key
 
 
@@ -318,10 +315,7 @@ def records(planned: list[PlannedCell], failed: dict[str, str] | None = None) ->
 
 
 def _told(directory: Path) -> str | None:
-    try:
-        return read_json(directory / "failed.json")["reason"]
-    except (FileNotFoundError, KeyError, ValueError):
-        return None
+    return remembered(directory / "failed.json").get("reason")
 
 
 def _train(todo: list[PlannedCell], engine: Engine, tracker: Tracker | None = None) -> dict[str, str]:
@@ -378,41 +372,17 @@ def train_corpus(
     tracker: Tracker | None = None,
 ) -> tuple[Path, dict]:
     """One run on one corpus directory, a twentieth of its documents held out. Returns its directory and record."""
-    if not (corpus / "corpus.json").is_file():
-        raise CurateError(f"{corpus}: no corpus directory; `curate build` names those it makes")
-    import datasets
+    from curate.corpora.corpus import corpus_record
+    from train.tokens import Packed
 
-    from curate.corpora.tokenization import warm_up
-    from filters.duplicates.leaders import resembling
-    from train.tokens import Packed, train_tokenizer
-
-    data = datasets.load_from_disk(str(corpus)).with_format("arrow")
-    texts, ids = data[:]["text"], data[:]["id"]
-    digest = digest_of([PACKED, read_json(corpus / "corpus.json")["digest"], setting.get("vocabulary", 4096)])
-    folder = store.folder(PACKED) / f"corpus-{digest[:12]}"
-    tokenizer = folder / "tokenizer.json"
-    end = len(texts) - max(1, len(texts) // 20)
-    twins = pc.is_in(
-        ids.slice(0, end), value_set=ids.slice(end).combine_chunks()
-    )  # further copies, with weights
-    trained = texts.slice(0, end).filter(
-        pc.invert(pc.or_(twins, resembling(texts.slice(end), texts.slice(0, end))))
-    )
-    if not len(trained):
-        raise CurateError(
-            f"{corpus}: every document resembles the twentieth that is held out; use a larger corpus"
-        )
-    for name, part in (("train", trained), ("holdout", texts.slice(end))):
-        if not (folder / name).exists():
-            if not tokenizer.exists():
-                train_tokenizer((t.as_py() for t in trained), setting.get("vocabulary", 4096), tokenizer)
-            warm_up(tokenizer)
-            Packed.of_texts(folder / name, part, tokenizer)
+    record = corpus_record(corpus)
+    digest = digest_of([PACKED, record["digest"], setting.get("vocabulary", 4096)])
+    folder = _pack_corpus(store, corpus, f"corpus-{digest[:12]}", setting.get("vocabulary", 4096))
     packed = Packed.open(folder / "train")
     cell = {k: v for k, v in setting.items() if k != "vocabulary"} | {
         "packed": str(folder / "train"),
         "holdouts": {"holdout": str(folder / "holdout")},
-        "level": read_json(corpus / "corpus.json")["level"],
+        "level": record["level"],
         "sizes": [packed.meta["tokens"]],
         "seed": setting.get("seed", 0),
         "tags": {},
@@ -424,3 +394,41 @@ def train_corpus(
     ).values():  # a finished run is recognised, or refused, there
         raise CurateError(f"{corpus}: {reason}")
     return directory / str(packed.meta["tokens"]), planned.there()[0]
+
+
+def _pack_corpus(store: Store, corpus: Path, name: str, vocabulary: int) -> Path:
+    """The folder of packed tokens `train` and `holdout` of a corpus, and of the tokenizer that was trained on the former."""
+    import datasets
+
+    from curate.corpora.tokenization import warm_up
+    from filters.duplicates.leaders import resembling
+    from train.tokens import Packed, train_tokenizer
+
+    data = datasets.load_from_disk(str(corpus)).with_format("arrow")
+    texts, ids = data[:]["text"], data[:]["id"]
+    end = len(texts) - max(1, len(texts) // 20)
+    held = pc.is_in(
+        ids.slice(0, end), value_set=ids.slice(end).combine_chunks()
+    )  # further copies, with weights
+    held = pc.or_(held, resembling(texts.slice(end), texts.slice(0, end)))
+    trained = texts.slice(0, end).filter(pc.invert(held))
+    if not len(trained):
+        raise CurateError(
+            f"{corpus}: every document resembles the twentieth that is held out; use a larger corpus"
+        )
+
+    def make(path: Path) -> dict:
+        try:
+            train_tokenizer((t.as_py() for t in trained), vocabulary, path)
+        except ValueError as error:
+            raise CurateError(f"{corpus}: --{error}") from None
+        return {}
+
+    tokenizer, _ = store.file(PACKED, name, f"{name}/tokenizer.json", make)
+    folder = store.folder(PACKED) / name
+    for part, column in (("train", trained), ("holdout", texts.slice(end))):
+        if not Packed.is_whole(folder / part):
+            warm_up(tokenizer.path)
+            with suppress(FileExistsError):  # another process has just written the same
+                Packed.of_texts(folder / part, column, tokenizer.path)
+    return folder

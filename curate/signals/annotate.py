@@ -22,10 +22,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.engine import Engine, map_parts
+from curate.errors import CurateError
 from curate.progress import Progress
 from curate.signals import custom
 from curate.signals.families import FILES, family_of, in_order, signals_of, taken_from
 from curate.store import Part, Store, digest_of, file_digest
+from filters.family import Family
 
 STAGE = "signals"
 HUGE = (
@@ -104,7 +106,9 @@ def _compile(names: list[str], families: dict[str, dict]) -> None:
         for name in names:
             if not name.startswith(custom.PREFIX):
                 family = family_of(name, families[name])
-                family.measure(one, **{t: pa.nulls(1, pa.string()) for t in family.takes}, **families[name])
+                _measured(
+                    name, family, one, {t: pa.nulls(1, pa.string()) for t in family.takes}, families[name]
+                )
             progress.add(1)
 
 
@@ -134,7 +138,7 @@ def annotate_part(task: Task) -> int:
     """Measure and store; returns the bytes of documents that were read."""
     from filters.arrow import batches, text_column
 
-    documents = task.documents.checked().table()
+    documents = task.documents.table()
     texts = text_column(documents["text"])
     measured: dict[str, list[dict[str, pa.Array]]] = {name: [] for name in task.missing}
     for first, last in batches(texts):
@@ -193,13 +197,21 @@ def _measure(
             beside[taken] = documents[taken].cast(pa.string())
         else:
             beside[taken] = pa.nulls(len(documents), pa.string())
-    return family.measure(texts, **beside, **parameters)
+    return _measured(name, family, texts, beside, parameters)
+
+
+def _measured(
+    name: str, family: Family, texts: pa.Array, beside: dict, parameters: dict
+) -> dict[str, pa.Array]:
+    """Raises CurateError where a model, or another file that the family reads, is not what it should be."""
+    try:
+        return family.measure(texts, **beside, **parameters)
+    except ValueError as error:
+        raise CurateError(f"[signals] {name}: {error}") from None
 
 
 def _part_of(store: Store, family: str, key: str) -> Part:
-    receipt = store.receipt(f"{STAGE}/{family}", key)
-    assert receipt is not None, "every family has just been measured on every part"
-    return store.parts(f"{STAGE}/{family}", receipt)[0]
+    return store.parts(f"{STAGE}/{family}", store.made(f"{STAGE}/{family}", key))[0]
 
 
 def _digest_of_file(parameter: str, path: str) -> str:

@@ -7,15 +7,18 @@
     high = 1
 
 It is measured in the same pass as all others, and stored under a key that holds its version and the
-digest of its module's file: an edited function is measured anew.
+digest of its module's file: an edited function is measured anew. Nothing is run before it is measured: neither reading a
+manifest nor `curate verify` runs a line of it, and `curate plan` names the file.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import site
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -28,20 +31,94 @@ from curate.store import file_digest
 PREFIX = "custom."  # of the names of their families
 
 
-def load(function: str, folder: str) -> tuple[Callable, str]:
-    """(the function, sha256 of its module's file). Raises ValueError saying what is wrong and the fix."""
-    module_name, colon, name = function.partition(":")
-    if not colon or not name:
+def code_of(function: str, folder: str) -> Path:
+    """The file of the function's module: beside the manifest, or of an installed package. Nothing of it is run.
+
+    Raises ValueError saying what is wrong and the fix.
+    """
+    module, colon, name = function.partition(":")
+    if not colon or not all(part.isidentifier() for part in (*module.split("."), name)):
         raise ValueError(f'function = "{function}": write "module:function"')
-    beside = Path(folder) / f"{module_name}.py"
+    beside = Path(folder) / f"{module}.py"
+    if beside.is_file():
+        if beside.resolve().parent != Path(folder).resolve():
+            raise ValueError(
+                f'function = "{function}": {beside} is a link to another folder; put the file itself there'
+            )
+        return beside
+    found = _installed(module)
+    if found is None:
+        raise ValueError(
+            f'function = "{function}": cannot import {module}: it is neither beside the manifest ({beside}) nor an '
+            "installed package"
+        )
+    return found
+
+
+def _installed(module: str) -> Path | None:
+    """The file of a module of an installed package, found without running its packages. What merely lies in the current
+    folder, or on PYTHONPATH, is not installed."""
+    where: Sequence[str] = _installed_folders()
+    spec = None
+    for end in range(len(module.split("."))):
+        spec = PathFinder.find_spec(".".join(module.split(".")[: end + 1]), where)
+        if spec is None:
+            return None
+        where = list(spec.submodule_search_locations or ())
+    return Path(spec.origin) if spec is not None and spec.origin else None
+
+
+def _installed_folders() -> list[str]:
+    """Where packages are installed to, and the folders that an editable installation names there."""
+    folders = [
+        folder for folder in (*site.getsitepackages(), site.getusersitepackages()) if Path(folder).is_dir()
+    ]
+    linked = [
+        str(Path(folder, line.strip()))
+        for folder in folders
+        for file in sorted(Path(folder).glob("*.pth"))
+        for line in file.read_text(errors="replace").splitlines()
+        if line.strip() and not line.startswith(("#", "import ", "import\t"))
+    ]
+    return folders + linked
+
+
+def load(function: str, folder: str) -> tuple[Callable, str]:
+    """(the function, sha256 of its module's file): this runs the module. Raises ValueError as `code_of`, and where the
+    module or the function is not what was asked for."""
+    file = code_of(function, folder)
+    module_name, _, name = function.partition(":")
     try:
-        module = _load_file(beside) if beside.is_file() else importlib.import_module(module_name)
+        if file.parent == Path(folder):
+            module = _load_file(file)
+        else:
+            _check_not_shadowed(module_name)
+            module = importlib.import_module(module_name)
     except Exception as error:  # whatever the user's module does wrong, the message names it
         raise ValueError(f'function = "{function}": cannot import {module_name}: {error!r}') from None
     found = getattr(module, name, None)
     if not callable(found):
         raise ValueError(f'function = "{function}": {module_name} has no function {name}')
-    return found, file_digest(str(module.__file__))
+    return found, file_digest(file)
+
+
+def load_all(families: dict[str, dict]) -> None:
+    """The functions of these families, before anything long begins. Raises ValueError that names the signal."""
+    for name, parameters in families.items():
+        if name.startswith(PREFIX):
+            try:
+                load(parameters["function"], parameters["folder"])
+            except ValueError as error:
+                raise ValueError(f"[signals.{name}]: {error}") from None
+
+
+def _check_not_shadowed(module: str) -> None:
+    """Raises ImportError where Python would take the package from elsewhere than where it is installed."""
+    package = module.partition(".")[0]
+    ours, theirs = PathFinder.find_spec(package, _installed_folders()), importlib.util.find_spec(package)
+    if ours is None or theirs is None or ours.origin != theirs.origin:
+        elsewhere = theirs.origin if theirs else "nowhere"
+        raise ImportError(f"{elsewhere} stands ahead of the installed package; run in another folder")
 
 
 def _load_file(path: Path) -> Any:

@@ -22,7 +22,7 @@ from curate.sources.documents import SourceDocuments
 from curate.sources.pool import Pool, gather
 from curate.spec.bounds import Rule, parse_bound
 from curate.spec.manifest import Manifest
-from curate.store import Store, atomic, digest_of, file_digest
+from curate.store import Store, digest_of
 
 STAGE = "models"
 
@@ -144,10 +144,10 @@ def _made(
 
     key = digest_of([STAGE, name, FAMILIES[name].version, settings, identity])
     stage = f"{STAGE}/{name}"
-    path = store.folder(stage) / f"{key}.model"
-    receipt = store.receipt(stage, key)
-    if receipt is None or not path.exists() or file_digest(path) != receipt["facts"]["sha256"]:
-        with Progress(f"train {name}", size, "B"), atomic(path) as temporary:
-            learned = make(temporary)
-        receipt = store.finish(stage, key, [], facts={"sha256": file_digest(path), **learned})
-    return path, receipt["facts"]
+
+    def write(path: Path) -> dict:
+        with Progress(f"train {name}", size, "B"):
+            return {"facts": make(path)}
+
+    part, receipt = store.file(stage, key, f"{key}.model", write)
+    return Path(part.path), {"sha256": part.digest, **receipt["facts"]}

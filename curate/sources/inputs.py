@@ -9,7 +9,6 @@ generation, a checksum), a hub data set by its commit.
 from __future__ import annotations
 
 import fnmatch
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from curate.errors import InputError, NoInput
 from curate.sources.formats import FORMATS
 from curate.sources.rows import Input
 from curate.spec.manifest import Source
-from curate.store import Store, atomic, digest_of, file_digest
+from curate.store import Store, digest_of, file_digest, remembered, write_record
 
 
 def list_inputs(source: Source) -> list[Input]:
@@ -150,12 +149,7 @@ def _hub_commit(source: Source, name: str) -> str:
 def digests(store: Store, inputs: list[Input]) -> list[str]:
     """The digest of each input: sha256 of its bytes where it is local, of what its file system vouches for elsewhere."""
     memory_path = store.root / "inputs.json"
-    try:
-        memory = json.loads(memory_path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        memory = {}
-    if not isinstance(memory, dict):
-        memory = {}
+    memory = remembered(memory_path).get("files", {})
     found, learnt = [], False
     for item in inputs:
         if "://" in item.url or not os.path.exists(item.url):
@@ -168,8 +162,7 @@ def digests(store: Store, inputs: list[Input]) -> list[str]:
             learnt = True
         found.append(known[1])
     if learnt:
-        with atomic(memory_path) as temporary:
-            temporary.write_text(json.dumps(memory), encoding="utf-8")
+        write_record(memory_path, {"files": memory})
     return found
 
 

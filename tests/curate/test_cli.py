@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from conftest import MANIFEST, options_of, write_manifest
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from curate.cli import main
 
@@ -125,6 +126,32 @@ def test_a_tokenizer_file_that_is_none_is_an_error_of_the_manifest(tmp_path):
     assert (done.exit_code, "not a tokenizer.json" in done.output) == (2, True), done.output
 
 
+def own_tokenizer(folder: Path, normalizer=None) -> Path:
+    """A manifest with a tokenizer of letters and bytes alone, after this normalizer."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    made = Tokenizer(models.BPE({letter: number for number, letter in enumerate(letters)}, []))
+    made.add_special_tokens(["<|end|>"])
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    if normalizer is not None:
+        made.normalizer = normalizer
+    made.save(str(folder / "t.json"))
+    table = '[tokenizer]\nvocabulary = 400\ntrain_on = "raw"\nbytes = "60 kB"'
+    return write_manifest(folder, MANIFEST.replace(table, '[tokenizer]\npath = "t.json"'))
+
+
+def test_a_tokenizer_that_loses_text_is_refused_and_one_that_changes_it_is_said(tmp_path):
+    lossy = own_tokenizer(tmp_path, normalizers.Replace(Regex("[aeiou]"), ""))
+    done = curate("build", lossy, store=tmp_path / "store")
+    assert done.exit_code == 2
+    assert "of letters and digits do not come back from it" in done.output.splitlines()[-1]
+    changing = own_tokenizer(tmp_path, normalizers.Lowercase())
+    done = curate("build", changing, store=tmp_path / "store")
+    assert (done.exit_code, "texts come back changed" in done.output) == (0, True), done.output
+    done = curate("build", own_tokenizer(tmp_path), store=tmp_path / "store")
+    assert (done.exit_code, "come back" in done.output) == (0, False), done.output
+
+
 def test_an_unknown_engine_is_bad_usage(tmp_path):
     done = curate("build", write_manifest(tmp_path), "--engine", "spark", store=tmp_path / "store")
     assert (done.exit_code, "no such engine" in done.output) == (2, True)
@@ -237,6 +264,18 @@ def test_one_corpus_can_be_trained_by_itself(small):
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["losses"]["holdout"]["nats_per_token"] < 6
     assert curate("train", store=store).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "said"), [("100000", "give more text or ask for fewer"), ("3", "alone are 257")]
+)
+def test_a_vocabulary_that_a_corpus_cannot_fill_is_one_line(small, vocabulary, said):
+    _, store, _ = small
+    corpus = sorted(store.glob("corpora/*"))[0]
+    done = curate("train", "--corpus", corpus, "--vocabulary", vocabulary, store=store)
+    assert done.exit_code == 1
+    assert done.output.splitlines()[-1].startswith(f"error: {corpus}: --vocabulary = {vocabulary}: ")
+    assert said in done.output
 
 
 def test_cells_are_written_for_torchrun_and_what_it_trains_is_found(small):

@@ -5,14 +5,20 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 
 import pytest
+from click.testing import CliRunner
 from conftest import MANIFEST, write_manifest
 
+from curate.cli import main
 from curate.commands.explain import explain
+from curate.commands.plan import plan
+from curate.commands.summary import plan_text
 from curate.engine import open_engine
 from curate.errors import CurateError, ManifestError
 from curate.manifest.reader import load_manifest
+from curate.signals import custom
 from curate.steps import annotate_all, build
 from curate.store import Store
 
@@ -202,7 +208,64 @@ def test_an_edited_function_is_measured_anew(tmp_path):
 )
 def test_a_function_that_is_not_there_is_said_before_the_run(tmp_path, code, said):
     with pytest.raises(ManifestError, match=said):
-        load_manifest(manifest_with_own(tmp_path, code))
+        annotated(manifest_with_own(tmp_path, code), tmp_path)
+    assert not (tmp_path / "store/documents").exists()
+
+
+RUNS = "import pathlib\npathlib.Path(__file__).with_name('ran').touch()\n" + OWN
+
+
+def test_reading_a_manifest_and_verifying_its_lock_run_no_code_and_plan_says_which_would_be(tmp_path):
+    path = manifest_with_own(tmp_path, RUNS)
+    planned = plan(Store(tmp_path / "store"), load_manifest(path))
+    assert not (tmp_path / "ran").exists()
+    (code,) = planned.code
+    assert (code["signal"], code["file"]) == ("shouting", str(tmp_path / "my_signals.py"))
+    assert f"runs code: my_signals:shouting of {code['file']} (sha256 {code['sha256'][:12]})" in plan_text(
+        planned
+    )
+    store = ["--store", str(tmp_path / "store")]
+    assert CliRunner().invoke(main, ["build", str(path), *store, "--workers", "1"]).exit_code == 0
+    (tmp_path / "ran").unlink()
+    assert CliRunner().invoke(main, ["verify", str(tmp_path / "small.lock.json"), *store]).exit_code == 0
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "function", ["../evil:f", "/tmp/evil:f", "evil.sub:f", "evil:f", "os:system", "evil:", ":f", "a b:f"]
+)
+def test_code_from_elsewhere_than_the_manifests_folder_or_a_package_is_refused(
+    tmp_path, monkeypatch, function
+):
+    (tmp_path / "here").mkdir()
+    for place in (tmp_path / "evil.py", tmp_path / "here/evil.py"):
+        place.write_text(RUNS)
+    (tmp_path / "manifest").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.syspath_prepend("")
+    with pytest.raises(ValueError, match='write "module:function"|neither beside the manifest'):
+        custom.load(function, str(tmp_path / "manifest"))
+    assert not list(tmp_path.rglob("ran"))
+
+
+def test_a_link_to_code_elsewhere_is_refused(tmp_path):
+    (tmp_path / "manifest").mkdir()
+    (tmp_path / "evil.py").write_text(RUNS)
+    (tmp_path / "manifest/evil.py").symlink_to(tmp_path / "evil.py")
+    with pytest.raises(ValueError, match="a link to another folder"):
+        custom.load("evil:shouting", str(tmp_path / "manifest"))
+
+
+def test_a_function_of_an_installed_package_is_taken_unless_another_stands_ahead_of_it(tmp_path, monkeypatch):
+    assert custom.load("click.utils:echo", str(tmp_path))[0].__name__ == "echo"
+    (tmp_path / "tqdm.py").write_text(RUNS)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tqdm"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "manifest").mkdir()
+    with pytest.raises(ValueError, match="stands ahead of the installed package"):
+        custom.load("tqdm:tqdm", str(tmp_path / "manifest"))
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import random
+import stat
 import subprocess
 import sys
 import time
@@ -362,6 +363,46 @@ def test_a_chosen_cache_folder_is_left_alone_but_not_one_of_another_version(tmp_
     assert run_python(code, NUMBA_CACHE_DIR=str(tmp_path)) == str(tmp_path)
     stale = str(tmp_path / "curate" / "kernels-0123456789abcdef")
     assert run_python(code, NUMBA_CACHE_DIR=stale, XDG_CACHE_HOME=str(tmp_path)) != stale
+
+
+CHOSEN = "import os, filters; print(os.environ['NUMBA_CACHE_DIR'])"
+
+
+def test_kernels_are_kept_where_nobody_else_can_put_one(tmp_path):
+    """numba runs what it finds there, so a folder that another user could have filled is passed over."""
+    home, temporary = tmp_path / "home", tmp_path / "tmp"
+    temporary.mkdir()
+    given = {"XDG_CACHE_HOME": str(home), "TMPDIR": str(temporary)}
+    first = Path(run_python(CHOSEN, **given))
+    assert first.parent == home / "curate"
+    assert {stat.S_IMODE(folder.stat().st_mode) for folder in (first, first.parent)} == {0o700}
+    first.chmod(0o777)  # anyone could have written to it
+    second = Path(run_python(CHOSEN, **given))
+    assert second.parent == temporary / f"curate-{os.getuid()}"
+    second.parent.chmod(0o770)
+    third = run_python(
+        f"{CHOSEN}; print(oct(os.stat(os.environ['NUMBA_CACHE_DIR']).st_mode & 0o777))", **given
+    )
+    folder, mode = third.splitlines()
+    assert Path(folder).parent.parent == temporary
+    assert Path(folder).parent not in (second.parent, first.parent)
+    assert mode == "0o700"
+    assert not Path(folder).exists()  # it goes with its process
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes folders of other users")
+def test_a_folder_of_kernels_that_is_anothers_is_passed_over(tmp_path):
+    home = tmp_path / "curate"
+    home.mkdir(mode=0o755)
+    os.chown(home, 12345, 12345)
+    assert Path(run_python(CHOSEN, XDG_CACHE_HOME=str(tmp_path))).parent != home
+
+
+def test_a_child_takes_the_folder_of_kernels_that_its_parent_chose(tmp_path):
+    name = Path(run_python(CHOSEN, XDG_CACHE_HOME=str(tmp_path))).name
+    chosen = tmp_path / "fresh" / name
+    chosen.mkdir(parents=True, mode=0o700)
+    assert run_python(CHOSEN, NUMBA_CACHE_DIR=str(chosen), XDG_CACHE_HOME=str(tmp_path)) == str(chosen)
 
 
 def compiled_names(tree: ast.Module) -> set[str]:

@@ -199,6 +199,59 @@ def test_killed_in_later_epochs_a_cell_continues_to_identical_weights(folder, tm
     assert curve(whole) == curve(killed)
 
 
+class Interrupted(Exception):
+    pass
+
+
+def interrupted(folder, directory, after: int) -> None:
+    """Train until so many tokens are done; checkpoints of the trunk are written where branches leave it."""
+
+    def hook(done: int, total: int) -> None:
+        if done >= after:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        train_cell(cell(folder), directory, hook)
+
+
+@pytest.mark.parametrize("place", [0, 70, 90, 0.5, -1])
+def test_a_checkpoint_with_one_changed_bit_is_set_aside_and_the_weights_are_the_same(
+    folder, tmp_path, caplog, place
+):
+    train_cell(cell(folder), tmp_path / "whole")
+    interrupted(folder, tmp_path / "run", 480)
+    state = tmp_path / "run/trunk.state"
+    content = bytearray(state.read_bytes())
+    content[int(place * len(content)) if isinstance(place, float) else place] ^= 4
+    state.write_bytes(content)
+    train_cell(cell(folder), tmp_path / "run")
+    assert caplog.messages == [
+        f"{state}: damaged since it was written; set aside as trunk.state.damaged, and made again"
+    ]
+    assert (tmp_path / "run/trunk.state.damaged").read_bytes() == content
+    for size in ("320", "640"):
+        whole, again = (tmp_path / name / size / "model.safetensors" for name in ("whole", "run"))
+        assert whole.read_bytes() == again.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["run.json", "holdout-raw.npy", "metrics.jsonl"])
+@pytest.mark.parametrize("content", [b"{}", b"", None], ids=["braces", "empty", "zeros"])
+def test_a_finished_run_that_is_damaged_is_trained_again_to_the_same_weights(folder, tmp_path, name, content):
+    before = train_cell(cell(folder), tmp_path)["640"]["sha256"]
+    path = tmp_path / "640" / name
+    path.write_bytes(bytes(path.stat().st_size) if content is None else content)
+    assert train_cell(cell(folder), tmp_path)["640"]["sha256"] == before
+    assert (tmp_path / "640.damaged" / name).exists()
+
+
+def test_damaged_weights_are_never_scored(folder, tmp_path):
+    train_cell(cell(folder, sizes=[320]), tmp_path)
+    path = tmp_path / "320/model.safetensors"
+    path.write_bytes(path.read_bytes()[:-4] + b"\x01\x02\x03\x04")
+    with pytest.raises(ValueError, match="model.safetensors: damaged since it was written"):
+        load_run(tmp_path / "320")
+
+
 def test_the_running_average_of_the_weights_is_scored_beside_them(folder, tmp_path):
     plain = train_cell(cell(folder), tmp_path / "plain")
     records = train_cell(cell(folder, ema=0.8), tmp_path / "ema")
@@ -281,6 +334,7 @@ def test_the_record_holds_what_a_report_needs(folder, tmp_path):
     calls: list[tuple[int, int]] = []
     records = train_cell(ours, tmp_path, lambda done, total: calls.append((done, total)))
     record = json.loads((tmp_path / "640" / "run.json").read_text())
+    assert record.pop("xxh3"), "a record holds its own checksum"
     assert record == records["640"]
     assert Cell.of(record["cell"]) == ours
     assert (record["level"], record["size"], record["seed"], record["tags"]) == (

@@ -8,12 +8,16 @@ import json
 import pathlib
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
+from train.files import Damaged
 from train.tokens import END, Packed, encode, load_tokenizer, train_tokenizer
+from train.tokens.losses import RoundTrip, round_trip
 
 HOSTILE = [
     "",
@@ -104,6 +108,51 @@ def test_a_tokenizer_that_is_none_is_named(tmp_path):
         encode(tmp_path / "bad.json", ["a"])
 
 
+def test_truncation_and_padding_of_a_file_are_turned_off(tokenizer, tmp_path):
+    other = Tokenizer.from_file(str(tokenizer))
+    other.enable_truncation(5)
+    other.enable_padding(length=9, pad_id=0, pad_token="!")
+    other.save(str(tmp_path / "t.json"))
+    for ours, theirs in zip(encode(tmp_path / "t.json", HOSTILE), encode(tokenizer, HOSTILE), strict=True):
+        assert np.array_equal(ours, theirs)
+
+
+def made(model, **parts) -> Tokenizer:
+    made = Tokenizer(model)
+    made.add_special_tokens([END])
+    for name, part in parts.items():
+        setattr(made, name, part)
+    return made
+
+
+FEW = {"one": 0, "two": 1, "[UNK]": 2}
+LETTERS = {letter: number for number, letter in enumerate("abcdefghijklmnopqrstuvwxyz ")}
+TEXTS = ["one two three four", "ONE, two. thr\u00e9e?"] * 20
+
+
+def test_a_tokenizer_of_ours_loses_nothing(tokenizer):
+    assert round_trip(tokenizer, [*HOSTILE, *TEXTS]) == RoundTrip(len(HOSTILE) + len(TEXTS), 0, 1.0, 0.0)
+
+
+@pytest.mark.parametrize(("tokenizer", "unknown"), [
+    (made(models.WordLevel(FEW, "[UNK]"), pre_tokenizer=pre_tokenizers.Whitespace()), True),
+    (made(models.Unigram([("one", -1.0), ("<unk>", -2.0)], 1, False)), True),
+    (made(models.BPE(LETTERS, [])), False),  # what it lacks it leaves out
+    (made(models.BPE(LETTERS, []), normalizer=normalizers.Replace(Regex("[aeiou]"), "")), False),
+], ids=["word-level", "unigram", "no-bytes", "normalizer"])  # fmt: skip
+def test_what_a_tokenizer_loses_is_counted(tokenizer, unknown):
+    found = round_trip(tokenizer, TEXTS)
+    assert found.changed > 0
+    assert found.letters < 0.99
+    assert (found.unknown > 0) == unknown
+
+
+def test_who_changes_letters_and_keeps_their_number_is_said_to_change_texts_only(tokenizer):
+    lower = Tokenizer.from_file(str(tokenizer))
+    lower.normalizer = normalizers.Lowercase()
+    assert round_trip(lower, TEXTS) == RoundTrip(40, 20, 1.0, 0.0)
+
+
 def packed(path, tokenizer) -> Packed:
     texts = ["one two three", "", "four"]
     ids, offsets = encode(tokenizer, texts)
@@ -121,7 +170,6 @@ def test_packed_tokens_come_back_memory_mapped(tokenizer, tmp_path):
     assert found.tokenizer_path.read_bytes() == tokenizer.read_bytes()
     assert (tmp_path / "p/tokens.bin").read_bytes() == ids.astype("<u2").tobytes()
     assert [p.name for p in tmp_path.iterdir()] == ["p"]  # nothing temporary is left
-    found.verify()
 
 
 def test_pieces_give_the_same_bytes_as_the_whole(tmp_path):
@@ -140,42 +188,31 @@ def test_a_large_vocabulary_is_stored_in_32_bits(tmp_path):
 
 
 def cut(path):
-    path.write_bytes(path.read_bytes()[:-1])
+    path.write_bytes(path.read_bytes()[:-2])
 
 
-def set_meta(path, **values):
-    meta = json.loads((path / "meta.json").read_text()) | values
-    (path / "meta.json").write_text(json.dumps(meta))
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
 
 
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (lambda p: cut(p / "tokens.bin"), "tokens.bin: truncated"),
-        (lambda p: cut(p / "documents.npy"), "documents.npy"),
-        (lambda p: cut(p / "meta.json") or cut(p / "meta.json"), "meta.json: not valid JSON"),
-        (lambda p: (p / "bytes.npy").unlink(), "bytes.npy: missing"),
-        (lambda p: (p / "meta.json").unlink(), "no packed tokens"),
-        (lambda p: set_meta(p, dtype="<u4"), "dtype <u4"),
-        (lambda p: set_meta(p, documents=2), "2 documents"),
-        (lambda p: set_meta(p, vocabulary=300), "outside the vocabulary"),
-    ],
-    ids=["cut-tokens", "cut-documents", "cut-meta", "no-bytes", "no-meta", "dtype", "count", "vocabulary"],
-)
-def test_a_damaged_directory_is_refused_by_name(tokenizer, tmp_path, damage, message):
-    packed(tmp_path / "p", tokenizer)
-    damage(tmp_path / "p")
-    with pytest.raises((ValueError, FileNotFoundError), match=message):
+def zero(path):
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+FILES = ["tokens.bin", "documents.npy", "bytes.npy", "tokenizer.json", "meta.json"]
+
+
+@pytest.mark.parametrize("damage", [cut, flip, zero, Path.unlink])
+@pytest.mark.parametrize("name", FILES)
+def test_a_damaged_directory_is_refused_by_name_and_packed_again(tokenizer, tmp_path, damage, name):
+    whole = packed(tmp_path / "p", tokenizer)
+    damage(tmp_path / "p" / name)
+    with pytest.raises((Damaged, FileNotFoundError), match=name):
         Packed.open(tmp_path / "p")
-
-
-def test_verify_finds_a_single_changed_byte(tokenizer, tmp_path):
-    found = packed(tmp_path / "p", tokenizer)
-    content = bytearray((tmp_path / "p/tokens.bin").read_bytes())
-    content[2] ^= 1
-    (tmp_path / "p/tokens.bin").write_bytes(content)
-    with pytest.raises(ValueError, match="tokens.bin: its bytes changed"):
-        found.verify()
+    assert packed(tmp_path / "p", tokenizer).meta == whole.meta
+    assert [p.name for p in tmp_path.iterdir()] == ["p"]
 
 
 @pytest.mark.parametrize(

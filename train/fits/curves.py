@@ -97,9 +97,8 @@ class Curves:
             rows, squares_N = fit_shared_power_laws(list(curves.values()))
             return dict(zip(curves, rows, strict=True)), squares_N
         each = {name: fit_shared_power_laws([curve]) for name, curve in curves.items()}
-        return {name: rows[0] for name, (rows, _) in each.items()}, sum(
-            squares for _, squares in each.values()
-        )
+        squares_N = np.sum([squares for _, squares in each.values()], axis=0)
+        return {name: rows[0] for name, (rows, _) in each.items()}, squares_N
 
     @cached_property
     def _measured(self) -> tuple[dict[str, Rows], float]:

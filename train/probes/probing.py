@@ -32,7 +32,7 @@ import torch
 from tokenizers import Tokenizer
 
 from train.cell import Cell
-from train.files import digest_of, read_json, write_json
+from train.files import digest_of, remembered, write_record
 from train.model.transformer import Transformer
 from train.probes.answers import Answers, answer
 from train.probes.puzzles import FAMILIES, items
@@ -62,7 +62,8 @@ def probe_run(
     asked = {"families": list(families), "tuning": asdict(tuning) | {"rates": list(tuning.rates)}}
     identity = digest_of([VERSION, ITEMS_VERSION, run["identity"], asked])
     path = directory / RECORD
-    if path.exists() and (found := read_json(path))["identity"] == identity:
+    found = remembered(path)
+    if found.get("identity") == identity:
         return found
     loaded, held_out = load_tokenizer(tokenizer), items("held-out", families)
     ways = {"zero-shot": _told(answer(model, loaded, held_out))}
@@ -70,7 +71,7 @@ def probe_run(
         how = (loaded, Cell.of(run["cell"]).optimizer, tuning, families, int(run["seed"]))
         ways |= {"tuned": _tuned_and_asked(model, *how), "scratch": _scratch(run, model, *how)}
     record = {"identity": identity, "version": [VERSION, ITEMS_VERSION], **asked, "ways": ways}
-    write_json(path, record)
+    write_record(path, record)
     return record
 
 

@@ -61,7 +61,8 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, path: str | Path) -> 
 
 
 def load_tokenizer(tokenizer: str | Path | Tokenizer) -> Tokenizer:
-    """A tokenizer that has `<|end|>` and treats these characters inside a text as text."""
+    """A tokenizer that has `<|end|>` and treats these characters inside a text as text, and all of a text: a file may hold
+    truncation and padding, which are for whoever wrote it."""
     if not isinstance(tokenizer, Tokenizer):
         path = Path(tokenizer)
         if not path.is_file():
@@ -72,6 +73,8 @@ def load_tokenizer(tokenizer: str | Path | Tokenizer) -> Tokenizer:
             raise ValueError(f"{path}: not a tokenizer.json ({error})") from None
     end_id(tokenizer)
     tokenizer.encode_special_tokens = True
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
     return tokenizer
 
 

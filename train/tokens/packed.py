@@ -11,8 +11,8 @@
                     its question, and 1 where it is the right answer; bytes are then those of the answer
     resample.npy    where given, int64 [n]: documents with one number are resampled together
 
-A directory appears under its name only when all of it is on the disk. Opening checks every length, but
-not every byte: `verify()` does that.
+A directory appears under its name only when all of it is on the disk. Opening compares every byte with what was written,
+once a process; what differs raises `train.files.Damaged`.
 """
 
 from __future__ import annotations
@@ -25,11 +25,22 @@ from pathlib import Path
 
 import numpy as np
 
-from train.files import atomic, file_digest, read_json, write_array, write_json, write_whole
+from train.files import (
+    Damaged,
+    atomic,
+    file_digest,
+    open_sealed,
+    read_json,
+    say_damaged,
+    seal_folder,
+    write_array,
+    write_json,
+    write_whole,
+)
 from train.tokens.bpe import end_id, load_tokenizer, token_dtype
 from train.tokens.encoder import Texts, byte_counts_of, offsets_of, open_encoder
 
-META = ("vocabulary", "dtype", "tokens", "documents", "bytes", "tokenizer_sha256", "end", "sha256")
+META = "meta.json"
 
 
 Groups = dict[str, dict[str, list[int]]]
@@ -68,9 +79,9 @@ class Packed:
             vocabulary, end = loaded.get_vocab_size(), end_id(loaded)
         if vocabulary is None or end is None:
             raise ValueError(f"{path}: give the tokenizer, or both vocabulary and end")
-        if path.exists():
+        if cls.is_whole(path):
             raise FileExistsError(f"{path}: exists already; packed tokens are never overwritten")
-        with atomic(path, lambda there: (there / "meta.json").is_file()) as temporary:
+        with atomic(path, cls.is_whole) as temporary:
             temporary.mkdir()
             _write_files(
                 temporary,
@@ -101,15 +112,21 @@ class Packed:
     @classmethod
     def open(cls, path: str | Path) -> Packed:
         path = Path(path)
-        if not (path / "meta.json").is_file():
-            raise FileNotFoundError(f"{path}: no packed tokens (meta.json is missing); pack the corpus first")
-        meta = read_json(path / "meta.json")
-        missing = [key for key in META if key not in meta]
-        if missing:
-            raise ValueError(f"{path / 'meta.json'}: lacks {', '.join(missing)}; pack the corpus again")
-        packed = cls(path, meta)
-        packed._check()
-        return packed
+        if not (path / META).is_file():
+            raise FileNotFoundError(f"{path}: no packed tokens ({META} is missing); pack the corpus first")
+        return cls(path, open_sealed(path / META))
+
+    @classmethod
+    def is_whole(cls, path: Path) -> bool:
+        """Whether all of it is there as it was written; what is damaged is said."""
+        try:
+            cls.open(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except Damaged as error:
+            say_damaged(error.path, "these tokens are packed again")
+            return False
+        return True
 
     @cached_property
     def tokens(self) -> np.ndarray:
@@ -158,45 +175,6 @@ class Packed:
         for start in range(0, tokens, 1 << 24):
             digest.update(self.tokens[start : min(tokens, start + (1 << 24))].tobytes())
         return digest.hexdigest()
-
-    def verify(self) -> None:
-        """Compare every byte with the digests; raises an error that names the file."""
-        for name, expected in self.meta["sha256"].items():
-            if file_digest(self.path / name) != expected:
-                raise ValueError(f"{self.path / name}: its bytes changed since it was packed; pack it again")
-
-    def _check(self) -> None:
-        meta, path = self.meta, self.path
-        for name in ("tokens.bin", "documents.npy", "bytes.npy"):
-            if not (path / name).is_file():
-                raise FileNotFoundError(f"{path / name}: missing; pack the corpus again")
-        expected_dtype = token_dtype(meta["vocabulary"]).str
-        if meta["dtype"] != expected_dtype:
-            raise ValueError(
-                f"{path / 'meta.json'}: dtype {meta['dtype']}, but a vocabulary of {meta['vocabulary']} is "
-                f"stored as {expected_dtype}; pack the corpus again"
-            )
-        self._check_sizes()
-        largest = int(self.tokens.max(initial=0)) if meta["tokens"] <= 1 << 26 else 0
-        if largest >= meta["vocabulary"]:
-            raise ValueError(
-                f"{path / 'tokens.bin'}: id {largest} outside the vocabulary of {meta['vocabulary']}"
-            )
-
-    def _check_sizes(self) -> None:
-        meta, path = self.meta, self.path
-        expected = meta["tokens"] * np.dtype(meta["dtype"]).itemsize
-        found = (path / "tokens.bin").stat().st_size
-        if found != expected:
-            what = "truncated" if found < expected else "too long"
-            raise ValueError(f"{path / 'tokens.bin'}: {what}: {found:,} bytes, not {expected:,}; pack again")
-        try:
-            documents, byte_counts = self.documents, self.bytes
-        except (ValueError, EOFError, OSError) as error:
-            raise ValueError(f"{path}: damaged documents.npy or bytes.npy ({error}); pack again") from None
-        if len(documents) != meta["documents"] + 1 or len(byte_counts) != meta["documents"]:
-            raise ValueError(f"{path}: documents.npy or bytes.npy do not hold {meta['documents']} documents")
-        _check_offsets(documents, meta["tokens"], path / "documents.npy")
 
 
 def scored_tokens(folder: Path) -> np.ndarray:
@@ -268,4 +246,4 @@ def _write_files(
         "end": end,
         "sha256": digests,
     }
-    write_json(folder / "meta.json", meta)
+    seal_folder(folder / META, meta, names)
