@@ -12,9 +12,10 @@ import zlib
 from collections.abc import Iterator
 from typing import Any
 
+from curate.sources.characters import decoded
 from curate.sources.formats.format import Format
 from curate.sources.formats.pages import HTML_BYTES, Found, characters, page, reading
-from curate.sources.rows import Input, Problems, decoded
+from curate.sources.rows import Input, Problems
 
 HTML_TYPES = ("text/html", "application/xhtml+xml")
 

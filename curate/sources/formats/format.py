@@ -37,6 +37,7 @@ class Format:
     fields: tuple[tuple[str, ...], tuple[str, ...]] | None = None
     requires: tuple[str, ...] = ()
     check: Callable[[Source, Input], object] = lambda source, item: None
+    whole: bool = False
 
     def libraries(self) -> dict[str, str]:
         """{library: version}; raises InputError where one is missing."""
