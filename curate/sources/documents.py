@@ -304,7 +304,9 @@ def _account(store: Store, plan: SourcePlan) -> SourceDocuments:
             ", ".join(f"{cause}: {f['count']}" for cause, f in account.failed.items())
             or "the files are empty"
         )
-        raise InputError(f'source "{source.name}": no document in {len(inputs)} files ({causes})')
+        samples = [entry["samples"][0] for entry in account.failed.values() if entry["samples"]]
+        first = f"; {samples[0]['at']}: {samples[0]['why']}" if samples else ""
+        raise InputError(f'source "{source.name}": no document in {len(inputs)} files ({causes}){first}')
     if source.id:
         account.parts, later = first_of_each_id(store, STAGE, source, account.parts)
         _add_problems(account.failed, later)

@@ -39,7 +39,7 @@ FOREIGN = (  # what no reader of text can read, and what to do
 @contextmanager
 def opened(item: Input) -> Iterator[io.BufferedReader]:
     """The file's bytes, unpacked. Raises InputError where it cannot be opened, an error of BROKEN where it is no text."""
-    with _raw(item) as raw:
+    with opened_raw(item) as raw:
         file = _unpacked(raw)
         begin = file.peek(SAMPLE)
         for pattern, what in FOREIGN:
@@ -48,7 +48,7 @@ def opened(item: Input) -> Iterator[io.BufferedReader]:
         yield file
 
 
-def _raw(item: Input) -> Any:
+def opened_raw(item: Input) -> Any:
     try:
         if "://" not in item.url:
             return open(item.url, "rb", buffering=1 << 16)

@@ -48,24 +48,17 @@ def _without_unusable(table: pa.Table, source: Source, problems: Problems) -> pa
     """Empty documents, those over the source's limit and what is no text are counted as failed, with where they are."""
     length = pc.binary_length(table["text"])
     nuls = pc.count_substring(table["text"], "\0")
+    empty, long = pc.equal(length, 0), pc.greater(length, source.longest)
+    binary = pc.and_(pc.invert(pc.or_(empty, long)), pc.greater(nuls, pc.multiply(length, MOST_NULS)))
     for cause, bad, why in (
-        ("empty", pc.equal(length, 0), "no text at all"),
-        (
-            "too-long",
-            pc.greater(length, source.longest),
-            f"over the source's longest = {source.longest} bytes",
-        ),
-        (
-            "not-text",
-            pc.and_(pc.greater(length, 0), pc.greater(nuls, pc.multiply(length, MOST_NULS))),
-            "full of zero bytes: binary data, or UTF-16 or UTF-32 without a mark",
-        ),
+        ("empty", empty, "no text at all"),
+        ("too-long", long, f"over the source's longest = {source.longest} bytes"),
+        ("not-text", binary, "full of zero bytes: binary data, or UTF-16 or UTF-32 without a mark"),
     ):
         if pc.any(bad).as_py():
             for place in table["place"].filter(bad).to_pylist():
                 problems.fail(cause, place, why)
-            table, length, nuls = (x.filter(pc.invert(bad)) for x in (table, length, nuls))
-    return table
+    return table.filter(pc.invert(pc.or_(binary, pc.or_(empty, long))))
 
 
 def with_ids(table: pa.Table, source: Source) -> pa.Table:

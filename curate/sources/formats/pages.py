@@ -22,6 +22,7 @@ from curate.sources.characters import (
     without_surrogates,
 )
 from curate.sources.formats.format import Format, Read
+from curate.sources.formats.nesting import excess
 from curate.sources.opening import read_at_most
 from curate.sources.rows import Input, Problems, Rows
 from curate.spec.manifest import Source
@@ -83,17 +84,23 @@ def _unquoted(value: str) -> str:
 
 def _html(item: Input, problems: Problems) -> Iterator[Found]:
     raw = read_at_most(item, HTML_BYTES, problems)
-    if raw is not None:
-        text, fields = page(raw, None, item.name, problems)
-        yield item.name, text, fields
+    if raw is not None and (found := page(raw, None, item.name, problems)):
+        yield item.name, *found
 
 
-def page(raw: bytes, charset: str | None, at: str, problems: Problems) -> tuple[str, dict[str, Any]]:
-    """(main text, title and language) of an HTML page. `charset`: what the server said, else the page, else its bytes."""
+def page(raw: bytes, charset: str | None, at: str, problems: Problems) -> tuple[str, dict[str, Any]] | None:
+    """(main text, title and language) of an HTML page; None where it is more nested than any page, which is counted.
+
+    `charset`: what the server said, else the page, else its bytes.
+    """
     from resiliparse.extract.html2text import extract_plain_text
     from resiliparse.parse.html import HTMLTree
 
-    tree = HTMLTree.parse(characters(raw, charset, at, problems))
+    html = characters(raw, charset, at, problems)
+    if why := excess(html):
+        problems.fail("too-nested", at, why)
+        return None
+    tree = HTMLTree.parse(html)
     root = tree.document.query_selector("html") if tree.document else None
     fields = {"title": tree.title or None, "language": (root.getattr("lang") or None) if root else None}
     text = extract_plain_text(tree, main_content=True, alt_texts=False)
