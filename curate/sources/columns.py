@@ -76,15 +76,25 @@ def _is_bytes(type: pa.DataType) -> bool:
 def ranges(texts: pa.Array) -> Iterator[tuple[int, int]]:
     """Rows [first, end) of about BATCH_BYTES of text: a dictionary or a view may hold a text once for a million rows."""
     _check_indices(texts)
-    raw = _as_bytes(texts.dictionary) if types.is_dictionary(texts.type) else _as_bytes(texts)
-    length = pc.binary_length(raw)
-    length = length.take(texts.indices) if types.is_dictionary(texts.type) else length
+    if types.is_dictionary(texts.type):
+        length = _lengths(texts.dictionary).take(texts.indices)
+    else:
+        length = _lengths(texts)
     total = np.cumsum(length.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64))
     first = base = 0
     while first < len(texts):
         end = max(first + 1, int(np.searchsorted(total, base + BATCH_BYTES, "right")))
         yield first, end
         first, base = end, int(total[end - 1])
+
+
+def _lengths(texts: pa.Array) -> pa.Array:
+    """Bytes of each."""
+    raw = _as_bytes(texts)
+    if not types.is_binary_view(raw.type):
+        return pc.binary_length(raw)
+    views = np.frombuffer(raw.buffers()[1], np.int32).reshape(-1, 4)  # a view is 16 bytes, its length first
+    return pa.array(views[raw.offset : raw.offset + len(raw), 0], mask=raw.is_null().to_numpy(False))
 
 
 def text(column: pa.Array, places: pa.Array, problems: Problems) -> pa.LargeStringArray:
