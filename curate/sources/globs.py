@@ -23,15 +23,18 @@ def split(path: str, exists: Callable[[str], bool], magic: re.Pattern = MAGIC) -
 def matcher(
     globs: Iterable[str], *, ignore_case: bool = False, inside: bool = False
 ) -> Callable[[str], bool]:
-    """Whether a relative path matches one of these. A glob without `/` is of names, at any depth.
-
-    `inside`: what lies below a folder that matches, matches too.
-    """
-    whole = "|".join(_anchored(glob) for glob in globs)
+    """Whether a relative path matches one of these. `inside`: what lies below a folder that matches, matches too."""
+    whole = "|".join(f"{re.escape(glob)}|{_regex(glob)}" for glob in globs)
     if not whole:
         return lambda path: False
     pattern = re.compile(f"(?:{whole}){'(?:/.*)?' if inside else ''}", re.S | (re.I if ignore_case else 0))
     return lambda path: pattern.fullmatch(path) is not None
+
+
+def anywhere(globs: Iterable[str]) -> list[str]:
+    """These globs, of what lies below a folder: one without `/` is of names, at any depth."""
+    stripped = [glob.strip("/") for glob in globs]
+    return stripped + [f"**/{glob}" for glob in stripped if "/" not in glob]
 
 
 def names_hidden(globs: Iterable[str]) -> bool:
@@ -43,12 +46,6 @@ def depth(glob: str) -> int | None:
     """How many folders deep what matches lies; None: any number."""
     parts = glob.split("/")
     return None if "**" in parts else len(parts)
-
-
-def _anchored(glob: str) -> str:
-    glob = glob.strip("/")
-    anywhere = "(?:.*/)?" if "/" not in glob else ""
-    return f"{anywhere}(?:{re.escape(glob)}|{_regex(glob)})"
 
 
 def _regex(glob: str) -> str:

@@ -113,8 +113,9 @@ def _wanted(source: Source, glob: str | None) -> tuple[Callable[[str], bool], bo
     if glob is not None:
         return globs.matcher([glob]), globs.names_hidden([glob])
     usual = not source.include
-    include = globs.matcher(source.include or FORMATS[source.format].include, ignore_case=usual)
-    exclude = globs.matcher(source.exclude, inside=True)
+    given = source.include or FORMATS[source.format].include
+    include = globs.matcher(globs.anywhere(given), ignore_case=usual)
+    exclude = globs.matcher(globs.anywhere(source.exclude), inside=True)
     return lambda name: include(name) and not exclude(name), globs.names_hidden(source.include)
 
 

@@ -11,7 +11,7 @@ from curate.sources.rows import Problems
 from curate.spec.manifest import Source
 from filters.arrow import utf8
 
-MOST_NULS = 1 / 16  # of a text's bytes; more is no text, but numbers or an encoding that was not recognised
+MOST_NULS = 1 / 50  # of a text's bytes; more is no text, but numbers or an encoding that was not recognised
 
 
 def usable(table: pa.Table, source: Source, problems: Problems) -> pa.Table:

@@ -23,7 +23,7 @@ ESCAPED = 6  # bytes that JSON may take for one of text, `\u0020`
 BESIDES = 16_000_000  # bytes of other fields
 ARRAY = re.compile(rb"\s*(?:\xef\xbb\xbf)?\s*\[\s*(?:[{\]]|$)")
 STRUCTURE = re.compile(rb'["\[\]{},]')
-QUOTE = re.compile(rb'\\.|["\n]')
+IN_STRING = re.compile(rb'["\\\n]')
 
 Found = tuple[str, bytes]  # (place, JSON)
 
@@ -70,10 +70,13 @@ def _elements(
         if piece.endswith(b"\\"):
             piece += file.read(1)  # what is escaped stands beside what escapes it
         begin = at = 0
-        while found := (QUOTE if quoted else STRUCTURE).search(piece, at):
+        while found := (IN_STRING if quoted else STRUCTURE).search(piece, at):
             at, mark = found.end(), found[0]
+            if mark == b"\\":
+                at += 1
+                continue
             if quoted or mark == b'"':
-                quoted = mark not in (b'"', b"\n") if quoted else True
+                quoted = not quoted
                 continue
             depth += (mark in b"[{") - (mark in b"]}")
             if depth == 1 and mark == b"[" and element.fresh:
