@@ -102,7 +102,7 @@ def build(
     if not any(c.ends for c in cuts.values()):
         raise ManifestError(_too_small(manifest, tokens, cuts))
     corpora = build_corpora(store, manifest, a.pool, tokens, cuts, engine)
-    small = [*_small_levels(cuts), *_small_holdouts(manifest, holdouts, tokens)]
+    small = [*a.pool.foreign, *_small_levels(cuts), *_small_holdouts(manifest, holdouts, tokens)]
     studies = registry.as_json(manifest)
     facts = lock_facts(a, holdouts, targets, tokens, corpora, rows, studies, small)
     lock_path = lock_path or manifest.lock_path

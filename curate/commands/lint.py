@@ -11,7 +11,7 @@ import numpy as np
 
 from curate import progress
 from curate.engine import open_engine
-from curate.errors import CurateError
+from curate.errors import CurateError, InputError
 from curate.sources.pool import Pool
 from curate.spec.bounds import Rule
 from curate.spec.manifest import Manifest
@@ -30,7 +30,10 @@ class Lint:
 
 
 def lint(manifest: Manifest, documents: int) -> Lint:
-    """Look at every rule, and try the levels on about so many documents of each source (0: on none)."""
+    """Look at every rule, and try the levels on about so many documents of each source (0: on none).
+
+    Raises InputError where a source gives no document.
+    """
     found = [
         f'level "{level.name}": {rule.name} = {rule.bound.text()} can never fire, {rule.signal} lies within'
         for level in manifest.levels
@@ -42,6 +45,8 @@ def lint(manifest: Manifest, documents: int) -> Lint:
     was_quiet = progress.quiet(True)
     try:
         return _tried(manifest, documents, found)
+    except InputError:
+        raise
     except CurateError as error:
         return Lint([*found, f"tried on {documents:,} documents a source: {error}"])
     finally:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from curate.commands.lint import Lint, lint
 from curate.engine import cores
-from curate.errors import TRAINING, CurateError
+from curate.errors import TRAINING, CurateError, InputError
 from curate.signals import custom
 from curate.sources.documents import STAGE as DOCUMENTS
 from curate.sources.documents import plan_tasks
@@ -108,6 +108,10 @@ def plan(store: Store, manifest: Manifest, workers: int | None = None, sample: i
     seconds += sum(part.seconds for part in training)
     read = [*sources, *(_source(store, manifest, texts) for texts in manifest.evaluations)]
     problems = [s.problem for s in read if s.problem]
+    try:
+        tried = lint(manifest, 0 if problems else sample)
+    except InputError as error:
+        problems, tried = [str(error)], Lint()
     return Plan(
         name=manifest.name,
         sources=sources,
@@ -126,7 +130,7 @@ def plan(store: Store, manifest: Manifest, workers: int | None = None, sample: i
         smallest_difference=training[0].smallest_difference,
         seed_noise=manifest.seed_noise or SEED_NOISE[manifest.documents],
         problems=problems,
-        lint=lint(manifest, 0 if problems else sample),
+        lint=tried,
         code=list(_code(manifest)),
     )
 
@@ -141,11 +145,12 @@ def _code(manifest: Manifest) -> Iterator[dict]:
 
 def _source(store: Store, manifest: Manifest, source) -> SourcePlan:
     try:
-        inputs = list_inputs(source)
+        inputs = list_inputs(source).files
         FORMATS[source.format].check(source, inputs[0])
+        hashes = digests(store, source, inputs)
     except CurateError as error:
         return SourcePlan(source.name, source.format, 0, 0, 0, str(error))
-    tasks = plan_tasks(store, source, manifest.part_bytes, inputs, digests(store, inputs))
+    tasks = plan_tasks(store, source, manifest.part_bytes, inputs, hashes)
     done = sum(i.size for t in tasks if store.receipt(DOCUMENTS, t.key) for i in t.inputs)
     size = sum(
         round(i.size * (COMPRESSION if i.name.endswith((".gz", ".zst", ".bz2", ".lz4", ".xz")) else 1))

@@ -136,7 +136,9 @@ def build_corpora(
 def _shards(store: Store, pool: Pool, tokens: Tokens, cut: Cut, weighed: bool) -> Iterator[tuple[Shard, int]]:
     """(shard, number of the level's documents up to its end): no shard crosses the end of a size."""
     parts_digest = pool.digest
-    schema = pa.unify_schemas([part.table().schema for part in pool.parts], promote_options="permissive")
+    schema = pa.unify_schemas(
+        [_carried(part.table()).schema for part in pool.parts], promote_options="permissive"
+    )
     copies = np.bincount(cut.rows, minlength=len(pool)) if weighed else None
     begin = 0
     for end in sorted(set(cut.ends.values())):
@@ -159,7 +161,8 @@ def write_shard(shard: Shard) -> int:
     tables, places = [shard.schema.empty_table()], []
     for number in np.unique(shard.part):
         here = np.flatnonzero(shard.part == number)
-        tables.append(shard.documents[number].table().take(pa.array(shard.row[here])))
+        table = _carried(shard.documents[number].table())
+        tables.append(table.take(pa.array(shard.row[here])))
         places.append(here)
     table = pa.concat_tables(tables, promote_options="permissive")
     table = table.take(pa.array(np.argsort(np.concatenate(places), kind="stable")))
@@ -174,6 +177,11 @@ def write_shard(shard: Shard) -> int:
     part = shard.store.write_part(SHARDS, f"{shard.key}.arrow", table, stream=True)
     shard.store.finish(SHARDS, shard.key, [part])
     return shard.bytes
+
+
+def _carried(table: pa.Table) -> pa.Table:
+    """Without the ids of a source: those of documents are made of them."""
+    return table.drop_columns(["own_id"]) if "own_id" in table.column_names else table
 
 
 def _shard_part(store: Store, shard: Shard) -> Part:

@@ -2,11 +2,13 @@
 
 A source's files are grouped, in the order of their names, into tasks of some `part_bytes` of input; a
 task reads its files and writes one or more parts. So the cut depends on the files alone, never on how
-many workers there are, and a new file at the end leaves the earlier tasks' parts as they are.
+many workers there are, and a new file at the end leaves the earlier tasks' parts as they are. A source whose
+files are one whole, or that is read up to a limit, is one task.
 
-Schema: `id` (32 hexadecimal digits: 128 bits of a hash over the source's name and the document's place or
-own id), `text`, `source`, `place` (file and line, row or qualified name) and the source's declared
-columns. Since ids are hashes, their order is a fixed random order: sizes and samples rest on it.
+Schema: `id`, `text`, `source`, `place` (file and line, row or qualified name), `own_id` where the source has ids, and
+the source's declared columns. An id is 32 hexadecimal digits: 128 bits of a hash over the source's name and the
+document's own id, else over its name, the place and the text (a place alone is not enough: next month's files have the
+same names). Since ids are hashes, their order is a fixed random order: sizes and samples rest on it.
 """
 
 from __future__ import annotations
@@ -18,18 +20,26 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import xxhash
 
 from curate.engine import Engine, map_parts
 from curate.errors import InputError
-from curate.progress import Progress
+from curate.progress import Progress, say
 from curate.sources.formats import FORMATS
-from curate.sources.inputs import digests, list_inputs, package_versions
+from curate.sources.inputs import (
+    Listing,
+    check_unchanged,
+    digests,
+    left_out_text,
+    list_inputs,
+    package_versions,
+)
+from curate.sources.own_ids import first_of_each_id
 from curate.sources.rows import Input, Problems
+from curate.sources.usable import text_bytes, usable, with_ids
 from curate.spec.manifest import Source
 from curate.store import Part, Store, digest_of
 
-VERSION = 1  # of what readers make of the same bytes: raise it when that changes
+VERSION = 2  # of what readers make of the same bytes: raise it when that changes
 STAGE = "documents"
 SAMPLE_FILES = 50  # of a source at most
 FILES_A_TASK = 500  # small files cost by their number, not by their bytes
@@ -57,6 +67,7 @@ class SourceDocuments:
     digest: str  # of the input files
     failed: dict = field(default_factory=dict)
     repaired: dict = field(default_factory=dict)
+    left_out: dict = field(default_factory=dict)  # files, by cause
 
     def as_json(self) -> dict:
         packages = {"packages": package_versions(self.source.packages)} if self.source.packages else {}
@@ -70,6 +81,7 @@ class SourceDocuments:
             "bytes": self.bytes,
             "failed": self.failed,
             "repaired": self.repaired,
+            **({"left_out": self.left_out} if self.left_out else {}),
             **({"libraries": found} if (found := FORMATS[self.source.format].libraries()) else {}),
             **packages,
         }
@@ -79,14 +91,32 @@ def read_sources(
     store: Store, sources: Sequence[Source], part_bytes: int, engine: Engine
 ) -> list[SourceDocuments]:
     """These sources as parts of documents; what is in the store already is not read again."""
-    listed = [
-        _listed(source) for source in sources
-    ]  # what is not there is said before hours of hashing and reading
-    plans = [_plan(store, s, part_bytes, inputs) for s, inputs in zip(sources, listed, strict=True)]
+    # what is not there is said before hours of hashing and reading
+    listed = [_listed(source) for source in sources]
+    plans = [_plan(store, s, part_bytes, listing) for s, listing in zip(sources, listed, strict=True)]
     _read(store, [task for plan in plans for task in plan.tasks], engine)
     accounts = [_account(store, plan) for plan in plans]
     _check_types(accounts)
+    for account in accounts:
+        if problems := problems_text(account):
+            say(f'source "{account.source.name}": {problems}')
     return accounts
+
+
+def problems_text(account: SourceDocuments) -> str:
+    """`3 rows failed (not-json 2, empty 1); 1 text repaired (not-utf-8 1)`; empty where all went well."""
+    found = []
+    for table, one, more in (
+        (account.failed, "row failed", "rows failed"),
+        (account.repaired, "text repaired", "texts repaired"),
+    ):
+        count = sum(entry["count"] for entry in table.values())
+        causes = ", ".join(f"{cause} {entry['count']:,}" for cause, entry in table.items())
+        if count:
+            found.append(f"{count:,} {one if count == 1 else more} ({causes})")
+    if account.left_out:
+        found.append(f"left out {left_out_text(account.left_out)}")
+    return "; ".join(found)
 
 
 def open_source(store: Store, source: Source, part_bytes: int, engine: Engine) -> SourceDocuments:
@@ -96,16 +126,23 @@ def open_source(store: Store, source: Source, part_bytes: int, engine: Engine) -
 
 def read_sample(store: Store, source: Source, part_bytes: int, documents: int) -> SourceDocuments:
     """About so many documents of a source, the first of files from all over it. Reads no more than those."""
-    inputs = list_inputs(source)
-    chosen = inputs[:: -(-len(inputs) // SAMPLE_FILES)]
-    few = replace(source, limit=-(-documents // len(chosen)))
+    listing = list_inputs(source)
+    inputs = listing.files
+    if FORMATS[source.format].whole:
+        groups = [tuple(inputs)]
+    else:
+        groups = [(item,) for item in inputs[:: -(-len(inputs) // SAMPLE_FILES)]]
+    few = replace(source, limit=-(-documents // len(groups)))
     tasks = [
-        Task(store, few, (item,), part_bytes, digest_of([STAGE, "sample", few.definition(), item.name]))
-        for item in chosen
-    ]
+        Task(
+            store, few, group, part_bytes, digest_of([STAGE, "sample", few.definition(), [i.name for i in group]])
+        )
+        for group in groups
+    ]  # fmt: skip
     for task in tasks:
         read_task(task)
-    return _account(store, SourcePlan(few, chosen, [item.name for item in chosen], tasks))
+    chosen = [item for group in groups for item in group]
+    return _account(store, SourcePlan(few, Listing(chosen), [item.name for item in chosen], tasks))
 
 
 def _check_types(accounts: list[SourceDocuments]) -> None:
@@ -130,20 +167,22 @@ def _check_types(accounts: list[SourceDocuments]) -> None:
 @dataclass(frozen=True)
 class SourcePlan:
     source: Source
-    inputs: list[Input]
+    listing: Listing
     hashes: list[str]
     tasks: list[Task]
 
 
-def _listed(source: Source) -> list[Input]:
-    inputs = list_inputs(source)
-    FORMATS[source.format].check(source, inputs[0])
-    return inputs
+def _listed(source: Source) -> Listing:
+    listing = list_inputs(source)
+    FORMATS[source.format].check(source, listing.files[0])
+    return listing
 
 
-def _plan(store: Store, source: Source, part_bytes: int, inputs: list[Input]) -> SourcePlan:
-    hashes = digests(store, inputs)
-    return SourcePlan(source, inputs, hashes, list(plan_tasks(store, source, part_bytes, inputs, hashes)))
+def _plan(store: Store, source: Source, part_bytes: int, listing: Listing) -> SourcePlan:
+    hashes = digests(store, source, listing.files)
+    return SourcePlan(
+        source, listing, hashes, list(plan_tasks(store, source, part_bytes, listing.files, hashes))
+    )
 
 
 def _read(store: Store, tasks: list[Task], engine: Engine) -> None:
@@ -158,11 +197,13 @@ def plan_tasks(
     """The source's files in groups; the cut depends on names and sizes alone."""
     group: list[int] = []
     size = 0
+    together = FORMATS[source.format].whole or source.limit is not None
     made_by = [found] if (found := FORMATS[source.format].libraries()) else []
     for i, item in enumerate(inputs):
         group.append(i)
         size += item.size
-        if size >= part_bytes or len(group) >= FILES_A_TASK or i + 1 == len(inputs):
+        full = not together and (size >= part_bytes or len(group) >= FILES_A_TASK)
+        if full or i + 1 == len(inputs):
             named = [[inputs[j].name, hashes[j]] for j in group]
             key = digest_of([STAGE, VERSION, source.definition(), part_bytes, named, *made_by])
             yield Task(store, source, tuple(inputs[j] for j in group), part_bytes, key)
@@ -176,80 +217,30 @@ def read_task(task: Task) -> int:
     parts = []
     for number, table in enumerate(_in_parts(_documents(task, problems), task.part_bytes)):
         parts.append(writer(f"{task.key}-{number:05d}.arrow", table))
+    check_unchanged(task.source, task.inputs)
     task.store.finish(
         STAGE,
         task.key,
         parts,
         documents=sum(p.rows for p in parts),
-        text_bytes=sum(_text_bytes(p.table(["text"])) for p in parts),
+        text_bytes=sum(text_bytes(p.table(["text"])) for p in parts),
         failed=problems.failed,
         repaired=problems.repaired,
     )
     return sum(i.size for i in task.inputs)
 
 
-def _text_bytes(table: pa.Table) -> int:
-    return pc.sum(pc.binary_length(table["text"])).as_py() or 0
-
-
 def _documents(task: Task, problems: Problems) -> Iterator[pa.Table]:
     source, count = task.source, 0
     for table in FORMATS[source.format].read(source, task.inputs, problems):
-        table = _without_unusable(_with_newlines(table, source, problems), source, problems)
+        table = usable(table, source, problems)
         if source.limit is not None:
             table = table.slice(0, max(0, source.limit - count))
         count += table.num_rows
         if table.num_rows:
-            yield _with_ids(table, source)
+            yield with_ids(table, source)
         if source.limit is not None and count >= source.limit:
             return
-
-
-def _with_newlines(table: pa.Table, source: Source, problems: Problems) -> pa.Table:
-    """Lines of every text end in \\n, where the source asks for that; texts that this changes count as repaired."""
-    returns = pc.match_substring(table["text"], "\r") if source.newlines == "unix" else None
-    if returns is None or not pc.any(returns).as_py():
-        return table
-    for place in table["place"].filter(returns).to_pylist():
-        problems.repair("newlines", place, "lines ended in \\r\\n or \\r")
-    text = pc.replace_substring(pc.replace_substring(table["text"], "\r\n", "\n"), "\r", "\n")
-    return table.set_column(table.column_names.index("text"), "text", text)
-
-
-def _without_unusable(table: pa.Table, source: Source, problems: Problems) -> pa.Table:
-    """Empty documents and those over the source's limit are counted as failed, with where they are."""
-    length = pc.binary_length(table["text"])
-    for cause, bad, why in (
-        ("empty", pc.equal(length, 0), "no text at all"),
-        (
-            "too-long",
-            pc.greater(length, source.longest),
-            f"over the source's longest = {source.longest} bytes",
-        ),
-    ):
-        if pc.any(bad).as_py():
-            for place in table["place"].filter(bad).to_pylist():
-                problems.fail(cause, place, why)
-    return table.filter(pc.and_(pc.greater(length, 0), pc.less_equal(length, source.longest)))
-
-
-def _with_ids(table: pa.Table, source: Source) -> pa.Table:
-    own = "own_id" in table.column_names
-    keys = table["own_id" if own else "place"].to_pylist()
-    if own and None in keys:
-        place = table["place"][keys.index(None)].as_py()
-        raise InputError(
-            f'source "{source.name}", {place}: no "{source.id}"; leave out id to use places as ids'
-        )
-    ids = [xxhash.xxh3_128_hexdigest(f"{source.name}\0{key}".encode()) for key in keys]
-    columns = {
-        "id": pa.array(ids, pa.string()),
-        "text": table["text"],
-        "source": pa.array([source.name] * len(ids), pa.string()),
-        "place": table["place"],
-        **{c: table[c] for c in source.columns},
-    }
-    return pa.table(columns)
 
 
 def _in_parts(tables: Iterator[pa.Table], part_bytes: int) -> Iterator[pa.Table]:
@@ -259,7 +250,7 @@ def _in_parts(tables: Iterator[pa.Table], part_bytes: int) -> Iterator[pa.Table]
     for table in tables:
         for piece in _cut(table, part_bytes):
             waiting.append(piece)
-            size += _text_bytes(piece)
+            size += text_bytes(piece)
             if size >= part_bytes:
                 yield _joined(waiting)
                 waiting, size = [], 0
@@ -289,7 +280,7 @@ def _cut(table: pa.Table, part_bytes: int) -> Iterator[pa.Table]:
 
 
 def _account(store: Store, plan: SourcePlan) -> SourceDocuments:
-    source, inputs = plan.source, plan.inputs
+    source, inputs = plan.source, plan.listing.files
     account = SourceDocuments(
         source=source,
         parts=[],
@@ -298,6 +289,7 @@ def _account(store: Store, plan: SourcePlan) -> SourceDocuments:
         files=len(inputs),
         input_bytes=sum(i.size for i in inputs),
         digest=digest_of([[i.name, h] for i, h in zip(inputs, plan.hashes, strict=True)]),
+        left_out=plan.listing.left_out,
     )
     for task in plan.tasks:
         receipt = store.made(STAGE, task.key)
@@ -311,7 +303,16 @@ def _account(store: Store, plan: SourcePlan) -> SourceDocuments:
             ", ".join(f"{cause}: {f['count']}" for cause, f in account.failed.items())
             or "the files are empty"
         )
-        raise InputError(f'source "{source.name}": no document in {len(inputs)} files ({causes})')
+        samples = [entry["samples"][0] for entry in account.failed.values() if entry["samples"]]
+        first = f"; {samples[0]['at']}: {samples[0]['why']}" if samples else ""
+        raise InputError(f'source "{source.name}": no document in {len(inputs)} files ({causes}){first}')
+    if source.id:
+        account.parts, later = first_of_each_id(store, STAGE, source, account.parts)
+        _add_problems(account.failed, later)
+        account.documents = sum(part.rows for part in account.parts)
+        account.bytes = (
+            sum(text_bytes(part.table(["text"])) for part in account.parts) if later else account.bytes
+        )
     return account
 
 

@@ -2,135 +2,247 @@
 
 A local file is known by the sha256 of its bytes. Hashing 100 GB again on every run would be absurd, so
 the store remembers, as git's index does, what a file hashed to when it had this size, this inode and
-this modification time. A remote file is known by what its file system vouches for (an ETag, a
-generation, a checksum), a hub data set by its commit.
+these times. A remote file is known by what its file system vouches for (an ETag, a generation, a
+checksum), a hub data set by its commit.
+
+What a folder or a glob holds besides is left out and counted: hidden files, what editors and file managers leave
+behind, links to folders (they may loop), and what curate itself has written. A path that names one of them is read.
 """
 
 from __future__ import annotations
 
-import fnmatch
 import os
 import re
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from curate.errors import InputError, NoInput
+from curate.sources import globs
 from curate.sources.formats import FORMATS
-from curate.sources.rows import Input
+from curate.sources.rows import Input, note, printable
 from curate.spec.manifest import Source
 from curate.store import Store, digest_of, file_digest, remembered, write_record
 
+LEAVINGS = re.compile(r"\..+|.*~|#.*#|~\$.*|__pycache__|__MACOSX|Thumbs\.db|desktop\.ini", re.S)
+STORE = {"inputs.json", "documents"}  # what every store that has read something holds, and
+REPORT = {"made-from.json", "report.html"}  # every report
+VERSIONS = ("ETag", "etag", "generation", "sha256", "mtime", "LastModified", "last_modified")
+WEB = ("http://", "https://")
 
-def list_inputs(source: Source) -> list[Input]:
-    """The files of a source, in the order of their names. Raises InputError where there are none."""
-    found: dict[str, Input] = {}
+
+@dataclass(frozen=True)
+class Listing:
+    """A source's files in the order of their names, and what was left out, by cause."""
+
+    files: list[Input]
+    left_out: dict[str, dict] = field(default_factory=dict)
+
+
+def list_inputs(source: Source) -> Listing:
+    """The files of a source. Raises InputError where there are none."""
+    roots: dict[str, list[Input]] = {}
+    left_out: dict[str, dict] = {}
+    seen: set[str] = set()
     for path in source.path:
-        for item in _list(source, path):
-            if len(source.path) > 1:  # the same name may lie below several paths
-                item = replace(item, name=f"{_root_name(path)}/{item.name}")
-            if found.setdefault(item.name, item).url != item.url:
-                raise InputError(
-                    f'source "{source.name}": {found[item.name].url} and {item.url} would both be {item.name}; '
-                    "make them two sources"
-                )
-    if not found:
+        items = roots.setdefault(path, [])
+        for item in _list(source, path, left_out):
+            if (identity := _identity(item.url)) not in seen:  # paths may overlap
+                seen.add(identity)
+                items.append(item)
+    if not seen:
         what = f" matching {', '.join(source.include)}" if source.include else ""
-        raise NoInput(f'source "{source.name}": no file{what} at {", ".join(source.path)}; check the path')
-    return [found[name] for name in sorted(found)]
+        also = "; left out: " + left_out_text(left_out) if left_out else ""
+        where = ", ".join(map(printable, source.path))
+        raise NoInput(f'source "{source.name}": no file{what} at {where}; check the path{also}')
+    found = _named(source, roots)
+    return Listing([found[name] for name in sorted(found)], left_out)
 
 
-def _root_name(path: str) -> str:
-    """The last part of a path before any glob."""
-    whole = [part for part in path.rstrip("/").split("/") if not re.search(r"[*?\[]", part)]
-    return whole[-1] if whole else "."
+def left_out_text(left_out: dict[str, dict]) -> str:
+    """`2 hidden (.a, .b)`: how many of each cause, and some of them."""
+    return ", ".join(
+        f"{entry['count']:,} {cause} ({', '.join(sample['at'] for sample in entry['samples'][:3])})"
+        for cause, entry in left_out.items()
+    )
 
 
-def _list(source: Source, path: str) -> Iterator[Input]:
+def _identity(url: str) -> str:
+    """The same for one file that is reached through several folders; a link to a file is a file of its own."""
+    if "://" in url or not os.path.isabs(url) and not os.path.exists(url):
+        return url
+    return os.path.join(os.path.realpath(os.path.dirname(url)), os.path.basename(url))
+
+
+def _named(source: Source, roots: dict[str, list[Input]]) -> dict[str, Input]:
+    """{name: file}. Below several paths, names begin with as much of each path as tells them apart."""
+    several = len(roots) > 1
+    for length in range(20):
+        named = [
+            (_longer(path, item, length, several), item) for path, items in roots.items() for item in items
+        ]
+        if len({name for name, _ in named}) == len(named):
+            return {name: replace(item, name=name) for name, item in named}
+    names = [name for name, _ in named]
+    twice = next(name for name in names if names.count(name) > 1)
+    both = " and ".join(printable(item.url) for name, item in named if name == twice)
+    raise InputError(f'source "{source.name}": {both} would both be {twice}; make them two sources')
+
+
+def _longer(path: str, item: Input, length: int, several: bool) -> str:
+    whole = [part for part in path.split("/") if part not in ("", ".") and not globs.MAGIC.search(part)]
+    single = bool(whole) and printable(whole[-1]) == item.name  # the path is of the file itself
+    length = length if single else length + several
+    before = (whole[:-1] if single else whole)[-length:] if length else []
+    return "/".join([*map(printable, before), item.name])
+
+
+def _list(source: Source, path: str, left_out: dict) -> Iterator[Input]:
     if source.format == "hub" and not Path(path).exists():
         yield Input(path, path, 0, _hub_commit(source, path))
     elif "://" in path:
-        yield from _list_remote(source, path)
+        yield from _list_remote(source, path, left_out)
     else:
-        yield from _list_local(source, path)
+        yield from _list_local(source, path, left_out)
 
 
-def _wanted(source: Source):
-    def match(patterns):
-        return re.compile("|".join(map(fnmatch.translate, patterns))).match if patterns else lambda name: None
+def _wanted(source: Source, glob: str | None) -> tuple[Callable[[str], bool], bool]:
+    """(which relative paths are files of the source, whether hidden ones are among them)."""
+    if glob is not None:
+        return globs.matcher([glob]), globs.names_hidden([glob])
+    usual = not source.include
+    given = source.include or FORMATS[source.format].include
+    include = globs.matcher(globs.anywhere(given), ignore_case=usual)
+    exclude = globs.matcher(globs.anywhere(source.exclude), inside=True)
+    return lambda name: include(name) and not exclude(name), globs.names_hidden(source.include)
 
-    include = match(source.include or FORMATS[source.format].include)
-    exclude = match(source.exclude)
-    return lambda name: include(name) and not exclude(name)
 
-
-def _list_local(source: Source, path: str) -> Iterator[Input]:
-    """A file, a folder (searched to any depth, links not followed) or a glob. `*` in a pattern also matches `/`."""
-    if os.path.isfile(path):
-        yield _local(path, os.path.basename(path))
+def _list_local(source: Source, path: str, left_out: dict) -> Iterator[Input]:
+    """A file, a folder (searched to any depth) or a glob."""
+    root, glob = globs.split(path, os.path.exists)
+    if os.path.isfile(root):
+        yield _local(root, printable(os.path.basename(root)), os.stat(root))
+    if not os.path.isdir(root):
         return
-    root = path
-    while re.search(r"[*?\[]", root):
-        root = os.path.dirname(root)
-    pattern = os.path.relpath(path, root) if root != path else None
-    wanted = _wanted(source) if pattern is None else re.compile(fnmatch.translate(pattern)).match
-    if not os.path.isdir(root or "."):
-        return
-    for entry, relative in _files(root or ".", ""):
-        if wanted(relative):
-            status = entry.stat()
-            stamp = f"{status.st_size}-{status.st_mtime_ns}-{status.st_ino}"
-            yield Input(entry.path, relative, status.st_size, stamp)
-
-
-def _files(folder: str, prefix: str) -> Iterator[tuple[os.DirEntry, str]]:
-    """Files below a folder with their relative names; compiled Python is no text, and links to folders may loop."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                if entry.name != "__pycache__":
-                    yield from _files(entry.path, f"{prefix}{entry.name}/")
-            elif entry.is_file():
-                yield entry, prefix + entry.name
-
-
-def _local(path: str, name: str) -> Input:
-    status = os.stat(path)
-    return Input(path, name, status.st_size, f"{status.st_size}-{status.st_mtime_ns}-{status.st_ino}")
-
-
-def _list_remote(source: Source, path: str) -> Iterator[Input]:
-    import fsspec
-
-    try:
-        system, root = fsspec.core.url_to_fs(path)
-        if "*" in path:
-            files = {f: info for f, info in system.glob(root, detail=True).items() if info["type"] == "file"}
-        elif system.isdir(root):
-            wanted = _wanted(source)
-            files = {
-                f: i
-                for f, i in system.find(root, detail=True).items()
-                if wanted(f.removeprefix(root).strip("/"))
-            }
+    if set(os.listdir(root)) >= STORE:
+        raise InputError(
+            f'source "{source.name}": {printable(root)} is a store of curate; name a folder beside it, or give --store'
+        )
+    wanted, hidden = _wanted(source, glob)
+    for entry, relative in _files(root, "", hidden, left_out):
+        name = printable(relative)
+        if not wanted(relative):
+            continue
+        if not hidden and LEAVINGS.fullmatch(entry.name):
+            note(left_out, "hidden", name, "a hidden file")
         else:
-            files = {root: system.info(root)}
-        for file, info in files.items():
-            version = next((str(info[k]) for k in ("ETag", "etag", "generation", "sha256", "mtime", "LastModified")
-                            if info.get(k)), "")  # fmt: skip
-            name = file.removeprefix(root).strip("/") or os.path.basename(file)
-            yield Input(
-                system.unstrip_protocol(file),
-                name,
-                int(info.get("size") or 0),
-                f"{info.get('size')}-{version}",
-            )
+            yield _local(entry.path, name, entry.stat())
+
+
+def _files(folder: str, prefix: str, hidden: bool, left_out: dict) -> Iterator[tuple[os.DirEntry, str]]:
+    """Files below a folder with their relative names."""
+    with os.scandir(folder) as entries:
+        found = sorted(entries, key=lambda entry: entry.name)
+    names = {entry.name for entry in found}
+    if prefix and (names >= STORE or names >= REPORT):
+        note(left_out, "curate-output", printable(prefix), "a store or a report")
+        return
+    for entry in found:
+        at = prefix + entry.name
+        if entry.is_dir(follow_symlinks=False):
+            if hidden or not LEAVINGS.fullmatch(entry.name):
+                yield from _files(entry.path, at + "/", hidden, left_out)
+            else:
+                note(left_out, "hidden", printable(at) + "/", "a hidden folder")
+        elif entry.is_symlink() and entry.is_dir():
+            note(left_out, "linked-folder", printable(at) + "/", "name it as a path of its own to read it")
+        elif entry.name.endswith(".lock.json") and entry.name.removesuffix(".lock.json") + ".toml" in names:
+            note(left_out, "curate-output", printable(at), "a lock")
+        elif entry.is_file():
+            yield entry, at
+
+
+def _local(path: str, name: str, status: os.stat_result) -> Input:
+    return Input(path, name, status.st_size, _stamp(status))
+
+
+def _stamp(status: os.stat_result) -> str:
+    return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}-{status.st_ino}"
+
+
+def _list_remote(source: Source, path: str, left_out: dict) -> Iterator[Input]:
+    try:
+        import fsspec
+
+        system, stripped = fsspec.core.url_to_fs(path)
+        magic = re.compile(r"[*\[]") if path.startswith(WEB) else globs.MAGIC  # there, `?` begins a query
+        root, glob = globs.split(stripped, system.exists, magic)
+        if glob is None and not system.isdir(root):
+            name = os.path.basename(re.sub(r"\?.*", "", root) if path.startswith(WEB) else root)
+            yield _remote(system, root, name, system.info(root))
+            return
+        found = system.find(root, maxdepth=globs.depth(glob) if glob else None, detail=True)
     except ImportError as error:
         raise InputError(
             f'source "{source.name}": {path}: {error}; install the file system\'s package'
         ) from None
     except Exception as error:  # each file system has its own errors; a user needs which source and why
         raise InputError(f'source "{source.name}": {path}: {error or type(error).__name__}') from error
+    wanted, hidden = _wanted(source, glob)
+    folders: set[str] = set()
+    for file, info in sorted(found.items()):
+        name = file.removeprefix(root).strip("/")
+        parts = name.split("/")
+        leaving = None if hidden else next((i for i, p in enumerate(parts) if LEAVINGS.fullmatch(p)), None)
+        if info.get("type", "file") != "file":
+            continue
+        if leaving is not None and leaving + 1 < len(parts):
+            folders.add("/".join(parts[: leaving + 1]) + "/")
+        elif wanted(name) and leaving is not None:
+            note(left_out, "hidden", name, "a hidden file")
+        elif wanted(name):
+            yield _remote(system, file, name, info)
+    for folder in sorted(folders):
+        note(left_out, "hidden", folder, "a hidden folder")
+
+
+def _remote(system: Any, file: str, name: str, info: dict) -> Input:
+    return Input(system.unstrip_protocol(file), name, int(info.get("size") or 0), _remote_stamp(info))
+
+
+def _remote_stamp(info: dict) -> str:
+    key = next((key for key in VERSIONS if info.get(key)), "")
+    return f"{info.get('size')}-{key}={info.get(key, '')}"
+
+
+def _is_unchanged(item: Input) -> bool:
+    """Whether the file says the same of itself as when it was listed; the commit of a hub data set never changes."""
+    if "://" not in item.url:
+        local = os.path.isabs(item.url) or os.path.lexists(item.url)
+        return not local or _stamp(os.stat(item.url)) == item.stamp
+    import fsspec
+
+    system, path = fsspec.core.url_to_fs(item.url)
+    system.invalidate_cache()
+    info = system.info(path)
+    size, _, version = item.stamp.partition("-")
+    key, _, value = version.partition("=")
+    return size == str(info.get("size")) and (key not in info or value == str(info[key]))
+
+
+def check_unchanged(source: Source, inputs: Iterable[Input]) -> None:
+    """Raises InputError where a file is no longer what was listed: what was read of it may be old, new or both."""
+    for item in inputs:
+        try:
+            same = _is_unchanged(item)
+        except Exception:  # gone, or out of reach: each file system has its own errors
+            same = False
+        if not same:
+            raise InputError(
+                f'source "{source.name}": {printable(item.url)} changed while it was read; '
+                "run the command again when nothing writes to it"
+            )
 
 
 def _hub_commit(source: Source, name: str) -> str:
@@ -146,7 +258,7 @@ def _hub_commit(source: Source, name: str) -> str:
         ) from None
 
 
-def digests(store: Store, inputs: list[Input]) -> list[str]:
+def digests(store: Store, source: Source, inputs: list[Input]) -> list[str]:
     """The digest of each input: sha256 of its bytes where it is local, of what its file system vouches for elsewhere."""
     memory_path = store.root / "inputs.json"
     memory = remembered(memory_path).get("files", {})
@@ -158,6 +270,7 @@ def digests(store: Store, inputs: list[Input]) -> list[str]:
         known = memory.get(item.url)
         if not known or known[0] != item.stamp:
             known = [item.stamp, file_digest(item.url)]
+            check_unchanged(source, [item])
             memory[item.url] = known
             learnt = True
         found.append(known[1])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -35,6 +35,10 @@ class Pool:
     row: np.ndarray  # int64
     sources: list[str]
     draw: int = 0  # another draw, another random order of the same documents
+    fields: dict = field(default_factory=dict)  # what `field` gave
+    foreign: list[str] = field(
+        default_factory=list
+    )  # which values of fields are of another kind than their bound
 
     @cached_property
     def places(self) -> np.ndarray:
@@ -69,23 +73,59 @@ class Pool:
             begin += part.rows
 
     def field(self, name: str, kind: pa.DataType) -> pa.ChunkedArray:
-        """A field that documents carry from their sources, as strings or as numbers; null where theirs has none."""
+        """A field that documents carry from their sources, as strings or as numbers; null where theirs has none, or
+        holds what cannot be one, which is noted. Raises CurateError where all that a source holds cannot be one."""
+        if (name, kind) not in self.fields:
+            self.fields[name, kind] = self._field(name, kind)
+        return self.fields[name, kind]
+
+    def _field(self, name: str, kind: pa.DataType) -> pa.ChunkedArray:
         chunks = []
-        for part, source in zip(self.parts, self.source[[first for first, _ in self.ranges()]], strict=True):
-            table = part.table()
+        fits: dict[str, bool] = {}
+        foreign: dict[str, list[tuple[str, str]]] = {}
+        for part, number in zip(self.parts, self.source[[first for first, _ in self.ranges()]], strict=True):
+            table, source = part.table(), self.sources[number]
             column = table[name] if name in table.column_names else pa.chunked_array([pa.nulls(part.rows)])
             try:
-                chunks += column.cast(kind).chunks
+                cast = column.cast(kind)
             except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+                cast, bad = _cast_each(column, kind)
+                foreign.setdefault(source, []).extend(
+                    (table["place"][row].as_py(), value) for row, value in bad
+                )
+            fits[source] = fits.get(source, False) or cast.null_count < len(cast)
+            chunks += cast.chunks
+        what = "string" if pa.types.is_string(kind) else "number"
+        for source, values in foreign.items():
+            at, value = values[0]
+            if not fits[source]:
                 raise CurateError(
-                    f'source "{self.sources[source]}": the field {name} holds {column.type} that is not always {kind}; '
-                    f'bound numbers by [low, high] and everything else by labels, such as ["a", "b"]'
-                ) from None
+                    f'source "{source}": the field {name} holds what is no {what}, such as {value!r} at {at}; '
+                    'bound numbers by [low, high] and everything else by labels, such as ["a", "b"]'
+                )
+            shown = ", ".join(f"{value!r} at {at}" for at, value in values[:3])
+            self.foreign.append(
+                f'source "{source}": in {len(values):,} documents the field {name} is no {what}, so its bounds drop them: '
+                f"{shown}"
+            )
         return pa.chunked_array(chunks, kind)
 
     def find(self, wanted: str) -> list[int]:
         """Rows whose id begins with `wanted`."""
         return np.flatnonzero(pc.starts_with(self.ids, wanted).to_numpy(zero_copy_only=False)).tolist()
+
+
+def _cast_each(column: pa.ChunkedArray, kind: pa.DataType) -> tuple[pa.ChunkedArray, list[tuple[int, str]]]:
+    """(values of this kind, null where one is not; (row, value) of those)."""
+    values: list = []
+    bad: list[tuple[int, str]] = []
+    for row, scalar in enumerate(column):
+        try:
+            values.append(scalar.cast(kind).as_py())
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            values.append(None)
+            bad.append((row, str(scalar)))
+    return pa.chunked_array([values], kind), bad
 
 
 def remixed(places: np.ndarray, salt: np.ndarray | int) -> np.ndarray:
@@ -110,7 +150,7 @@ def places_of(ids: pa.StringArray, draw: int) -> np.ndarray:
 
 
 def open_pool(sources: list[SourceDocuments], draw: int = 0) -> Pool:
-    """Raises CurateError where two documents share an id (a source's own ids are not unique)."""
+    """No two documents share an id: places are unique, and of a source's own ids only the first was kept."""
     parts = [part for source in sources for part in source.parts]
     columns: dict[str, list] = {"id": [], "bytes": [], "part": [], "row": []}
     for number, part in enumerate(parts):
@@ -123,9 +163,9 @@ def open_pool(sources: list[SourceDocuments], draw: int = 0) -> Pool:
     ids = ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids
     size = np.concatenate(columns["bytes"]).astype(np.int64)
     order = pc.sort_indices(ids).to_numpy().astype(np.int64)
+    _check_unique(ids, order)
     by_id = np.empty_like(order)
     by_id[order] = np.arange(len(order))
-    _unique(ids, order)
     if draw:
         order = np.lexsort((by_id, places_of(ids, draw)))
     rank = np.empty_like(order)
@@ -146,18 +186,10 @@ def open_pool(sources: list[SourceDocuments], draw: int = 0) -> Pool:
     )
 
 
-def _unique(ids: pa.StringArray, order: np.ndarray) -> None:
+def _check_unique(ids: pa.StringArray, order: np.ndarray) -> None:
     ordered = ids.take(pa.array(order))
-    same = (
-        pc.equal(ordered.slice(1), ordered.slice(0, len(ordered) - 1))
-        if len(ordered) > 1
-        else pa.array([], pa.bool_())
-    )
-    if pc.any(same).as_py():
-        twice = ordered[pc.index(same, True).as_py()].as_py()
-        raise CurateError(
-            f"two documents have the id {twice}: the source's own ids are not unique; leave out `id`"
-        )
+    same = pc.equal(ordered.slice(1), ordered.slice(0, max(0, len(ordered) - 1)))
+    assert not pc.any(same).as_py(), "a format gave two documents one place"
 
 
 def gather(parts: list[Part], part: np.ndarray, row: np.ndarray, column: str) -> pa.Array:

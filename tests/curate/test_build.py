@@ -175,7 +175,9 @@ def test_a_level_may_bound_what_documents_carry_from_their_sources(tmp_path):
         a = annotate_all(Store(tmp_path / "store"), load_manifest(path), open_engine("local", 1))
         assert a.judged["long"].kept.sum() == left, keep
     path = write_manifest(tmp_path, text.replace('word_count = [8, inf], language = ["en"]', "kind = [0, 1]"))
-    with pytest.raises(CurateError, match='source "pages": the field kind holds .*labels'):
+    with pytest.raises(
+        CurateError, match="the field kind holds what is no number, such as 'a' at pages.jsonl:1; .*labels"
+    ):
         annotate_all(Store(tmp_path / "store"), load_manifest(path), open_engine("local", 1))
 
 

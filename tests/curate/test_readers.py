@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate.engine import open_engine
-from curate.errors import CurateError, InputError
+from curate.errors import InputError
 from curate.sources.documents import open_source
 from curate.sources.inputs import digests, list_inputs
 from curate.sources.pool import open_pool
@@ -206,7 +206,7 @@ def test_a_url_of_any_file_system_is_read(tmp_path):
     assert table["text"].to_pylist() == TEXTS
 
 
-def test_ids_depend_on_the_source_and_the_place_or_own_id_alone(tmp_path):
+def test_an_id_depends_on_the_source_and_its_own_id_or_on_place_and_text(tmp_path):
     (tmp_path / "a.jsonl").write_bytes(jsonl(TEXTS))
     source = Source("s", "jsonl", (str(tmp_path / "a.jsonl"),))
     _, by_place = read(tmp_path, source)
@@ -219,11 +219,44 @@ def test_ids_depend_on_the_source_and_the_place_or_own_id_alone(tmp_path):
     assert len(set(by_place["id"].to_pylist() + own["id"].to_pylist())) == 8
 
 
-def test_ids_of_the_source_that_are_not_unique_are_an_error(tmp_path):
-    (tmp_path / "a.jsonl").write_bytes(jsonl(TEXTS[:1]) + jsonl(TEXTS[1:2]))
-    account, _ = read(tmp_path, Source("s", "jsonl", (str(tmp_path / "a.jsonl"),), id="id"))
-    with pytest.raises(CurateError, match="not unique"):
-        open_pool([account])
+def test_files_of_one_name_give_ids_in_common_only_for_equal_rows(tmp_path):
+    """Next month's crawl has a `part-0` too."""
+    ids = []
+    for month, texts in (("01", ["an old page", "the same page"]), ("02", ["a new page", "the same page"])):
+        (tmp_path / month).mkdir()
+        (tmp_path / month / "part-0.jsonl").write_bytes(jsonl(texts))
+        _, table = read(tmp_path, Source("crawl", "jsonl", (str(tmp_path / month),)))
+        ids.append(table["id"].to_pylist())
+    assert [a == b for a, b in zip(*ids, strict=True)] == [False, True]
+
+
+@pytest.mark.parametrize("part_bytes", [10, 1_000_000])
+@pytest.mark.parametrize("columns", [(), ("id",)])
+def test_the_first_document_of_an_id_stays_and_later_ones_are_counted_with_both_places(
+    tmp_path, part_bytes, columns
+):
+    rows = [("a", "one"), ("b", "two"), ("a", "three"), ("c", "four"), ("b", "five"), ("a", "six")]
+    for name, mine in (("1", rows[:2]), ("2", rows[2:])):
+        lines = (json.dumps({"key": key, "text": text, "id": key}) for key, text in mine)
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
+    source = Source("s", "jsonl", (str(tmp_path),), id="key", exclude=("store",), columns=columns)
+    account, table = read(tmp_path, source, part_bytes)
+    assert table["text"].to_pylist() == ["one", "two", "four"]
+    assert (account.documents, account.bytes) == (3, 10)
+    failed = account.failed["duplicate-id"]
+    assert failed["count"] == 3
+    assert failed["samples"][0] == {"at": "2.jsonl:1", "why": 'key "a" is that of 1.jsonl:1'}
+    again, _ = read(tmp_path, source, part_bytes)
+    assert [part.digest for part in again.parts] == [part.digest for part in account.parts]
+    assert len(open_pool([account])) == 3
+
+
+def test_a_row_without_the_id_that_the_source_has_is_counted(tmp_path):
+    (tmp_path / "a.jsonl").write_text(
+        '{"key": 1, "text": "one"}\n{"text": "two"}\n{"key": null, "text": "three"}'
+    )
+    account, table = read(tmp_path, Source("s", "jsonl", (str(tmp_path / "a.jsonl"),), id="key"))
+    assert (table["text"].to_pylist(), account.failed["no-id"]["count"]) == (["one"], 2)
 
 
 @pytest.mark.parametrize(("source", "said"), [
@@ -245,19 +278,19 @@ def test_two_folders_with_equal_names_inside_give_different_places(tmp_path):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "a.txt").write_text(folder)
     source = Source("s", "text", (str(tmp_path / "one"), str(tmp_path / "two")))
-    assert [i.name for i in list_inputs(source)] == ["one/a.txt", "two/a.txt"]
+    assert [i.name for i in list_inputs(source).files] == ["one/a.txt", "two/a.txt"]
 
 
 def test_a_changed_file_has_another_digest_and_an_untouched_one_is_not_read_again(tmp_path, monkeypatch):
     path = tmp_path / "a.txt"
     path.write_text("one")
     store, source = Store(tmp_path / "store"), Source("s", "text", (str(path),))
-    first = digests(store, list_inputs(source))
+    first = digests(store, source, list_inputs(source).files)
     with monkeypatch.context() as patch:
         patch.setattr("curate.sources.inputs.file_digest", lambda path: pytest.fail("was read again"))
-        assert digests(store, list_inputs(source)) == first
+        assert digests(store, source, list_inputs(source).files) == first
     path.write_text("two!")
-    assert digests(store, list_inputs(source)) != first
+    assert digests(store, source, list_inputs(source).files) != first
 
 
 def test_lines_end_as_the_source_asks_and_what_that_changed_is_counted(tmp_path):

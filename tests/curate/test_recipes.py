@@ -17,7 +17,8 @@ from curate.manifest.reader import load_manifest
 from curate.report.findings import findings
 from curate.results.finding import finding
 from curate.sources.formats import FORMATS, Format
-from curate.sources.rows import Input, Problems, Rows, opened
+from curate.sources.opening import opened
+from curate.sources.rows import Input, Problems, Rows
 from curate.spec.manifest import Source
 from curate.store import Store
 from curate.studies import registry

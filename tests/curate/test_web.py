@@ -98,18 +98,17 @@ def test_a_warc_gives_its_pages_with_url_date_and_status_and_counts_the_rest_by_
     (tmp_path / name).write_bytes(pack(RESPONSES))
     source = Source("s", "warc", (str(tmp_path),), columns=("url", "date", "status", "title", "language"))
     account, table = read(tmp_path, source)
-    assert table["url"].to_pylist() == [f"http://a.org/{i}" for i in (1, 5, 8, 9)]
+    assert table["url"].to_pylist() == [f"http://a.org/{i}" for i in (1, 5, 6, 8, 9)]
     assert set(table["date"].to_pylist()) == {"2024-02-20T21:00:00Z"}
     assert set(table["status"].to_pylist()) == {"200"}
-    assert table["title"].to_pylist() == ["Two cities", "Two cities", None, None]
+    assert table["title"].to_pylist() == ["Two cities", "Two cities", None, None, None]
     assert table["language"].to_pylist()[0] == "en-GB"
     texts = table["text"].to_pylist()
     assert texts[0] == texts[1]
     assert STORY.strip() in texts[0]
     assert not any(word in texts[0] for word in ("About", "var x", "Copyright", "<p>"))
-    assert texts[2].startswith("Größe und Maß.")
-    assert texts[3] == "plain words"
-    assert counts(account.failed) == {"http-error": 2, "not-a-page": 1, "not-http": 2}
+    assert texts[2:] == ["this is no gzip", ("Größe und Maß. " * 20).strip(), "plain words"]
+    assert counts(account.failed) == {"http-error": 2, "not-a-page": 1, "not-http": 1}
     assert "404" in account.failed["http-error"]["samples"][0]["why"]
 
 

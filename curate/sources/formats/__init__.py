@@ -4,7 +4,8 @@ from curate.sources.formats.archives import WARC, WET
 from curate.sources.formats.columnar import ARROW, HUB, PARQUET
 from curate.sources.formats.docstrings import PYTHON
 from curate.sources.formats.format import Format
-from curate.sources.formats.lines import JSONL, TEXT
+from curate.sources.formats.json_lines import JSONL
+from curate.sources.formats.lines import TEXT
 from curate.sources.formats.pages import HTML, MARKDOWN
 
 FORMATS: dict[str, Format] = {

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,34 +13,46 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.errors import InputError, NoInput
+from curate.sources import columns
 from curate.sources.formats.format import Format
-from curate.sources.rows import Input, Problems, decoded
+from curate.sources.rows import BATCH_BYTES, Input, Problems
 from curate.spec.manifest import Source
 
 
 def _parquet(source: Source, inputs: Iterable[Input], problems: Problems) -> Iterator[pa.Table]:
     for item in inputs:
-        try:
+        with _counting_damage(item, problems):
             file = pq.ParquetFile(_seekable(item))
             wanted = _columns(source, item, file.schema_arrow)
             row = 0
-            for batch in file.iter_batches(batch_size=2000, columns=wanted):
-                yield from _arrow_batch(source, item.name, row, pa.table(batch), problems)
+            for batch in file.iter_batches(batch_size=_batch_rows(file.metadata), columns=wanted):
+                yield from _documents(source, item.name, row, batch, problems)
                 row += batch.num_rows
-        except (OSError, pa.ArrowException) as error:
-            problems.fail("broken-file", item.name, str(error))
+
+
+def _batch_rows(metadata: pq.FileMetaData) -> int:
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    largest = max((group.total_byte_size / max(1, group.num_rows) for group in groups), default=1)
+    return int(min(2000, max(1, BATCH_BYTES // max(1, largest))))
 
 
 def _arrow(source: Source, inputs: Iterable[Input], problems: Problems) -> Iterator[pa.Table]:
     for item in inputs:
-        try:
+        with _counting_damage(item, problems):
             row = 0
             for batch in _ipc_batches(item):
-                wanted = _columns(source, item, batch.schema)
-                yield from _arrow_batch(source, item.name, row, pa.table(batch).select(wanted), problems)
+                batch = batch.select(_columns(source, item, batch.schema))
+                yield from _documents(source, item.name, row, batch, problems)
                 row += batch.num_rows
-        except (OSError, pa.ArrowException) as error:
-            problems.fail("broken-file", item.name, str(error))
+
+
+@contextmanager
+def _counting_damage(item: Input, problems: Problems) -> Iterator[None]:
+    """What is read before the damage stays."""
+    try:
+        yield
+    except (OSError, pa.ArrowException, UnicodeDecodeError, OverflowError, MemoryError) as error:
+        problems.fail("broken-file", item.name, str(error))
 
 
 def _ipc_batches(item: Input) -> Iterator[pa.RecordBatch]:
@@ -60,95 +73,84 @@ def _ipc_reader(item: Input) -> Any:
 
 def _seekable(item: Input) -> Any:
     if "://" not in item.url:
-        return pa.memory_map(item.url)
+        return pa.memory_map(os.fsencode(item.url))
     import fsspec
 
     return pa.PythonFile(fsspec.open(item.url, "rb").open(), mode="r")
 
 
 def _hub(source: Source, inputs: Iterable[Input], problems: Problems) -> Iterator[pa.Table]:
-    """A data set of the hub (streamed) or a local folder that `save_to_disk` or the hub's layout made."""
+    """A data set of the hub (streamed) or a local folder that `save_to_disk` or the hub's layout made.
+
+    It is read as a whole: only the library knows which files of a folder are data, and of which split.
+    """
     import datasets
 
+    commits = {item.url: item.stamp for item in inputs}
     for path in source.path:
+        name = path if path in commits else os.path.basename(path.rstrip("/"))  # the same on every machine
         try:
-            data = _open_hub(datasets, source, path)
-            wanted = (
-                _columns(source, Input(path, path, 0, ""), data.features.arrow_schema)
-                if data.features
-                else None
-            )
+            data = _open_hub(datasets, source, path, commits.get(path, source.revision))
             row = 0
             for table in data.with_format("arrow").iter(batch_size=1000):
-                table = pa.table(table)
-                yield from _arrow_batch(
-                    source, path, row, table.select(wanted) if wanted else table, problems
-                )
-                row += table.num_rows
-        except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+                for batch in pa.table(table).to_batches():
+                    batch = batch.select(_columns(source, Input(path, path, 0, ""), batch.schema))
+                    yield from _documents(source, name, row, batch, problems)
+                    row += batch.num_rows
+        except (OSError, ValueError, pa.ArrowException, datasets.exceptions.DatasetsError) as error:
             raise InputError(
                 f'source "{source.name}": the data set {path} cannot be read: {error}'
             ) from error
 
 
-def _open_hub(datasets: Any, source: Source, path: str) -> Any:
+def _open_hub(datasets: Any, source: Source, path: str, revision: str | None) -> Any:
     if (Path(path) / "state.json").exists():
         return datasets.load_from_disk(path)
     if (Path(path) / "dataset_dict.json").exists():
         return datasets.load_from_disk(path)[source.split]
+    local = Path(path).exists()
     return datasets.load_dataset(
-        path, source.config, split=source.split, revision=source.revision, streaming=not Path(path).exists()
+        path, source.config, split=source.split, revision=None if local else revision, streaming=not local
     )
 
 
 def _columns(source: Source, item: Input, schema: pa.Schema) -> list[str]:
+    """The columns that hold what the source asks for."""
     wanted = [source.text, *([source.id] if source.id else []), *source.columns]
     for name in wanted:
-        if name not in schema.names:
+        if not columns.has_field(schema, name):
             raise NoInput(
                 f'source "{source.name}": {item.name} has no column "{name}"; it has {", ".join(schema.names)}'
             )
-    return list(dict.fromkeys(wanted))
+    return list(dict.fromkeys(columns.root_of(schema, name) for name in wanted))
 
 
-def _arrow_batch(
-    source: Source, name: str, row: int, table: pa.Table, problems: Problems
+def _documents(
+    source: Source, name: str, row: int, batch: pa.RecordBatch, problems: Problems
 ) -> Iterator[pa.Table]:
-    """A batch of a columnar file: rows without text are counted, bytes that are not UTF-8 are repaired."""
-    places = pa.array([f"{name}:{i}" for i in range(row, row + table.num_rows)], pa.string())
-    text = table[source.text].combine_chunks()
-    if pa.types.is_dictionary(text.type):
-        text = text.cast(text.type.value_type)
-    if not (
-        pa.types.is_string(text.type)
-        or pa.types.is_large_string(text.type)
-        or pa.types.is_string_view(text.type)
-    ):
-        problems.fail("text-not-a-string", f"{name}:{row}", f"a column of {text.type}", table.num_rows)
+    """A batch of a columnar file, in tables of bounded size."""
+    text = columns.field(batch, source.text)
+    if not columns.is_text(text.type):
+        problems.fail("text-not-a-string", f"{name}:{row}", f"a column of {text.type}", batch.num_rows)
         return
-    text = _valid_utf8(text.cast(pa.large_string()), places, problems)
-    columns = {"place": places, "text": text}
+    for first, end in columns.ranges(text):
+        yield _table(source, name, row + first, batch.slice(first, end - first), problems)
+
+
+def _table(source: Source, name: str, row: int, batch: pa.RecordBatch, problems: Problems) -> pa.Table:
+    """Rows without text are counted, bytes that are not UTF-8 are repaired."""
+    places = pa.array([f"{name}:{i}" for i in range(row, row + batch.num_rows)], pa.string())
+    text = columns.text(columns.field(batch, source.text), places, problems)
+    found = {"place": places, "text": text}
     if source.id:
-        columns["own_id"] = table[source.id].cast(pa.string()).combine_chunks()
-    columns |= {c: table[c].combine_chunks() for c in source.columns}
-    batch = pa.table(columns)
+        found["own_id"] = columns.own_ids(columns.field(batch, source.id), places)
+    found |= {c: columns.plain(columns.field(batch, c), places, problems) for c in source.columns}
+    table = pa.table(found)
     if text.null_count:
-        missing = text.is_null()
-        for place in places.filter(missing).to_pylist():
+        for place in places.filter(text.is_null()).to_pylist():
             problems.fail("no-text", place, f'"{source.text}" is null')
-        batch = batch.filter(text.is_valid())
-    yield batch
-
-
-def _valid_utf8(text: pa.LargeStringArray, places: pa.Array, problems: Problems) -> pa.LargeStringArray:
-    """Parquet does not check that strings are UTF-8; from here on they are."""
-    try:
-        text.validate(full=True)
-        return text
-    except pa.ArrowInvalid:
-        raw = text.cast(pa.large_binary()).to_pylist()
-    mended = [None if r is None else decoded(r, places[i].as_py(), problems) for i, r in enumerate(raw)]
-    return pa.array(mended, pa.large_string())
+        table = table.filter(text.is_valid())
+    return table
 
 
 def _parquet_schema(item: Input) -> pa.Schema:
@@ -165,4 +167,4 @@ ARROW = Format(
     "arrow", _arrow, 2e8, ("*.arrow", "*.feather", "*.ipc"),
     check=partial(_check, lambda item: _ipc_reader(item).schema),
 )  # fmt: skip
-HUB = Format("hub", _hub, 2e7)
+HUB = Format("hub", _hub, 2e7, whole=True)

@@ -8,17 +8,22 @@ from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 
+from curate.sources.characters import without_surrogates
 from curate.sources.formats.format import Format
-from curate.sources.rows import Input, Problems, Rows, opened, without_surrogates
+from curate.sources.opening import read_at_most
+from curate.sources.rows import Input, Problems, Rows
 from curate.spec.manifest import Source
+
+CODE_BYTES = 64_000_000  # a file is no longer
 
 
 def _python(source: Source, inputs: Iterable[Input], problems: Problems) -> Iterator[pa.Table]:
     """Docstrings of modules, classes and functions, under their qualified names, indentation cleaned as PEP 257 says."""
     rows = Rows(source)
     for item in inputs:
-        with opened(item) as file:
-            code = file.read()
+        code = read_at_most(item, CODE_BYTES, problems)
+        if code is None:
+            continue
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about the escapes in other people's strings

@@ -39,6 +39,7 @@ class Format:
     requires: tuple[str, ...] = ()
     check: Callable[[Source, Input], object] = lambda source, item: None
     group: str | None = None
+    whole: bool = False
 
     def libraries(self) -> dict[str, str]:
         """{library: version}; raises InputError where one is missing."""

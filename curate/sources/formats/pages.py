@@ -13,8 +13,18 @@ from typing import Any
 
 import pyarrow as pa
 
+from curate.sources.characters import (
+    MARK,
+    SAMPLE,
+    decoded,
+    wide_encoding,
+    without_inner_marks,
+    without_surrogates,
+)
 from curate.sources.formats.format import Format, Read
-from curate.sources.rows import Input, Problems, Rows, decoded, opened, without_surrogates
+from curate.sources.formats.nesting import excess
+from curate.sources.opening import read_at_most
+from curate.sources.rows import Input, Problems, Rows
 from curate.spec.manifest import FOLDER, Source
 
 HTML_BYTES = 64_000_000  # a page, or a record of an archive, is no longer
@@ -43,22 +53,9 @@ def reading(documents: Callable[[Input, Problems], Iterator[Found]]) -> Read:
     return read
 
 
-def _file(item: Input, problems: Problems) -> bytes | None:
-    try:
-        with opened(item) as file:
-            raw = file.read(HTML_BYTES + 1)
-    except (OSError, EOFError, pa.ArrowException) as error:
-        problems.fail("broken-file", item.name, str(error))
-        return None
-    if len(raw) > HTML_BYTES:
-        problems.fail("too-long", item.name, f"over {HTML_BYTES} bytes")
-        return None
-    return raw
-
-
 def _markdown(item: Input, problems: Problems) -> Iterator[Found]:
     """The text as it is. Front matter of plain `key: value` lines becomes fields and leaves the text; other stays."""
-    raw = _file(item, problems)
+    raw = read_at_most(item, HTML_BYTES, problems)
     if raw is not None:
         fields, text = front_matter(decoded(raw, item.name, problems))
         yield item.name, text, fields
@@ -66,8 +63,7 @@ def _markdown(item: Input, problems: Problems) -> Iterator[Found]:
 
 def front_matter(text: str) -> tuple[dict[str, Any], str]:
     """(fields, what follows them); no fields where the front matter is none, or more than plain lines."""
-    begin = text.removeprefix("\ufeff")
-    lines = begin.split("\n")
+    lines = text.removeprefix(MARK).split("\n")
     if lines[0].rstrip() != "---":
         return {}, text
     fields: dict[str, Any] = {}
@@ -87,18 +83,24 @@ def _unquoted(value: str) -> str:
 
 
 def _html(item: Input, problems: Problems) -> Iterator[Found]:
-    raw = _file(item, problems)
-    if raw is not None:
-        text, fields = page(raw, None, item.name, problems)
-        yield item.name, text, fields
+    raw = read_at_most(item, HTML_BYTES, problems)
+    if raw is not None and (found := page(raw, None, item.name, problems)):
+        yield item.name, *found
 
 
-def page(raw: bytes, charset: str | None, at: str, problems: Problems) -> tuple[str, dict[str, Any]]:
-    """(main text, title and language) of an HTML page. `charset`: what the server said, else the page, else its bytes."""
+def page(raw: bytes, charset: str | None, at: str, problems: Problems) -> tuple[str, dict[str, Any]] | None:
+    """(main text, title and language) of an HTML page; None where it is more nested than any page, which is counted.
+
+    `charset`: what the server said, else the page, else its bytes.
+    """
     from resiliparse.extract.html2text import extract_plain_text
     from resiliparse.parse.html import HTMLTree
 
-    tree = HTMLTree.parse(characters(raw, charset, at, problems))
+    html = characters(raw, charset, at, problems)
+    if why := excess(html):
+        problems.fail("too-nested", at, why)
+        return None
+    tree = HTMLTree.parse(html)
     root = tree.document.query_selector("html") if tree.document else None
     fields = {"title": tree.title or None, "language": (root.getattr("lang") or None) if root else None}
     text = extract_plain_text(tree, main_content=True, alt_texts=False)
@@ -108,13 +110,15 @@ def page(raw: bytes, charset: str | None, at: str, problems: Problems) -> tuple[
 def characters(raw: bytes, charset: str | None, at: str, problems: Problems) -> str:
     from resiliparse.parse.encoding import bytes_to_str, detect_encoding, map_encoding_to_html5
 
-    encoding = map_encoding_to_html5(charset) if charset else detect_encoding(raw, from_html_meta=True)
+    encoding = wide_encoding(raw[:SAMPLE])  # a mark is stronger than what server and page say
+    if encoding is None:
+        encoding = map_encoding_to_html5(charset) if charset else detect_encoding(raw, from_html_meta=True)
     encoding = encoding or "utf-8"
     try:
-        return raw.decode(encoding)
+        return without_inner_marks(raw.decode(encoding))
     except (UnicodeDecodeError, LookupError) as error:
         problems.repair("broken-encoding", at, str(error))
-        return bytes_to_str(raw, encoding)
+        return without_inner_marks(bytes_to_str(raw, encoding))
 
 
 MARKDOWN = Format(

@@ -1,0 +1,124 @@
+"""HTTP answers as crawls keep them. Servers misname their encodings and types: what the bytes are decides."""
+
+from __future__ import annotations
+
+import io
+import re
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from curate.sources.formats.warc import HEAD_END, head_fields
+
+STATUS = re.compile(rb"[A-Z]+(?:/[\d.]+)?[ \t]+(\d{3})\b")
+CHUNK_HEAD = re.compile(rb"(?:\r?\n)?[ \t]*([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n]*)?\r?\n")
+CHARSET = re.compile(r"charset\s*=\s*[\"']?([^\s;\"']+)", re.I)
+PAGE = re.compile(
+    rb"\s*(?:<!--.*?-->\s*)*<(?:!doctype html|html|head|body|title|meta|script|div|p|h1|table|br)\b",
+    re.I | re.S,
+)
+NO_TEXT = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")  # bytes that no text has (WHATWG, MIME sniffing)
+SNIFFED = 1445  # bytes that a type is recognised by, as there
+GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+
+
+class TooLong(Exception):
+    """A body is larger than what is let in."""
+
+
+@dataclass
+class Response:
+    status: int
+    type: str
+    charset: str | None
+    body: bytes
+
+
+def parse(block: bytes, longest: int) -> Response | None:
+    """None where it is no HTTP answer. Raises TooLong where the decoded body has more bytes than `longest`."""
+    status = STATUS.match(block)
+    if not status:
+        return None
+    end = HEAD_END.search(block)
+    head, body = (block[: end.end()], block[end.end() :]) if end else (block, b"")
+    headers = head_fields(head)
+    if "chunked" in headers.get("transfer-encoding", "").lower():
+        body = _joined_chunks(body)
+    body = _decoded(body, headers.get("content-encoding", ""), longest)
+    given = headers.get("content-type", "")
+    charset = CHARSET.search(given)
+    kind = given.partition(";")[0].strip().lower() or _sniffed(body[:SNIFFED])
+    return Response(int(status[1]), kind, charset and charset[1], body)
+
+
+def _sniffed(begin: bytes) -> str:
+    if PAGE.match(begin):
+        return "text/html"
+    return "" if NO_TEXT.search(begin) or begin.startswith(b"%PDF") else "text/plain"
+
+
+def _joined_chunks(body: bytes) -> bytes:
+    """The body as it is where it is not in chunks; up to where it breaks off, where it does."""
+    pieces: list[bytes] = []
+    at = 0
+    while found := CHUNK_HEAD.match(body, at):
+        size = int(found[1], 16)
+        if not size:
+            return b"".join(pieces)
+        pieces.append(body[found.end() : found.end() + size])
+        at = found.end() + size
+    return b"".join(pieces) or body
+
+
+def _decoded(body: bytes, encodings: str, longest: int) -> bytes:
+    """Undone in reverse order; an encoding that is named and not there changes nothing."""
+    for name in reversed([name.strip().lower() for name in encodings.split(",")]):
+        if name == "deflate":
+            body = _inflated(body, 15, longest) or _inflated(body, -15, longest) or body
+        elif name == "br":
+            body = _read(body, _brotli, longest) or body
+    for _ in range(3):  # whether it is named or not: pages are packed once, and some twice
+        if body.startswith(GZIP):
+            body = _inflated(body, 31, longest) or body
+        elif body.startswith(ZSTD):
+            body = _read(body, lambda file: pa.CompressedInputStream(file, "zstd"), longest) or body
+    if len(body) > longest:
+        raise TooLong
+    return body
+
+
+def _inflated(body: bytes, window: int, longest: int) -> bytes:
+    """What can be read of it; nothing where it is no such data. Members one behind the other are read as one."""
+    made: list[bytes] = []
+    while body:
+        member = zlib.decompressobj(window)
+        left = longest + 1 - sum(map(len, made))
+        try:
+            made.append(member.decompress(body, left))
+        except zlib.error:
+            break
+        if member.unconsumed_tail or len(made[-1]) >= left:
+            raise TooLong
+        if not member.eof or window != 31:
+            break
+        body = member.unused_data
+    return b"".join(made)
+
+
+def _brotli(file: io.BytesIO):
+    from fastwarc.stream_io import BrotliReader
+
+    return BrotliReader(file)
+
+
+def _read(body: bytes, opening: Callable, longest: int) -> bytes:
+    """The same, of what is read as a file."""
+    made = b""
+    with suppress(OSError, ValueError, RuntimeError, pa.ArrowException):
+        made = opening(io.BytesIO(body)).read(longest + 1)
+    if len(made) > longest:
+        raise TooLong
+    return made

@@ -1,0 +1,41 @@
+"""How deeply a page is nested: what parsers and extraction take time for grows with the square of it.
+
+Browsers stop at a depth of 512. What is deeper than MOST_DEEP here, or has a tag of more than MOST_ATTRIBUTES, is no page
+that anybody reads. Counts decide, not the clock: the verdict is the same on every machine.
+"""
+
+from __future__ import annotations
+
+import re
+
+MOST_DEEP = 1000
+MOST_ATTRIBUTES = 2000
+# Elements that are open until they are closed, and hold others. (Not those that the next one closes, such as `<p>` and
+# `<li>`; not those of single words, such as `<b>`: old pages leave them open by the thousand, at no cost.)
+HOLDING = (
+    "address", "applet", "article", "aside", "blockquote", "button", "center", "details", "dialog", "dir", "div", "dl",
+    "fieldset", "figcaption", "figure", "footer", "foreignobject", "form", "header", "hgroup", "label", "main", "marquee",
+    "math", "menu", "nav", "object", "ol", "pre", "search", "section", "select", "span", "summary", "svg", "table", "ul",
+)  # fmt: skip
+TAG = re.compile(
+    rf"<!--.*?(?:-->|\Z)|<(?P<raw>script|style|textarea|title)\b.*?(?:</(?P=raw)|\Z)|<(?P<end>/?)(?:{'|'.join(HOLDING)})\b",
+    re.I | re.S,
+)
+LONG_TAG = re.compile(rf"<[a-z][^>]{{{2 * MOST_ATTRIBUTES},}}", re.I)
+QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'")
+ATTRIBUTE = re.compile(r"[\s/\"'][^\s/\"']")
+
+
+def excess(html: str) -> str | None:
+    """What there is too much of, or None."""
+    if html.count("<") > MOST_DEEP:
+        depth = 0
+        for tag in TAG.finditer(html):
+            if tag["end"] is not None:
+                depth = max(0, depth + (-1 if tag["end"] else 1))
+                if depth > MOST_DEEP:
+                    return f"elements nested over {MOST_DEEP:,} deep"
+    for tag in LONG_TAG.finditer(html):
+        if len(ATTRIBUTE.findall(QUOTED.sub('""', tag[0]))) > MOST_ATTRIBUTES:
+            return f"a tag of over {MOST_ATTRIBUTES:,} attributes"
+    return None

@@ -1,0 +1,123 @@
+"""Files opened: packed ones by what they begin with, whatever their names say, and never more of them than is asked for.
+
+What is packed may be a thousand times as large: nothing here or in a reader asks for all of it at once.
+"""
+
+from __future__ import annotations
+
+import io
+import lzma
+import re
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+
+from curate.errors import InputError
+from curate.sources.characters import BOM, SAMPLE, AsUtf8, wide_encoding
+from curate.sources.rows import Input, Problems, printable
+
+BROKEN = (OSError, EOFError, lzma.LZMAError, zlib.error, pa.ArrowException)  # what a damaged file raises
+PACKED = (
+    (re.compile(rb"\x1f\x8b"), "gzip"),
+    (re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"), "zstd"),
+    (re.compile(rb"BZh[1-9](1AY&SY|\x17\x72\x45\x38\x50\x90)"), "bz2"),
+    (re.compile(rb"\xfd7zXZ\0"), "xz"),
+    (re.compile(rb"\x04\x22\x4d\x18"), "lz4"),
+)
+FOREIGN = (  # what no reader of text can read, and what to do
+    (re.compile(rb"PK\x03\x04"), "a zip archive: unpack it"),
+    (re.compile(rb"7z\xbc\xaf\x27\x1c|Rar!\x1a\x07"), "an archive: unpack it"),
+    (re.compile(rb".{257}ustar(\0|  \0)", re.S), "a tar archive: unpack it"),
+    (re.compile(rb"PAR1\x15"), 'a Parquet file: format = "parquet"'),
+    (re.compile(rb"ARROW1\0\0"), 'an Arrow file: format = "arrow"'),
+)
+
+
+@contextmanager
+def opened(item: Input) -> Iterator[io.BufferedReader]:
+    """The file's bytes, unpacked. Raises InputError where it cannot be opened, an error of BROKEN where it is no text."""
+    with opened_raw(item) as raw:
+        file = _unpacked(raw)
+        begin = file.peek(SAMPLE)
+        for pattern, what in FOREIGN:
+            if pattern.match(begin):
+                raise OSError(what)
+        yield file
+
+
+def opened_raw(item: Input) -> Any:
+    try:
+        if "://" not in item.url:
+            return open(item.url, "rb", buffering=1 << 16)
+        import fsspec
+
+        return io.BufferedReader(pa.PythonFile(fsspec.open(item.url, "rb").open(), mode="r"), 1 << 16)
+    except (OSError, ImportError) as error:
+        raise InputError(f"{printable(item.url)}: cannot be opened: {error}") from error
+
+
+def _unpacked(raw: io.BufferedReader) -> io.BufferedReader:
+    begin = raw.peek(SAMPLE)
+    for pattern, compression in PACKED:
+        if pattern.match(begin):
+            return io.BufferedReader(_unpacking(raw, compression), 1 << 16)
+    return raw
+
+
+def _unpacking(raw: io.BufferedReader, compression: str) -> Any:
+    if compression == "xz":
+        return lzma.LZMAFile(raw)
+    return pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), compression)
+
+
+@contextmanager
+def opened_text(item: Input) -> Iterator[io.BufferedReader]:
+    """The same as UTF-8, where it was another encoding of Unicode."""
+    with opened(item) as file:
+        encoding = wide_encoding(file.peek(SAMPLE)[:SAMPLE])
+        yield io.BufferedReader(AsUtf8(file, encoding), 1 << 16) if encoding else file
+
+
+def read_at_most(item: Input, size: int, problems: Problems) -> bytes | None:
+    """The whole file; None where it is broken or longer, which is counted."""
+    try:
+        with opened(item) as file:
+            raw = file.read(size + 1)
+    except BROKEN as error:
+        problems.fail("broken-file", item.name, str(error))
+        return None
+    if len(raw) > size:
+        problems.fail("too-long", item.name, f"over {size:,} bytes")
+        return None
+    return raw
+
+
+def lines(item: Input, longest: int, problems: Problems) -> Iterator[tuple[int, bytes]]:
+    """(line number from 1, its bytes). A file that breaks off keeps the lines before the break."""
+    number = 0
+    try:
+        with opened_text(item) as file:
+            for number, line in lines_of(file, item.name, longest, problems):
+                yield number, line
+    except BROKEN as error:
+        problems.fail("broken-file", f"{item.name}:{number + 1}", str(error))
+
+
+def lines_of(
+    file: io.BufferedReader, name: str, longest: int, problems: Problems
+) -> Iterator[tuple[int, bytes]]:
+    """The same of an open file. A longer line is passed over without holding it, and counted."""
+    number = 0
+    while line := file.readline(longest + 1):
+        number += 1
+        if len(line) > longest and not line.endswith(b"\n"):
+            problems.fail("too-long", f"{name}:{number}", f"a line of over {longest:,} bytes")
+            while (rest := file.readline(1 << 20)) and not rest.endswith(b"\n"):
+                pass
+            continue
+        while line.startswith(BOM):
+            line = line[len(BOM) :]
+        yield number, line
