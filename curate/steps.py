@@ -14,7 +14,7 @@ import numpy as np
 from curate.corpora.built import Annotated, Built
 from curate.corpora.corpus import Cut, build_corpora, cut
 from curate.corpora.draws import in_pieces
-from curate.corpora.holdout import Holdouts, hold_out
+from curate.corpora.holdout import RUN, Holdouts, hold_out
 from curate.corpora.lock import lock_facts, write_lock
 from curate.corpora.selection import judge
 from curate.corpora.targets import open_targets
@@ -103,6 +103,7 @@ def build(
         raise ManifestError(_too_small(manifest, tokens, cuts))
     corpora = build_corpora(store, manifest, a.pool, tokens, cuts, engine)
     small = [*a.pool.foreign, *_small_levels(cuts), *_small_holdouts(manifest, holdouts, tokens)]
+    small += _shared_spans(a, holdouts)
     studies = registry.as_json(manifest)
     facts = lock_facts(a, holdouts, targets, tokens, corpora, rows, studies, small)
     lock_path = lock_path or manifest.lock_path
@@ -116,6 +117,17 @@ def _small_levels(cuts: dict[str, Cut]) -> Iterator[str]:
     for name, level in cuts.items():
         if level.missing:
             yield f'level "{name}" has too little text for {", ".join(map(short_count, level.missing))} tokens'
+
+
+def _shared_spans(a: Annotated, holdouts: Holdouts) -> Iterator[str]:
+    for name in holdouts.rows:
+        shares = holdouts.shares & a.judged[name].kept
+        if shares.any():
+            part = a.pool.bytes[shares].sum() / a.pool.bytes[a.judged[name].kept].sum()
+            yield (
+                f'{int(shares.sum()):,} documents of level "{name}" ({part:.1%} of its text) share a run of {RUN} words '
+                "with what is held out: part of what is measured there is memory"
+            )
 
 
 def _small_holdouts(manifest: Manifest, holdouts: Holdouts, tokens: dict[str, Tokens]) -> Iterator[str]:

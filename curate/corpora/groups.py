@@ -26,16 +26,18 @@ from curate.spec.manifest import DOCUMENT, FOLDER, HOST, PACKAGE, Source
 MOST_OF_A_SOURCE = (
     0.5  # by default a folder or host of more of its source's text is no group: one says nothing
 )
-LARGEST_PACKAGE = 1 / 50  # of all text; larger ones are cut in their folders
+LARGEST_PACKAGE = 1 / 20  # of all text; larger ones are cut in their folders
 _FOLDER = r"^(?P<name>.*)/[^/]*$"
 
 
 @dataclass(frozen=True)
 class Groups:
-    """`code` int64 [documents]: documents of one group have the same; below `alone` it is the pool row that stands for a
-    duplicate cluster, whose documents have no other group. `place` uint64 [codes]: the random order of groups."""
+    """`code` int64 [documents]: documents of one group have the same. Below `alone` it is the pool row that stands for a
+    duplicate cluster, whose documents have no other group. `family` int64 [documents]: the same, but of the whole package
+    where that was cut in folders; what is resampled together. `place` uint64 [codes]: the random order of groups."""
 
     code: np.ndarray
+    family: np.ndarray
     alone: int
     place: np.ndarray
     kinds: tuple[str, ...]  # what groups are, by source
@@ -55,7 +57,7 @@ def usual_group(source: Source) -> str:
 
 
 def by_document(pool: Pool, cluster: np.ndarray) -> Groups:
-    return Groups(cluster, len(pool), pool.places, (DOCUMENT,))
+    return Groups(cluster, cluster, len(pool), pool.places, (DOCUMENT,))
 
 
 def groups_of(pool: Pool, sources: list[SourceDocuments], cluster: np.ndarray, asked: str | None) -> Groups:
@@ -67,15 +69,17 @@ def groups_of(pool: Pool, sources: list[SourceDocuments], cluster: np.ndarray, a
         return by_document(pool, cluster)
     kinds = [asked or usual_group(account.source) for account in sources]
     names: list[pa.Array] = []
+    families: list[pa.Array] = []
     for account, kind in zip(sources, kinds, strict=True):
         own = pa.concat_arrays([_names(part.table(), kind) for part in account.parts])
         size = pool.bytes[sum(map(len, names)) :][: len(own)]
         if asked is None and kind != PACKAGE and _one_for_most(own, size):
             own = pa.nulls(len(own), pa.string())
         names.append(own)
-    column = pa.concat_arrays(names).dictionary_encode()
-    if PACKAGE in kinds:
-        column = _of_bearable_size(column, pool.bytes)
+        families.append(pc.replace_substring_regex(own, "/.*$", "") if kind == PACKAGE else own)
+    of_package = np.isin(pool.source, [i for i, kind in enumerate(kinds) if kind == PACKAGE])
+    column = _of_bearable_size(pa.concat_arrays(names), of_package, pool.bytes).dictionary_encode()
+    family = pa.concat_arrays(families).dictionary_encode()
     if asked is not None and not len(column.dictionary):
         raise CurateError(
             f'[holdout] group = "{asked}": no source carries this field; name it in `columns` of a source, or write one of '
@@ -83,9 +87,13 @@ def groups_of(pool: Pool, sources: list[SourceDocuments], cluster: np.ndarray, a
         )
     hashes = [xxhash.xxh3_64_intdigest(name.encode()) for name in column.dictionary.to_pylist()]
     place = np.concatenate([pool.places, remixed(np.array(hashes, np.uint64), pool.draw)])
-    index = pc.fill_null(column.indices.cast(pa.int64()), -1).to_numpy(zero_copy_only=False)
-    code = np.where(index >= 0, len(pool) + index, cluster)
-    return Groups(code, len(pool), place, tuple(dict.fromkeys(kinds)))
+    code, whole = (_codes(encoded, len(pool), cluster) for encoded in (column, family))
+    return Groups(code, whole, len(pool), place, tuple(dict.fromkeys(kinds)))
+
+
+def _codes(encoded: pa.DictionaryArray, alone: int, cluster: np.ndarray) -> np.ndarray:
+    index = pc.fill_null(encoded.indices.cast(pa.int64()), -1).to_numpy(zero_copy_only=False)
+    return np.where(index >= 0, alone + index, cluster)
 
 
 def _names(table: pa.Table, kind: str) -> pa.Array:
@@ -128,8 +136,10 @@ def _one_for_most(names: pa.Array, size: np.ndarray) -> bool:
     return not len(of) or of.max() > MOST_OF_A_SOURCE * size.sum()
 
 
-def _of_bearable_size(paths: pa.DictionaryArray, size: np.ndarray) -> pa.DictionaryArray:
-    """Each path (a package, then its folders) cut to its first part that is no large share of all text."""
+def _of_bearable_size(names: pa.Array, of_package: np.ndarray, size: np.ndarray) -> pa.Array:
+    """The same, packages cut: each path of one (itself, then its folders) to its first part that is no large share of all
+    text."""
+    paths = pc.if_else(pa.array(of_package), names, pa.scalar(None, pa.string())).dictionary_encode()
     known = pc.fill_null(paths.indices.cast(pa.int64()), -1).to_numpy(zero_copy_only=False)
     weight = np.bincount(known[known >= 0], size[known >= 0], len(paths.dictionary))
     parts = [path.strip("/").split("/") for path in paths.dictionary.to_pylist()]
@@ -141,8 +151,5 @@ def _of_bearable_size(paths: pa.DictionaryArray, size: np.ndarray) -> pa.Diction
             short[i] = "/".join(parts[i][:depth])
             total[short[i]] = total.get(short[i], 0.0) + weight[i]
         large = [i for i in large if total[short[i]] > LARGEST_PACKAGE * size.sum()]
-    return (
-        pa.DictionaryArray.from_arrays(paths.indices, pa.array(short, pa.string()))
-        .cast(pa.string())
-        .dictionary_encode()
-    )
+    cut = pa.array(short, pa.string()).take(paths.indices)
+    return pc.if_else(pa.array(of_package), cut, names)

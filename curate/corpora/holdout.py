@@ -1,14 +1,16 @@
 """Holdouts: groups of documents that no corpus may contain, and a sample of each that loss is measured on.
 
 Groups (`corpora.groups`) are drawn in a fixed random order until the holdout has its budget. Of each a sample is scored,
-whole duplicate clusters at a time, of at most a fortieth of the budget: so no author and no template decides what a
+whole duplicate clusters at a time, of at most a fortieth of the budget (of a package that is cut in folders all
+together): so no author and no template decides what a
 holdout says, and what is common in a group is as common in its sample. A cluster above a twentieth of the budget is
 passed over: one licence in a thousand copies is no sample. A group above a twentieth of the level stays in the corpora,
 where it is a part of what a level is. No tokenizer exists yet (it must not see the holdouts), so a token counts as
 BYTES_A_TOKEN bytes; the lock states the tokens that it came to.
 
 Then every document of the pool that equals a scored one, or is a near-duplicate of it, whatever its group, is kept out of
-all corpora as well. That is looked for whether or not a manifest asks for duplicates.
+all corpora as well. That is looked for whether or not a manifest asks for duplicates. Documents that share a run of 50 words
+with a scored one stay, and are counted: what a model says of them is partly memory.
 """
 
 from __future__ import annotations
@@ -20,23 +22,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.corpora.groups import Groups, by_document, groups_of
+from curate.corpora.resembling import resembling
 from curate.corpora.selection import Judged
-from curate.duplicates.resolve import near_to
 from curate.engine import Engine
 from curate.errors import CurateError
 from curate.quantities import BYTES_A_TOKEN
 from curate.signals.annotate import Signals
 from curate.sources.documents import SourceDocuments
 from curate.sources.pool import Pool, gather
-from curate.spec.manifest import Holdout, Manifest
-from curate.store import Store, digest_of
+from curate.spec.manifest import Manifest
+from curate.store import Store
 
-VERSION = 2
-STAGE = "holdouts"
 LARGEST_CLUSTER = 1 / 20  # of the budget
 OF_A_GROUP = 1 / 40  # of the budget: what is scored of a group, or one cluster where that is more
 LARGEST_GROUP = 1 / 20  # of a level's text
 MOST_HELD = 1 / 2  # of a level's text: a holdout that leaves nothing to train on measures nothing
+RUN = 50  # words in a row that a training document and a scored one should not share
 FEW_GROUPS = 20  # with fewer an interval over groups says little
 
 
@@ -46,6 +47,9 @@ class Holdouts:
     groups: dict[str, Groups]  # level -> what was held out and is resampled together
     held: np.ndarray  # bool [documents]: not in any corpus
     similar: int  # documents held out only because they resemble a scored one
+    shares: (
+        np.ndarray
+    )  # bool [documents]: not held out, but has a run of RUN words in common with a scored one
 
 
 def hold_out(
@@ -69,8 +73,12 @@ def hold_out(
         held |= named & np.isin(groups[name].code, groups[name].code[chosen & named])
         held |= np.isin(cluster, cluster[chosen])
     every = np.unique(np.concatenate(list(scored.values())))
-    similar = _resembling(store, manifest.holdout, pool, signals, every, engine) & ~held
-    return Holdouts(scored, groups, held | similar, int(similar.sum()))
+    texts = gather(pool.parts, pool.part[every], pool.row[every], "text")
+    found = resembling(store, pool, signals, manifest.holdout.near, texts, RUN, engine)
+    hashes = signals.column("text_hash", "text_hash").combine_chunks()
+    same = pc.is_in(hashes, value_set=hashes.take(pa.array(every))).to_numpy(zero_copy_only=False)
+    similar = (found.near | same) & ~held
+    return Holdouts(scored, groups, held | similar, int(similar.sum()), found.shares & ~(held | similar))
 
 
 def _draw(
@@ -80,7 +88,7 @@ def _draw(
     too few groups to draw from, unless groups were asked for."""
     asked = manifest.holdout
     chosen = _sample(kept, cluster, grouped, pool, asked.tokens * BYTES_A_TOKEN)
-    many = len(np.unique(grouped.code[chosen]))
+    many = len(np.unique(grouped.family[chosen]))
     if many >= FEW_GROUPS or not grouped.named().any() or (asked.group is not None and many):
         return grouped, chosen
     if asked.group is not None:
@@ -103,7 +111,10 @@ def _sample(kept: np.ndarray, cluster: np.ndarray, groups: Groups, pool: Pool, b
     rows = np.flatnonzero(kept)
     size = pool.bytes[rows]
     # A unit is what a cluster has in a group: it is scored whole or not at all.
-    pair, unit = np.unique(np.stack([groups.code[rows], cluster[rows]], 1), axis=0, return_inverse=True)
+    pair, first_row, unit = np.unique(
+        np.stack([groups.code[rows], cluster[rows]], 1), axis=0, return_index=True, return_inverse=True
+    )
+    first_row = rows[first_row]
     of_unit = np.bincount(unit.reshape(-1), size, len(pair))
     of_group = np.bincount(groups.code[rows], size, len(groups.place))[pair[:, 0]]
     named = pair[:, 0] >= groups.alone
@@ -111,11 +122,13 @@ def _sample(kept: np.ndarray, cluster: np.ndarray, groups: Groups, pool: Pool, b
     # Corpora grow from the near end of the order, so holdouts are drawn from the far one.
     order = np.lexsort((pool.places[pair[:, 1]], pair[:, 0], groups.place[pair[:, 0]]))[::-1]
     order = order[possible[order]]
-    before, number = _within(pair[order, 0], of_unit[order])
-    fits = (before == 0) | (before + of_unit[order] <= budget * OF_A_GROUP)
-    order, number = order[fits], number[fits]
+    fits = _fits(groups.family[first_row[order]], of_unit[order], budget * OF_A_GROUP)
+    order = order[fits]
     if not len(order):
         return np.zeros(len(pool), bool)
+    # Groups are numbered as they were drawn.
+    group = pair[order, 0]
+    number = np.cumsum(np.r_[True, group[1:] != group[:-1]]) - 1
     scored = np.bincount(number, of_unit[order])
     first = np.unique(number, return_index=True)[1]
     held = np.where(named, of_group, of_unit)[order][first]
@@ -127,25 +140,12 @@ def _sample(kept: np.ndarray, cluster: np.ndarray, groups: Groups, pool: Pool, b
     return chosen
 
 
-def _within(group: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(how much of the same group stands before each, the number of its group), where groups stand together."""
-    before = np.cumsum(size) - size
-    begins = np.r_[True, group[1:] != group[:-1]] if len(group) else np.zeros(0, bool)
-    number = np.cumsum(begins) - 1
-    return before - before[begins][number], number
-
-
-def _resembling(
-    store: Store, holdout: Holdout, pool: Pool, signals: Signals, scored: np.ndarray, engine: Engine
-) -> np.ndarray:
-    """bool [documents]: the same text as a scored document, or a near-duplicate of it."""
-    hashes = signals.column("text_hash", "text_hash").combine_chunks()
-    same = pc.is_in(hashes, value_set=hashes.take(pa.array(scored))).to_numpy(zero_copy_only=False)
-    made_of = [signals.versions[name] for name in ("text_hash", "signatures")]
-    key = digest_of([STAGE, VERSION, holdout.near, made_of, pool.digest, scored.tolist()])
-
-    def look() -> pa.Table:
-        texts = gather(pool.parts, pool.part[scored], pool.row[scored], "text")
-        return pa.table({"near": near_to(store, pool, signals, holdout.near, texts, engine)})
-
-    return same | store.table(STAGE, key, look).table()["near"].to_numpy(zero_copy_only=False)
+def _fits(family: np.ndarray, size: np.ndarray, most: float) -> np.ndarray:
+    """bool: the first of each family, and those with which, and those before it, its family has at most so many bytes."""
+    order = np.argsort(family, kind="stable")
+    before = np.cumsum(size[order]) - size[order]
+    begins = np.r_[True, family[order][1:] != family[order][:-1]] if len(family) else np.zeros(0, bool)
+    before -= before[begins][np.cumsum(begins) - 1] if len(family) else before
+    fits = np.empty(len(family), bool)
+    fits[order] = (before == 0) | (before + size[order] <= most)
+    return fits

@@ -75,7 +75,11 @@ def lock_facts(
         "ledger": {name: _ledger(judged, a) for name, judged in a.judged.items()},
         "holdouts": {name: _holdout(a.pool, holdouts, tokens[name], name) for name in holdouts.rows}
         | {name: texts.as_json() for name, texts in targets.texts.items()},
-        "held_out": {"documents": int(holdouts.held.sum()), "similar_to_a_holdout": holdouts.similar},
+        "held_out": {
+            "documents": int(holdouts.held.sum()),
+            "similar_to_a_holdout": holdouts.similar,
+            "share_50_words": int(holdouts.shares.sum()),
+        },
         **({"resembles_a_target": targets.counts} if targets.texts else {}),
         "tokenizer": {
             "vocabulary": manifest.tokenizer.vocabulary,
@@ -133,7 +137,7 @@ def _holdout(pool: Pool, holdouts: Holdouts, tokens: Tokens, name: str) -> dict:
         "level": name,
         "documents": len(rows),
         "grouped_by": list(groups.kinds),
-        "groups": len(np.unique(groups.code[rows])),
+        "groups": len(np.unique(groups.family[rows])),
         "tokens": int(tokens.count[rows].sum()),
         "bytes": int(tokens.bytes[rows].sum()),
         "digest": digest_of(pool.ids.take(np.asarray(rows)).to_pylist()),

@@ -11,28 +11,25 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.corpora.groups import groups_of
-from curate.duplicates.resolve import near_to
-from curate.engine import Engine, map_parts
+from curate.corpora.resembling import resembling
+from curate.engine import Engine
 from curate.errors import CurateError
 from curate.quantities import BYTES_A_TOKEN
 from curate.signals.annotate import Signals
 from curate.sources.documents import SourceDocuments, read_sources
 from curate.sources.pool import Pool, gather, open_pool
 from curate.spec.manifest import Manifest, Target
-from curate.store import Part, Store, digest_of
-
-if TYPE_CHECKING:
-    from filters.models.contamination import Index
+from curate.store import Store, digest_of
 
 VERSION = 1
-STAGE = "targets"
+RUN = 13  # words in a row
 
 
 @dataclass(frozen=True)
@@ -88,9 +85,14 @@ def open_targets(store: Store, manifest: Manifest, pool: Pool, signals: Signals,
     accounts = read_sources(store, [t.source for t in manifest.targets], manifest.part_bytes, engine)
     texts = {t.name: _texts(t, account) for t, account in zip(manifest.targets, accounts, strict=True)}
     every = [text for one in texts.values() for text in one.whole]
-    found = _resembling(store, manifest, pool, signals, pa.array(every, pa.large_string()), engine)
-    held = np.logical_or.reduce(list(found.values()))
-    return Judges(texts, held, {why: int(mask.sum()) for why, mask in found.items()})
+    column = pa.array(every, pa.large_string())
+    found = resembling(store, pool, signals, manifest.holdout.near, column, RUN, engine)
+    held = found.near | found.shares
+    counts = {
+        "the same or nearly": int(found.near.sum()),
+        f"{RUN} words in common": int((held & ~found.near).sum()),
+    }
+    return Judges(texts, held, counts)
 
 
 # ---- Reading ----------------------------------------------------------------------------------------------
@@ -103,9 +105,8 @@ def _texts(target: Target, account: SourceDocuments) -> TargetTexts:
     ]
     columns = [gather(pool.parts, pool.part[rows], pool.row[rows], name).to_pylist()
                for name in ("text", *filter(None, (target.answer, target.choices)))]  # fmt: skip
-    group = np.unique(groups_of(pool, [account], np.arange(len(pool)), None).code[rows], return_inverse=True)[
-        1
-    ].reshape(-1)
+    code = groups_of(pool, [account], np.arange(len(pool)), None).family[rows]
+    group = np.unique(code, return_inverse=True)[1].reshape(-1)
     count = len(rows)
     if target.answer is None:
         return TargetTexts(
@@ -158,46 +159,6 @@ def _joined(prompt: str, answer: str) -> str:
     """A prompt and its answer, with one space between them where neither brings any."""
     space = "" if not prompt or prompt[-1].isspace() or answer[:1].isspace() else " "
     return f"{prompt}{space}{answer}"
-
-
-# ---- What resembles them ----------------------------------------------------------------------------------
-
-
-def _resembling(
-    store: Store, manifest: Manifest, pool: Pool, signals: Signals, texts: pa.Array, engine: Engine
-) -> dict[str, np.ndarray]:
-    """By why: bool [documents of the pool]."""
-    from filters.models.contamination import build_index
-
-    key = digest_of(
-        [
-            STAGE,
-            VERSION,
-            texts.to_pylist(),
-            manifest.holdout.near,
-            signals.versions["signatures"],
-            pool.digest,
-        ]
-    )
-    index = build_index(texts, pa.array([""] * len(texts), pa.large_string()))
-
-    def look() -> pa.Table:
-        near = near_to(store, pool, signals, manifest.holdout.near, texts, engine)
-        shares = np.concatenate(map_parts(engine, _shares_a_run, [(part, index) for part in pool.parts]))
-        return pa.table({"near": near, "shares": shares})
-
-    table = store.table(STAGE, key, look).table()
-    near, shares = (table[name].to_numpy(zero_copy_only=False) for name in ("near", "shares"))
-    return {"the same or nearly": near, "13 words in common": shares & ~near}
-
-
-def _shares_a_run(task: tuple[Part, Index]) -> np.ndarray:
-    """bool [documents of a part]: some run of 13 words stands in a target."""
-    from filters.models.contamination import measure
-
-    part, index = task
-    spans = measure(part.table(["text"])["text"], index)["contamination_spans"]
-    return pc.greater(pc.list_value_length(spans), 0).to_numpy(zero_copy_only=False)
 
 
 # ---- Packing ----------------------------------------------------------------------------------------------

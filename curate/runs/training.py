@@ -171,7 +171,7 @@ def _holdouts(built: Built) -> dict[str, tuple[Path, str]]:
                 f"holdout-{name}",
                 whole(rows),
                 _groups(built, rows),
-                built.holdouts.groups[name].code[rows],
+                built.holdouts.groups[name].family[rows],
             )
             for name, rows in built.holdouts.rows.items()
         }

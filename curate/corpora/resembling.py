@@ -1,0 +1,56 @@
+"""What in the pool resembles texts that are to be kept apart from it: what is held out, and targets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate.duplicates.resolve import near_to
+from curate.engine import Engine, map_parts
+from curate.signals.annotate import Signals
+from curate.sources.pool import Pool
+from curate.store import Part, Store, digest_of
+
+if TYPE_CHECKING:
+    from filters.models.contamination import Index
+
+VERSION = 1
+STAGE = "resembling"
+
+
+@dataclass(frozen=True)
+class Resembling:
+    """bool [documents of the pool] each."""
+
+    near: np.ndarray  # the same as one of the texts, or a near-duplicate of it
+    shares: np.ndarray  # has a run of so many words in common with one
+
+
+def resembling(
+    store: Store, pool: Pool, signals: Signals, near: dict, texts: pa.Array, words: int, engine: Engine
+) -> Resembling:
+    """Computed once for these texts and this pool. Texts of fewer than `words` words, down to 8, are looked for whole."""
+    from filters.models.contamination import build_index
+
+    made_of = [near, words, signals.versions["signatures"], pool.digest]
+    key = digest_of([STAGE, VERSION, texts.to_pylist(), *made_of])
+
+    def look() -> pa.Table:
+        index = build_index(texts, pa.array([""] * len(texts), pa.large_string()), words)
+        shares = np.concatenate(map_parts(engine, _shares_a_run, [(part, index) for part in pool.parts]))
+        return pa.table({"near": near_to(store, pool, signals, near, texts, engine), "shares": shares})
+
+    table = store.table(STAGE, key, look).table()
+    return Resembling(*(table[name].to_numpy(zero_copy_only=False) for name in ("near", "shares")))
+
+
+def _shares_a_run(task: tuple[Part, Index]) -> np.ndarray:
+    from filters.models.contamination import measure
+
+    part, index = task
+    spans = measure(part.table(["text"])["text"], index)["contamination_spans"]
+    return pc.greater(pc.list_value_length(spans), 0).to_numpy(zero_copy_only=False)
