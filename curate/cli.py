@@ -406,8 +406,8 @@ def sweep(session: Session, manifest: Path, signal, level, side, bounds, train, 
     if train:
         require_training()
     asked = Asked(signal, level, side, bounds, tokens, seeds)
-    told = run_sweep(session.open_store(), load_manifest(manifest), session.open_engine(), asked, train)
-    return told, sweep_text(told)
+    swept = run_sweep(session.open_store(), load_manifest(manifest), session.open_engine(), asked, train)
+    return swept, sweep_text(swept)
 
 
 @main.command()

@@ -190,12 +190,12 @@ def _only(side: Side, other: Side, kept_there: pa.Array) -> dict[str, Any]:
 def _group(side: Side, other: Side, rows: np.ndarray, at: np.ndarray, number: int) -> dict[str, Any]:
     judged, values = other.annotated.judged[other.level], other.annotated.values
     if number == len(judged.rules):
-        told: dict[str, Any] = {"rule": NOT_READ}
+        dropped: dict[str, Any] = {"rule": NOT_READ}
         found: list[dict] = [{} for _ in rows[:OF_EACH]]
     else:
         rule = judged.rules[number][1]
-        told = {"rule": rule.name, "signal": rule.signal, "bound": rule.bound.text()}
+        dropped = {"rule": rule.name, "signal": rule.signal, "bound": rule.bound.text()}
         by_value = rule.signal != DUPLICATE
         found = [{"value": values.of(rule)[int(row)].as_py()} if by_value else {} for row in at[:OF_EACH]]
     examples = [shown(side.annotated.pool, int(r)) | v for r, v in zip(rows[:OF_EACH], found, strict=True)]
-    return told | {"documents": len(rows), "examples": examples}
+    return dropped | {"documents": len(rows), "examples": examples}

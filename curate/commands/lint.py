@@ -79,10 +79,10 @@ def _tried(manifest: Manifest, documents: int, found: list[str]) -> Lint:
         a = annotate_sample(Store(Path(folder)), manifest, open_engine("local", 1), documents)
         levels = [funnel(judged, a.pool, a.values) for judged in a.judged.values()]
         kept = {level["name"]: level["documents"] for level in levels}
-        told = [
+        warnings = [
             f"tried on {len(a.pool):,} documents: {warning}" for warning in nearly_all(levels, len(a.pool))
         ]
-        return Lint([*found, *_foreign_newlines(a.pool), *told], len(a.pool), kept)
+        return Lint([*found, *_foreign_newlines(a.pool), *warnings], len(a.pool), kept)
 
 
 def _foreign_newlines(pool: Pool) -> list[str]:

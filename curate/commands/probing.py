@@ -43,8 +43,8 @@ def probe_text(record: dict[str, Any]) -> str:
 
     rows = []
     for family in record["families"]:
-        for way, told in record["ways"].items():
-            one = told["families"][family]
+        for way, answered in record["ways"].items():
+            one = answered["families"][family]
             spans = [f"{a['value']:.3f} [{a['low']:.3f}, {a['high']:.3f}]"
                      for a in (one["accuracy"], one["accuracy_per_byte"], one["bits"])]  # fmt: skip
             rows.append([family, way, *spans, f"{one['chance']:.2f}", one["items"]])

@@ -83,8 +83,8 @@ def _number(judged: Judged, wanted: str) -> int:
     hint = (
         f": {', '.join(names[k] for k in fits)}; give its whole name" if fits else did_you_mean(wanted, names)
     )
-    told = "several rules" if fits else "no such rule"
-    raise CurateError(f'--rule {wanted}: {told} in level "{judged.level.name}"{hint}')
+    what = "several rules" if fits else "no such rule"
+    raise CurateError(f'--rule {wanted}: {what} in level "{judged.level.name}"{hint}')
 
 
 def shown(pool: Pool, row: int, characters: int = EXCERPT) -> dict[str, Any]:

@@ -157,8 +157,8 @@ def explain_text(e: Explanation) -> str:
         rows = [[k, _number(v)] for k, v in e.duplicates.items() if k != "differences"]
         parts.append(table(rows, ["duplicates", ""]))
     if "differences" in e.duplicates:
-        told = "[-the document that stays-] {+this one+}"
-        parts.append(f"{told}:\n{e.duplicates['differences'] or 'only white space differs'}")
+        legend = "[-the document that stays-] {+this one+}"
+        parts.append(f"{legend}:\n{e.duplicates['differences'] or 'only white space differs'}")
     for level in e.levels:
         verdict = "kept" if level["kept"] else f"dropped by {level['dropped_by']}"
         rows = [["ok" if r["passes"] else "FAILS" if r["passes"] is False else "not reached", r["rule"],
@@ -192,10 +192,10 @@ def diff_text(difference: Difference) -> str:
             (difference.b, difference.a, "only_b"),
         ):
             only = level[key]
-            told = f"only in {mine}: {only['documents']:,} documents, {short_bytes(only['bytes'])}"
+            heading = f"only in {mine}: {only['documents']:,} documents, {short_bytes(only['bytes'])}"
             rows = [[g["rule"], f"{g['documents']:,}", g.get("bound", "")] for g in only["dropped_by"]]
             body = "\n" + table(rows, [f"dropped in {other} by", "documents", "bound"]) if rows else ""
-            parts.append(told + body + "".join(map(_rule_examples, only["dropped_by"])))
+            parts.append(heading + body + "".join(map(_rule_examples, only["dropped_by"])))
     if difference.answers:
         rows = [
             [text_of(row["holdout"]), f"{row['what']} of {row['level']} to {row['of']}", figure_text(*row["a"]),

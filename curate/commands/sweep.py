@@ -150,9 +150,9 @@ def _trained(store: Store, manifest: Manifest, engine: Engine, asked: Asked, lev
 
     unbound = _without(manifest, level, asked.signal)
     annotated = annotate_all(store, replace(manifest, derived=(unbound,)), engine)
-    told = _candidates(annotated, asked, level, side, _own(manifest, level, asked.signal))
+    swept = _candidates(annotated, asked, level, side, _own(manifest, level, asked.signal))
     derived = [unbound]
-    for row in told["candidates"]:
+    for row in swept["candidates"]:
         bound = Bound(low=row["value"]) if side == "low" else Bound(high=row["value"])
         rule = Rule(f"sweep.{asked.signal}", asked.signal, bound)
         derived.append(_without(manifest, level, asked.signal, _name(row), rule))
@@ -161,7 +161,7 @@ def _trained(store: Store, manifest: Manifest, engine: Engine, asked: Asked, lev
     knobs["seeds"] = asked.seeds or manifest.grid.get("seeds", 1)
     tokens = asked.tokens or max(manifest.sizes)
     runs = train_trials(built, [Trial("sweep", one.name, one.name, tokens, knobs) for one in derived], engine)
-    return told | {
+    return swept | {
         "tokens": tokens,
         "losses": _losses(built.lock, runs),
         "failed": [r for r in runs if "failed" in r],
@@ -189,41 +189,48 @@ def _losses(lock: dict, runs: list[dict]) -> dict:
     return found
 
 
-def sweep_text(told: dict) -> str:
+def sweep_text(swept: dict) -> str:
     """The documents first, the table that they explain last."""
     parts = []
-    for row in told["candidates"]:
+    for row in swept["candidates"]:
         for where, what in (("outside", "dropped, just outside"), ("inside", "kept, just inside")):
             for document in row[where]:
-                value = document["signals"][told["signal"]]
+                value = document["signals"][swept["signal"]]
                 text = " ".join(document["text"].split())[:300]
                 parts.append(
                     f"{_name(row)}  {what}: {value:.4g}  {document['source']} {document['id'][:12]}\n    {text}"
                 )
-    losses = told.get("losses", {})
+    losses = swept.get("losses", {})
     rows = [
         [_name(r) + ("  (as now)" if r["now"] else ""), f"{r['documents']:,}", short_bytes(r["bytes"]),
          f"about {short_count(max(1, r['tokens']))}", f"{100 * r['share']:.1f} %",
          *(_loss_text(losses[name].get(_name(r))) for name in losses)]
-        for r in told["candidates"]
+        for r in swept["candidates"]
     ]  # fmt: skip
-    header = [told["signal"], "documents", "text", "tokens", "share", *(f"loss on {name}" for name in losses)]
+    header = [
+        swept["signal"],
+        "documents",
+        "text",
+        "tokens",
+        "share",
+        *(f"loss on {name}" for name in losses),
+    ]
     if losses:
         unbound = [_loss_text(losses[name].get(UNBOUND)) for name in losses]
-        rows.insert(0, [UNBOUND, f"{told['documents']:,}", "", "", "100 %", *unbound])
-    tail = [f"{told['missing']:,} documents have no value; a bound drops them"] if told["missing"] else []
-    other = "low" if told["side"] == "high" else "high"
-    if told["now"][other]:
-        values = ", ".join(f"{value:g}" for value in told["now"][other])
+        rows.insert(0, [UNBOUND, f"{swept['documents']:,}", "", "", "100 %", *unbound])
+    tail = [f"{swept['missing']:,} documents have no value; a bound drops them"] if swept["missing"] else []
+    other = "low" if swept["side"] == "high" else "high"
+    if swept["now"][other]:
+        values = ", ".join(f"{value:g}" for value in swept["now"][other])
         tail.append(f"the level also bounds it on the other side, at {values}: --side {other} shows that")
     tail += [
-        f"missing: {run['level']}, seed {run['seed']}: {run['failed']}" for run in told.get("failed", [])
+        f"missing: {run['level']}, seed {run['seed']}: {run['failed']}" for run in swept.get("failed", [])
     ]
     if losses:
         tail.append(
-            f"losses in nats after {told['tokens']:,} tokens, against no bound; * clear of all others' noise together"
+            f"losses in nats after {swept['tokens']:,} tokens, against no bound; * clear of all others' noise together"
         )
-    lead = f"level {told['level']}, without its rules on {told['signal']}: {told['documents']:,} documents"
+    lead = f"level {swept['level']}, without its rules on {swept['signal']}: {swept['documents']:,} documents"
     return "\n".join([*parts, "", lead, table(rows, header), *tail])
 
 

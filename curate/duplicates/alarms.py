@@ -57,13 +57,13 @@ def _examples(pool: Pool, values: Values, by_source: dict[str, dict], largest: l
         f"the cluster of {c['id'][:12]}": pc.equal(ids, c["id"]).to_numpy(zero_copy_only=False)
         for c in largest
     }
-    told: dict[int, dict] = {}
+    pairs: dict[int, dict] = {}
     for why, here in asked.items():
         rows = np.flatnonzero(here & ~np.isnan(similarity))
         if len(rows):
             row = int(rows[np.argmin(similarity[rows])])
-            told.setdefault(row, _pair(pool, row, int(cluster[row]), float(similarity[row]), why))
-    return list(told.values())
+            pairs.setdefault(row, _pair(pool, row, int(cluster[row]), float(similarity[row]), why))
+    return list(pairs.values())
 
 
 def _pair(pool: Pool, row: int, stays: int, similarity: float, why: str) -> dict:

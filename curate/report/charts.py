@@ -84,8 +84,8 @@ def _level(axes: Any, number: int, name: str, series: dict) -> None:
             point["tokens"], point["mean"], color=colour, marker=marker, markersize=6.5, markeredgecolor=PAPER,
             linestyle="none",
         )  # fmt: skip
-        told = f"{point['mean']:.3f} [{point['low']:.3f}, {point['high']:.3f}]"
-        drawn.set_gid(f"{TOLD}{name}, {short_count(point['tokens'])} tokens: {told}")
+        figure = f"{point['mean']:.3f} [{point['low']:.3f}, {point['high']:.3f}]"
+        drawn.set_gid(f"{TOLD}{name}, {short_count(point['tokens'])} tokens: {figure}")
 
 
 def exchange_rates(rates: list[dict], of: str, label: str) -> str:
@@ -143,15 +143,15 @@ def tornado(rows: list[dict], label: str) -> str:
         return _svg(figure, label)
 
 
-def histogram(told: dict, label: str) -> str:
+def histogram(spread: dict, label: str) -> str:
     """Bars of documents by a signal, those outside of the bounds in another colour, and a line at each bound."""
-    edges, counts = told["edges"], told["counts"]
+    edges, counts = spread["edges"], spread["counts"]
     low, high = (
         math.inf * sign if limit is None else limit
-        for limit, sign in zip(told["keeps"], (-1, 1), strict=True)
+        for limit, sign in zip(spread["keeps"], (-1, 1), strict=True)
     )
     width, height, base = 480, 96, 76
-    scale = math.log1p if told["logarithmic"] else float
+    scale = math.log1p if spread["logarithmic"] else float
 
     def x(value: float) -> float:
         first, last = scale(edges[0]), scale(edges[-1])
@@ -169,12 +169,12 @@ def histogram(told: dict, label: str) -> str:
             )
     lines = [
         f'<line x1="{x(at):.1f}" x2="{x(at):.1f}" y1="0" y2="{base}" stroke="var(--ink)" stroke-dasharray="3 2"/>'
-        for at in told["bounds"]
+        for at in spread["bounds"]
     ]
     anchors = {edges[0]: "start", edges[-1]: "end"}
     marks = [
         f'<text x="{x(at):.1f}" y="{base + 15}" text-anchor="{anchors.get(at, "middle")}">{at:.4g}</text>'
-        for at in _apart([*told["bounds"], edges[0], edges[-1]], x)
+        for at in _apart([*spread["bounds"], edges[0], edges[-1]], x)
     ]
     ground = f'<line x1="0" x2="{width}" y1="{base}" y2="{base}" stroke="var(--rule)"/>'
     return (

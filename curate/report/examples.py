@@ -55,13 +55,13 @@ def _rule(built: Built, judged: Judged, number: int) -> dict:
     kept = a.pool.order[(judged.kept & np.isfinite(distance))[a.pool.order]]
     inside = kept[np.argsort(-distance[kept], kind="stable")[:OF_EACH]]
     asked = (judged.verdict == KEPT) | (judged.verdict >= own)
-    told = {
+    around = {
         just: [_shown(built, int(r), _value(built, rule, int(r))) | {"just": just} for r in group]
         for group, just in ((near, "outside"), (rest, "far"), (inside, "inside"))
     }
     return {
-        "dropped": told["outside"] + told["far"],
-        "inside": told["inside"] if len(rows) else [],
+        "dropped": around["outside"] + around["far"],
+        "inside": around["inside"] if len(rows) else [],
         "histogram": histogram(column[asked], bound),
     }
 

@@ -43,7 +43,7 @@ def facts(lock: dict, runs: list[dict], examples: dict) -> dict:
         else one
         for one in findings(lock, everything)
     ]
-    told: dict = {
+    shown: dict = {
         "name": lock["name"],
         "headline": " ".join(statements)
         or _of_findings(found)
@@ -62,7 +62,7 @@ def facts(lock: dict, runs: list[dict], examples: dict) -> dict:
         "warnings": lock.get("warnings", []) + _short_runs(done) + _long_documents(done),
         "lock": lock,
     }
-    return told | {"first": first_screen(told, done)}
+    return shown | {"first": first_screen(shown, done)}
 
 
 def _of_findings(found: list[dict]) -> str:
@@ -100,7 +100,7 @@ def _run_row(run: dict) -> dict:
 
 def _missing(lock: dict, runs: list[dict]) -> list[dict]:
     """Runs that failed, and cells of the grid that nobody speaks of although their corpus exists."""
-    told = [
+    failed = [
         {"level": run["level"], "setting": setting(run), "size": run.get("size"), "seed": run["seed"],
          "why": run["failed"]}
         for run in runs
@@ -119,7 +119,7 @@ def _missing(lock: dict, runs: list[dict]) -> list[dict]:
         for where in settings for seed in seeds
         if (c["level"], where, c["budget"], seed) not in known and (c["level"], where, seed) not in whole
     ]  # fmt: skip
-    return sorted(told + silent, key=lambda m: (m["level"], m["setting"], m["size"] or 0, m["seed"]))
+    return sorted(failed + silent, key=lambda m: (m["level"], m["setting"], m["size"] or 0, m["seed"]))
 
 
 def _missing_of_studies(runs: list[dict]) -> list[dict]:
@@ -142,7 +142,7 @@ def _short_runs(done: list[dict]) -> list[str]:
 
 def _long_documents(done: list[dict]) -> list[str]:
     """Corpora that are mostly one document: seeds share it, so no interval says what another one would have given."""
-    told = []
+    dominated = []
     for level, size in dict.fromkeys((run["level"], run["size"]) for run in sorted(done, key=place)):
         run = next(one for one in done if (one["level"], one["size"]) == (level, size))
         packed = run.get("cell", {}).get("packed", "")
@@ -150,8 +150,8 @@ def _long_documents(done: list[dict]) -> list[str]:
             continue
         share = np.diff(np.minimum(Packed.open(packed).documents, size)).max() / size
         if share > LARGEST_SHARE:
-            told.append(
+            dominated.append(
                 f"{level}, size {size:,}: one document is {share:.0%} of the corpus, and intervals over seeds say nothing "
                 "of what another would have given; take larger sizes, or name a `longest` for its source"
             )
-    return told
+    return dominated

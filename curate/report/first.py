@@ -22,7 +22,7 @@ def first_screen(facts: dict, runs: list[dict]) -> dict:
 
 def _judges(facts: dict) -> str:
     """What the answer was judged on."""
-    told = []
+    judges = []
     for name, holdout in facts["holdouts"].items():
         rests = next((row for row in reversed(list(holdout["influence"].values())) if row), None)
         worth = (
@@ -30,8 +30,8 @@ def _judges(facts: dict) -> str:
             if rests
             else ""
         )
-        told.append(f"{text_of(name)} ({holdout['documents']:,} documents{worth})")
-    return f"Whoever cares about {'; '.join(told)}." if told else ""
+        judges.append(f"{text_of(name)} ({holdout['documents']:,} documents{worth})")
+    return f"Whoever cares about {'; '.join(judges)}." if judges else ""
 
 
 def _sure(facts: dict) -> str:

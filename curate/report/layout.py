@@ -69,7 +69,7 @@ def _page(facts: dict, figures: dict[str, str]) -> str:
         "count": short_count, "size": short_bytes, "time": short_time,
         "rate": rate_text, "gap": difference_text, "bound": bound_text,
         "together": keep_together, "text_of": text_of, "runs": runs_of,
-        "histogram": lambda told, label: Markup(charts.histogram(told, label)),
+        "histogram": lambda counts, label: Markup(charts.histogram(counts, label)),
     }  # fmt: skip
     drawn = {name: Markup(charts.inside_page(svg, name)) for name, svg in figures.items()}
     pairs = [

@@ -41,9 +41,9 @@ def _probe_panel(axes: Any, family: str, rows: list[dict], names: list[str]) -> 
     axes.axhline(rows[0]["chance"], color=INK, linewidth=1, linestyle=DASHES[2])
     for row in rows:
         if row["way"] == "scratch":
-            told = row["accuracy"]
-            axes.axhspan(told["low"], told["high"], color=INK, alpha=0.1, linewidth=0)
-            axes.axhline(told["value"], color=INK, linestyle=DASHES[1], linewidth=1.2)
+            accuracy = row["accuracy"]
+            axes.axhspan(accuracy["low"], accuracy["high"], color=INK, alpha=0.1, linewidth=0)
+            axes.axhline(accuracy["value"], color=INK, linestyle=DASHES[1], linewidth=1.2)
     for number, name in enumerate(names):
         for way in ("tuned", "zero-shot"):
             _probe_line(axes, number, len(names), [r for r in rows if (r["series"], r["way"]) == (name, way)])
@@ -83,9 +83,9 @@ def _legend_line(axes: Any, number: int, name: str) -> Any:
     return axes.plot([], [], color=_colour(number), label=_visible(name), **look)[0]
 
 
-def positions(told: dict, label: str) -> str:
+def positions(figures: dict, label: str) -> str:
     """What a structure gains from its context: loss by position less that of a reference, a line a structure."""
-    edges, lines = told["edges"], told["lines"]
+    edges, lines = figures["edges"], figures["lines"]
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 3.9), layout="constrained")
         axes = figure.add_subplot()
@@ -105,7 +105,7 @@ def positions(told: dict, label: str) -> str:
         axes.grid(True, axis="y")
         axes.tick_params(length=0)
         axes.set_xlabel("tokens that stand before")
-        axes.set_ylabel(told["unit"])
+        axes.set_ylabel(figures["unit"])
         axes.legend(loc="best", handlelength=3)
         return _svg(figure, label)
 

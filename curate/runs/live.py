@@ -40,7 +40,7 @@ class Row:
     planned: Planned
     work: float  # tokens to train
     facts: dict[str, Any] = field(default_factory=dict)
-    told: list[tuple[float, float]] = field(default_factory=list)  # (time, tokens done), the latest last
+    progress: list[tuple[float, float]] = field(default_factory=list)  # (time, tokens done), the latest last
     first: float = 0.0  # tokens done when it was first seen: what an earlier session trained
     ended: bool = False
 
@@ -60,9 +60,9 @@ class Row:
     @property
     def rate(self) -> float:
         """Tokens a second of late; 0 where nothing is known."""
-        if len(self.told) < 2:
+        if len(self.progress) < 2:
             return 0.0
-        (begin, before), (end, after) = self.told[0], self.told[-1]
+        (begin, before), (end, after) = self.progress[0], self.progress[-1]
         return (after - before) / (end - begin) if end > begin else 0.0
 
     def look(self, since: float) -> bool:
@@ -70,16 +70,16 @@ class Row:
         path = self.planned.directory / "progress.json"
         try:
             when = path.stat().st_mtime
-            if self.ended or when < since or (self.told and when == self.told[-1][0]):
+            if self.ended or when < since or (self.progress and when == self.progress[-1][0]):
                 return False
-            told = read_json(path).items()
-            self.facts = {name: fact for name, fact in told if isinstance(fact, int | float)}
+            facts = read_json(path).items()
+            self.facts = {name: fact for name, fact in facts if isinstance(fact, int | float)}
             done = float(self.facts["tokens_done"])
         except (OSError, KeyError, ValueError, AttributeError):
             return False
-        if not self.told:
+        if not self.progress:
             self.first = done
-        self.told = [*(t for t in self.told if t[0] > when - RATE_SECONDS), (when, done)]
+        self.progress = [*(t for t in self.progress if t[0] > when - RATE_SECONDS), (when, done)]
         return True
 
 
@@ -168,7 +168,7 @@ class Live:
 
     def _draw(self) -> None:
         with self._lock:
-            running = [row for row in self.rows.values() if row.told and not row.ended]
+            running = [row for row in self.rows.values() if row.progress and not row.ended]
             lines = table(running, self.matrix_rate(), shutil.get_terminal_size().columns)
             self._clear()
             print(visible("\n".join([*lines, f"train  {self.summary()}"])), file=self.screen, flush=True)

@@ -90,7 +90,10 @@ def annotate(store: Store, families: dict[str, dict], documents: list[Part], eng
 def _keys(definitions: dict[str, dict], part: Part) -> dict[str, str]:
     """By family. Classes of characters are those of this Python's Unicode, so its version is part of every key."""
     unicode = unicodedata.unidata_version
-    return {name: digest_of([STAGE, name, told, unicode, part.digest]) for name, told in definitions.items()}
+    return {
+        name: digest_of([STAGE, name, definition, unicode, part.digest])
+        for name, definition in definitions.items()
+    }
 
 
 def _compile(names: list[str], families: dict[str, dict]) -> None:

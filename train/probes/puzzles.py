@@ -130,9 +130,9 @@ def _beliefs(part: str) -> list[Item]:
     """Sally and Anne, with controls: half of the answers are where the object was put, half are where it went."""
     people = [pair for names in (WOMEN, MEN) for pair in combinations(names[part], 2)]
     places = _of_part(list(combinations(PLACES, 2)), part)
-    told = _drawn(list(product(people, OBJECTS[part], places)), MOST_GROUPS[part])
+    stories = _drawn(list(product(people, OBJECTS[part], places)), MOST_GROUPS[part])
     made = []
-    for group, ((s, n), o, pair) in enumerate(told):
+    for group, ((s, n), o, pair) in enumerate(stories):
         for (a, b), (condition, then, question, stays) in product((pair, pair[::-1]), BELIEFS):
             text = (PUT + then + question).format(s=s, n=n, o=o, a=a, b=b)
             answer = pair.index(a if stays else b)
@@ -184,13 +184,13 @@ def _told(part: str) -> list[tuple[str, str, tuple[str, ...], tuple[str, ...]]]:
         ("things", "it", THINGS, ABOUT_THINGS),
         ("animals", "it", ANIMALS, ABOUT_ANIMALS),
     )
-    told: list[tuple[str, str, tuple[str, ...], tuple[str, ...]]] = []
+    sentences: list[tuple[str, str, tuple[str, ...], tuple[str, ...]]] = []
     for kind, pronoun, words, schemas in kinds:
         pairs = [(kind, pair) for pair in _of_part(list(combinations(words["train"], 2)), part)]
         if part == "held-out":
             pairs += [("new words", pair) for pair in combinations(words["held-out"], 2)]
-        told += [(condition, pronoun, schema, pair) for condition, pair in pairs for schema in schemas]
-    return told
+        sentences += [(condition, pronoun, schema, pair) for condition, pair in pairs for schema in schemas]
+    return sentences
 
 
 # ---- A cipher ---------------------------------------------------------------------------------------------
