@@ -154,12 +154,14 @@ def near_to(
     signed = signatures(texts, **scheme.signing)
     keys = band_keys(signed, *scheme.cut)
     shares = [_shares_a_band(part, keys) for part in band_parts(store, signals, near, engine)]
+    found = np.zeros(len(pool), bool)
     rows = np.flatnonzero(np.concatenate(shares))
+    if not len(rows):
+        return found
     place = pool.part[rows], pool.row[rows]
     own = signatures_at(signals, *place)
     texts_there = gather(pool.parts, *place, "text")
     query, _ = similar_to(texts, signed, keys, texts_there, own, band_keys(own, *scheme.cut), scheme)
-    found = np.zeros(len(pool), bool)
     found[rows[query >= 0]] = True
     return found
 

@@ -18,6 +18,7 @@ from curate.errors import CurateError, ManifestError
 from curate.manifest.reader import load_manifest
 from curate.pipeline import run_all
 from curate.spec.manifest import Source, Target
+from curate.steps import build
 from curate.store import Store, read_json
 from train.tokens import load_tokenizer
 from train.tokens.packed import Packed
@@ -120,6 +121,16 @@ def test_no_corpus_holds_a_text_of_a_target_or_a_run_of_its_words(outcome):
     assert len(there) == 2
     for rows in outcome.built.rows.values():
         assert not np.isin(there, rows).any()
+
+
+def test_a_target_that_nothing_resembles_cuts_nothing(tmp_path):
+    path = write(tmp_path)
+    lines(
+        tmp_path / "mails.jsonl",
+        [{"text": "Completely other words stand here, and none of them anywhere else."}],
+    )
+    built = build(Store(tmp_path / "store"), load_manifest(path), open_engine("local", 1))
+    assert set(built.lock["resembles_a_target"].values()) == {0}
 
 
 def test_every_run_is_scored_on_every_target(outcome):
