@@ -9,7 +9,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 # mkdocs lies beside the environment and not in it: what is installed there is the text that `make demo` reads.
 DOCS := .docs
 
-.PHONY: demo test test-slow lint bench docs clean
+.PHONY: demo test test-slow fuzz kill lint bench docs clean
 
 demo: $(READY)                 ## raw text on this machine to a measured answer, then the report
 	$(BIN)/curate run manifests/quickstart.toml --lock report/quickstart/quickstart.lock.json
@@ -19,6 +19,12 @@ test: $(READY)                 ## all tests but the slow ones
 
 test-slow: $(READY)            ## the slow ones as well
 	$(BIN)/python -m pytest
+
+fuzz: $(READY)                 ## damage to every kind of file in a store: FUZZ_TRIES=1000 FAULTS_SEED=0
+	PYTHONPATH=.:tests $(BIN)/python -m faults damage
+
+kill: $(READY)                 ## kills at random moments, and two processes at once: KILLS=200 PAIRS=10 FAULTS_SEED=0
+	PYTHONPATH=.:tests $(BIN)/python -m faults kills pairs
 
 lint: $(READY)                 ## style and types
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy

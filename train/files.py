@@ -11,6 +11,7 @@ files are read for that once a process, at some gigabytes a second. What differs
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import logging
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 SEAL = "xxh3"  # of a record: the checksum of all else in it; of a file: of its bytes
 CHECKS = "checks"  # of a sealed folder's record: file -> {bytes, xxh3}
+WAIT_SECONDS = 0.1  # between two looks at a lock that another process holds
 LEFT_SECONDS = 7 * 86_400.0  # after which what another machine left half-written is no one's any more
 
 log = logging.getLogger(
@@ -177,6 +179,32 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not valid JSON ({error}); delete it and make it again") from None
+
+
+@contextmanager
+def alone(lock: Path, stopped: Callable[[], bool] = lambda: False) -> Iterator[bool]:
+    """While no other process holds this lock; it is waited for, which is said, until `stopped()`: then it is False. The
+    system lets go of it when a process ends, however it does; the file stays."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with open(lock, "a") as file:
+        held = _locked(file)
+        if not held:
+            log.warning("%s: another process is at work there; it is waited for", lock.parent)
+        while not held and not stopped():
+            time.sleep(WAIT_SECONDS)
+            held = _locked(file)
+        yield held
+
+
+def _locked(file: IO[str]) -> bool:
+    """True as well where the file system knows no locks: then two processes do the same work, as if each were alone."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        return error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+    return True
 
 
 # ---- Known by their bytes --------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ each branch is exactly the run of that size trained alone, at a part of the pric
     directory/trunk.state, branch.state   checkpoints, gone once all sizes are done
     directory/progress.json            tokens done and to do
     directory/failed.json              why the last attempt ended, if it did
+    directory/cell.lock                held by the process that trains
 
     python -m train.run CELL.json [DIRECTORY]        torchrun --nproc-per-node 8 -m train.run CELL.json
 """
@@ -25,6 +26,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,7 @@ from train.cell import Cell, Ladder
 from train.context import context_use
 from train.evaluate import Scores, by_group, check_holdout, evaluate
 from train.files import (
+    alone,
     file_digest,
     read_json,
     seal_folder,
@@ -65,7 +68,11 @@ def train_cell(cell: Cell | dict, directory: str | Path, progress: Progress | No
     prepare_process(cell.threads)
     processes.join(processes.own_device(choose_device(cell.device)))
     processes.check(cell.batch, cell.loss)
-    return _CellRun(cell, Path(directory), progress).run()
+    lock = alone(Path(directory) / "cell.lock", stop.asked) if processes.first() else nullcontext(True)
+    with lock as held:  # two grids may share a cell: whoever comes second finds it trained
+        if not held:
+            raise stop.Stopped("stopped while another process trained this cell")
+        return _CellRun(cell, Path(directory), progress).run()
 
 
 class _CellRun:

@@ -2,14 +2,11 @@
 
 DIR/index.json            how documents are compared, and the segments in the order in which they came
 DIR/segment-00000.arrow   id, text_hash, signature, band0 ... of one addition
-DIR/index.lock            held by whoever adds; the system lets go of it when that process ends, however it does
+DIR/index.lock            held by whoever adds
 """
 
 from __future__ import annotations
 
-import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +32,7 @@ from curate.store import (
     write_record,
     write_table,
 )
-from train.files import check_of, compare
+from train.files import alone, check_of, compare
 
 RECORD = "index.json"
 AT_ONCE = 100_000  # pairs compared at once
@@ -102,8 +99,7 @@ class Folder:
         have added meanwhile comes first."""
         hashes = rows["text_hash"].cast(pa.binary()).to_pylist()
         content = digest_of([rows["id"].to_pylist(), [one.hex() for one in hashes]])
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with _alone(self.folder):
+        with alone(self.folder / "index.lock"):
             now = open_folder(self.folder, self.comparison)
             segments = now.record["segments"]
             if any(segment["content"] == content for segment in segments):
@@ -139,14 +135,6 @@ class Folder:
         best[same] = pc.fill_null(equal, -1).to_numpy()[same]
         found[same] = 1.0
         return ids.take(pa.array(best, mask=best < 0)), found
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """While no other process adds to the index: it is waited for."""
-    with open(folder / "index.lock", "a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _with_bands(rows: pa.Table, cut: list[int]) -> pa.Table:

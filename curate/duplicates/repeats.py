@@ -18,6 +18,7 @@ from curate.engine import Engine, map_parts
 from curate.progress import Progress
 from curate.sources.pool import Pool
 from curate.store import Part, Store, digest_of
+from train.files import alone
 
 if TYPE_CHECKING:
     from filters.duplicates.repeats import Occurrences
@@ -50,14 +51,20 @@ class Task:
 
 def find_repeats(store: Store, pool: Pool, family: str, words: int, engine: Engine) -> list[Part]:
     """The family's table beside each part of the pool."""
-    kind = family.removeprefix("repeated_")
     key = digest_of([family, VERSION, words, pool.digest, pool.rank_digest])
     receipt = store.receipt(family, key)
     if receipt is None:
-        with Progress(family.replace("_", " "), 2 * int(pool.bytes.sum()), "B") as progress:
-            written = _find(store, pool, kind, words, key, engine, progress)
-        receipt = store.finish(family, key, written)
+        with alone(
+            store.folder(OCCURRENCES) / "lock"
+        ):  # another process would remove the occurrences that this one reads
+            receipt = store.receipt(family, key) or _made(store, pool, family, words, key, engine)
     return store.parts(family, receipt)
+
+
+def _made(store: Store, pool: Pool, family: str, words: int, key: str, engine: Engine) -> dict:
+    kind = family.removeprefix("repeated_")
+    with Progress(family.replace("_", " "), 2 * int(pool.bytes.sum()), "B") as progress:
+        return store.finish(family, key, _find(store, pool, kind, words, key, engine, progress))
 
 
 def _find(

@@ -1,9 +1,7 @@
-"""Damage to every kind of file in a store, then commands: `make fuzz`.
+"""Damage to every kind of file in a store, then commands.
 
 Each try damages one file (of every kind in turn), asks one command for an answer, then builds and trains. A command
 may repair, or refuse in one line; it never shows a trace, crashes, hangs, or says anything else than undisturbed.
-
-FUZZ_TRIES (1,000) says how many, FUZZ_SEED (0) which.
 """
 
 from __future__ import annotations
@@ -12,14 +10,12 @@ import os
 import random
 import re
 import shutil
-import tempfile
-import time
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from faults.world import BUILD, REPORT, TRAIN, World, budget, curate, ends, forget, fork, gathered, losses
+from faults.world import BUILD, REPORT, TRAIN, World, curate, findings, forget, fork, gathered, losses, seed
 
 Damage = Callable[[bytes, random.Random], bytes]
 
@@ -95,10 +91,12 @@ def attempt(world: World, path: Path, damage: str, seed: int, place: Path) -> li
         faults.append(f"train: {trained.fault}")
     elif trained.code == 0 and losses() != world.losses:
         faults.append("train: silently other losses")
-    if path.parts[0] == "report":
+    if str(path).startswith(("report", ".curate/runs", ".curate/packed")):
         reported = curate(*REPORT)
         if reported.fault:
             faults.append(f"report: {reported.fault}")
+        elif reported.code == 0 and findings() != world.findings:
+            faults.append("report: silently other findings")
     return faults
 
 
@@ -111,39 +109,23 @@ def judged(words: tuple[str, ...], undisturbed: str) -> list[str]:
     return []
 
 
-def main() -> None:
-    tries, seed = budget("FUZZ_TRIES", 1000), budget("FUZZ_SEED", 0)
-    folder = Path(tempfile.mkdtemp(prefix="faults-"))
-    began = time.monotonic()
-    try:
-        world = World.make(folder / "world")
-        kinds = by_kind(world)
-        print(
-            f"{len(world.files())} files of {len(kinds)} kinds; undisturbed {time.monotonic() - began:.0f} s",
-            flush=True,
-        )
-        bad: Counter[str] = Counter()
-        for number in range(seed, seed + tries):
-            chance = random.Random(number)
-            path = chance.choice(kinds[number % len(kinds)])
-            damage = chance.choice([*DAMAGES, GONE])
-            place = folder / "now"
-            os.chdir(folder)
-            found = gathered(*fork(partial(attempt, world, path, damage, number, place)))
-            shutil.rmtree(place, ignore_errors=True)
-            if found:
-                what = found if isinstance(found, str) else "; ".join(found)
-                bad[re.sub(r"'.*'|\d+", "*", what)[:100]] += 1
-                print(f"try {number}: {damage} {path}: {what}", flush=True)
-        total = sum(bad.values())
-        print(f"{total} bad of {tries} tries, {time.monotonic() - began:.0f} s")
-        for what, count in bad.most_common():
-            print(f"{count:5}  {what}")
-    finally:
-        os.chdir("/")
-        shutil.rmtree(folder, ignore_errors=True)
-    ends(total)
-
-
-if __name__ == "__main__":
-    main()
+def run(world: World, folder: Path, tries: int) -> int:
+    """How many tries went wrong, each of which is printed."""
+    kinds, first = by_kind(world), seed() * tries
+    print(f"{len(world.files())} files of {len(kinds)} kinds", flush=True)
+    bad: Counter[str] = Counter()
+    for number in range(first, first + tries):
+        chance = random.Random(number)
+        path = chance.choice(kinds[number % len(kinds)])
+        damage = chance.choice([*DAMAGES, GONE])
+        os.chdir(folder)
+        found = gathered(*fork(partial(attempt, world, path, damage, number, folder / "now")))
+        shutil.rmtree(folder / "now", ignore_errors=True)
+        if found:
+            what = found if isinstance(found, str) else "; ".join(found)
+            bad[re.sub(r"'.*'|\d+", "*", what)[:100]] += 1
+            print(f"try {number}: {damage} {path}: {what}", flush=True)
+    print(f"{sum(bad.values())} bad of {tries} tries", flush=True)
+    for what, count in bad.most_common():
+        print(f"{count:5}  {what}")
+    return sum(bad.values())

@@ -1,8 +1,8 @@
-"""Kills at random moments: `make kill`.
+"""Kills at random moments.
 
 One store is built, indexed, trained and reported; every process that works on it is killed at some moment, and the
 next goes on from there until all is done. Then locks, losses, weights and the index are those of an undisturbed store, and
-nothing half-written is left. KILLS (200) says how many, KILLS_SEED (0) which.
+nothing half-written is left.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import os
 import random
 import shutil
 import signal
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -26,12 +25,12 @@ from faults.world import (
     REPORT,
     TRAIN,
     World,
-    budget,
     curate,
-    ends,
     fork,
     gathered,
+    leftovers,
     losses,
+    seed,
     start,
 )
 
@@ -59,46 +58,37 @@ def killed(work: Callable[[], Any], after: float) -> Any:
     return None if ended == "killed by SIGKILL" else ended
 
 
-def leftovers(folder: Path) -> list[str]:
-    return [str(path.relative_to(folder)) for path in folder.rglob("*.tmp")]
+def run(world: World, folder: Path, kills: int) -> int:
+    """How many stores were not what they should be, each of which is printed."""
+    chance = random.Random(seed())
+    os.chdir(folder)
+    began = time.monotonic()
+    whole = gathered(*fork(partial(undisturbed, folder / "timed")))
+    once = time.monotonic() - began
+    done = bad = rounds = 0
+    while done < kills:
+        place = folder / f"round-{rounds}"
+        rounds += 1
+        start(place)
+        os.chdir(place)
+        for _ in range(min(chance.randint(5, 20), kills - done)):
+            ended = killed(everything, chance.random() * 0.5 * once)
+            if ended is not None:  # it was faster
+                bad += said(rounds, ended)
+                break
+            done += 1
+        bad += said(rounds, gathered(*fork(everything)) or gathered(*fork(partial(compared, whole, place))))
+        os.chdir(folder)
+        shutil.rmtree(place)
+    print(f"{bad} bad of {rounds} stores after {done} kills", flush=True)
+    return bad
 
 
-def main() -> None:
-    kills, seed = budget("KILLS", 200), budget("KILLS_SEED", 0)
-    folder = Path(tempfile.mkdtemp(prefix="kills-"))
-    began, chance = time.monotonic(), random.Random(seed)
-    try:
-        World.make(folder / "world")
-        whole = state()
-        start(folder / "timed")
-        os.chdir(folder / "timed")
-        once = time.monotonic()
-        assert gathered(*fork(everything)) == []
-        once = time.monotonic() - once
-        print(f"undisturbed {once:.1f} s", flush=True)
-        done = bad = rounds = 0
-        while done < kills:
-            place = folder / f"round-{rounds}"
-            rounds += 1
-            start(place)
-            os.chdir(place)
-            left = chance.randint(5, 20)
-            while left and done < kills:
-                ended = killed(everything, chance.random() * 0.5 * once)
-                if ended is not None:  # it was faster
-                    bad += said(rounds, ended)
-                    break
-                done, left = done + 1, left - 1
-            bad += said(
-                rounds, gathered(*fork(everything)) or gathered(*fork(partial(compared, whole, place)))
-            )
-            os.chdir(folder)
-            shutil.rmtree(place)
-        print(f"{bad} bad of {done} kills in {rounds} rounds, {time.monotonic() - began:.0f} s")
-    finally:
-        os.chdir("/")
-        shutil.rmtree(folder, ignore_errors=True)
-    ends(bad)
+def undisturbed(place: Path) -> dict[str, Any]:
+    start(place)
+    os.chdir(place)
+    assert everything() == []
+    return state()
 
 
 def compared(whole: dict[str, Any], place: Path) -> list[str]:
@@ -108,9 +98,5 @@ def compared(whole: dict[str, Any], place: Path) -> list[str]:
 
 def said(number: int, faults: Any) -> int:
     if faults:
-        print(f"round {number}: {faults}", flush=True)
+        print(f"store {number}: {faults}", flush=True)
     return bool(faults)
-
-
-if __name__ == "__main__":
-    main()

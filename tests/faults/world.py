@@ -12,13 +12,14 @@ import pickle
 import random
 import shutil
 import signal
-import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 os.environ |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
 
@@ -166,25 +167,31 @@ def _first(pattern: str) -> str:
     return str(sorted(Path().glob(pattern))[0])
 
 
+def probe() -> tuple[str, ...]:
+    return ("probe", _first(".curate/runs/unique-*/4000"), "--steps", "0", "--family", "cipher", "--json")
+
+
 def readers() -> list[tuple[str, ...]]:
     """Commands that answer from what is there."""
-    corpus, run = _first(".curate/corpora/raw-4k-*"), _first(".curate/runs/*/4000")
+    corpus, run = _first(".curate/corpora/raw-4k-*"), _first(".curate/runs/unique-*/4000")
     return [
         ("show", corpus, "--json"), ("show", "small.toml", "--json", *ONE), ("verify", "small.lock.json", "--json"),
         ("explain", "small.toml", "notes.jsonl:3", "--json", *ONE), ("score", run, "notes.txt", "--json"),
         ("diff", "raw", "unique", "--of", "small.toml", "--json", *ONE), ("diff", "small.lock.json", "other.toml", "--json"),
         ("plan", "small.toml", "--json", *ONE), ("export", run, "--out", "hf", "--json"),
-        ("probe", run, "--steps", "0", "--family", "cipher", "--json"),
+        probe(),
     ]  # fmt: skip
 
 
 @dataclass
 class World:
-    """A folder in which everything has been done, and what every command said of it."""
+    """A folder in which everything has been done, but for one cell that was interrupted; and what every command said when
+    all was done."""
 
     folder: Path
     lock: bytes = b""
     losses: dict[str, Any] = field(default_factory=dict)
+    findings: dict[str, Any] = field(default_factory=dict)
     answers: dict[tuple[str, ...], str] = field(default_factory=dict)
 
     @classmethod
@@ -195,11 +202,11 @@ class World:
         os.chdir(folder)
         for words in (INDEX, BUILD, TRAIN, REPORT):
             expect(curate(*words))
-        expect(curate("probe", _first(".curate/runs/*/4000"), "--steps", "0", "--family", "cipher"))
-        world = cls(folder, Path("small.lock.json").read_bytes(), losses())
+        world = cls(folder, Path("small.lock.json").read_bytes(), losses(), findings())
         for words in readers():
             world.answers[words] = expect(curate(*words)).out
             shutil.rmtree("hf", ignore_errors=True)
+        interrupt(Path(_first(".curate/runs/raw-*")))
         return world
 
     def files(self) -> list[Path]:
@@ -237,6 +244,32 @@ def losses() -> dict[str, Any]:
     ]
     records = {str(folder): json.loads((folder / "run.json").read_bytes()) for folder in folders}
     return {folder: [record["losses"], record["sha256"]] for folder, record in records.items()}
+
+
+def findings() -> dict[str, Any]:
+    """What the page of the current folder says of the holdouts, which is made of every run's arrays."""
+    facts = json.loads(Path("report/small/report.json").read_bytes())
+    return {name: facts[name] for name in ("headline", "holdouts")}
+
+
+class Interrupted(Exception):
+    pass
+
+
+def interrupt(directory: Path) -> None:
+    """Leave a cell as when it is interrupted in its last branch: with checkpoints of trunk and branch."""
+    import train.run
+
+    def hook(done: int, total: int) -> None:
+        if done > 0.95 * total:
+            raise Interrupted
+
+    cell = json.loads((directory / "4000/run.json").read_bytes())["cell"]
+    shutil.rmtree(directory / "4000")
+    with mock.patch.object(train.run, "CHECKPOINT_SECONDS", -1.0), suppress(Interrupted):
+        train.run.train_cell(cell, directory, hook)
+    assert (directory / "trunk.state").exists()
+    assert (directory / "branch.state").exists()
 
 
 def forget() -> None:
@@ -291,10 +324,10 @@ def gathered(child: int, pipe: int, seconds: float = TRY_SECONDS) -> Any:
     return pickle.loads(said) if said else "ended without an answer"
 
 
-def budget(name: str, usual: int) -> int:
-    """How many, by environment variable."""
-    return int(os.environ.get(name, usual))
+def seed() -> int:
+    return int(os.environ.get("FAULTS_SEED", 0))
 
 
-def ends(bad: int) -> None:
-    sys.exit(1 if bad else 0)
+def leftovers(folder: Path) -> list[str]:
+    """What is half-written below a folder."""
+    return [str(path.relative_to(folder)) for path in folder.rglob("*.tmp")]

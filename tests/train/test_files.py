@@ -110,3 +110,20 @@ def test_the_next_process_clears_what_a_killed_one_left(tmp_path):
     write_record(tmp_path / "r.json", {})
     assert [p.name for p in tmp_path.iterdir()] == ["r.json"]
     assert json.loads((tmp_path / "r.json").read_text()).keys() == {"xxh3"}
+
+
+def test_a_lock_is_held_by_one_process_and_let_go_of_by_a_dead_one(tmp_path, caplog):
+    code = "import sys; from train.files import alone; from pathlib import Path\nwith alone(Path(sys.argv[1])): print(flush=True); input()"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "lock")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert holder.stdout
+    holder.stdout.readline()
+    asked = iter([False, True])
+    with files.alone(tmp_path / "lock", lambda: next(asked)) as held:
+        assert not held
+    assert caplog.messages == [f"{tmp_path}: another process is at work there; it is waited for"]
+    holder.kill()
+    holder.communicate()
+    with files.alone(tmp_path / "lock") as held:
+        assert held

@@ -81,6 +81,14 @@ def test_a_level_with_a_higher_floor_may_never_overtake():
     assert fits.overtaking(grid, fits.Curves(grid), "raw", "clean", SIZES[-1]).kind in ("never", "too far")
 
 
+@pytest.mark.parametrize("short", ["raw", "clean"])
+def test_a_level_of_one_size_has_no_law_to_overtake_by(short):
+    both = exact_grid(raw=RAW, clean=CLEAN)
+    grid = fits.Grid([p for p in both.points if p.level != short or p.tokens == SIZES[0]], None)
+    with pytest.raises(fits.FitError, match="needs runs of at least two sizes"):
+        fits.overtaking(grid, fits.Curves(grid), "raw", "clean", SIZES[0])
+
+
 def test_corpora_far_beyond_what_was_trained_are_refused():
     grid = exact_grid(raw=RAW, clean=CLEAN)
     with pytest.raises(fits.FitError, match="10 times"):

@@ -202,7 +202,9 @@ def _rate_at(
 
 
 def overtaking(grid: Grid, curves: Curves, dirty: str, clean: str, clean_tokens: int) -> Overtaking:
-    """Where `dirty` overtakes `clean`, of which there are only `clean_tokens`."""
+    """Where `dirty` overtakes `clean`, of which there are only `clean_tokens`. Raises FitError where the runs cannot say."""
+    for level in {dirty, clean} - set(curves.levels):
+        raise FitError(f'no law says where "{level}" goes: it needs runs of at least two sizes')
     log_D = np.log(grid.means_ND(clean)[0])
     if math.log(clean_tokens) > log_D[-1] + math.log(FAR):
         raise FitError(
