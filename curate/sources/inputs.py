@@ -27,8 +27,12 @@ from curate.spec.manifest import Source
 from curate.store import Store, atomic, digest_of, file_digest
 
 LEAVINGS = re.compile(r"\..+|.*~|#.*#|~\$.*|__pycache__|__MACOSX|Thumbs\.db|desktop\.ini", re.S)
-STORE = {"inputs.json", "documents"}  # what every store that has read something holds, and
-REPORT = {"made-from.json", "report.html"}  # every report
+STORE = {"inputs.json", "documents"}  # what every store that has read something holds
+OUTPUTS = (
+    STORE,
+    {"made-from.json", "report.html"},
+    {"index.json", "segment-00000.arrow"},
+)  # or a report, or an index
 VERSIONS = ("ETag", "etag", "generation", "sha256", "mtime", "LastModified", "last_modified")
 WEB = ("http://", "https://")
 
@@ -146,8 +150,8 @@ def _files(folder: str, prefix: str, hidden: bool, left_out: dict) -> Iterator[t
     with os.scandir(folder) as entries:
         found = sorted(entries, key=lambda entry: entry.name)
     names = {entry.name for entry in found}
-    if prefix and (names >= STORE or names >= REPORT):
-        note(left_out, "curate-output", printable(prefix), "a store or a report")
+    if prefix and any(names >= output for output in OUTPUTS):
+        note(left_out, "curate-output", printable(prefix), "a store, a report or an index")
         return
     for entry in found:
         at = prefix + entry.name

@@ -87,8 +87,9 @@ def _hub(source: Source, inputs: Iterable[Input], problems: Problems) -> Iterato
     import datasets
 
     commits = {item.url: item.stamp for item in inputs}
-    for path in source.path:
+    for number, path in enumerate(source.path):
         name = path if path in commits else os.path.basename(path.rstrip("/"))  # the same on every machine
+        name = f"{number}/{name}" if len(source.path) > 1 else name
         try:
             data = _open_hub(datasets, source, path, commits.get(path, source.revision))
             row = 0
