@@ -20,7 +20,7 @@ from curate.sources.rows import Input, Problems
 KINDS = (
     "warcinfo", "response", "resource", "request", "metadata", "revisit", "conversion", "continuation",
 )  # fmt: skip
-CHUNK = 1 << 18
+CHUNK = 1 << 16  # what is left of one is copied at the end of every member
 HEAD_BYTES = 1 << 16
 LOOK = 256  # bytes behind a record that say whether it ends there
 HEAD = re.compile(rb"WARC/\d+\.\d+[ \t]*\r?\n(?=[\w-]+[ \t]*:)")
@@ -235,8 +235,8 @@ def _ends(archive: Archive, size: int, place: str) -> bool:
 def head_fields(head: bytes) -> dict[str, str]:
     """{name in lower case: value} of the lines below the first; of a name given twice the first. Folded lines are joined."""
     found: dict[str, str] = {}
-    for line in FOLDED.sub(b" ", head).split(b"\n")[1:]:
-        name, colon, value = line.decode("utf-8", "replace").partition(":")
+    for line in FOLDED.sub(b" ", head).decode("utf-8", "replace").split("\n")[1:]:
+        name, colon, value = line.partition(":")
         if colon:
             found.setdefault(name.strip().lower(), value.strip())
     return found
