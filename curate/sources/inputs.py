@@ -290,7 +290,9 @@ def _memory(path: Path) -> dict:
         memory = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return {}
-    return memory if isinstance(memory, dict) else {}
+    if not isinstance(memory, dict):
+        return {}
+    return {url: known for url, known in memory.items() if isinstance(known, list) and len(known) == 2}
 
 
 def package_versions(folder: str) -> dict[str, str]:

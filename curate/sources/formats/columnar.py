@@ -98,7 +98,7 @@ def _hub(source: Source, inputs: Iterable[Input], problems: Problems) -> Iterato
                     batch = batch.select(_columns(source, Input(path, path, 0, ""), batch.schema))
                     yield from _documents(source, name, row, batch, problems)
                     row += batch.num_rows
-        except (OSError, ValueError, pa.ArrowException, datasets.exceptions.DatasetsError) as error:
+        except (OSError, ValueError, KeyError, pa.ArrowException, datasets.exceptions.DatasetsError) as error:
             raise InputError(
                 f'source "{source.name}": the data set {path} cannot be read: {error}'
             ) from error
