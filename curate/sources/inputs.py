@@ -34,6 +34,7 @@ OUTPUTS = (
     {"index.json", "segment-00000.arrow"},
 )  # or a report, or an index
 VERSIONS = ("ETag", "etag", "generation", "sha256", "mtime", "LastModified", "last_modified")
+LOCK = ".lock.json"
 WEB = ("http://", "https://")
 
 
@@ -135,7 +136,7 @@ def _list_local(source: Source, path: str, left_out: dict) -> Iterator[Input]:
             f'source "{source.name}": {printable(root)} is a store of curate; name a folder beside it, or give --store'
         )
     wanted, hidden = _wanted(source, glob)
-    for entry, relative in _files(root, "", hidden, left_out):
+    for entry, relative in _files(root, hidden, left_out):
         name = printable(relative)
         if not wanted(relative):
             continue
@@ -145,27 +146,39 @@ def _list_local(source: Source, path: str, left_out: dict) -> Iterator[Input]:
             yield _local(entry.path, name, entry.stat())
 
 
-def _files(folder: str, prefix: str, hidden: bool, left_out: dict) -> Iterator[tuple[os.DirEntry, str]]:
+def _files(root: str, hidden: bool, left_out: dict) -> Iterator[tuple[os.DirEntry, str]]:
     """Files below a folder with their relative names."""
-    with os.scandir(folder) as entries:
-        found = sorted(entries, key=lambda entry: entry.name)
-    names = {entry.name for entry in found}
-    if prefix and any(names >= output for output in OUTPUTS):
-        note(left_out, "curate-output", printable(prefix), "a store, a report or an index")
-        return
-    for entry in found:
-        at = prefix + entry.name
-        if entry.is_dir(follow_symlinks=False):
-            if hidden or not LEAVINGS.fullmatch(entry.name):
-                yield from _files(entry.path, at + "/", hidden, left_out)
-            else:
-                note(left_out, "hidden", printable(at) + "/", "a hidden folder")
-        elif entry.is_symlink() and entry.is_dir():
-            note(left_out, "linked-folder", printable(at) + "/", "name it as a path of its own to read it")
-        elif entry.name.endswith(".lock.json") and entry.name.removesuffix(".lock.json") + ".toml" in names:
-            note(left_out, "curate-output", printable(at), "a lock")
-        elif entry.is_file():
-            yield entry, at
+    todo = [(root, "")]
+    while todo:
+        folder, prefix = todo.pop()
+        found = _entries(folder)
+        names = {entry.name for entry in found}
+        if prefix and any(names >= output for output in OUTPUTS):
+            note(left_out, "curate-output", printable(prefix), "a store, a report or an index")
+            continue
+        for entry in found:
+            at = prefix + entry.name
+            if entry.is_dir(follow_symlinks=False):
+                if hidden or not LEAVINGS.fullmatch(entry.name):
+                    todo.append((entry.path, at + "/"))
+                else:
+                    note(left_out, "hidden", printable(at) + "/", "a hidden folder")
+            elif entry.is_symlink() and entry.is_dir():
+                note(
+                    left_out, "linked-folder", printable(at) + "/", "name it as a path of its own to read it"
+                )
+            elif entry.name.endswith(LOCK) and entry.name.removesuffix(LOCK) + ".toml" in names:
+                note(left_out, "curate-output", printable(at), "a lock")
+            elif entry.is_file():
+                yield entry, at
+
+
+def _entries(folder: str) -> list[os.DirEntry]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise InputError(f"{printable(folder)}: cannot be listed: {error.strerror}") from None
 
 
 def _local(path: str, name: str, status: os.stat_result) -> Input:
@@ -274,7 +287,7 @@ def digests(store: Store, source: Source, inputs: list[Input]) -> list[str]:
             continue
         known = memory.get(item.url)
         if not known or known[0] != item.stamp:
-            known = [item.stamp, file_digest(item.url)]
+            known = [item.stamp, _digest(item)]
             check_unchanged(source, [item])
             memory[item.url] = known
             learnt = True
@@ -283,6 +296,13 @@ def digests(store: Store, source: Source, inputs: list[Input]) -> list[str]:
         with atomic(memory_path) as temporary:
             temporary.write_text(json.dumps(memory), encoding="utf-8")
     return found
+
+
+def _digest(item: Input) -> str:
+    try:
+        return file_digest(item.url)
+    except OSError as error:
+        raise InputError(f"{printable(item.url)}: cannot be read: {error.strerror}") from None
 
 
 def _memory(path: Path) -> dict:

@@ -292,3 +292,16 @@ def test_a_build_says_on_the_terminal_how_many_rows_failed_by_cause(tmp_path):
         )  # fmt: skip
         assert 'source "notes": 5 rows failed (empty 1, no-text 1, not-an-object 1, not-json 1' in done.stderr
         assert "2 texts repaired" in done.stderr
+
+
+def test_folders_nested_deeper_than_python_s_stack_are_searched(tmp_path):
+    begin = os.getcwd()
+    try:
+        os.chdir(tmp_path)
+        for _ in range(1200):
+            os.mkdir("d")
+            os.chdir("d")
+        Path("a.jsonl").write_text("{}")
+    finally:
+        os.chdir(begin)
+    assert names(tmp_path) == ["d/" * 1200 + "a.jsonl"]
