@@ -124,13 +124,9 @@ def plain(column: pa.Array, places: pa.Array, problems: Problems) -> pa.Array:
             column.indices
         )
     kind = plain_type(column.type)
-    try:
-        column.validate(full=True)
-        if kind == column.type:
-            return column
-    except pa.ArrowInvalid as error:
-        if "UTF8" not in str(error):
-            raise
+    check(column)
+    if kind == column.type and _is_utf8(column):
+        return column
     values = [_value(column, i, places, problems) for i in range(len(column))]
     return pa.array(values, kind) if kind else pa.array([_json(value) for value in values], pa.string())
 
@@ -157,6 +153,42 @@ def plain_type(type: pa.DataType) -> pa.DataType | None:
 
 def _value_type(type: pa.DataType) -> pa.DataType:
     return type.value_type if types.is_dictionary(type) else type
+
+
+def check(column: pa.Array) -> None:
+    """Raises pa.ArrowInvalid where offsets, indices or lengths are damaged. Whether strings are UTF-8 is not asked: Arrow
+    asks that first, and then looks at no offsets."""
+    column.validate()
+    if isinstance(column, pa.ExtensionArray):
+        check(column.storage)
+    elif types.is_dictionary(column.type):
+        _check_indices(column)
+        check(column.dictionary)
+    elif is_text(column.type):
+        _as_bytes(column)
+    elif types.is_struct(column.type):
+        for number in range(column.type.num_fields):
+            check(column.field(number))
+    elif types.is_list(column.type) or types.is_large_list(column.type) or types.is_map(column.type):
+        offsets = column.offsets.to_numpy(zero_copy_only=False)
+        if len(offsets) and (
+            offsets[0] < 0 or offsets[-1] > len(column.values) or (np.diff(offsets) < 0).any()
+        ):
+            raise pa.ArrowInvalid(f"offsets of lists beyond their {len(column.values)} values")
+        check(column.values)
+    elif types.is_fixed_size_list(column.type):
+        check(column.values)
+    else:
+        column.validate(full=True)
+
+
+def _is_utf8(column: pa.Array) -> bool:
+    """Of a column that was checked."""
+    try:
+        column.validate(full=True)
+        return True
+    except pa.ArrowInvalid:
+        return False
 
 
 def _check_indices(column: pa.Array) -> None:

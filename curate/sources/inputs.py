@@ -26,9 +26,14 @@ from curate.spec.manifest import Source
 from curate.store import Store, digest_of, file_digest, remembered, write_record
 
 LEAVINGS = re.compile(r"\..+|.*~|#.*#|~\$.*|__pycache__|__MACOSX|Thumbs\.db|desktop\.ini", re.S)
-STORE = {"inputs.json", "documents"}  # what every store that has read something holds, and
-REPORT = {"made-from.json", "report.html"}  # every report
+STORE = {"inputs.json", "documents"}  # what every store that has read something holds
+OUTPUTS = (
+    STORE,
+    {"made-from.json", "report.html"},
+    {"index.json", "segment-00000.arrow"},
+)  # or a report, or an index
 VERSIONS = ("ETag", "etag", "generation", "sha256", "mtime", "LastModified", "last_modified")
+LOCK = ".lock.json"
 WEB = ("http://", "https://")
 
 
@@ -130,7 +135,7 @@ def _list_local(source: Source, path: str, left_out: dict) -> Iterator[Input]:
             f'source "{source.name}": {printable(root)} is a store of curate; name a folder beside it, or give --store'
         )
     wanted, hidden = _wanted(source, glob)
-    for entry, relative in _files(root, "", hidden, left_out):
+    for entry, relative in _files(root, hidden, left_out):
         name = printable(relative)
         if not wanted(relative):
             continue
@@ -140,27 +145,39 @@ def _list_local(source: Source, path: str, left_out: dict) -> Iterator[Input]:
             yield _local(entry.path, name, entry.stat())
 
 
-def _files(folder: str, prefix: str, hidden: bool, left_out: dict) -> Iterator[tuple[os.DirEntry, str]]:
+def _files(root: str, hidden: bool, left_out: dict) -> Iterator[tuple[os.DirEntry, str]]:
     """Files below a folder with their relative names."""
-    with os.scandir(folder) as entries:
-        found = sorted(entries, key=lambda entry: entry.name)
-    names = {entry.name for entry in found}
-    if prefix and (names >= STORE or names >= REPORT):
-        note(left_out, "curate-output", printable(prefix), "a store or a report")
-        return
-    for entry in found:
-        at = prefix + entry.name
-        if entry.is_dir(follow_symlinks=False):
-            if hidden or not LEAVINGS.fullmatch(entry.name):
-                yield from _files(entry.path, at + "/", hidden, left_out)
-            else:
-                note(left_out, "hidden", printable(at) + "/", "a hidden folder")
-        elif entry.is_symlink() and entry.is_dir():
-            note(left_out, "linked-folder", printable(at) + "/", "name it as a path of its own to read it")
-        elif entry.name.endswith(".lock.json") and entry.name.removesuffix(".lock.json") + ".toml" in names:
-            note(left_out, "curate-output", printable(at), "a lock")
-        elif entry.is_file():
-            yield entry, at
+    todo = [(root, "")]
+    while todo:
+        folder, prefix = todo.pop()
+        found = _entries(folder)
+        names = {entry.name for entry in found}
+        if prefix and any(names >= output for output in OUTPUTS):
+            note(left_out, "curate-output", printable(prefix), "a store, a report or an index")
+            continue
+        for entry in found:
+            at = prefix + entry.name
+            if entry.is_dir(follow_symlinks=False):
+                if hidden or not LEAVINGS.fullmatch(entry.name):
+                    todo.append((entry.path, at + "/"))
+                else:
+                    note(left_out, "hidden", printable(at) + "/", "a hidden folder")
+            elif entry.is_symlink() and entry.is_dir():
+                note(
+                    left_out, "linked-folder", printable(at) + "/", "name it as a path of its own to read it"
+                )
+            elif entry.name.endswith(LOCK) and entry.name.removesuffix(LOCK) + ".toml" in names:
+                note(left_out, "curate-output", printable(at), "a lock")
+            elif entry.is_file():
+                yield entry, at
+
+
+def _entries(folder: str) -> list[os.DirEntry]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise InputError(f"{printable(folder)}: cannot be listed: {error.strerror}") from None
 
 
 def _local(path: str, name: str, status: os.stat_result) -> Input:
@@ -269,7 +286,7 @@ def digests(store: Store, source: Source, inputs: list[Input]) -> list[str]:
             continue
         known = memory.get(item.url)
         if not known or known[0] != item.stamp:
-            known = [item.stamp, file_digest(item.url)]
+            known = [item.stamp, _digest(item)]
             check_unchanged(source, [item])
             memory[item.url] = known
             learnt = True
@@ -277,6 +294,13 @@ def digests(store: Store, source: Source, inputs: list[Input]) -> list[str]:
     if learnt:
         write_record(memory_path, {"files": memory})
     return found
+
+
+def _digest(item: Input) -> str:
+    try:
+        return file_digest(item.url)
+    except OSError as error:
+        raise InputError(f"{printable(item.url)}: cannot be read: {error.strerror}") from None
 
 
 def package_versions(folder: str) -> dict[str, str]:

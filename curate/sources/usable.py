@@ -47,9 +47,8 @@ def _with_newlines(table: pa.Table, source: Source, problems: Problems) -> pa.Ta
 def _without_unusable(table: pa.Table, source: Source, problems: Problems) -> pa.Table:
     """Empty documents, those over the source's limit and what is no text are counted as failed, with where they are."""
     length = pc.binary_length(table["text"])
-    nuls = pc.count_substring(table["text"], "\0")
     empty, long = pc.equal(length, 0), pc.greater(length, source.longest)
-    binary = pc.and_(pc.invert(pc.or_(empty, long)), pc.greater(nuls, pc.multiply(length, MOST_NULS)))
+    binary = pc.and_(pc.invert(pc.or_(empty, long)), _full_of_nuls(table["text"], length))
     for cause, bad, why in (
         ("empty", empty, "no text at all"),
         ("too-long", long, f"over the source's longest = {source.longest} bytes"),
@@ -58,7 +57,15 @@ def _without_unusable(table: pa.Table, source: Source, problems: Problems) -> pa
         if pc.any(bad).as_py():
             for place in table["place"].filter(bad).to_pylist():
                 problems.fail(cause, place, why)
-    return table.filter(pc.invert(pc.or_(binary, pc.or_(empty, long))))
+    bad = pc.or_(binary, pc.or_(empty, long))
+    return table.filter(pc.invert(bad)) if pc.any(bad).as_py() else table
+
+
+def _full_of_nuls(texts: pa.ChunkedArray, length: pa.ChunkedArray) -> pa.Array:
+    offsets, data = utf8(texts)
+    if data[offsets[0] : offsets[-1]].all():
+        return pa.repeat(pa.scalar(False), len(texts))
+    return pc.greater(pc.count_substring(texts, "\0"), pc.multiply(length, MOST_NULS))
 
 
 def with_ids(table: pa.Table, source: Source) -> pa.Table:

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate.engine import open_engine
+from curate.sources import columns
 from curate.sources.characters import MARK, wide_encoding
 from curate.sources.documents import open_source
 from curate.sources.formats import FORMATS
@@ -468,3 +469,20 @@ def test_ids_of_documents_are_those_of_place_and_text(tmp_path):
     ids = with_ids(table, Source("s", "jsonl", ()))["id"].to_pylist()
     assert len(set(ids)) == 3
     assert ids[1:] == with_ids(table.slice(1), Source("s", "jsonl", ()))["id"].to_pylist()
+
+
+@pytest.mark.parametrize("kind", ["list", "struct", "dictionary"])
+def test_offsets_are_checked_where_strings_are_not_utf8_too(kind):
+    """Arrow's own check ends at the first of these, and says nothing of offsets."""
+    strings = pa.Array.from_buffers(
+        pa.string(), 2, [None, pa.py_buffer(np.array([0, 1, 2], np.int32)), pa.py_buffer(b"a\xff")]
+    )
+    far = pa.py_buffer(np.array([0, 2**30, 2], np.int32))
+    lists = pa.Array.from_buffers(pa.list_(pa.string()), 2, [None, far], children=[strings])
+    damaged = {
+        "list": lists,
+        "struct": pa.StructArray.from_arrays([strings, lists], ["a", "b"]),
+        "dictionary": pa.DictionaryArray.from_arrays(pa.array([0, 2**30]), strings, safe=False),
+    }[kind]
+    with pytest.raises(pa.ArrowInvalid):
+        columns.plain(damaged, pa.array(["x:0", "x:1"]), Problems())

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import re
+import time
+import zlib
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,6 +17,7 @@ from curate.errors import ManifestError
 from curate.manifest.reader import load_manifest
 from curate.sources.documents import open_source
 from curate.sources.formats import FORMATS
+from curate.sources.formats.nesting import excess
 from curate.sources.formats.pages import front_matter
 from curate.sources.inputs import Input
 from curate.sources.rows import Problems
@@ -168,6 +172,150 @@ def test_a_record_beyond_the_limit_is_counted_and_passed_over(tmp_path, monkeypa
     (tmp_path / "a.wet.gz").write_bytes(packed(records))
     account, table = read(tmp_path, Source("s", "wet", (str(tmp_path),)))
     assert (table["text"].to_pylist(), counts(account.failed)) == (["short"], {"too-long": 1})
+
+
+ENCODINGS = {
+    "plain": ("", bytes),
+    "gzip": ("Content-Encoding: gzip\r\n", gzip.compress),
+    "gzip that is none": ("Content-Encoding: gzip\r\n", bytes),
+    "gzip that is not named": ("", gzip.compress),
+    "gzip twice": ("Content-Encoding: gzip, gzip\r\n", lambda raw: gzip.compress(gzip.compress(raw))),
+    "deflate": ("Content-Encoding: deflate\r\n", zlib.compress),
+    "raw deflate": ("Content-Encoding: deflate\r\n", lambda raw: zlib.compress(raw)[2:-4]),
+    "deflate that is none": ("Content-Encoding: Deflate\r\n", bytes),
+    "chunked": ("Transfer-Encoding: chunked\r\n", lambda raw: b"%x;a=b\r\n%b\r\n5\r\n%b\r\n0\r\n\r\n" % (len(raw) - 5, raw[:-5], raw[-5:])),
+    "chunked that is not": ("Transfer-Encoding: chunked\r\n", bytes),
+    "chunked that breaks off": ("Transfer-Encoding: chunked\r\n", lambda raw: b"%x\r\n%b" % (len(raw) + 9, raw)),
+    "chunked gzip": ("transfer-encoding: Chunked\r\nCONTENT-ENCODING: x-gzip\r\n", lambda raw: b"%x\n%b\n0\n\n" % (len(gzip.compress(raw)), gzip.compress(raw))),
+    "unknown": ("Content-Encoding: aws-chunked\r\n", bytes),
+    "zstd": ("Content-Encoding: zstd\r\n", lambda raw: pa.Codec("zstd").compress(raw, asbytes=True)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ENCODINGS)
+def test_a_body_is_read_as_its_bytes_say_whatever_its_head_says(tmp_path, kind):
+    head, pack = ENCODINGS[kind]
+    (tmp_path / "a.warc").write_bytes(response("http://a", pack(PAGE.encode()), more=head))
+    account, table = read(tmp_path, Source("s", "warc", (str(tmp_path / "a.warc"),), columns=("title",)))
+    assert (table["title"].to_pylist(), account.failed) == (["Two cities"], {})
+    assert STORY.strip() in table["text"][0].as_py()
+
+
+def test_brotli_is_read(tmp_path):
+    brotli = pytest.importorskip("brotli")
+    raw = response("http://a", brotli.compress(PAGE.encode()), more="Content-Encoding: br\r\n")
+    (tmp_path / "a.warc").write_bytes(raw)
+    _, table = read(tmp_path, Source("s", "warc", (str(tmp_path / "a.warc"),), columns=("title",)))
+    assert table["title"].to_pylist() == ["Two cities"]
+
+
+HEADS = [
+    b"HTTP/1.1 200 OK\r\nContent-Type: TEXT/HTML; Charset=UTF-8\r\n\r\n",
+    b"HTTP/1.0 200\nContent-Type: text/html\n\n",
+    b"HTTP/2 200 \r\ncontent-type: application/xhtml+xml\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nServer: x\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Type:\r\n\r\n",
+    b'HTTP/1.1 200 OK\r\nX: folded\r\n  lines\r\nContent-Type: text/html; charset="utf-8"\r\n\r\n',
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf8mb4\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("head", HEADS, ids=range(len(HEADS)))
+def test_heads_are_read_as_servers_write_them(tmp_path, head):
+    (tmp_path / "a.warc").write_bytes(record("response", "http://a", head + PAGE.encode()))
+    account, table = read(tmp_path, Source("s", "warc", (str(tmp_path / "a.warc"),), columns=("title",)))
+    assert (table["title"].to_pylist(), account.failed) == (["Two cities"], {})
+
+
+def test_without_a_type_text_is_text_and_anything_else_no_page(tmp_path):
+    bodies = (b"Plain words.", b"%PDF-1.7 words", b"\x89PNG\r\n\x1a\n\0\0")
+    blocks = [
+        record("response", f"http://a/{i}", b"HTTP/1.1 200 OK\r\n\r\n" + body)
+        for i, body in enumerate(bodies)
+    ]
+    (tmp_path / "a.warc").write_bytes(b"".join(blocks))
+    account, table = read(tmp_path, Source("s", "warc", (str(tmp_path / "a.warc"),)))
+    assert (table["text"].to_pylist(), counts(account.failed)) == (["Plain words."], {"not-a-page": 2})
+
+
+DAMAGES = {
+    "unknown type": (lambda r: r.replace(b"conversion", b"konversion"), "unknown-type"),
+    "no type": (lambda r: r.replace(b"WARC-Type: conversion\r\n", b""), "unknown-type"),
+    "length too short": (lambda r: re.sub(rb"Content-Length: \d+", b"Content-Length: 5", r), "wrong-length"),
+    "length too long": (lambda r: re.sub(rb"Content-Length: \d+", b"Content-Length: 90", r), "wrong-length"),
+    "length beyond the file": (lambda r: re.sub(rb"Content-Length: \d+", b"Content-Length: 70000", r), "wrong-length"),
+    "length beyond the limit": (lambda r: re.sub(rb"Content-Length: \d+", b"Content-Length: 99999999999", r), "wrong-length"),
+    "no number": (lambda r: re.sub(rb"Content-Length: \d+", b"Content-Length: 12x", r), "broken-record"),
+    "no length": (lambda r: re.sub(rb"Content-Length: \d+\r\n", b"", r), "broken-record"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "pack",
+    [b"".join, packed, lambda records: gzip.compress(b"".join(records))],
+    ids=["plain", "members", "gz"],
+)
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_record_costs_itself_alone(tmp_path, damage, pack):
+    change, cause = DAMAGES[damage]
+    texts = [f"Text number {i}. " * 2 for i in range(5)]
+    records = [conversion(f"http://a/{i}", text.encode()) for i, text in enumerate(texts)]
+    records[2] = change(records[2])
+    (tmp_path / "a.wet").write_bytes(pack(records))
+    account, table = read(tmp_path, Source("s", "wet", (str(tmp_path / "a.wet"),)))
+    assert table["text"].to_pylist() == [text for i, text in enumerate(texts) if i != 2]
+    assert counts(account.failed) == {cause: 1}
+    assert len(set(table["place"].to_pylist())) == 4
+
+
+def test_a_damaged_member_costs_itself_alone(tmp_path):
+    members = [
+        gzip.compress(conversion(f"http://a/{i}", f"Text number {i}. ".encode() * 9)) for i in range(4)
+    ]
+    members[1] = members[1][:20] + b"\xff" * 30 + members[1][50:]
+    members[2] = gzip.compress(b"no record of any kind")
+    (tmp_path / "a.wet.gz").write_bytes(b"".join(members) + bytes(512))
+    account, table = read(tmp_path, Source("s", "wet", (str(tmp_path / "a.wet.gz"),)))
+    assert table["text"].to_pylist() == ["Text number 0. " * 9, "Text number 3. " * 9]
+    assert counts(account.failed) == {"broken-file": 2}
+
+
+DEEP = 100_000
+MONSTERS = {
+    "nested": "<div>" * DEEP + "words",
+    "nested and closed": "<section>" * DEEP + "words" + "</section>" * DEEP,
+    "nested in others": "<b><article>" * DEEP,
+    "attributes": "<p " + " ".join(f"a{i}='{i}'" for i in range(DEEP)) + ">words",
+    "attributes without values": "<p " + " ".join(f"a{i}" for i in range(DEEP)) + ">words",
+}
+HARMLESS = {
+    "unclosed paragraphs": "<p>words of a page" * 5000,
+    "a long list": "<p>words of a page</p><ul>" + "<li>words of a page" * 5000,
+    "a long table": "<table>" + "<tr><td>words" * 5000,
+    "old pages": "<font size=2>words<br>" * 5000,
+    "closed": "<div>words</div>" * 5000,
+    "scripts": "<script>" + "'<div>'+" * 5000 + "</script><p>words",
+    "comments": "<!--" + "<div>" * 5000 + "--><p>words",
+    "a picture": "<p>words</p><img src='data:" + "a b c " * 50_000 + "'>",
+}
+
+
+@pytest.mark.parametrize("name", MONSTERS)
+def test_a_page_that_no_parser_ends_with_is_counted(tmp_path, name):
+    (tmp_path / "a.html").write_text(MONSTERS[name])
+    (tmp_path / "b.html").write_text(PAGE)
+    begin = time.process_time()
+    account, table = read(tmp_path, Source("s", "html", (str(tmp_path),), exclude=("store",)))
+    assert (table["place"].to_pylist(), counts(account.failed)) == (["b.html"], {"too-nested": 1})
+    assert time.process_time() - begin < 5
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_a_page_of_many_elements_is_none_of_those(tmp_path, name):
+    assert excess(HARMLESS[name]) is None
+    (tmp_path / "a.html").write_text(HARMLESS[name])
+    _, table = read(tmp_path, Source("s", "html", (str(tmp_path / "a.html"),)))
+    assert "words" in table["text"][0].as_py()
 
 
 def test_html_files_give_their_main_text_and_title(tmp_path):

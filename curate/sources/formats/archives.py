@@ -12,8 +12,8 @@ from typing import Any
 
 from curate.sources.characters import decoded
 from curate.sources.formats.format import Format
-from curate.sources.formats.http import TooLong, parse
 from curate.sources.formats.pages import HTML_BYTES, Found, characters, page, reading
+from curate.sources.formats.responses import TooLong, parse
 from curate.sources.formats.warc import Record, records
 from curate.sources.rows import Input, Problems
 

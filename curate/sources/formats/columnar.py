@@ -87,8 +87,9 @@ def _hub(source: Source, inputs: Iterable[Input], problems: Problems) -> Iterato
     import datasets
 
     commits = {item.url: item.stamp for item in inputs}
-    for path in source.path:
+    for number, path in enumerate(source.path):
         name = path if path in commits else os.path.basename(path.rstrip("/"))  # the same on every machine
+        name = f"{number}/{name}" if len(source.path) > 1 else name
         try:
             data = _open_hub(datasets, source, path, commits.get(path, source.revision))
             row = 0
@@ -97,7 +98,7 @@ def _hub(source: Source, inputs: Iterable[Input], problems: Problems) -> Iterato
                     batch = batch.select(_columns(source, Input(path, path, 0, ""), batch.schema))
                     yield from _documents(source, name, row, batch, problems)
                     row += batch.num_rows
-        except (OSError, ValueError, pa.ArrowException, datasets.exceptions.DatasetsError) as error:
+        except (OSError, ValueError, KeyError, pa.ArrowException, datasets.exceptions.DatasetsError) as error:
             raise InputError(
                 f'source "{source.name}": the data set {path} cannot be read: {error}'
             ) from error

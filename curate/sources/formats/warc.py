@@ -20,7 +20,7 @@ from curate.sources.rows import Input, Problems
 KINDS = (
     "warcinfo", "response", "resource", "request", "metadata", "revisit", "conversion", "continuation",
 )  # fmt: skip
-CHUNK = 1 << 18
+CHUNK = 1 << 16  # what is left of one is copied at the end of every member
 HEAD_BYTES = 1 << 16
 LOOK = 256  # bytes behind a record that say whether it ends there
 HEAD = re.compile(rb"WARC/\d+\.\d+[ \t]*\r?\n(?=[\w-]+[ \t]*:)")
@@ -65,9 +65,15 @@ class Archive:
         """What they hold, one by one. What is damaged is counted, and the next member is looked for."""
         if offset:
             file.seek(offset)
-        data = file.read(CHUNK)
-        end = offset + len(data)  # place in the file of what is read next
-        while data:
+        data, end = b"", offset  # what is read and not unpacked; place in the file of what is read next
+        while True:
+            data = data.lstrip(b"\0")  # tapes and some servers fill up with these
+            if not data:
+                data = file.read(CHUNK)
+                end += len(data)
+                if not data:
+                    return
+                continue
             begin = end - len(data)
             self.members.append((self.at + len(self.buffer), begin))
             member = zlib.decompressobj(31)
@@ -82,15 +88,12 @@ class Archive:
                             raise EOFError("it ends within a member")
             except (zlib.error, EOFError) as error:
                 self.problems.fail("broken-file", f"{self.item.name}:{begin}", f"a broken member: {error}")
-                self.damages += 1
+                self.damages += self.at + len(self.buffer) > self.members[-1][0]  # a record has begun
                 file.seek(begin + 1)
                 data, end = b"", begin + 1
                 while GZIP + b"\x08" not in data and (more := file.read(CHUNK)):
                     data, end = data[-2:] + more, end + len(more)
                 data = data[data.find(GZIP + b"\x08") :] if GZIP + b"\x08" in data else b""
-            if not data:
-                data = file.read(CHUNK)
-                end += len(data)
 
     def fill(self, size: int) -> int:
         """Unpack until so many bytes are there. Returns how many are."""
@@ -220,6 +223,8 @@ def _ends(archive: Archive, size: int, place: str) -> bool:
     archive.fill(size + LOOK)
     behind = NEWLINES.match(archive.buffer, size)
     end = behind.end() if behind else size
+    if any(unpacked == archive.at + end for unpacked, _ in archive.members):
+        return True
     if end < len(archive.buffer):
         return b"WARC/".startswith(archive.buffer[end : end + 5])
     if archive.ended and (behind is None or behind[0].count(b"\n") < 2):
@@ -230,8 +235,8 @@ def _ends(archive: Archive, size: int, place: str) -> bool:
 def head_fields(head: bytes) -> dict[str, str]:
     """{name in lower case: value} of the lines below the first; of a name given twice the first. Folded lines are joined."""
     found: dict[str, str] = {}
-    for line in FOLDED.sub(b" ", head).split(b"\n")[1:]:
-        name, colon, value = line.decode("utf-8", "replace").partition(":")
+    for line in FOLDED.sub(b" ", head).decode("utf-8", "replace").split("\n")[1:]:
+        name, colon, value = line.partition(":")
         if colon:
             found.setdefault(name.strip().lower(), value.strip())
     return found
