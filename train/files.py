@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 SEAL = "xxh3"  # of a record: the checksum of all else in it; of a file: of its bytes
 CHECKS = "checks"  # of a sealed folder's record: file -> {bytes, xxh3}
 WAIT_SECONDS = 0.1  # between two looks at a lock that another process holds
+NAMES = "surrogatepass"  # names of files need not be UTF-8, and json.loads reads them so
 LEFT_SECONDS = 7 * 86_400.0  # after which what another machine left half-written is no one's any more
 
 log = logging.getLogger(
@@ -164,7 +165,7 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object], *, durable: bo
 def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
     """Raises ValueError for NaN and infinities, which JSON has not."""
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
-    write_whole(path, lambda file: file.write(text.encode()), durable=durable)
+    write_whole(path, lambda file: file.write(text.encode(errors=NAMES)), durable=durable)
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
@@ -216,7 +217,7 @@ def digest_of(value: Any) -> str:
 
 
 def _canonical(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(errors=NAMES)
 
 
 def file_digest(path: Path | str) -> str:

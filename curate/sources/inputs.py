@@ -26,6 +26,7 @@ from curate.spec.manifest import Source
 from curate.store import Store, digest_of, file_digest, remembered, write_record
 
 LEAVINGS = re.compile(r"\..+|.*~|#.*#|~\$.*|__pycache__|__MACOSX|Thumbs\.db|desktop\.ini", re.S)
+CACHE = "__pycache__"  # of a program, beside each of its folders: nobody misses it, so it is not counted
 STORE = {"inputs.json", "documents"}  # what every store that has read something holds
 OUTPUTS = (
     STORE,
@@ -160,7 +161,7 @@ def _files(root: str, hidden: bool, left_out: dict) -> Iterator[tuple[os.DirEntr
             if entry.is_dir(follow_symlinks=False):
                 if hidden or not LEAVINGS.fullmatch(entry.name):
                     todo.append((entry.path, at + "/"))
-                else:
+                elif entry.name != CACHE:
                     note(left_out, "hidden", printable(at) + "/", "a hidden folder")
             elif entry.is_symlink() and entry.is_dir():
                 note(
@@ -220,7 +221,7 @@ def _list_remote(source: Source, path: str, left_out: dict) -> Iterator[Input]:
             note(left_out, "hidden", name, "a hidden file")
         elif wanted(name):
             yield _remote(system, file, name, info)
-    for folder in sorted(folders):
+    for folder in sorted(folder for folder in folders if not folder.endswith(f"{CACHE}/")):
         note(left_out, "hidden", folder, "a hidden folder")
 
 
