@@ -39,7 +39,7 @@ def _sure(facts: dict) -> str:
     if not facts["holdouts"]:
         return ""
     holdouts = facts["holdouts"].values()
-    caveats = list(dict.fromkeys(caveat for holdout in holdouts for caveat in holdout["caveats"]))
+    caveats = [f"on {text_of(name)}: {c}" for name, one in facts["holdouts"].items() for c in one["caveats"]]
     shared = max((holdout["documents_shared"] for holdout in holdouts), default=0.0)
     covered = "training seeds, which groups were held out" + (
         "" if shared else ", which documents each seed read"
