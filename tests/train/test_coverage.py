@@ -15,7 +15,7 @@ from test_fits import CLEAN, RAW, SIZES, TRUTH, Truth, true_rate
 
 from train import fits
 
-TRIES, FEW = 1000, 50
+TRIES, SOME, FEW = 1000, 300, 50
 LEAST = 0.95 - 3 * math.sqrt(0.95 * 0.05 / TRIES)
 LEAST_OF_FEW = 0.80
 
@@ -74,8 +74,8 @@ def test_few_grids_cover_where_every_seed_reads_its_own_documents(raw, clean):
 def test_intervals_cover_where_every_seed_reads_its_own_documents(raw, clean, seeds):
     """The spread of seeds holds the documents. Two or three seeds of levels that differ much know a level's variance
     badly: what the levels have in common lends a little to the noisy one, and takes it from the quiet one."""
-    found = rates(answers(reading(raw, clean), seeds), 1)
-    assert min(found.values()) >= (0.92 if raw == clean or seeds > 2 else 0.90), found
+    found = rates(answers(reading(raw, clean), seeds), 1, SOME)
+    assert min(found.values()) >= (0.91 if raw == clean or seeds > 2 else 0.88), found
 
 
 @pytest.mark.parametrize("noise", [0.03, 0.05, 0.07])

@@ -28,7 +28,7 @@ from train.fits.laws import FitError, Form, Law, choose_form, fit_power_laws
 from train.fits.mixture import MixtureLaw, best_shares, fit_mixture, refit_mixtures
 from train.fits.noise import SeedNoise, seed_noise
 from train.fits.power import MOST_SEEDS, Signal, detectable, document_spread, seeds_needed, signal_to_noise
-from train.fits.repetition import RepetitionLaw, fit_repetition, refit_repetition
+from train.fits.repetition import RepetitionLaw, fit_repetition
 from train.fits.surface import Surface, fit_surface, refit_surfaces
 
 __all__ = [
@@ -67,7 +67,6 @@ __all__ = [
     "measured_crossing",
     "overtaking",
     "refit_mixtures",
-    "refit_repetition",
     "refit_surfaces",
     "seed_noise",
     "seeds_needed",

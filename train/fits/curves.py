@@ -30,8 +30,7 @@ from train.fits.laws import (
     fit_shared_power_laws,
     law_of,
 )
-
-PRIOR_FITS = 0.5  # degrees of freedom with which laws hold to within the noise, before any residual is seen
+from train.fits.noise import lack_of_fit
 
 
 @dataclass(frozen=True)
@@ -97,9 +96,8 @@ class Curves:
             rows, squares_N = fit_shared_power_laws(list(curves.values()))
             return dict(zip(curves, rows, strict=True)), squares_N
         each = {name: fit_shared_power_laws([curve]) for name, curve in curves.items()}
-        return {name: rows[0] for name, (rows, _) in each.items()}, sum(
-            squares for _, squares in each.values()
-        )
+        squares = np.sum([squares_N for _, squares_N in each.values()], axis=0)
+        return {name: rows[0] for name, (rows, _) in each.items()}, squares
 
     @cached_property
     def _measured(self) -> tuple[dict[str, Rows], float]:
@@ -124,19 +122,12 @@ class Curves:
 
     @cached_property
     def lack_N(self) -> np.ndarray:
-        """How far a mean lies from its law beyond noise, as a share of the loss: a standard deviation for every replicate,
-        drawn from what the residuals leave possible. 0 where laws are as free as the means are many."""
-        none_N = np.zeros(self.grid.draws)
+        """How far a mean lies from its law beyond noise, as a share of the loss: a standard deviation of every replicate."""
         sizes = [len(tokens_D) for tokens_D, _ in self._means.values()]
         own = sum(1 if count < 3 else 2 for count in sizes)
         freedom = sum(sizes) - own - (1 if self.form.shared else len(sizes))
-        if freedom <= 0:
-            return none_N
-        by_noise = float(np.median(self._fitted(self._simulated(none_N))[1][1:])) / freedom
-        seen = self._measured[1] + PRIOR_FITS * by_noise
-        rng = np.random.default_rng(self.grid.rng_seed + 1)
-        variance_N = seen / rng.chisquare(freedom + PRIOR_FITS, self.grid.draws)
-        return np.sqrt(np.maximum(0.0, variance_N - by_noise))
+        by_noise = self._fitted(self._simulated(np.zeros(self.grid.draws)))[1][1:] if freedom > 0 else 0.0
+        return lack_of_fit(self._measured[1], float(np.median(by_noise)), freedom, self.grid.draws)
 
     @cached_property
     def replicates(self) -> dict[str, Rows]:

@@ -29,6 +29,7 @@ from dataclasses import dataclass
 import numpy as np
 
 PRIOR_RHO, PRIOR_TRUNKS = 0.75, 2.0  # correlation within a trunk before any is seen, and its weight
+PRIOR_FITS = 0.5  # degrees of freedom with which laws hold to within the noise, before any residual is seen
 # Spreads of log variances; of 2.2 are levels that differ three times in standard deviation.
 SPREADS_T = np.geomspace(0.1, 6.0, 8)
 USUAL_SPREAD = 3.0  # scale of a half-Cauchy prior of the spread
@@ -113,6 +114,20 @@ def seed_noise(loss_LDS: np.ndarray) -> SeedNoise | None:
     rho = _trunk_correlation(standard_LDS, known_LDS, freedom_L.sum() / sizes)
     inflation = 1 + (sizes - 1) * rho**2
     return SeedNoise(variance_L, freedom_L / inflation, rho, _correlation(standard_LDS, known_LDS, inflation))
+
+
+def lack_of_fit(squares: float, by_noise: float, freedom: int, draws: int) -> np.ndarray:
+    """How far means lie from their law beyond noise, as a share of the loss: standard deviations drawn from what residuals
+    leave possible.
+
+    `squares`: the sum of squared relative residuals of `freedom` degrees; `by_noise`: what it would be by noise alone.
+    0 where a law is as free as its means are many.
+    """
+    if freedom <= 0:
+        return np.zeros(draws)
+    noise = by_noise / freedom
+    chi_N = np.random.default_rng(0).chisquare(freedom + PRIOR_FITS, draws)
+    return np.sqrt(np.maximum(0.0, (squares + PRIOR_FITS * noise) / chi_N - noise))
 
 
 def _trunk_correlation(standard_LDS: np.ndarray, known_LDS: np.ndarray, trunks: float) -> float:
