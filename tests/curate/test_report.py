@@ -531,10 +531,8 @@ def test_rates_are_told_by_token_and_by_byte(facts, page):
     """A token of the cleaner level has more bytes, so that byte for byte it is worth less."""
     short, long = 3.0, 3.4
     known = copy.deepcopy(lock())
-    known["corpora"] = [
-        {"level": name, "budget": 3_200_000, "tokens": 1000, "bytes": round(1000 * rate)}
-        for name, rate in zip(LEVELS, (short, short, short, long), strict=True)
-    ]
+    for corpus in known["corpora"]:
+        corpus["bytes"] = round(corpus["tokens"] * (long if corpus["level"] == "unique" else short))
     told = gather(known, runs(), {})
     row = next(e for e in told["holdouts"]["unique"]["exchange"] if e["level"] == "unique")
     for end in ("rate", "low", "high"):

@@ -1,7 +1,7 @@
 """What a grid of runs says: laws, differences, exchange rates and more, with intervals.
 
-laws.py        L(D) = E + B / D^b, robust, with one exponent for several levels or one each
-noise.py       how much a loss varies from seed to seed
+laws.py        L(D) = E + B / D^b, least squares, with one exponent for several levels or one each
+noise.py       how much a loss varies from seed to seed, level by level; how far laws are off beyond that
 grid.py        all runs on one holdout, and the replicates from which intervals come
 curves.py      laws through a grid; the largest size foretold from the smaller ones
 compare.py     differences, exchange rates, overtaking; correction for many comparisons

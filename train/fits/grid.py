@@ -100,18 +100,18 @@ class Grid:
     @property
     def caveats(self) -> list[str]:
         """What the intervals leave out, in words."""
-        found = []
+        left_out = []
         if self.noise is None:
-            found.append(
+            left_out.append(
                 "one seed only: the noise of training is unknown, so nothing is called distinguishable"
             )
         if self.documents is None:
-            found.append(
+            left_out.append(
                 "losses of single documents are missing: intervals leave out the choice of holdout documents"
             )
         elif self.documents < FEW_DOCUMENTS:
-            found.append(f"{self.documents} holdout documents only: intervals are too narrow")
-        return found
+            left_out.append(f"{self.documents} holdout documents only: intervals are too narrow")
+        return left_out
 
     @cached_property
     def replicates_NLDS(self) -> np.ndarray:

@@ -65,9 +65,9 @@ class SeedNoise:
         shared_N = rng.choice(CORRELATIONS_C, n, p=self.correlation_C)[:, None, None, None]
         trunk, rest = math.sqrt(self.rho), math.sqrt(1 - self.rho)
 
-        def normal(some: int) -> np.ndarray:
-            between = trunk * rng.standard_normal((n, some, 1, seeds))
-            return between + rest * rng.standard_normal((n, some, sizes, seeds))
+        def normal(count: int) -> np.ndarray:
+            between = trunk * rng.standard_normal((n, count, 1, seeds))
+            return between + rest * rng.standard_normal((n, count, sizes, seeds))
 
         mixed_NLDS = np.sqrt(1 - shared_N) * normal(levels) + np.sqrt(shared_N) * normal(1)
         return sigma_NL[:, :, None, None] * mixed_NLDS
@@ -136,8 +136,8 @@ def _trunk_correlation(standard_LDS: np.ndarray, known_LDS: np.ndarray, trunks: 
     pairs = (count * (count - 1)).sum()
     square = (standard_LDS**2).sum() / max(known_LDS.sum(), 1)
     products = (standard_LDS.sum(1) ** 2 - (standard_LDS**2).sum(1)).sum()
-    seen = products / pairs / square if pairs and square > 0 else PRIOR_RHO
-    return float(np.clip((trunks * seen + PRIOR_TRUNKS * PRIOR_RHO) / (trunks + PRIOR_TRUNKS), 0.0, 0.98))
+    measured = products / pairs / square if pairs and square > 0 else PRIOR_RHO
+    return float(np.clip((trunks * measured + PRIOR_TRUNKS * PRIOR_RHO) / (trunks + PRIOR_TRUNKS), 0.0, 0.98))
 
 
 def _correlation(standard_LDS: np.ndarray, known_LDS: np.ndarray, inflation: float) -> np.ndarray:

@@ -166,15 +166,15 @@ class _Data:
         explained_NP = np.full(right_NPK.shape[:2], -np.inf)
         solution_NPK = np.zeros_like(right_NPK)
         for size in range(1, len(columns) + 1):
-            for some in map(list, combinations(range(len(columns)), size)):
-                inverse = np.linalg.inv(gram_NPKK[..., some, :][..., some] + 1e-13 * np.eye(size))
-                part_NPK = (inverse @ right_NPK[..., some, None])[..., 0]
+            for active in map(list, combinations(range(len(columns)), size)):
+                inverse = np.linalg.inv(gram_NPKK[..., active, :][..., active] + 1e-13 * np.eye(size))
+                part_NPK = (inverse @ right_NPK[..., active, None])[..., 0]
                 gain_NP = np.where(
-                    (part_NPK >= 0).all(-1), (part_NPK * right_NPK[..., some]).sum(-1), -np.inf
+                    (part_NPK >= 0).all(-1), (part_NPK * right_NPK[..., active]).sum(-1), -np.inf
                 )
                 better_NP = gain_NP > explained_NP
                 explained_NP = np.where(better_NP, gain_NP, explained_NP)
                 whole_NPK = np.zeros_like(solution_NPK)
-                whole_NPK[..., some] = part_NPK
+                whole_NPK[..., active] = part_NPK
                 solution_NPK = np.where(better_NP[..., None], whole_NPK, solution_NPK)
         return solution_NPK, (y_NR**2).sum(1)[:, None] - explained_NP
