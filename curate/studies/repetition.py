@@ -102,7 +102,7 @@ def _finding(holdout: str, asked: dict, runs: list[dict]) -> dict:
     unique = {level: next(run["unique"] for run in runs if run["of"] == level) for level in levels}
     gaps, laws = _gaps(grid, levels), {level: _law(grid, level, unique[level]) for level in levels}
     budgets = asked["budgets"] or grid.tokens[-1:]
-    advice = [_advice(holdout, budget, unique, laws, grid.tokens[-1]) for budget in budgets]
+    advice = [_advice(holdout, budget, unique, laws, grid) for budget in budgets]
     sentences = [
         _measured_sentence(holdout, levels, unique, gaps),
         *(_law_sentence(level, law) for level, law in laws.items()),
@@ -220,9 +220,9 @@ def _law_sentence(level: str, told: dict) -> str:
     return f"{level}: the law {form} is used, since {beats}; R* {star}; {best}."
 
 
-def _advice(name: str, budget: int, unique: dict, laws: dict, most: int) -> dict[str, Any]:
+def _advice(name: str, budget: int, unique: dict, laws: dict, grid: fits.Grid) -> dict[str, Any]:
     """Which level to train on for a budget of tokens, stopping early where further passes do harm."""
-    fitted = [level for level, told in laws.items() if told["law"]]
+    most, fitted = grid.tokens[-1], [level for level, told in laws.items() if told["law"]]
     answer: dict = {"budget": budget, "levels": {}, "best": None, "distinguishable": False}
     if budget > FAR * most or len(fitted) < 2:
         why = (
@@ -233,13 +233,11 @@ def _advice(name: str, budget: int, unique: dict, laws: dict, most: int) -> dict
         return answer | {"sentence": f"For {budget:,} tokens of compute nothing is advised: {why}."}
     losses = {level: _losses(laws[level], unique[level], budget) for level in fitted}
     best = min(fitted, key=lambda level: losses[level][0])
-    answer["levels"] = {
-        level: [float(x[0]), *map(float, np.quantile(x[1:], [0.025, 0.975]))] for level, x in losses.items()
-    }
+    answer["levels"] = {level: [float(x[0]), *fits.interval(x)] for level, x in losses.items()}
     answer["best"] = best
     rivals = [level for level in fitted if level != best]
     gap = {level: np.quantile(losses[best][1:] - losses[level][1:], [0.025, 0.975]) for level in rivals}
-    clear = all(high < 0 for _, high in gap.values())
+    clear = grid.noise is not None and all(high < 0 for _, high in gap.values())
     answer["distinguishable"] = clear
     told = ", ".join(f"{level} {figure_text(*answer['levels'][level])}" for level in fitted)
     keeps_most = max(fitted, key=lambda level: unique[level])

@@ -137,8 +137,7 @@ def test_the_law_of_model_size_and_tokens_covers():
     def question(rng):
         noise = 0.004
         seen = plane.loss(n, d) + rng.normal(0, noise, n.size)
-        law = fits.fit_surface(n, d, seen)
-        again = fits.refit_surfaces(law, n, d, seen + rng.normal(0, noise, (100, n.size)))
+        law, again = fits.fit_surfaces(n, d, np.vstack([seen, seen + rng.normal(0, noise, (100, n.size))]))
         laws = [law, *again]
         told = {
             "alpha": [one.alpha for one in laws],

@@ -23,13 +23,13 @@ from train.fits.compare import (
     overtaking,
 )
 from train.fits.curves import Curves, Estimate, Fit, Foretold, foretold, mean
-from train.fits.grid import Grid, Point
+from train.fits.grid import Grid, Point, interval
 from train.fits.laws import FitError, Form, Law, choose_form, fit_power_laws
 from train.fits.mixture import MixtureLaw, best_shares, fit_mixture, refit_mixtures
 from train.fits.noise import SeedNoise, seed_noise
 from train.fits.power import MOST_SEEDS, Signal, detectable, document_spread, seeds_needed, signal_to_noise
 from train.fits.repetition import RepetitionLaw, fit_repetition
-from train.fits.surface import Surface, fit_surface, refit_surfaces
+from train.fits.surface import Surface, fit_surface, fit_surfaces
 
 __all__ = [
     "MOST_SEEDS",
@@ -62,12 +62,13 @@ __all__ = [
     "fit_power_laws",
     "fit_repetition",
     "fit_surface",
+    "fit_surfaces",
     "foretold",
+    "interval",
     "mean",
     "measured_crossing",
     "overtaking",
     "refit_mixtures",
-    "refit_surfaces",
     "seed_noise",
     "seeds_needed",
     "signal_to_noise",
