@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from curate.results.influence import influence
+from curate.results.rates import RATE, of_grid
 from curate.results.scores import grid_of, series_name, setting
 from train import fits
 
@@ -36,6 +37,8 @@ def holdout_answers(name: str, lock: dict, runs: list[dict]) -> dict:
     curves = _curves(here, firsts)
     foretold = _foretold(grid, firsts)
     against = [(s, first) for s, first in firsts.items() if s != first]
+    bytes_a_token = {s: _bytes_a_token(lock, where["level"]) for s, where in series.items()}
+    exchange = _comparisons(grid, against, bytes_a_token)
     steps = [(s, base) for s in series if (base := _below(series, s, below)) and base != firsts[s]]
     return {
         "level": lock["holdouts"][name].get("level"),
@@ -48,8 +51,9 @@ def holdout_answers(name: str, lock: dict, runs: list[dict]) -> dict:
         "levels": {
             s: where | _series(here, curves.get(s), s, foretold.get(s)) for s, where in series.items()
         },
-        "exchange": _comparisons(grid, against),
-        "steps": _comparisons(grid, steps),
+        "exchange": exchange,
+        "steps": _comparisons(grid, steps, bytes_a_token),
+        "best_rate": _at_best_rate(name, lock, runs, exchange),
         "along": {f"{s} against {of}": _along(grid, s, of) for s, of in against},
         "overtaking": _overtaking(grid, lock, series, firsts),
         "forms": {curve.levels[0]: vars(curve.form) for curve in dict.fromkeys(curves.values())},
@@ -129,11 +133,13 @@ def _series(grid: fits.Grid, curves: fits.Curves | None, series: str, forecast: 
     }  # fmt: skip
 
 
-def _comparisons(grid: fits.Grid, pairs: list[tuple[str, str]]) -> list[dict]:
-    """Exchange rate and difference of every pair, the differences also corrected for their number; None where
-    the runs cannot say, with the reason."""
+def _comparisons(
+    grid: fits.Grid, pairs: list[tuple[str, str]], bytes_a_token: dict[str, float | None]
+) -> list[dict]:
+    """Exchange rate, by tokens and by bytes, and difference of every pair, the differences also corrected for their
+    number; None where the runs cannot say, with the reason."""
     answers: list[dict[str, Any]] = [
-        {"level": s, "of": of, "rate": None, "difference": None} for s, of in pairs
+        {"level": s, "of": of, "rate": None, "per_byte": None, "difference": None} for s, of in pairs
     ]
     possible = []
     for answer in answers:
@@ -142,10 +148,52 @@ def _comparisons(grid: fits.Grid, pairs: list[tuple[str, str]]) -> list[dict]:
             fits.difference(grid, *pair)
             possible.append(pair)
             answer["rate"] = finite(vars(fits.exchange_rate(grid, *pair)))
+            answer["per_byte"] = _per_byte(answer["rate"], *(bytes_a_token[s] for s in pair))
         except fits.FitError as error:
             answer["why_not"] = str(error)
     told = {(d.level, d.than): finite(vars(d)) for d in fits.differences(grid, possible)}
     return [answer | {"difference": told.get((answer["level"], answer["of"]))} for answer in answers]
+
+
+def _per_byte(rate: dict, ours: float | None, theirs: float | None) -> dict | None:
+    """What one byte of a level is worth in bytes, from what one token is worth in tokens."""
+    if not ours or not theirs:
+        return None
+    scaled = {k: None if rate[k] is None else rate[k] * theirs / ours for k in ("rate", "low", "high")}
+    return scaled | {"kind": rate["kind"], "bytes_a_token": ours, "bytes_a_token_of": theirs}
+
+
+def _bytes_a_token(lock: dict, level: str) -> float | None:
+    """Of the level's largest corpus."""
+    corpora = [c for c in lock.get("corpora", []) if c["level"] == level]
+    largest = max(corpora, key=lambda c: c["tokens"], default=None)
+    return largest["bytes"] / largest["tokens"] if largest else None
+
+
+def _at_best_rate(name: str, lock: dict, runs: list[dict], exchange: list[dict]) -> dict | None:
+    """Where several learning rates were tried: every level against the first, each at its best; `rates`: which that is;
+    `span`: the least and the largest of what one token is worth at one rate for both. None where one was tried."""
+    best, rates = of_grid(runs, series_name)
+    if not best:
+        return None
+    series = {series_name(run): {"level": run["level"], "setting": setting(run)} for run in best}
+    firsts = {s: _first(series, s) for s in series}
+    bytes_a_token = {s: _bytes_a_token(lock, where["level"]) for s, where in series.items()}
+    against = [(s, first) for s, first in firsts.items() if s != first]
+    at_best = _comparisons(grid_of(name, best), against, bytes_a_token)
+    level_of = {series_name(run): series_name(run | {"tags": _without_rate(run)}) for run in runs}
+    for answer in at_best:
+        pair = (answer["level"], answer["of"])
+        same = [e["rate"]["rate"] for e in exchange
+                if e["rate"] and (level_of[e["level"]], level_of[e["of"]]) == pair]  # fmt: skip
+        answer["span"] = [min(same), max(same)] if same else None
+    tried = sorted({run["tags"][RATE] for run in runs if RATE in run.get("tags", {})})
+    at_end = [s for s, rate in rates.items() if rate in (tried[0], tried[-1])]
+    return {"exchange": at_best, "rates": rates, "tried": tried, "at_end": at_end}
+
+
+def _without_rate(run: dict) -> dict:
+    return {k: v for k, v in run.get("tags", {}).items() if k != RATE}
 
 
 def _along(grid: fits.Grid, level: str, of: str) -> list[dict]:
@@ -184,13 +232,12 @@ def _overtaking(grid: fits.Grid, lock: dict, series: dict, firsts: dict[str, str
 
 def available_tokens(lock: dict) -> dict[str, int]:
     """Level -> tokens that all of its text comes to, from the bytes a token of its largest corpus has."""
-    found = {}
-    for level in lock["levels"]:
-        corpora = [c for c in lock.get("corpora", []) if c["level"] == level["name"]]
-        if corpora:
-            largest = max(corpora, key=lambda c: c["tokens"])
-            found[level["name"]] = round(level["bytes"] * largest["tokens"] / largest["bytes"])
-    return found
+    rates = {level["name"]: _bytes_a_token(lock, level["name"]) for level in lock["levels"]}
+    return {
+        level["name"]: round(level["bytes"] / rate)
+        for level in lock["levels"]
+        if (rate := rates[level["name"]])
+    }
 
 
 def finite(values: dict) -> dict:

@@ -83,19 +83,18 @@ def _surface(grid: fits.Grid, runs: list[dict]) -> dict:
         tokens_D, loss_ND = grid.means_ND(series)
         loss_NR.append(loss_ND[: REPLICATES + 1, int(np.flatnonzero(tokens_D == size)[0])])
     loss = np.stack(loss_NR, 1)
-    law = fits.fit_surface(n, d, loss[0])
+    law, replicates = fits.fit_surfaces(n, d, loss)
     for what, exponent in (("parameters", law.alpha), ("tokens", law.beta)):
         if exponent < FLAT:
             raise fits.FitError(
                 f"the exponent of {what} is {exponent:.2f}, so these runs do not tell what more of them would do; "
                 f"widen the range of {what}"
             )
-    return {"law": law, "some": fits.refit_surfaces(law, n, d, loss[1:]), "n": n, "d": d}
+    return {"law": law, "some": replicates, "n": n, "d": d, "known": grid.noise is not None}
 
 
 def _interval(values: list[float]) -> tuple[float, float, float]:
-    low, high = np.quantile(values[1:], [0.025, 0.975])
-    return float(values[0]), float(low), float(high)
+    return float(values[0]), *fits.interval(np.array(values))
 
 
 def _optimum(told: dict, flops: float, factor: float) -> dict:
@@ -142,7 +141,7 @@ def _ahead(told: dict, budgets: np.ndarray, factor: float, most: float, name: st
         }
         best = min(losses, key=lambda level: losses[level][0])
         rivals = [losses[best] - x for level, x in losses.items() if level != best]
-        clear = all(np.quantile(gap[1:], 0.975) < 0 for gap in rivals)
+        clear = told[best]["known"] and all(np.quantile(gap[1:], 0.975) < 0 for gap in rivals)
         state = best if clear else f"no level clearly ({best} by the law)"
         if state != last:
             beyond = " (extrapolated)" if c > most * 1.001 else ""

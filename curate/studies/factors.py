@@ -30,6 +30,7 @@ import numpy as np
 from curate.quantities import short_count
 from curate.results.answers import finite
 from curate.results.finding import finding, table
+from curate.results.rates import RATE, at_best_rate
 from curate.results.scores import grid_of
 from curate.results.words import difference_text, text_of
 from curate.spec.manifest import Manifest
@@ -38,7 +39,6 @@ from curate.studies.study import GRID_KNOBS, Study, StudyTables, Trial, of_study
 from train import fits
 
 BASE = "base"
-RATE = "optimizer.learning_rate"
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,9 @@ class FactorsStudy(Study):
 
     def findings(self, holdout: str, lock: dict, runs: list[dict]) -> list[dict]:
         runs = of_study(runs, self.key)
-        done, rates = at_best_rate(scored(runs, holdout))
+        done, rates = at_best_rate(
+            scored(runs, holdout), lambda run: run["level"], lambda run: run.get("rate_share", 1.0)
+        )
         main = _finding(holdout, lock["studies"][self.key], runs, done, rates)
         structures = context.context_finding(holdout, BASE, _context_uses(holdout, done))
         return [main] if structures is None else [main, structures]
@@ -168,32 +170,6 @@ def _at_rate(knobs: dict, share: float) -> dict:
     model = ModelConfig.of(knobs.get("model", {}), vocabulary=1, context=knobs.get("context", 256))
     peak = OptimizerConfig.of(knobs.get("optimizer", {})).peak_rate(model.width)
     return changed(knobs, RATE, peak * share)
-
-
-# ------------------------------------------------------------------------------------------- the best rate
-
-
-def at_best_rate(runs: list[dict]) -> tuple[list[dict], dict[str, float]]:
-    """(the runs of every change at the best of its rates, that share of the usual rate by change).
-
-    Best by the loss on what was learned from, at the end, over the seeds that ran at every rate.
-    """
-    tried: dict[str, dict[float, list[dict]]] = {}
-    for run in runs:
-        tried.setdefault(run["level"], {}).setdefault(run.get("rate_share", 1.0), []).append(run)
-    kept, rates = [], {}
-    for change, by_rate in tried.items():
-        most = max(map(len, by_rate.values()))
-        whole = {rate: some for rate, some in by_rate.items() if len(some) == most}
-        best = min(whole, key=lambda rate: _tail(whole[rate]) if len(whole) > 1 else 0.0)
-        kept += whole[best]
-        if len(by_rate) > 1:
-            rates[change] = best
-    return kept, rates
-
-
-def _tail(runs: list[dict]) -> float:
-    return float(np.mean([run["train_loss"]["tail"] for run in runs]))
 
 
 # ------------------------------------------------------------------------------------------- the finding

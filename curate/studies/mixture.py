@@ -183,16 +183,18 @@ def _figures(holdout: str, runs: list[dict], law: fits.MixtureLaw) -> dict[str, 
     best_NS = np.array(
         [fits.best_shares(one, shares_MS.max(0)) for one in fits.refit_mixtures(law, shares_MS, loss_NM)]
     )
-    low_S, high_S = np.quantile(best_NS[1:], [0.025, 0.975], axis=0)
     (gap,) = fits.differences(grid, [(RECOMMENDED, NATURAL)])
     foretold = float(law.loss(shares) - law.loss(np.array(list(by_name[NATURAL].values()))))
     # The best of many shares looks better than it is, and both ends are off as left-out mixtures are.
     half = NORMAL * math.sqrt(2) * law.error
-    intervals = zip(sources, shares, low_S, high_S, strict=True)
+    intervals = {
+        source: [float(share), *fits.interval(np.array([share, *best_N[1:]]))]
+        for source, share, best_N in zip(sources, shares, best_NS.T, strict=True)
+    }
     return {
         "form": law.form, "error": law.error, "error_of_mean": law.error_of_mean,
         "foretold": [foretold, foretold - half, foretold + half], "confirmed": finite(vars(gap)),
-        "shares": {source: [float(x) for x in interval] for source, *interval in intervals},
+        "shares": intervals,
         "natural": by_name[NATURAL], "caveats": grid.caveats,
     }  # fmt: skip
 

@@ -8,6 +8,7 @@ budgets = ["10M"]           # of compute, in tokens trained: which level is advi
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -102,7 +103,7 @@ def _finding(holdout: str, asked: dict, runs: list[dict]) -> dict:
     unique = {level: next(run["unique"] for run in runs if run["of"] == level) for level in levels}
     gaps, laws = _gaps(grid, levels), {level: _law(grid, level, unique[level]) for level in levels}
     budgets = asked["budgets"] or grid.tokens[-1:]
-    advice = [_advice(holdout, budget, unique, laws, grid.tokens[-1]) for budget in budgets]
+    advice = [_advice(holdout, budget, unique, laws, grid) for budget in budgets]
     sentences = [
         _measured_sentence(holdout, levels, unique, gaps),
         *(_law_sentence(level, law) for level, law in laws.items()),
@@ -163,18 +164,27 @@ def _law(grid: fits.Grid, level: str, unique: int) -> dict:
     tokens_D, loss_ND = grid.means_ND(level)
     unique_D = np.minimum(np.full(len(tokens_D), float(unique)), tokens_D)
     try:
-        law = fits.fit_repetition(unique_D, tokens_D, loss_ND[0])
+        rows = 1 if grid.noise is None else 1 + REPLICATES
+        law, some = fits.fit_repetition(unique_D, tokens_D, loss_ND[:rows])
     except fits.FitError as error:
         return {"law": None, "why_not": str(error), "figures": {"why_not": str(error)}}
-    some = fits.refit_repetition(law, unique_D, tokens_D, loss_ND[1 : 1 + REPLICATES])
-    best = [one.best_tokens(unique, FAR * tokens_D[-1]) / unique for one in (law, *some)]
-    low, high = np.quantile(best[1:], [0.025, 0.975])
+    laws = [law, *some]
+    best = np.array([one.best_tokens(unique, FAR * tokens_D[-1]) / unique for one in laws])
+    best_low, best_high = grid.interval(best)
+    star_low, star_high = grid.interval(np.array([_star(one) for one in laws]))
     figures = vars(law) | {
-        "best_passes": best[0],
-        "best_passes_low": float(low),
-        "best_passes_high": float(high),
+        "best_passes": float(best[0]),
+        "best_passes_low": best_low,
+        "best_passes_high": best_high,
+        "star_low": star_low,
+        "star_high": star_high,
     }
-    return {"law": law, "some": some, "figures": figures, "end": FAR * tokens_D[-1] / unique}
+    return {"law": law, "some": some, "figures": finite(figures), "end": FAR * tokens_D[-1] / unique}
+
+
+def _star(law: fits.RepetitionLaw) -> float:
+    """R*, without an end where these passes do not determine it."""
+    return law.star if not law.at_bound else math.inf if law.star > 1 else 0.0
 
 
 def _law_sentence(level: str, told: dict) -> str:
@@ -183,22 +193,27 @@ def _law_sentence(level: str, told: dict) -> str:
         return f"{level}: no law of repetition: {told['why_not']}."
     f = told["figures"]
     form = "with a penalty for over-fitting" if law.penalty else "without a penalty (Muennighoff et al.)"
-    other = "without" if law.penalty else "with"
-    errors = (
-        f"the cells with most passes are foretold to {100 * law.held_out_error:.1f} %, {other} it to "
-        f"{100 * law.other_error:.1f} %"
+    beats = (
+        "with one seed so few cells show no over-fitting"
+        if law.chance is None
+        else f"chance alone would make a penalty look as useful in {100 * law.chance:.0f} % of cases"
+    )
+    star = (
+        "is not determined"
+        if law.at_bound
+        else figure_text(law.star, f["star_low"], f["star_high"], digits=1)
     )
     if f["best_passes"] > 0.99 * told["end"]:
         best = f"more passes still help as far as the law goes ({told['end']:.0f})"
     else:
         passes = figure_text(f["best_passes"], f["best_passes_low"], f["best_passes_high"], digits=1)
         best = f"loss is least after {passes} passes"
-    return f"{level}: the law {form} is used, since {errors}; {best}."
+    return f"{level}: the law {form} is used, since {beats}; R* {star}; {best}."
 
 
-def _advice(name: str, budget: int, unique: dict, laws: dict, most: int) -> dict[str, Any]:
+def _advice(name: str, budget: int, unique: dict, laws: dict, grid: fits.Grid) -> dict[str, Any]:
     """Which level to train on for a budget of tokens, stopping early where further passes do harm."""
-    fitted = [level for level, told in laws.items() if told["law"]]
+    most, fitted = grid.tokens[-1], [level for level, told in laws.items() if told["law"]]
     answer: dict = {"budget": budget, "levels": {}, "best": None, "distinguishable": False}
     if budget > FAR * most or len(fitted) < 2:
         why = (
@@ -209,13 +224,11 @@ def _advice(name: str, budget: int, unique: dict, laws: dict, most: int) -> dict
         return answer | {"sentence": f"For {budget:,} tokens of compute nothing is advised: {why}."}
     losses = {level: _losses(laws[level], unique[level], budget) for level in fitted}
     best = min(fitted, key=lambda level: losses[level][0])
-    answer["levels"] = {
-        level: [float(x[0]), *map(float, np.quantile(x[1:], [0.025, 0.975]))] for level, x in losses.items()
-    }
+    answer["levels"] = {level: [float(x[0]), *fits.interval(x)] for level, x in losses.items()}
     answer["best"] = best
     rivals = [level for level in fitted if level != best]
     gap = {level: np.quantile(losses[best][1:] - losses[level][1:], [0.025, 0.975]) for level in rivals}
-    clear = all(high < 0 for _, high in gap.values())
+    clear = grid.noise is not None and all(high < 0 for _, high in gap.values())
     answer["distinguishable"] = clear
     told = ", ".join(f"{level} {figure_text(*answer['levels'][level])}" for level in fitted)
     keeps_most = max(fitted, key=lambda level: unique[level])

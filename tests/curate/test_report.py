@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -484,6 +485,78 @@ def test_several_rates_say_whether_the_ranking_flips(laws, told):
     ]
     trust = next(f for f in gather(lock(), other, {})["findings"] if f["key"] == "trust")
     assert told in " ".join(trust["sentences"])
+
+
+def at_rate(rate: float, tail: dict[str, float], **law) -> list[dict]:
+    """A grid at one learning rate, with the loss in training that each level ends at."""
+    tags = {"tags": {"optimizer.learning_rate": rate}}
+    return [run | tags | {"train_loss": {"tail": tail[run["level"]]}} for run in runs(**law)]
+
+
+def test_levels_are_compared_each_at_the_rate_that_trains_it_best():
+    """Raw is best at the low rate, unique at the high one; the held-out losses would choose another."""
+    low, high = ({name: [(E + more, B) for E, B in law] for name, law in LAWS.items()} for more in (0.0, 0.1))
+    tails = [dict.fromkeys(LEVELS, x) for x in (4.0, 4.2, 4.4)]
+    tails[1]["unique"] = 3.5
+    grids = [
+        at_rate(rate, tail, laws=law)
+        for rate, tail, law in zip((0.005, 0.02, 0.06), tails, (low, high, high), strict=True)
+    ]
+    told = gather(lock(), [run for grid in grids for run in grid], {})
+    holdout = told["holdouts"]["unique"]
+    best = holdout["best_rate"]
+    assert best["rates"] == {"raw": 0.005, "english": 0.005, "filtered": 0.005, "unique": 0.02}
+    assert best["at_end"] == ["raw", "english", "filtered"]
+    (answer,) = (row for row in best["exchange"] if row["level"] == "unique")
+    single = [
+        row["rate"]["rate"] for row in holdout["exchange"]
+        if row["level"].startswith("unique") and row["rate"]["rate"]
+    ]  # fmt: skip
+    assert answer["span"] == [min(single), max(single)]
+    assert answer["rate"]["rate"] < min(single)  # unique gives up a tenth of a nat, raw nothing
+    statement = next(s for s in told["statements"] if "held-out unique" in s)
+    assert words_of.rate_text(answer["rate"]) in statement
+    assert "each at the best of 3 learning rates by its training loss (unique 0.02, raw 0.005)" in statement
+    assert f"at one rate for both it is {min(single):.2f} to {max(single):.2f}" in statement
+    assert "each at the best of its learning rates by training loss: raw 0.005" in words(layout.render(told))
+
+
+def test_one_rate_or_runs_that_do_not_know_their_training_loss_have_no_best_rate(facts):
+    assert facts["holdouts"]["unique"]["best_rate"] is None
+    blind = [run | {"tags": {"optimizer.learning_rate": rate}} for rate in (0.01, 0.02) for run in runs()]
+    assert gather(lock(), blind, {})["holdouts"]["unique"]["best_rate"] is None
+
+
+def test_rates_are_told_by_token_and_by_byte(facts, page):
+    """A token of the cleaner level has more bytes, so that byte for byte it is worth less."""
+    short, long = 3.0, 3.4
+    known = copy.deepcopy(lock())
+    for corpus in known["corpora"]:
+        corpus["bytes"] = round(corpus["tokens"] * (long if corpus["level"] == "unique" else short))
+    told = gather(known, runs(), {})
+    row = next(e for e in told["holdouts"]["unique"]["exchange"] if e["level"] == "unique")
+    for end in ("rate", "low", "high"):
+        assert row["per_byte"][end] == pytest.approx(row["rate"][end] * short / long)
+    assert f"({words_of.rate_text(row['per_byte'])} byte for byte)" in next(
+        s for s in told["statements"] if "held-out unique" in s
+    )
+    assert words_of.rate_text(row["per_byte"]) in words(layout.render(told)).replace("\u00a0", " ")
+
+
+def says_what_its_intervals_say(holdout: dict) -> None:
+    for row in [*holdout["exchange"], *holdout["steps"]]:
+        for figure, none in ((row["rate"], 1), (row["difference"], 0)):
+            if figure:
+                low = -math.inf if figure["low"] is None else figure["low"]
+                high = math.inf if figure["high"] is None else figure["high"]
+                assert figure["distinguishable"] == (not low <= none <= high)
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 3])
+@pytest.mark.parametrize("noise", [0.006, 0.05])
+def test_a_verdict_never_contradicts_the_interval_beside_it(seeds, noise):
+    for holdout in gather(lock(), runs(seeds=seeds, noise=noise), {})["holdouts"].values():
+        says_what_its_intervals_say(holdout)
 
 
 def test_other_axes_of_the_grid_are_compared_within_themselves():

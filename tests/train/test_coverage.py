@@ -15,7 +15,7 @@ from test_fits import CLEAN, RAW, SIZES, TRUTH, Truth, true_rate
 
 from train import fits
 
-TRIES, FEW = 1000, 50
+TRIES, SOME, FEW = 1000, 300, 50
 LEAST = 0.95 - 3 * math.sqrt(0.95 * 0.05 / TRIES)
 LEAST_OF_FEW = 0.80
 
@@ -74,8 +74,8 @@ def test_few_grids_cover_where_every_seed_reads_its_own_documents(raw, clean):
 def test_intervals_cover_where_every_seed_reads_its_own_documents(raw, clean, seeds):
     """The spread of seeds holds the documents. Two or three seeds of levels that differ much know a level's variance
     badly: what the levels have in common lends a little to the noisy one, and takes it from the quiet one."""
-    found = rates(answers(reading(raw, clean), seeds), 1)
-    assert min(found.values()) >= (0.92 if raw == clean or seeds > 2 else 0.90), found
+    found = rates(answers(reading(raw, clean), seeds), 1, SOME)
+    assert min(found.values()) >= (0.91 if raw == clean or seeds > 2 else 0.88), found
 
 
 @pytest.mark.parametrize("noise", [0.03, 0.05, 0.07])
@@ -137,8 +137,7 @@ def test_the_law_of_model_size_and_tokens_covers():
     def question(rng):
         noise = 0.004
         seen = plane.loss(n, d) + rng.normal(0, noise, n.size)
-        law = fits.fit_surface(n, d, seen)
-        again = fits.refit_surfaces(law, n, d, seen + rng.normal(0, noise, (100, n.size)))
+        law, again = fits.fit_surfaces(n, d, np.vstack([seen, seen + rng.normal(0, noise, (100, n.size))]))
         laws = [law, *again]
         told = {
             "alpha": [one.alpha for one in laws],

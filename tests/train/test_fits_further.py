@@ -157,16 +157,53 @@ def test_one_pass_is_the_plain_law():
     assert law.loss(1e6, 1e6) == pytest.approx(2 + 60 * 1e6**-0.26)
 
 
-@pytest.mark.parametrize("c", [0.0, 4e4])
-def test_over_fitting_is_found_where_there_is_some_and_only_there(c):
+@pytest.mark.parametrize("passes", [[1, 2, 4, 8, 16], [1, 2, 4, 8, 16, 32]])
+@pytest.mark.parametrize(("E", "star", "c"), [(1.9, 6.0, 0.0), (2.4, 15.0, 0.0), (1.9, 6.0, 4e4)])
+def test_exact_losses_give_back_the_law_of_repetition_that_made_them(E, star, c, passes):
+    unique, passes = np.repeat([1e5, 4e5], len(passes)), np.tile(passes, 2)
+    truth = fits.RepetitionLaw(E, 60.0, 0.26, star, c, c > 0)
+    law, _ = fits.fit_repetition(unique, unique * passes, truth.loss(unique, unique * passes))
+    assert (law.E, law.b, law.star) == pytest.approx((E, 0.26, star), rel=0.02)
+    assert law.penalty == (c > 0)
+    assert law.c == pytest.approx(c, rel=0.02)
+
+
+def noisy(truth: fits.RepetitionLaw, unique, passes, rng, sd: float) -> np.ndarray:
+    """Losses as measured, and 60 replicates of them."""
+    unique = np.asarray(unique, dtype=float)
+    measured = truth.loss(unique, unique * passes) + rng.normal(0, sd, len(passes))
+    return np.vstack([measured, measured + rng.normal(0, sd, (60, len(passes)))])
+
+
+def test_over_fitting_is_found_where_there_is_some():
     unique, passes = np.repeat([1e5, 4e5], 5), np.tile([1, 2, 4, 8, 16], 2)
-    truth = fits.RepetitionLaw(2.0, 60.0, 0.26, 6.0, c, c > 0)
-    noise = np.exp(np.random.default_rng(1).normal(0, 0.002, 10))
-    law = fits.fit_repetition(unique, unique * passes, truth.loss(unique, unique * passes) * noise)
-    assert law.penalty == (c > 0) or law.c < 2e3
-    assert law.loss(4e5, 3.2e6) == pytest.approx(float(truth.loss(4e5, 3.2e6)), rel=0.02)
-    if c:
-        assert law.best_tokens(1e5, 1e8) == pytest.approx(truth.best_tokens(1e5, 1e8), rel=0.3)
+    truth = fits.RepetitionLaw(2.0, 60.0, 0.26, 6.0, 4e4, True)
+    losses = noisy(truth, unique, passes, np.random.default_rng(1), 0.01)
+    law, replicates = fits.fit_repetition(unique, unique * passes, losses)
+    assert law.penalty
+    assert law.chance < 0.05
+    assert all(one.penalty for one in replicates)
+    assert law.best_tokens(1e5, 1e8) == pytest.approx(truth.best_tokens(1e5, 1e8), rel=0.3)
+
+
+def test_harmless_repetition_is_hardly_ever_called_harmful():
+    rng, invented, studies = np.random.default_rng(2), 0, 20
+    passes = np.array([1, 2, 4, 8, 16, 32])
+    for _ in range(studies):
+        truth = fits.RepetitionLaw(rng.uniform(1.5, 2.5), 60.0, 0.26, rng.uniform(3, 20), 0.0, False)
+        unique = np.full(len(passes), rng.choice([1e5, 4e5, 2e6]))
+        law, _ = fits.fit_repetition(unique, unique * passes, noisy(truth, unique, passes, rng, 0.01))
+        invented += law.penalty
+    assert invented <= 3
+
+
+def test_without_noise_to_beat_five_cells_show_no_harm():
+    """A law with a penalty goes through five cells exactly, whatever they are."""
+    truth = fits.RepetitionLaw(2.0, 60.0, 0.26, 6.0, 0.0, False)
+    unique, passes = np.full(5, 1e5), np.array([1, 2, 4, 8, 16])
+    losses = truth.loss(unique, unique * passes) + [0, 0, 0, 0, 0.2]
+    law, _ = fits.fit_repetition(unique, unique * passes, losses)
+    assert (law.penalty, law.chance) == (False, None)
 
 
 def test_two_numbers_of_passes_are_no_law_of_repetition():

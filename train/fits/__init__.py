@@ -1,7 +1,7 @@
 """What a grid of runs says: laws, differences, exchange rates and more, with intervals.
 
-laws.py        L(D) = E + B / D^b, robust, with one exponent for several levels or one each
-noise.py       how much a loss varies from seed to seed
+laws.py        L(D) = E + B / D^b, least squares, with one exponent for several levels or one each
+noise.py       how much a loss varies from seed to seed, level by level; how far laws are off beyond that
 grid.py        all runs on one holdout, and the replicates from which intervals come
 curves.py      laws through a grid; the largest size foretold from the smaller ones
 compare.py     differences, exchange rates, overtaking; correction for many comparisons
@@ -23,13 +23,13 @@ from train.fits.compare import (
     overtaking,
 )
 from train.fits.curves import Curves, Estimate, Fit, Foretold, foretold, mean
-from train.fits.grid import Grid, Point
+from train.fits.grid import Grid, Point, interval
 from train.fits.laws import FitError, Form, Law, choose_form, fit_power_laws
 from train.fits.mixture import MixtureLaw, best_shares, fit_mixture, refit_mixtures
 from train.fits.noise import SeedNoise, seed_noise
 from train.fits.power import MOST_SEEDS, Signal, detectable, document_spread, seeds_needed, signal_to_noise
-from train.fits.repetition import RepetitionLaw, fit_repetition, refit_repetition
-from train.fits.surface import Surface, fit_surface, refit_surfaces
+from train.fits.repetition import RepetitionLaw, fit_repetition
+from train.fits.surface import Surface, fit_surface, fit_surfaces
 
 __all__ = [
     "MOST_SEEDS",
@@ -62,13 +62,13 @@ __all__ = [
     "fit_power_laws",
     "fit_repetition",
     "fit_surface",
+    "fit_surfaces",
     "foretold",
+    "interval",
     "mean",
     "measured_crossing",
     "overtaking",
     "refit_mixtures",
-    "refit_repetition",
-    "refit_surfaces",
     "seed_noise",
     "seeds_needed",
     "signal_to_noise",

@@ -118,14 +118,14 @@ def differences(
     error_NP = value_NP[1:] - value_NP[0]
     spread_P = np.maximum(np.quantile(np.abs(error_NP), 0.68, axis=0), 1e-12)
     width = float(np.quantile(np.abs(error_NP / spread_P).max(1), grid.confidence))
-    found = []
+    made = []
     for (level, than, *_), (size, value_N), spread in zip(pairs, gaps, spread_P, strict=True):
         value, (low, high) = float(value_N[0]), grid.interval(value_N)
         half = max(width * spread, high - value, value - low)
         low, high, clear = _clear(grid, low, high)
         wide_low, wide_high, together = _clear(grid, value - half, value + half)
-        found.append(Difference(level, than, size, value, low, high, clear, together, wide_low, wide_high))
-    return found
+        made.append(Difference(level, than, size, value, low, high, clear, together, wide_low, wide_high))
+    return made
 
 
 def _gap(grid: Grid, level: str, than: str, tokens: int | None) -> tuple[int, np.ndarray]:

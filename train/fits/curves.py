@@ -30,8 +30,7 @@ from train.fits.laws import (
     fit_shared_power_laws,
     law_of,
 )
-
-PRIOR_FITS = 0.5  # degrees of freedom with which laws hold to within the noise, before any residual is seen
+from train.fits.noise import lack_of_fit
 
 
 @dataclass(frozen=True)
@@ -123,19 +122,12 @@ class Curves:
 
     @cached_property
     def lack_N(self) -> np.ndarray:
-        """How far a mean lies from its law beyond noise, as a share of the loss: a standard deviation for every replicate,
-        drawn from what the residuals leave possible. 0 where laws are as free as the means are many."""
-        none_N = np.zeros(self.grid.draws)
+        """How far a mean lies from its law beyond noise, as a share of the loss: a standard deviation of every replicate."""
         sizes = [len(tokens_D) for tokens_D, _ in self._means.values()]
-        own = sum(1 if count < 3 else 2 for count in sizes)
-        freedom = sum(sizes) - own - (1 if self.form.shared else len(sizes))
-        if freedom <= 0:
-            return none_N
-        by_noise = float(np.median(self._fitted(self._simulated(none_N))[1][1:])) / freedom
-        seen = self._measured[1] + PRIOR_FITS * by_noise
-        rng = np.random.default_rng(self.grid.rng_seed + 1)
-        variance_N = seen / rng.chisquare(freedom + PRIOR_FITS, self.grid.draws)
-        return np.sqrt(np.maximum(0.0, variance_N - by_noise))
+        of_levels = sum(1 if count < 3 else 2 for count in sizes)
+        freedom = sum(sizes) - of_levels - (1 if self.form.shared else len(sizes))
+        by_noise = self._fitted(self._simulated(np.zeros(self.grid.draws)))[1][1:] if freedom > 0 else 0.0
+        return lack_of_fit(self._measured[1], float(np.median(by_noise)), freedom, self.grid.draws)
 
     @cached_property
     def replicates(self) -> dict[str, Rows]:
@@ -190,7 +182,7 @@ def foretold(grid: Grid, levels: list[str] | None = None) -> dict[str, Foretold]
     except FitError:
         return {}
     rng = np.random.default_rng(grid.rng_seed + 3)
-    found = {}
+    forecasts = {}
     for name in curves.levels:
         tokens_D, loss_ND = grid.means_ND(name)
         predicted_N = curves.loss_NG(name, tokens_D[-1:])[:, 0]
@@ -200,8 +192,8 @@ def foretold(grid: Grid, levels: list[str] | None = None) -> dict[str, Foretold]
         measured, predicted = float(loss_ND[0, -1]), float(predicted_N[0])
         low, high = (predicted - measured + x for x in grid.interval(np.concatenate([[0.0], off_N])))
         error = abs(math.log(predicted / measured))
-        found[name] = Foretold(int(tokens_D[-1]), measured, predicted, low, high, error)
-    return found
+        forecasts[name] = Foretold(int(tokens_D[-1]), measured, predicted, low, high, error)
+    return forecasts
 
 
 def mean(grid: Grid, level: str, tokens: int) -> Estimate:

@@ -100,18 +100,18 @@ class Grid:
     @property
     def caveats(self) -> list[str]:
         """What the intervals leave out, in words."""
-        found = []
+        left_out = []
         if self.noise is None:
-            found.append(
+            left_out.append(
                 "one seed only: the noise of training is unknown, so nothing is called distinguishable"
             )
         if self.documents is None:
-            found.append(
+            left_out.append(
                 "losses of single documents are missing: intervals leave out the choice of holdout documents"
             )
         elif self.documents < FEW_DOCUMENTS:
-            found.append(f"{self.documents} holdout documents only: intervals are too narrow")
-        return found
+            left_out.append(f"{self.documents} held-out groups only: intervals are too narrow")
+        return left_out
 
     @cached_property
     def replicates_NLDS(self) -> np.ndarray:
@@ -150,11 +150,8 @@ class Grid:
         return added_NLDS
 
     def interval(self, values_N: np.ndarray) -> tuple[float, float]:
-        """Percentiles over replicates. The first row is the measured value: the interval reaches as far as that, where
-        replicates of a bent figure all lie on one side of it."""
-        tail = (1 - self.confidence) / 2
-        low, high = np.quantile(values_N[1:], [tail, 1 - tail], method="nearest")
-        return min(float(low), float(values_N[0])), max(float(high), float(values_N[0]))
+        """As `interval`, at the grid's confidence."""
+        return interval(values_N, self.confidence)
 
     def means_ND(self, level: str, partner: str | None = None) -> tuple[np.ndarray, np.ndarray]:
         """(tokens, means over seeds) of a level; where the partner ran too, over the seeds both have."""
@@ -171,3 +168,11 @@ class Grid:
         if level not in self.levels:
             raise FitError(f'no run of level "{level}"; there are {", ".join(self.levels)}')
         return ~np.isnan(self.loss_LDS[self.levels.index(level)])
+
+
+def interval(values_N: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
+    """Percentiles over replicates. The first row is the measured value: the interval reaches as far as that, where
+    replicates of a bent figure all lie on one side of it."""
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(values_N[1:], [tail, 1 - tail], method="nearest")
+    return min(float(low), float(values_N[0])), max(float(high), float(values_N[0]))

@@ -29,6 +29,7 @@ from dataclasses import dataclass
 import numpy as np
 
 PRIOR_RHO, PRIOR_TRUNKS = 0.75, 2.0  # correlation within a trunk before any is seen, and its weight
+PRIOR_FITS = 0.5  # degrees of freedom with which laws hold to within the noise, before any residual is seen
 # Spreads of log variances; of 2.2 are levels that differ three times in standard deviation.
 SPREADS_T = np.geomspace(0.1, 6.0, 8)
 USUAL_SPREAD = 3.0  # scale of a half-Cauchy prior of the spread
@@ -64,9 +65,9 @@ class SeedNoise:
         shared_N = rng.choice(CORRELATIONS_C, n, p=self.correlation_C)[:, None, None, None]
         trunk, rest = math.sqrt(self.rho), math.sqrt(1 - self.rho)
 
-        def normal(some: int) -> np.ndarray:
-            between = trunk * rng.standard_normal((n, some, 1, seeds))
-            return between + rest * rng.standard_normal((n, some, sizes, seeds))
+        def normal(count: int) -> np.ndarray:
+            between = trunk * rng.standard_normal((n, count, 1, seeds))
+            return between + rest * rng.standard_normal((n, count, sizes, seeds))
 
         mixed_NLDS = np.sqrt(1 - shared_N) * normal(levels) + np.sqrt(shared_N) * normal(1)
         return sigma_NL[:, :, None, None] * mixed_NLDS
@@ -115,14 +116,28 @@ def seed_noise(loss_LDS: np.ndarray) -> SeedNoise | None:
     return SeedNoise(variance_L, freedom_L / inflation, rho, _correlation(standard_LDS, known_LDS, inflation))
 
 
+def lack_of_fit(squares: float, by_noise: float, freedom: int, draws: int) -> np.ndarray:
+    """How far means lie from their law beyond noise, as a share of the loss: standard deviations drawn from what residuals
+    leave possible.
+
+    `squares`: the sum of squared relative residuals of `freedom` degrees; `by_noise`: what it would be by noise alone.
+    0 where a law is as free as its means are many.
+    """
+    if freedom <= 0:
+        return np.zeros(draws)
+    noise = by_noise / freedom
+    chi_N = np.random.default_rng(0).chisquare(freedom + PRIOR_FITS, draws)
+    return np.sqrt(np.maximum(0.0, (squares + PRIOR_FITS * noise) / chi_N - noise))
+
+
 def _trunk_correlation(standard_LDS: np.ndarray, known_LDS: np.ndarray, trunks: float) -> float:
     """Mean product over pairs of sizes, over the mean square; drawn to 1/2 where trunks are few."""
     count = known_LDS.sum(1)
     pairs = (count * (count - 1)).sum()
     square = (standard_LDS**2).sum() / max(known_LDS.sum(), 1)
     products = (standard_LDS.sum(1) ** 2 - (standard_LDS**2).sum(1)).sum()
-    seen = products / pairs / square if pairs and square > 0 else PRIOR_RHO
-    return float(np.clip((trunks * seen + PRIOR_TRUNKS * PRIOR_RHO) / (trunks + PRIOR_TRUNKS), 0.0, 0.98))
+    measured = products / pairs / square if pairs and square > 0 else PRIOR_RHO
+    return float(np.clip((trunks * measured + PRIOR_TRUNKS * PRIOR_RHO) / (trunks + PRIOR_TRUNKS), 0.0, 0.98))
 
 
 def _correlation(standard_LDS: np.ndarray, known_LDS: np.ndarray, inflation: float) -> np.ndarray:

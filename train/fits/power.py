@@ -45,8 +45,10 @@ def signal_to_noise(grid: Grid, comparisons: int = 1) -> Signal:
     at = int(np.flatnonzero(known_LD.all(0))[-1])
     means_L = np.nanmean(grid.loss_LDS[:, at], axis=1)
     seeds = int((~np.isnan(grid.loss_LDS[:, at])).sum(1).min())
-    found = detectable(grid.noise.sigma, seeds, grid.noise.degrees, comparisons=comparisons)
-    return Signal(grid.tokens[at], float(np.ptp(means_L)), grid.noise.sigma, len(grid.levels), seeds, found)
+    smallest = detectable(grid.noise.sigma, seeds, grid.noise.degrees, comparisons=comparisons)
+    return Signal(
+        grid.tokens[at], float(np.ptp(means_L)), grid.noise.sigma, len(grid.levels), seeds, smallest
+    )
 
 
 def detectable(

@@ -17,9 +17,11 @@ import numpy as np
 from scipy.optimize import minimize, nnls
 
 from train.fits.laws import FitError
+from train.fits.noise import lack_of_fit
 
 HUBER_DELTA = 1e-3  # log residuals beyond 0.1 % count linearly
 STARTS = 4
+FEW = 30  # replicates that tell how large residuals are by noise alone
 ALONG = np.linspace(0.05, 1.2, 12)  # exponents of the grid of starts
 BOUNDS = [(-60.0, 20.0), (-60.0, 20.0), (-60.0, 20.0), (0.01, 2.0), (0.01, 2.0)]
 
@@ -103,6 +105,20 @@ def surface_objective(x: np.ndarray, n: np.ndarray, d: np.ndarray, y: np.ndarray
     return float(value), np.array([*slopes, -(pull * share_3R[1] * n).sum(), -(pull * share_3R[2] * d).sum()])
 
 
-def refit_surfaces(law: Surface, parameters, tokens, losses_NR: np.ndarray) -> list[Surface]:
-    """The law of every replicate, each from the measured one."""
-    return [fit_surface(parameters, tokens, losses_R, start=law) for losses_R in losses_NR]
+def fit_surfaces(parameters, tokens, loss_NR) -> tuple[Surface, list[Surface]]:
+    """(the law, the law of every replicate), of losses whose first row is measured and whose others have noise added. As in
+    `curves`, a replicate is the law with that noise and the lack of fit, fitted again from the measured law."""
+    n, d = np.asarray(parameters, dtype=float), np.asarray(tokens, dtype=float)
+    law = fit_surface(n, d, loss_NR[0])
+    exact_R, noise_NR = law.loss(n, d), loss_NR[1:] - loss_NR[0]
+    by_noise = [_squares(fit_surface(n, d, row, start=law), n, d, row) for row in (exact_R + noise_NR)[:FEW]]
+    freedom = len(exact_R) - len(BOUNDS)
+    squares = _squares(law, n, d, loss_NR[0])
+    lack_N = lack_of_fit(squares, float(np.median(by_noise)), freedom, len(noise_NR))
+    off_NR = lack_N[:, None] * np.random.default_rng(1).standard_normal(noise_NR.shape)
+    simulated_NR = np.maximum(exact_R * (1 + off_NR) + noise_NR, 1e-3 * exact_R)
+    return law, [fit_surface(n, d, row, start=law) for row in simulated_NR]
+
+
+def _squares(law: Surface, parameters: np.ndarray, tokens: np.ndarray, losses: np.ndarray) -> float:
+    return float(((losses / law.loss(parameters, tokens) - 1) ** 2).sum())
