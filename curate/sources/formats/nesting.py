@@ -21,6 +21,8 @@ TAG = re.compile(
     rf"<!--.*?(?:-->|\Z)|<(?P<raw>script|style|textarea|title)\b.*?(?:</(?P=raw)|\Z)|<(?P<end>/?)(?:{'|'.join(HOLDING)})\b",
     re.I | re.S,
 )
+# Options hold text alone, and selections options; with other elements in them, parsers nest one in the other.
+OPTION = re.compile(r"<(?:option|select)\b[^>]*>[^<]*<(?!/?(?:option|optgroup|select)\b|!)", re.I)
 LONG_TAG = re.compile(rf"<[a-z][^>]{{{2 * MOST_ATTRIBUTES},}}", re.I)
 QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'")
 ATTRIBUTE = re.compile(r"[\s/\"'][^\s/\"']")
@@ -35,6 +37,8 @@ def excess(html: str) -> str | None:
                 depth = max(0, depth + (-1 if tag["end"] else 1))
                 if depth > MOST_DEEP:
                     return f"elements nested over {MOST_DEEP:,} deep"
+        if sum(1 for _ in OPTION.finditer(html)) > MOST_DEEP:
+            return f"over {MOST_DEEP:,} options or selections that hold elements"
     for tag in LONG_TAG.finditer(html):
         if len(ATTRIBUTE.findall(QUOTED.sub('""', tag[0]))) > MOST_ATTRIBUTES:
             return f"a tag of over {MOST_ATTRIBUTES:,} attributes"
