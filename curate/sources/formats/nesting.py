@@ -22,8 +22,8 @@ TAG = re.compile(
     re.I | re.S,
 )
 # Options hold text alone, and selections options; with other elements in them, parsers nest one in the other.
-OPTION = re.compile(r"<(?:option|select)\b[^>]*>[^<]*<(?!/?(?:option|optgroup|select)\b|!)", re.I)
-LONG_TAG = re.compile(rf"<[a-z][^>]{{{2 * MOST_ATTRIBUTES},}}", re.I)
+OPTION = re.compile(r"<(?:option|select)\b[^<>]*>[^<]*<(?!/?(?:option|optgroup|select)\b|!)", re.I)
+TAG_BEGIN = re.compile(r"<[a-z]", re.I)
 QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'")
 ATTRIBUTE = re.compile(r"[\s/\"'][^\s/\"']")
 
@@ -39,7 +39,8 @@ def excess(html: str) -> str | None:
                     return f"elements nested over {MOST_DEEP:,} deep"
         if sum(1 for _ in OPTION.finditer(html)) > MOST_DEEP:
             return f"over {MOST_DEEP:,} options or selections that hold elements"
-    for tag in LONG_TAG.finditer(html):
-        if len(ATTRIBUTE.findall(QUOTED.sub('""', tag[0]))) > MOST_ATTRIBUTES:
+    for piece in html.split(">"):
+        begin = TAG_BEGIN.search(piece) if len(piece) > 2 * MOST_ATTRIBUTES else None
+        if begin and len(ATTRIBUTE.findall(QUOTED.sub('""', piece[begin.start() :]))) > MOST_ATTRIBUTES:
             return f"a tag of over {MOST_ATTRIBUTES:,} attributes"
     return None
