@@ -6,6 +6,7 @@ Every mistake is one sentence that says where, what and the fix. Checks that nee
 
 from __future__ import annotations
 
+import re
 import sysconfig
 import tomllib
 from dataclasses import fields
@@ -257,7 +258,7 @@ class _Reader(Tables):
     def filled(self, where: str, path: str, format: str) -> str:
         for name, value in placeholders().items():
             path = path.replace("{" + name + "}", value)
-        if "{" in path and format != "hub":
+        if re.search(r"\{[\w-]+\}", path) and format != "hub" and not (self.path.parent / path).exists():
             raise self.fail(where, f'path = "{path}": placeholders are {{{"}, {".join(placeholders())}}}')
         if "://" in path or Path(path).is_absolute():
             return path

@@ -38,7 +38,7 @@ def wide_encoding(begin: bytes) -> str | None:
 def _latin(begin: bytes, encoding: str) -> int:
     """How many characters of this reading are ASCII, which every text has some of; 0 where it cannot be text."""
     try:
-        text, _ = codecs.getdecoder(encoding)(begin[: len(begin) // 4 * 4 - 4 * (len(begin) >= SAMPLE)])
+        text = codecs.getincrementaldecoder(encoding)().decode(begin)  # the last may be cut
     except UnicodeDecodeError:
         return 0
     odd = sum(unicodedata.category(c) in NO_TEXT for c in text if c not in "\t\n\r\f")

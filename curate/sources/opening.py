@@ -20,6 +20,7 @@ from curate.sources.characters import BOM, SAMPLE, AsUtf8, wide_encoding
 from curate.sources.rows import Input, Problems, printable
 
 BROKEN = (OSError, EOFError, lzma.LZMAError, zlib.error, pa.ArrowException)  # what a damaged file raises
+STEP = 4096
 PACKED = (
     (re.compile(rb"\x1f\x8b"), "gzip"),
     (re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"), "zstd"),
@@ -39,8 +40,7 @@ FOREIGN = (  # what no reader of text can read, and what to do
 @contextmanager
 def opened(item: Input) -> Iterator[io.BufferedReader]:
     """The file's bytes, unpacked. Raises InputError where it cannot be opened, an error of BROKEN where it is no text."""
-    with opened_raw(item) as raw:
-        file = _unpacked(raw)
+    with opened_raw(item) as raw, _unpacked(item, raw) as file:
         begin = file.peek(SAMPLE)
         for pattern, what in FOREIGN:
             if pattern.match(begin):
@@ -59,18 +59,53 @@ def opened_raw(item: Input) -> Any:
         raise InputError(f"{printable(item.url)}: cannot be opened: {error}") from error
 
 
-def _unpacked(raw: io.BufferedReader) -> io.BufferedReader:
+def _unpacked(item: Input, raw: io.BufferedReader) -> io.BufferedReader:
     begin = raw.peek(SAMPLE)
     for pattern, compression in PACKED:
         if pattern.match(begin):
-            return io.BufferedReader(_unpacking(raw, compression), 1 << 16)
+            return io.BufferedReader(_Unpacked(item, raw, compression), 1 << 16)
     return raw
 
 
-def _unpacking(raw: io.BufferedReader, compression: str) -> Any:
-    if compression == "xz":
-        return lzma.LZMAFile(raw)
-    return pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), compression)
+class _Unpacked(io.RawIOBase):
+    """A packed file up to where it is damaged. Of a read that fails, what it had unpacked is lost: so the file is opened
+    once more, and read byte by byte from where the last good read ended."""
+
+    def __init__(self, item: Input, raw: io.BufferedReader, compression: str):
+        self.item, self.compression = item, compression
+        self.at, self.step = 0, STEP
+        self.start(raw)
+
+    def start(self, raw: io.BufferedReader) -> None:
+        self.raw = raw
+        self.stream: Any = (
+            lzma.LZMAFile(raw, "rb")  # noqa: SIM115  # it is closed with what it reads
+            if self.compression == "xz"
+            else pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), self.compression)
+        )
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        try:
+            data = self.stream.read(min(len(buffer), self.step))
+        except BROKEN:
+            if self.step == 1:
+                raise
+            self.raw.close()
+            self.start(opened_raw(self.item))
+            for size in [STEP] * (self.at // STEP) + [self.at % STEP]:
+                self.stream.read(size)
+            self.step = 1
+            return self.readinto(buffer)
+        self.at += len(data)
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self.raw.close()
+        super().close()
 
 
 @contextmanager

@@ -172,6 +172,16 @@ def test_packed_files_joined_into_one_are_all_read(tmp_path):
         assert of_bytes(tmp_path, "a", raw) == (["one", "two"], Problems()), pack
 
 
+@pytest.mark.parametrize("pack", ["gz", "bz2", "xz", "lz4", "zst"])
+def test_a_damaged_end_costs_no_row_before_it(tmp_path, pack):
+    texts = [f"row {i} {i * i}" for i in range(5000)]
+    whole = PACKS[pack](rows(*texts).encode())
+    for damaged in (whole + bytes(512), whole + b"garbage", whole[:-1] if pack != "zst" else whole + b"x"):
+        found, problems = of_bytes(tmp_path, "a", damaged)
+        assert found == texts
+        assert counts(problems.failed) in ({"broken-file": 1}, {})  # some libraries pass over what follows
+
+
 def test_what_no_reader_of_text_can_read_is_named(tmp_path):
     for make, said in ((_zip, "zip"), (_tar, "tar"), (_parquet, "Parquet"), (_arrow, "Arrow")):
         for format in ("jsonl", "text", "python"):

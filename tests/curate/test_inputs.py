@@ -15,6 +15,7 @@ from conftest import MANIFEST, options_of, write_manifest
 from curate.cli import main
 from curate.engine import open_engine
 from curate.errors import InputError, NoInput
+from curate.manifest.reader import load_manifest
 from curate.sources.documents import open_source, read_sample
 from curate.sources.inputs import digests, list_inputs
 from curate.spec.manifest import Source
@@ -66,6 +67,12 @@ def test_a_path_that_exists_is_no_glob_whatever_its_name(tmp_path, folder):
     assert names(tmp_path / folder / "a.jsonl") == ["a.jsonl"]
     assert names(tmp_path / folder / "*.jsonl") == ["a.jsonl"]
     assert names(f"file://{tmp_path}/{folder}/sub") == ["b.jsonl"]
+
+
+def test_braces_of_a_folder_that_exists_are_no_placeholder(tmp_path):
+    source = '[[source]]\nname = "x"\nformat = "jsonl"\npath = "{old}"\n\n[parts]'
+    manifest = write_manifest(tree(tmp_path, "{old}/a.jsonl"), MANIFEST.replace("[parts]", source))
+    assert names(load_manifest(manifest).sources[-1].path[0]) == ["a.jsonl"]
 
 
 def test_globs_below_a_folder_are_of_names_or_of_whole_paths(tmp_path):

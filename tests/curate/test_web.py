@@ -285,6 +285,8 @@ MONSTERS = {
     "nested": "<div>" * DEEP + "words",
     "nested and closed": "<section>" * DEEP + "words" + "</section>" * DEEP,
     "nested in others": "<b><article>" * DEEP,
+    "options": "<i><option>" * DEEP,
+    "selections": "<select><b>x</select>" * DEEP,
     "attributes": "<p " + " ".join(f"a{i}='{i}'" for i in range(DEEP)) + ">words",
     "attributes without values": "<p " + " ".join(f"a{i}" for i in range(DEEP)) + ">words",
 }
@@ -294,6 +296,7 @@ HARMLESS = {
     "a long table": "<table>" + "<tr><td>words" * 5000,
     "old pages": "<font size=2>words<br>" * 5000,
     "closed": "<div>words</div>" * 5000,
+    "options": "<select>" + "<option value=1>words" * 5000 + "</select><p>words",
     "scripts": "<script>" + "'<div>'+" * 5000 + "</script><p>words",
     "comments": "<!--" + "<div>" * 5000 + "--><p>words",
     "a picture": "<p>words</p><img src='data:" + "a b c " * 50_000 + "'>",

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from curate.sources.characters import MARK, as_utf8, without_surrogates
+from curate.sources.characters import BOM, MARK, as_utf8, without_surrogates
 from curate.sources.formats.format import Format, packed
 from curate.sources.opening import BROKEN, lines_of, opened_text
 from curate.sources.rows import Input, Problems, Rows
@@ -21,7 +21,7 @@ from curate.spec.manifest import Source
 
 ESCAPED = 6  # bytes that JSON may take for one of text, `\u0020`
 BESIDES = 16_000_000  # bytes of other fields
-ARRAY = re.compile(rb"\s*(?:\xef\xbb\xbf)?\s*\[\s*(?:[{\]]|$)")
+BLANK = re.compile(f"[ \t\r\n{MARK}]*")
 STRUCTURE = re.compile(rb'["\[\]{},]')
 IN_STRING = re.compile(rb'["\\\n]')
 
@@ -47,13 +47,19 @@ def _pieces(item: Input, longest: int, problems: Problems) -> Iterator[Found]:
     number = elements = 0
     try:
         with opened_text(item) as file:
-            while ARRAY.match(file.peek(1 << 12)):
+            while _begins_array(file.peek(1 << 12)):
                 elements = yield from _elements(file, item.name, elements, longest, problems)
             for number, line in lines_of(file, item.name, longest, problems):
                 if not line.isspace():
                     yield f"{item.name}:{number}", line
     except BROKEN as error:
         problems.fail("broken-file", f"{item.name}:{number + 1}", str(error))
+
+
+def _begins_array(begin: bytes) -> bool:
+    """Of objects. (A line that is an array of anything else is a row that failed.)"""
+    begin = begin.lstrip().removeprefix(BOM).lstrip()
+    return begin.startswith(b"[") and begin[1:].lstrip()[:1] in (b"{", b"]", b"")
 
 
 def _elements(
@@ -141,12 +147,12 @@ def _objects(raw: bytes, at: str, problems: Problems) -> Iterator[tuple[str, dic
 
 def _joined_values(text: str) -> list:
     """Values one after the other, perhaps with marks between; none where the text is anything else."""
-    values, at = [], 0
+    values, at, decoder = [], 0, json.JSONDecoder()
     try:
         while at < len(text):
-            value, at = json.JSONDecoder().raw_decode(text, at)
+            value, at = decoder.raw_decode(text, at)
             values.append(value)
-            at += len(text) - at - len(text[at:].lstrip(" \t\r\n" + MARK))
+            at = BLANK.match(text, at).end()  # type: ignore[union-attr]  # it matches nothing, too
     except (ValueError, RecursionError):
         return []
     return values

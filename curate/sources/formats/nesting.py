@@ -21,7 +21,9 @@ TAG = re.compile(
     rf"<!--.*?(?:-->|\Z)|<(?P<raw>script|style|textarea|title)\b.*?(?:</(?P=raw)|\Z)|<(?P<end>/?)(?:{'|'.join(HOLDING)})\b",
     re.I | re.S,
 )
-LONG_TAG = re.compile(rf"<[a-z][^>]{{{2 * MOST_ATTRIBUTES},}}", re.I)
+# Options hold text alone, and selections options; with other elements in them, parsers nest one in the other.
+OPTION = re.compile(r"<(?:option|select)\b[^<>]*>[^<]*<(?!/?(?:option|optgroup|select)\b|!)", re.I)
+TAG_BEGIN = re.compile(r"<[a-z]", re.I)
 QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'")
 ATTRIBUTE = re.compile(r"[\s/\"'][^\s/\"']")
 
@@ -35,7 +37,10 @@ def excess(html: str) -> str | None:
                 depth = max(0, depth + (-1 if tag["end"] else 1))
                 if depth > MOST_DEEP:
                     return f"elements nested over {MOST_DEEP:,} deep"
-    for tag in LONG_TAG.finditer(html):
-        if len(ATTRIBUTE.findall(QUOTED.sub('""', tag[0]))) > MOST_ATTRIBUTES:
+        if sum(1 for _ in OPTION.finditer(html)) > MOST_DEEP:
+            return f"over {MOST_DEEP:,} options or selections that hold elements"
+    for piece in html.split(">"):
+        begin = TAG_BEGIN.search(piece) if len(piece) > 2 * MOST_ATTRIBUTES else None
+        if begin and len(ATTRIBUTE.findall(QUOTED.sub('""', piece[begin.start() :]))) > MOST_ATTRIBUTES:
             return f"a tag of over {MOST_ATTRIBUTES:,} attributes"
     return None

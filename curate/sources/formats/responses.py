@@ -16,10 +16,8 @@ from curate.sources.formats.warc import HEAD_END, head_fields
 STATUS = re.compile(rb"[A-Z]+(?:/[\d.]+)?[ \t]+(\d{3})\b")
 CHUNK_HEAD = re.compile(rb"(?:\r?\n)?[ \t]*([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n]*)?\r?\n")
 CHARSET = re.compile(r"charset\s*=\s*[\"']?([^\s;\"']+)", re.I)
-PAGE = re.compile(
-    rb"\s*(?:<!--.*?-->\s*)*<(?:!doctype html|html|head|body|title|meta|script|div|p|h1|table|br)\b",
-    re.I | re.S,
-)
+COMMENTS = re.compile(rb"\s*(?:<!--(?:(?!-->).)*-->\s*)*", re.S)
+PAGE = re.compile(rb"<(?:!doctype html|html|head|body|title|meta|script|div|p|h1|table|br)\b", re.I)
 NO_TEXT = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")  # bytes that no text has (WHATWG, MIME sniffing)
 SNIFFED = 1445  # bytes that a type is recognised by, as there
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
@@ -55,7 +53,8 @@ def parse(block: bytes, longest: int) -> Response | None:
 
 
 def _sniffed(begin: bytes) -> str:
-    if PAGE.match(begin):
+    content = begin[COMMENTS.match(begin).end() :]  # type: ignore[union-attr]  # it matches nothing, too
+    if PAGE.match(content):
         return "text/html"
     return "" if NO_TEXT.search(begin) or begin.startswith(b"%PDF") else "text/plain"
 

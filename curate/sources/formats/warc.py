@@ -46,6 +46,9 @@ class Archive:
 
     def __init__(self, item: Input, stack: ExitStack, problems: Problems):
         self.item, self.stack, self.problems = item, stack, problems
+        self.believed = (
+            True  # that long records are as long as they say: to find out costs a pass over the file
+        )
         self.damages = 0  # members that were counted as broken, and of which no record was counted
         self.open(0)
 
@@ -186,12 +189,13 @@ def _record(archive: Archive, place: str, longest: int) -> Record | None:
     restart = archive.where()
     archive.drop(end.end())
     if size > longest:
-        whole = archive.skip(size)
-        if whole and _ends(archive, 0, place):
+        if archive.believed and archive.skip(size) and _ends(archive, 0, place):
             fail("too-long", place, f"a record of {size:,} bytes")
             return Record(place, "", headers, b"")
-        archive.open(restart[0])
-        archive.skip(restart[1] + end.end())
+        if archive.believed:
+            archive.open(restart[0])
+            archive.skip(restart[1] + end.end())
+            archive.believed = False
         return _broken(archive, "wrong-length", place, f"Content-Length {size:,}, and no record ends there")
     if archive.fill(size + LOOK) < size or not _ends(archive, size, place):
         cut = archive.ended and len(archive.buffer) < size and not MARKER.search(archive.buffer)
