@@ -65,7 +65,7 @@ contamination = { ngram = 13 }
 url_lists = { domains = "list.txt" }
 word_lists = { bad = "list.txt" }
 [signals.custom.shouting]
-function = "json:dumps"
+function = "click:echo"
 [[source]]
 name = "a"
 format = "jsonl"

@@ -27,6 +27,7 @@ from conftest import MANIFEST, write_manifest
 import curate
 from curate.cli import main
 from curate.manifest.reader import load_manifest
+from train.files import write_record
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -224,7 +225,7 @@ def _begin_index(folder: Path, tree: dict, name: str) -> None:
     index = begin(load_manifest(manifest), str(folder / name))
     assert isinstance(index, Folder)
     index.folder.mkdir()
-    (index.folder / RECORD).write_text(json.dumps(index.record))
+    write_record(index.folder / RECORD, index.record)
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if "```python" in (ROOT / n).read_text(encoding="utf-8")])

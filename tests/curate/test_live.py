@@ -16,6 +16,7 @@ from curate.runs.live import Live, Row, table
 from curate.runs.tracking import open_tracker
 from curate.runs.training import PlannedCell, useful_first
 from curate.runs.workers import devices
+from train.files import seal_folder
 from train.grid import Outcome, run_grid
 
 
@@ -124,7 +125,7 @@ def follow(tracker, folder: Path) -> Cell:
         live._look()
         (cell.directory / "1000").mkdir()
         record = {"losses": {"raw": {"nats_per_token": 4.0, "bits_per_byte": 1.5}}}
-        (cell.directory / "1000/run.json").write_text(json.dumps(record))
+        seal_folder(cell.directory / "1000/run.json", record, [])
         live.end(str(cell.directory), None)
     return cell
 

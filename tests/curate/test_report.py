@@ -6,6 +6,7 @@ import copy
 import json
 import math
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from curate.report import charts, layout
 from curate.report.facts import facts as gather
 from curate.results import words as words_of
 from train import fits
+from train.tokens import Packed
 
 SIZES = {"400k": 400_000, "800k": 800_000, "1.6M": 1_600_000, "3.2M": 3_200_000}
 HOSTILE = (
@@ -30,6 +32,12 @@ LAWS = {
 }
 
 
+def pack(folder: Path, offsets: np.ndarray) -> None:
+    """Packed tokens of documents that end there; all of them the same token."""
+    tokens = np.ones(offsets[-1], np.uint16)
+    Packed.write(folder, tokens, offsets, np.diff(offsets), vocabulary=2, end=0)
+
+
 def runs(
     directory: Path | None = None, seeds: int = 3, noise: float = 0.006, laws: dict = LAWS
 ) -> list[dict]:
@@ -38,8 +46,7 @@ def runs(
     hard, lengths = rng.normal(0, 0.4, 250), np.ceil(rng.lognormal(5.5, 0.7, 250))
     packed = {name: directory / "packed" / name for name in laws} if directory else {}
     for folder in packed.values():
-        folder.mkdir(parents=True)
-        np.save(folder / "documents.npy", np.concatenate([[0], lengths.cumsum()]).astype(np.int64))
+        pack(folder, np.concatenate([[0], lengths.cumsum()]).astype(np.int64))
     cell = {"cell": {"holdouts": {name: str(folder) for name, folder in packed.items()}}} if directory else {}
     found = []
     for row, level in enumerate(LEVELS):
@@ -284,8 +291,7 @@ def test_the_choice_of_documents_counts_in_comparisons_but_not_in_the_curves(tmp
 def test_lengths_of_documents_are_taken_from_what_the_runs_were_scored_on(tmp_path):
     there = runs(tmp_path)
     known = gather(lock(), there, {})["holdouts"]["unique"]
-    for path in tmp_path.glob("packed/*/documents.npy"):
-        path.unlink()
+    shutil.rmtree(tmp_path / "packed")
     unknown = gather(lock(), there, {})["holdouts"]["unique"]
     assert width(known) < width(unknown)
 
@@ -366,8 +372,8 @@ def test_a_run_that_saw_other_tokens_than_its_size_is_a_warning():
 
 
 def test_a_corpus_that_is_mostly_one_document_is_a_warning(tmp_path):
-    np.save(tmp_path / "documents.npy", [0, 100_000, 400_000, 3_200_000])
-    found = [run | {"cell": {"packed": str(tmp_path)}} for run in runs() if run["size"] == 400_000]
+    pack(tmp_path / "packed", np.array([0, 100_000, 400_000, 3_200_000]))
+    found = [run | {"cell": {"packed": str(tmp_path / "packed")}} for run in runs() if run["size"] == 400_000]
     told = [one for one in gather(lock(), found, examples())["warnings"] if "one document is" in one]
     assert len(told) == len(LEVELS)
     assert any(one.startswith("raw, size 400,000: one document is 75% of the corpus") for one in told)

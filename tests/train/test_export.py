@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 
 import pytest
@@ -11,6 +10,7 @@ import torch
 
 from train.config import ModelConfig
 from train.export import export_hf
+from train.files import seal_folder
 from train.model.transformer import Transformer
 from train.tokens import END, encode, train_tokenizer
 
@@ -27,7 +27,7 @@ def make_run(folder, **knobs):
         for parameter in model.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
     safetensors.torch.save_file(model.state_dict(), folder / "model.safetensors")
-    (folder / "run.json").write_text(json.dumps({"model": vars(model.config), "end": 0}))
+    seal_folder(folder / "run.json", {"model": vars(model.config), "end": 0}, ["model.safetensors"])
     return model.eval()
 
 
