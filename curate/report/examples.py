@@ -87,7 +87,12 @@ def _shown(built: Built, row: int, signals: dict) -> dict:
 
 
 def held_out_document(built: Built, holdout: str, number: int) -> dict:
-    """A document of a holdout, by its number there."""
+    """A document of a holdout, or of a target, by its number there."""
+    if holdout in built.targets:
+        texts = built.targets[holdout]
+        text = texts.whole[number]
+        more = {"cut": True} if len(text) > EXCERPT else {}
+        return {"source": texts.target.source.name, "place": "", "text": text[:EXCERPT], "signals": {}} | more
     return _shown(built, int(built.holdouts.rows[holdout][number]), {})
 
 

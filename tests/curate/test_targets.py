@@ -17,6 +17,7 @@ from curate.engine import open_engine
 from curate.errors import CurateError, ManifestError
 from curate.manifest.reader import load_manifest
 from curate.pipeline import run_all
+from curate.report.examples import held_out_document
 from curate.spec.manifest import Source, Target
 from curate.steps import build
 from curate.store import Store, read_json
@@ -147,6 +148,12 @@ def test_every_run_is_scored_on_every_target(outcome):
     assert together["module"] == "curate.results.targets"
     (quiz,) = together["figures"]["accuracy"]
     assert all(0 <= low <= value <= high <= 1 for value, low, high in quiz["levels"].values())
+
+
+def test_a_document_of_a_target_can_be_shown(outcome):
+    shown = held_out_document(outcome.built, "target exam", 0)
+    assert shown["text"].startswith("what is ")
+    assert " answer " in shown["text"]
 
 
 def test_of_a_question_the_answer_alone_is_scored_behind_its_prompt(outcome):
