@@ -154,17 +154,12 @@ def with_a_word(tokenizer: Tokenizer) -> None:
     tokenizer.add_tokens([AddedToken("word", special=False)])
 
 
-def truncated(tokenizer: Tokenizer) -> None:
-    tokenizer.enable_truncation(7)
-
-
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
         (gpt2_words, "other words"),
         (normalized, "normalizes"),
         (with_a_word, "added tokens"),
-        (truncated, "truncates"),
     ],
 )
 def test_another_tokenizer_is_left_to_the_library_with_the_reason(path, tmp_path, change, reason):
