@@ -97,8 +97,8 @@ class Part:
         """Compared first, since Arrow trusts what it maps. Raises CurateError."""
         try:
             self.compare()
-        except Damaged as error:
-            raise CurateError(str(error)) from None
+        except (Damaged, FileNotFoundError):  # or gone, while another process cleans up
+            raise CurateError(str(Damaged(self.path))) from None
         return read_table(self.path, columns)
 
 

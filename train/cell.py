@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from train import VERSION
@@ -21,7 +22,7 @@ from train.config import (
     digested,
     knobs,
 )
-from train.files import digest_of
+from train.files import digest_of, read_json
 from train.machine import choose_device, choose_precision
 from train.tokens.packed import Packed
 
@@ -69,6 +70,32 @@ class Cell(RunConfig):
     @property
     def batch_tokens(self) -> int:
         return self.batch * self.context
+
+
+PLAIN: dict[str, type] = {
+    "packed": str,
+    "sizes": list,
+    "holdouts": dict,
+    "model": dict,
+    "optimizer": dict,
+    "tags": dict,
+}
+
+
+def read_cell(path: Path) -> Cell:
+    """A cell from a file of its own. Raises ValueError that names the file where it holds none."""
+    given = read_json(path)
+    wrong = "no table" if not isinstance(given, dict) else ""
+    for name, kind in PLAIN.items() if not wrong else ():
+        if name in ("packed", "sizes") and name not in given:
+            wrong = wrong or f"it has no {name}"
+        elif name in given and not isinstance(given[name], kind):
+            wrong = wrong or f"{name} = {given[name]!r}"
+    if not wrong and not all(type(size) is int for size in given["sizes"]):
+        wrong = f"sizes = {given['sizes']!r}"
+    if wrong:
+        raise ValueError(f"{path}: not a cell: {wrong}; `curate train MANIFEST --cells` writes cells")
+    return Cell.of(given)
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ import safetensors.torch
 from torch import Tensor
 
 from train.config import ModelConfig
-from train.files import write_json, write_whole
+from train.files import atomic, write_json, write_whole
 from train.model.attention import EPSILON
+from train.model.transformer import Transformer
 from train.tokens.bpe import END
 from train.trained import load_run
 
@@ -32,17 +33,23 @@ def export_hf(run: str | Path, out: str | Path) -> Path:
     check_is_qwen3(model.config, run)
     if out.exists() and any(out.iterdir()):
         raise FileExistsError(f"{out}: exists and is not empty; name another folder")
+    with atomic(out) as folder:
+        folder.mkdir()
+        _write(folder, run, model, record)
+    return out
+
+
+def _write(folder: Path, run: Path, model: Transformer, record: dict[str, Any]) -> None:
     weights = qwen3_weights(model.state_dict(), model.config)
     content = safetensors.torch.save(weights, {"format": "pt"})
-    write_whole(out / "model.safetensors", lambda file: file.write(content))
+    write_whole(folder / "model.safetensors", lambda file: file.write(content))
     ends = {"bos_token_id": record["end"], "eos_token_id": record["end"]}
-    write_json(out / "generation_config.json", ends)
+    write_json(folder / "generation_config.json", ends)
     if (run / "tokenizer.json").exists():
         tokenizer = (run / "tokenizer.json").read_bytes()
-        write_whole(out / "tokenizer.json", lambda file: file.write(tokenizer))
-        write_json(out / "tokenizer_config.json", tokenizer_config(model.config.context))
-    write_json(out / "config.json", qwen3_config(model.config) | ends)
-    return out
+        write_whole(folder / "tokenizer.json", lambda file: file.write(tokenizer))
+        write_json(folder / "tokenizer_config.json", tokenizer_config(model.config.context))
+    write_json(folder / "config.json", qwen3_config(model.config) | ends)
 
 
 def check_is_qwen3(config: ModelConfig, run: Path) -> None:

@@ -34,13 +34,12 @@ import safetensors.torch
 import torch
 
 from train import stop
-from train.cell import Cell, Ladder
+from train.cell import Cell, Ladder, read_cell
 from train.context import context_use
 from train.evaluate import Scores, by_group, check_holdout, evaluate
 from train.files import (
     alone,
     file_digest,
-    read_json,
     seal_folder,
     write_array,
     write_json,
@@ -343,7 +342,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("directory", nargs="?", help="where its runs go; default: beside the cell")
     options = parser.parse_args(arguments)
     try:
-        runs = train_cell(read_json(Path(options.cell)), options.directory or Path(options.cell).parent)
+        runs = train_cell(read_cell(Path(options.cell)), options.directory or Path(options.cell).parent)
     except (ValueError, OSError, Diverged, stop.Stopped) as error:
         print(f"{error}" if isinstance(error, stop.Stopped) else f"error: {error}", file=sys.stderr)
         return 1

@@ -149,7 +149,7 @@ def run_text(outcome: Any) -> str:
 def explain_text(e: Explanation) -> str:
     document = e.document
     excerpt = document["text"][:400].strip()
-    parts = [f"{document['id']}  {document['source']}  {document['place']}\n\n{excerpt}\n"]
+    parts = [f"{_head(document['id'], document['source'], document['place'])}\n\n{excerpt}\n"]
     parts.append(
         table([[k, _signal(v, document["text"])] for k, v in e.signals.items()], ["signal", "value"])
     )
@@ -224,9 +224,14 @@ def show_text(found: Shown) -> str:
     for document in found.sample:
         more = [f"{document['tokens']:,} tokens"] if "tokens" in document else []
         more += [f"{document['signal']} {_number(document['value'])}"] if "signal" in document else []
-        head = "  ".join([document["id"][:12], document["source"], document["place"], *more])
+        head = _head(document["id"][:12], document["source"], document["place"], *more)
         parts.append(f"--- {head}\n{document['text'].strip()}")
     return "\n\n".join(parts)
+
+
+def _head(*fields: str) -> str:
+    """One line, whatever a file is called: a line of its own would pass for one of ours."""
+    return "  ".join(fields).replace("\n", "\\n")
 
 
 def signals_text(signals: list[dict]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -168,3 +169,20 @@ def test_the_command_adds_once(tmp_path):
     done = CliRunner().invoke(main, ["index", str(path), str(tmp_path / "seen"), "--level", "nev", *common])
     assert done.exit_code == 1
     assert 'did you mean "new"' in done.output
+
+
+def test_what_is_added_at_once_is_all_there(tmp_path):
+    made = [annotated(tmp_path / str(seed), texts(seed)) for seed in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        added = list(pool.map(lambda a: add(a, tmp_path / "seen", "raw")[1], made))
+    index = open_index(str(tmp_path / "seen"))
+    assert index.documents == sum(added) == sum(len(a.pool) for a in made)
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", None], ids=["empty", "braces", "zeros"])
+@pytest.mark.parametrize("name", ["index.json", "segment-00000.arrow"])
+def test_an_index_that_is_damaged_is_refused_by_the_name_of_the_file(seen, name, content):
+    path = seen / name
+    path.write_bytes(bytes(path.stat().st_size) if content is None else content)
+    with pytest.raises(CurateError, match=f"{name}: damaged"):
+        open_index(str(seen))

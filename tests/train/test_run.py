@@ -491,6 +491,16 @@ def test_one_cell_trains_from_the_command_line(folder, tmp_path, capsys):
     assert "cell.json: not valid JSON" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("cell", ["{}", "[]", "null", "", '{"packed": 3, "sizes": [1]}', '{"packed": "a", "sizes": ["b"]}',
+                                  '{"packed": "a", "sizes": [1], "model": 3}', '{"packed": "a", "sizes": 1}'])  # fmt: skip
+def test_a_file_that_holds_no_cell_is_one_line(tmp_path, capsys, cell):
+    (tmp_path / "cell.json").write_text(cell)
+    assert main([str(tmp_path / "cell.json")]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {tmp_path / 'cell.json'}: not ")
+    assert len(said.splitlines()) == 1
+
+
 def test_bfloat16_trains_where_it_is_asked_for(folder, tmp_path):
     record = train_cell(cell(folder, precision="bfloat16"), tmp_path)["640"]
     exact = train_cell(cell(folder), tmp_path / "exact")["640"]
