@@ -35,11 +35,11 @@ def has_field(schema: pa.Schema, path: str) -> bool:
     root, *inside = path.split(".")
     if root not in schema.names:
         return False
-    found = schema.field(root).type
+    inner = schema.field(root).type
     for part in inside:
-        if not types.is_struct(found) or found.get_field_index(part) < 0:
+        if not types.is_struct(inner) or inner.get_field_index(part) < 0:
             return False
-        found = found.field(part).type
+        inner = inner.field(part).type
     return True
 
 

@@ -105,18 +105,18 @@ def read_sources(
 
 def problems_text(account: SourceDocuments) -> str:
     """`3 rows failed (not-json 2, empty 1); 1 text repaired (not-utf-8 1)`; empty where all went well."""
-    found = []
-    for table, one, more in (
+    parts = []
+    for table, single, plural in (
         (account.failed, "row failed", "rows failed"),
         (account.repaired, "text repaired", "texts repaired"),
     ):
         count = sum(entry["count"] for entry in table.values())
         causes = ", ".join(f"{cause} {entry['count']:,}" for cause, entry in table.items())
         if count:
-            found.append(f"{count:,} {one if count == 1 else more} ({causes})")
+            parts.append(f"{count:,} {single if count == 1 else plural} ({causes})")
     if account.left_out:
-        found.append(f"left out {left_out_text(account.left_out)}")
-    return "; ".join(found)
+        parts.append(f"left out {left_out_text(account.left_out)}")
+    return "; ".join(parts)
 
 
 def open_source(store: Store, source: Source, part_bytes: int, engine: Engine) -> SourceDocuments:

@@ -60,18 +60,18 @@ def _segment(part: str) -> str:
     made, at = "", 0
     while at < len(part):
         end = part.find("]", at + 2 + (part[at + 1 : at + 2] in ("!", "^"))) if part[at] == "[" else -1
-        if end > 0 and (found := _characters(part[at + 1 : end])):
-            made, at = made + found, end
+        if end > 0 and (characters := _characters(part[at + 1 : end])):
+            made, at = made + characters, end
         else:
             made += {"*": "[^/]*", "?": "[^/]"}.get(part[at], re.escape(part[at]))
         at += 1
     return made
 
 
-def _characters(given: str) -> str | None:
+def _characters(inside: str) -> str | None:
     """`[...]` of a glob as one of a regular expression; None where it is none, such as `[z-a]`."""
-    negated = given[0] in "!^"
-    members = re.sub(r"([\\\[\]^&|~])", r"\\\1", given[negated:])
+    negated = inside[0] in "!^"
+    members = re.sub(r"([\\\[\]^&|~])", r"\\\1", inside[negated:])
     made = f"(?!/)[{'^' if negated else ''}{members}]"
     try:
         re.compile(made)

@@ -62,8 +62,8 @@ def list_inputs(source: Source) -> Listing:
         also = "; left out: " + left_out_text(left_out) if left_out else ""
         where = ", ".join(map(printable, source.path))
         raise NoInput(f'source "{source.name}": no file{what} at {where}; check the path{also}')
-    found = _named(source, roots)
-    return Listing([found[name] for name in sorted(found)], left_out)
+    named = _named(source, roots)
+    return Listing([named[name] for name in sorted(named)], left_out)
 
 
 def left_out_text(left_out: dict[str, dict]) -> str:
@@ -118,8 +118,8 @@ def _wanted(source: Source, glob: str | None) -> tuple[Callable[[str], bool], bo
     if glob is not None:
         return globs.matcher([glob]), globs.names_hidden([glob])
     usual = not source.include
-    given = source.include or FORMATS[source.format].include
-    include = globs.matcher(globs.anywhere(given), ignore_case=usual)
+    patterns = source.include or FORMATS[source.format].include
+    include = globs.matcher(globs.anywhere(patterns), ignore_case=usual)
     exclude = globs.matcher(globs.anywhere(source.exclude), inside=True)
     return lambda name: include(name) and not exclude(name), globs.names_hidden(source.include)
 
@@ -151,12 +151,12 @@ def _files(root: str, hidden: bool, left_out: dict) -> Iterator[tuple[os.DirEntr
     todo = [(root, "")]
     while todo:
         folder, prefix = todo.pop()
-        found = _entries(folder)
-        names = {entry.name for entry in found}
+        entries = _entries(folder)
+        names = {entry.name for entry in entries}
         if prefix and any(names >= output for output in OUTPUTS):
             note(left_out, "curate-output", printable(prefix), "a store, a report or an index")
             continue
-        for entry in found:
+        for entry in entries:
             at = prefix + entry.name
             if entry.is_dir(follow_symlinks=False):
                 if hidden or not LEAVINGS.fullmatch(entry.name):
@@ -200,7 +200,7 @@ def _list_remote(source: Source, path: str, left_out: dict) -> Iterator[Input]:
             name = os.path.basename(re.sub(r"\?.*", "", root) if path.startswith(WEB) else root)
             yield _remote(system, root, name, system.info(root))
             return
-        found = system.find(root, maxdepth=globs.depth(glob) if glob else None, detail=True)
+        files = system.find(root, maxdepth=globs.depth(glob) if glob else None, detail=True)
     except ImportError as error:
         raise InputError(
             f'source "{source.name}": {path}: {error}; install the file system\'s package'
@@ -209,7 +209,7 @@ def _list_remote(source: Source, path: str, left_out: dict) -> Iterator[Input]:
         raise InputError(f'source "{source.name}": {path}: {error or type(error).__name__}') from error
     wanted, hidden = _wanted(source, glob)
     folders: set[str] = set()
-    for file, info in sorted(found.items()):
+    for file, info in sorted(files.items()):
         name = file.removeprefix(root).strip("/")
         parts = name.split("/")
         leaving = None if hidden else next((i for i, p in enumerate(parts) if LEAVINGS.fullmatch(p)), None)

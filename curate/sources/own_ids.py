@@ -42,8 +42,8 @@ def _document(parts: list[Part], ends: np.ndarray, row: int) -> tuple[str, str]:
     """(place, own id)."""
     number = int(np.searchsorted(ends, row, "right"))
     at = row - int(ends[number]) + parts[number].rows
-    found = parts[number].table(["place", "own_id"]).slice(at, 1)
-    return found["place"][0].as_py(), found["own_id"][0].as_py()
+    columns = parts[number].table(["place", "own_id"]).slice(at, 1)
+    return columns["place"][0].as_py(), columns["own_id"][0].as_py()
 
 
 def _without(store: Store, stage: str, part: Part, dropped: np.ndarray) -> Part:

@@ -69,17 +69,17 @@ def _full_of_nuls(texts: pa.ChunkedArray, length: pa.ChunkedArray) -> pa.Array:
 
 
 def with_ids(table: pa.Table, source: Source) -> pa.Table:
-    own = table["own_id"].to_pylist() if "own_id" in table.column_names else None
-    if own is None:
+    own_ids = table["own_id"].to_pylist() if "own_id" in table.column_names else None
+    if own_ids is None:
         ids = _ids_by_text(source.name, table["place"].to_pylist(), table["text"])
     else:
-        ids = [xxhash.xxh3_128_hexdigest(f"{source.name}\0{key}".encode()) for key in own]
+        ids = [xxhash.xxh3_128_hexdigest(f"{source.name}\0{key}".encode()) for key in own_ids]
     columns = {
         "id": pa.array(ids, pa.string()),
         "text": table["text"],
         "source": pa.array([source.name] * len(ids), pa.string()),
         "place": table["place"],
-        **({} if own is None else {"own_id": table["own_id"]}),
+        **({} if own_ids is None else {"own_id": table["own_id"]}),
         **{c: table[c] for c in source.columns},
     }
     return pa.table(columns)

@@ -36,15 +36,15 @@ class Source:
     name: str
     format: str
     path: tuple[str, ...]
-    text: str = "text"  # the field or column that holds the text
-    id: str | None = None  # a field with the source's own ids; else the place in the source
+    text: str = "text"  # the field or column that holds the text, by its name or path
+    id: str | None = None  # a field with the source's own ids; else ids are made of place and text
     columns: tuple[str, ...] = ()  # further fields to carry along
     include: tuple[str, ...] = ()  # text, python: globs below a folder
     exclude: tuple[str, ...] = ()
     document: str = "file"  # text: a document is a "file", a "line" or a "paragraph"
     newlines: str = AS_THEY_ARE  # or "unix": \r\n and \r become \n
     longest: int = 10_000_000  # bytes; longer documents are counted as failed, never cut silently
-    limit: int | None = None  # at most so many documents (hub streams)
+    limit: int | None = None  # at most so many documents, the first of the source
     split: str = "train"  # hub
     config: str | None = None  # hub
     revision: str | None = None  # hub

@@ -42,9 +42,9 @@ def _warc(item: Input, problems: Problems) -> Iterator[Found]:
         if not 200 <= response.status < 300:
             problems.fail("http-error", place, f"status {response.status}: {fields['url']}")
         elif response.type in HTML_TYPES:
-            found = page(response.body, response.charset, place, problems)
-            if found:
-                yield place, found[0], fields | found[1]
+            extracted = page(response.body, response.charset, place, problems)
+            if extracted:
+                yield place, extracted[0], fields | extracted[1]
         elif response.type == "text/plain":
             yield place, characters(response.body, response.charset, place, problems), fields
         else:

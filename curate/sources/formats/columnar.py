@@ -142,11 +142,11 @@ def _table(source: Source, name: str, row: int, batch: pa.RecordBatch, problems:
     """Rows without text are counted, bytes that are not UTF-8 are repaired."""
     places = pa.array([f"{name}:{i}" for i in range(row, row + batch.num_rows)], pa.string())
     text = columns.text(columns.field(batch, source.text), places, problems)
-    found = {"place": places, "text": text}
+    arrays = {"place": places, "text": text}
     if source.id:
-        found["own_id"] = columns.own_ids(columns.field(batch, source.id), places)
-    found |= {c: columns.plain(columns.field(batch, c), places, problems) for c in source.columns}
-    table = pa.table(found)
+        arrays["own_id"] = columns.own_ids(columns.field(batch, source.id), places)
+    arrays |= {c: columns.plain(columns.field(batch, c), places, problems) for c in source.columns}
+    table = pa.table(arrays)
     if text.null_count:
         for place in places.filter(text.is_null()).to_pylist():
             problems.fail("no-text", place, f'"{source.text}" is null')

@@ -36,8 +36,8 @@ def _jsonl(source: Source, inputs: Iterable[Input], problems: Problems) -> Itera
                 text = _text_of(row, source, place, problems)
                 if text is None:
                     continue
-                own = [_as_string(field_of(row, source.id))] if source.id else []
-                rows.add(place, text, *own, *(_as_string(field_of(row, c)) for c in source.columns))
+                own_id = [_as_string(field_of(row, source.id))] if source.id else []
+                rows.add(place, text, *own_id, *(_as_string(field_of(row, c)) for c in source.columns))
             if rows.full():
                 yield rows.table()
     yield rows.table()
@@ -76,8 +76,8 @@ def _elements(
         if piece.endswith(b"\\"):
             piece += file.read(1)  # what is escaped stands beside what escapes it
         begin = at = 0
-        while found := (IN_STRING if quoted else STRUCTURE).search(piece, at):
-            at, mark = found.end(), found[0]
+        while match := (IN_STRING if quoted else STRUCTURE).search(piece, at):
+            at, mark = match.end(), match[0]
             if mark == b"\\":
                 at += 1
                 continue
@@ -160,10 +160,10 @@ def _joined_values(text: str) -> list:
 
 def field_of(row: dict, name: str) -> Any:
     """A field, or one inside others by its path, `doc.body`; None where it is not there or null."""
-    return found[0] if (found := _found(row, name)) else None
+    return values[0] if (values := _named(row, name)) else None
 
 
-def _found(row: dict, name: str) -> list:
+def _named(row: dict, name: str) -> list:
     """[the field]; empty where there is none of this name."""
     if name in row:
         return [row[name]]
@@ -176,15 +176,15 @@ def _found(row: dict, name: str) -> list:
 
 
 def _text_of(row: dict, source: Source, at: str, problems: Problems) -> str | None:
-    found = _found(row, source.text)
-    if not found:
+    values = _named(row, source.text)
+    if not values:
         problems.fail("no-text", at, f'no field "{source.text}"; fields: {", ".join(map(str, row))}')
-    elif found[0] is None:
+    elif values[0] is None:
         problems.fail("no-text", at, f'"{source.text}" is null')
-    elif not isinstance(found[0], str):
-        problems.fail("text-not-a-string", at, f'"{source.text}" is a {type(found[0]).__name__}')
+    elif not isinstance(values[0], str):
+        problems.fail("text-not-a-string", at, f'"{source.text}" is a {type(values[0]).__name__}')
     else:
-        return without_surrogates(found[0], at, problems)
+        return without_surrogates(values[0], at, problems)
     return None
 
 

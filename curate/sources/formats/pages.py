@@ -84,8 +84,8 @@ def _unquoted(value: str) -> str:
 
 def _html(item: Input, problems: Problems) -> Iterator[Found]:
     raw = read_at_most(item, HTML_BYTES, problems)
-    if raw is not None and (found := page(raw, None, item.name, problems)):
-        yield item.name, *found
+    if raw is not None and (extracted := page(raw, None, item.name, problems)):
+        yield item.name, *extracted
 
 
 def page(raw: bytes, charset: str | None, at: str, problems: Problems) -> tuple[str, dict[str, Any]] | None:

@@ -46,9 +46,9 @@ def parse(block: bytes, longest: int) -> Response | None:
     if "chunked" in headers.get("transfer-encoding", "").lower():
         body = _joined_chunks(body)
     body = _decoded(body, headers.get("content-encoding", ""), longest)
-    given = headers.get("content-type", "")
-    charset = CHARSET.search(given)
-    kind = given.partition(";")[0].strip().lower() or _sniffed(body[:SNIFFED])
+    content_type = headers.get("content-type", "")
+    charset = CHARSET.search(content_type)
+    kind = content_type.partition(";")[0].strip().lower() or _sniffed(body[:SNIFFED])
     return Response(int(status[1]), kind, charset and charset[1], body)
 
 
@@ -63,12 +63,12 @@ def _joined_chunks(body: bytes) -> bytes:
     """The body as it is where it is not in chunks; up to where it breaks off, where it does."""
     pieces: list[bytes] = []
     at = 0
-    while found := CHUNK_HEAD.match(body, at):
-        size = int(found[1], 16)
+    while head := CHUNK_HEAD.match(body, at):
+        size = int(head[1], 16)
         if not size:
             return b"".join(pieces)
-        pieces.append(body[found.end() : found.end() + size])
-        at = found.end() + size
+        pieces.append(body[head.end() : head.end() + size])
+        at = head.end() + size
     return b"".join(pieces) or body
 
 

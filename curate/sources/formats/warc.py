@@ -130,8 +130,8 @@ class Archive:
         """Go on to the next place behind this where a record begins. Whether there is one."""
         begin = 1
         while True:
-            found = MARKER.search(self.buffer, begin)
-            places = [found.start()] if found else []
+            marker = MARKER.search(self.buffer, begin)
+            places = [marker.start()] if marker else []
             places += [
                 u - self.at for u, _ in self.members if u - self.at >= begin and self._is_head(u - self.at)
             ]
@@ -181,10 +181,10 @@ def _record(archive: Archive, place: str, longest: int) -> Record | None:
     if not end or not HEAD.match(archive.buffer):
         return _broken(archive, "broken-file", place, "no record begins here, or its head does not end")
     headers = head_fields(bytes(archive.buffer[: end.end()]))
-    given = headers.get("content-length", "")
-    if not given.isascii() or not given.isdigit():
-        return _broken(archive, "broken-record", place, f'Content-Length "{given}"')
-    size, kind = int(given), headers.get("warc-type", "").lower()
+    length = headers.get("content-length", "")
+    if not length.isascii() or not length.isdigit():
+        return _broken(archive, "broken-record", place, f'Content-Length "{length}"')
+    size, kind = int(length), headers.get("warc-type", "").lower()
     record = Record(place, kind, headers, b"")
     restart = archive.where()
     archive.drop(end.end())
@@ -238,9 +238,9 @@ def _ends(archive: Archive, size: int, place: str) -> bool:
 
 def head_fields(head: bytes) -> dict[str, str]:
     """{name in lower case: value} of the lines below the first; of a name given twice the first. Folded lines are joined."""
-    found: dict[str, str] = {}
+    fields: dict[str, str] = {}
     for line in FOLDED.sub(b" ", head).decode("utf-8", "replace").split("\n")[1:]:
         name, colon, value = line.partition(":")
         if colon:
-            found.setdefault(name.strip().lower(), value.strip())
-    return found
+            fields.setdefault(name.strip().lower(), value.strip())
+    return fields
