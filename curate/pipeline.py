@@ -57,9 +57,10 @@ def write_report(built: Built, runs: list[dict], out: Path | None) -> tuple[Path
         return page, read_json(directory / "report.json")
     from curate.report.facts import facts as gather
     from curate.report.layout import write
+    from curate.results.trigram import with_trigrams
 
     by_level, duplicates = examples(built)
-    facts = gather(built.lock, runs, {"levels": by_level, "near_duplicates": duplicates})
+    facts = gather(built.lock, with_trigrams(runs), {"levels": by_level, "near_duplicates": duplicates})
     write(directory, facts)
     write_json(made, {"key": key})
     return page, facts
@@ -69,6 +70,7 @@ def _report_code() -> list[str]:
     """Digests of what makes the page: a changed template or fit makes it again."""
     import train
 
-    page, fits = Path(__file__).parent / "report", Path(train.__file__).parent / "fits"
-    sources = sorted(file for folder in (page, fits) for file in folder.rglob("*.*") if file.suffix != ".pyc")
+    folders = [Path(__file__).parent / name for name in ("report", "results", "studies")]
+    folders.append(Path(train.__file__).parent / "fits")
+    sources = sorted(file for folder in folders for file in folder.rglob("*.*") if file.suffix != ".pyc")
     return [file_digest(path) for path in sources]

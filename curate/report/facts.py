@@ -13,6 +13,7 @@ import numpy as np
 
 from curate.report.findings import findings
 from curate.results.answers import holdout_answers, place, series_name, setting
+from curate.results.trigram import trigram_warning
 from curate.results.words import statement
 
 LARGEST_SHARE = 0.2  # of a corpus, from which one document decides much of what its models learn
@@ -46,7 +47,7 @@ def facts(lock: dict, runs: list[dict], examples: dict) -> dict:
         "duplicates": lock.get("duplicates", {}),
         "runs": [_run_row(run) for run in sorted(done, key=place)],
         "missing": _missing(lock, runs) + _missing_of_studies(everything),
-        "warnings": lock.get("warnings", []) + _short_runs(done) + _long_documents(done),
+        "warnings": lock.get("warnings", []) + _short_runs(done) + _long_documents(done) + _beaten(holdouts),
         "lock": lock,
     }
 
@@ -124,6 +125,10 @@ def _short_runs(done: list[dict]) -> list[str]:
         f"trained on {run['tokens_trained']:,} tokens"
         for run in sorted(off, key=place)
     ]
+
+
+def _beaten(holdouts: dict[str, dict]) -> list[str]:
+    return [told for name, holdout in holdouts.items() if (told := trigram_warning(name, holdout))]
 
 
 def _long_documents(done: list[dict]) -> list[str]:

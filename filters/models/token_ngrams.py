@@ -39,12 +39,13 @@ def token_nats(
 
 def _lines(tokens: np.ndarray, documents: np.ndarray, end: int) -> tuple[np.ndarray, np.ndarray]:
     """(symbols of all documents, each behind BEGIN; where the line of each symbol begins)."""
-    lengths = np.diff(np.asarray(documents, np.int64))
+    ends = np.asarray(documents, np.int64)
+    lengths = ends[1:] - ends[:-1]
     document = np.repeat(np.arange(len(lengths)), lengths)
     symbols = np.full(len(tokens) + len(lengths), BEGIN, np.uint64)
     hashed = (tokens.astype(np.uint64) + np.uint64(FIRST)) * FACTOR
     symbols[np.arange(len(tokens)) + document + 1] = np.where(tokens == end, END, hashed)
-    return symbols, np.repeat(np.asarray(documents[:-1], np.int64) + np.arange(len(lengths)), lengths + 1)
+    return symbols, np.repeat(ends[:-1] + np.arange(len(lengths)), lengths + 1)
 
 
 @kernel
