@@ -59,12 +59,11 @@ def write_report(built: Built, runs: list[dict], out: Path | None) -> tuple[Path
         return page, read_json(directory / "report.json")
     from curate.report.facts import facts as gather
     from curate.report.layout import write
+    from curate.results.trigram import with_trigrams
 
     by_level, duplicates = examples(built)
-    held_out = partial(held_out_document, built)
-    facts = gather(
-        built.lock, runs, {"levels": by_level, "near_duplicates": duplicates, "held_out": held_out}
-    )
+    shown = {"levels": by_level, "near_duplicates": duplicates, "held_out": partial(held_out_document, built)}
+    facts = gather(built.lock, with_trigrams(runs), shown)
     write(directory, facts)
     seal_folder(made, {"key": key}, ["report.html", "report.json"])
     return page, facts

@@ -77,6 +77,10 @@ def _level(axes: Any, number: int, name: str, series: dict) -> None:
     sizes, mean = [p["tokens"] for p in points], [p["mean"] for p in points]
     spread = [[max(0, p["mean"] - p["low"]) for p in points], [max(0, p["high"] - p["mean"]) for p in points]]
     axes.errorbar(sizes, mean, spread, color=colour, capsize=2.5, linestyle="none", linewidth=1.1)
+    trigrams = [(p["tokens"], p["trigram"]) for p in points if p["trigram"]]
+    for tokens, loss in trigrams:
+        (drawn,) = axes.plot(tokens, loss, color=colour, marker="_", markersize=11, linestyle="none")
+        drawn.set_gid(f"{TOLD}{name}, a trigram of {short_count(tokens)} tokens: {loss:.3f}")
     # Drawn empty: only so that the legend shows marker and dash together.
     axes.plot([], [], color=colour, marker=marker, linestyle=dash, linewidth=1.6, label=_visible(name))
     for point in points:

@@ -16,6 +16,7 @@ from curate.report.first import first_screen
 from curate.results.answers import holdout_answers, place
 from curate.results.influence import with_documents
 from curate.results.scores import series_name, setting
+from curate.results.trigram import trigram_warning
 from curate.results.words import statement
 from train.tokens.packed import Packed
 
@@ -59,7 +60,7 @@ def facts(lock: dict, runs: list[dict], examples: dict) -> dict:
         "duplicates": lock.get("duplicates", {}),
         "runs": [_run_row(run) for run in sorted(done, key=place)],
         "missing": _missing(lock, runs) + _missing_of_studies(everything),
-        "warnings": lock.get("warnings", []) + _short_runs(done) + _long_documents(done),
+        "warnings": lock.get("warnings", []) + _short_runs(done) + _long_documents(done) + _beaten(holdouts),
         "lock": lock,
     }
     return shown | {"first": first_screen(shown, done)}
@@ -138,6 +139,10 @@ def _short_runs(done: list[dict]) -> list[str]:
         f"trained on {run['tokens_trained']:,} tokens"
         for run in sorted(off, key=place)
     ]
+
+
+def _beaten(holdouts: dict[str, dict]) -> list[str]:
+    return [told for name, holdout in holdouts.items() if (told := trigram_warning(name, holdout))]
 
 
 def _long_documents(done: list[dict]) -> list[str]:

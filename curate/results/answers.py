@@ -49,7 +49,8 @@ def holdout_answers(name: str, lock: dict, runs: list[dict]) -> dict:
         "bits_per_byte_a_nat": one["bits_per_byte"] / one["nats_per_token"],
         "sizes": grid.tokens,
         "levels": {
-            s: where | _series(here, curves.get(s), s, foretold.get(s)) for s, where in series.items()
+            s: where | _series(here, curves.get(s), s, foretold.get(s), _trigrams(name, runs, s))
+            for s, where in series.items()
         },
         "exchange": exchange,
         "steps": _comparisons(grid, steps, bytes_a_token),
@@ -101,7 +102,22 @@ def _below(series: dict, name: str, below: dict[str, str | None]) -> str | None:
     return trained[level] if level else None
 
 
-def _series(grid: fits.Grid, curves: fits.Curves | None, series: str, forecast: fits.Foretold | None) -> dict:
+def _trigrams(name: str, runs: list[dict], series: str) -> dict[int, float]:
+    """By size: nats per token of a trigram that read what the runs of this series read, mean over seeds."""
+    by_size: dict[int, list[float]] = {}
+    for run in runs:
+        if series_name(run) == series and name in run.get("trigram", {}):
+            by_size.setdefault(run["size"], []).append(run["trigram"][name])
+    return {size: float(np.mean(losses)) for size, losses in by_size.items()}
+
+
+def _series(
+    grid: fits.Grid,
+    curves: fits.Curves | None,
+    series: str,
+    forecast: fits.Foretold | None,
+    trigrams: dict[int, float],
+) -> dict:
     """Means by size, and the law with its curve. A law that did not foretell the largest size gets no interval: what is
     wrong with it is not noise."""
     tokens = sorted({p.tokens for p in grid.points if p.level == series})
@@ -110,7 +126,14 @@ def _series(grid: fits.Grid, curves: fits.Curves | None, series: str, forecast: 
         mean = fits.mean(grid, series, size)
         seeds = {str(p.seed): p.loss for p in grid.points if p.level == series and p.tokens == size}
         points.append(
-            {"tokens": size, "mean": mean.value, "low": mean.low, "high": mean.high, "seeds": seeds}
+            {
+                "tokens": size,
+                "mean": mean.value,
+                "low": mean.low,
+                "high": mean.high,
+                "seeds": seeds,
+                "trigram": trigrams.get(size),
+            }
         )
     if curves is None:
         return {"points": points, "curve": [], "law": None}

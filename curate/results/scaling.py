@@ -265,10 +265,11 @@ def _open(grid: fits.Grid, pairs: list[tuple[str, str]]) -> list[dict]:
         if gap.distinguishable:
             continue
         spread = fits.document_spread(grid, level, than, gap.tokens)
-        seeds = fits.seeds_needed(gap.value, grid.noise.sigma, spread, len(pairs), len(grid.levels))
+        sigma = grid.noise.sigma_of(map(grid.levels.index, (level, than)))
+        seeds = fits.seeds_needed(gap.value, sigma, spread, len(pairs), len(grid.levels))
         if seeds:
             needs = f"{seeds} seeds would settle it"
-        elif fits.seeds_needed(gap.value, grid.noise.sigma, 0.0, len(pairs), len(grid.levels)):
+        elif fits.seeds_needed(gap.value, sigma, 0.0, len(pairs), len(grid.levels)):
             needs = "more held-out documents would settle it, more seeds would not"
         else:
             needs = f"no {fits.MOST_SEEDS} seeds would settle it, so small is the difference"

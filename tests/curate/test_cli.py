@@ -228,6 +228,14 @@ def test_running_again_does_nothing_and_gives_the_same_answer(small, monkeypatch
     assert "nothing to train" in curate("run", manifest, store=store).output
 
 
+def test_a_trigram_stands_beside_every_cell_of_the_report(small):
+    (report,) = small[0].parent.glob("report/*/report.json")
+    holdouts = json.loads(report.read_text(encoding="utf-8"))["holdouts"]
+    points = [p for h in holdouts.values() for s in h["levels"].values() for p in s["points"]]
+    assert points
+    assert all(0 < point["trigram"] < 20 for point in points)
+
+
 def test_train_prints_a_row_a_run(small):
     manifest, store, _ = small
     lines = curate("train", manifest, store=store).stdout.splitlines()

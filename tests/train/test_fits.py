@@ -290,6 +290,7 @@ def test_a_noisy_level_does_not_lend_its_noise_to_a_quiet_one():
     grid = fits.Grid(points)
     width = {level: (m := fits.mean(grid, level, SIZES[-1])).high - m.low for level in spread}
     assert width["raw"] > 4 * max(width["clean"], width["same"])
+    assert grid.noise.sigma_of([grid.levels.index("clean"), grid.levels.index("same")]) < grid.noise.sigma / 3
     gap = fits.difference(grid, "clean", "same")
     assert gap.high - gap.low < width["raw"] / 3
 

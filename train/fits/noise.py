@@ -24,6 +24,7 @@ it, C correlation.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,7 +50,11 @@ class SeedNoise:
     @property
     def sigma(self) -> float:
         """Standard deviation of one run of a usual level, what a seed does to all levels alike left out."""
-        known = self.degrees_L > 0
+        return self.sigma_of(range(len(self.variance_L)))
+
+    def sigma_of(self, levels: Iterable[int]) -> float:
+        """As `sigma`, of these levels by number; of all where none of them has two seeds."""
+        known = [level for level in levels if self.degrees_L[level] > 0] or np.flatnonzero(self.degrees_L > 0)
         usual = float(np.average(self.variance_L[known], weights=self.degrees_L[known]))
         return math.sqrt(usual * (1 - float(self.correlation_C @ CORRELATIONS_C)))
 

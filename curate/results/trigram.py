@@ -1,0 +1,82 @@
+"""Beside every run of the grid: what a trigram makes of the same held-out text, learned from what the run has read.
+
+A model that does not beat statistics of three tokens has not been trained in a way that its data could matter much. The
+trigram takes a second for some hundred thousand tokens. It is kept beside the run's record: a report makes it once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from curate.results.words import text_of
+from curate.store import read_json, write_json
+
+VERSION = 1  # of what is kept
+KEPT = "trigram.json"
+MOST = 20_000_000  # tokens, beyond which the tables of a trigram would fill memory
+MASKED = "masked"  # a loss of another question than that of the next token
+
+
+def with_trigrams(runs: list[dict]) -> list[dict]:
+    """The runs, those of the grid with `trigram`: holdout -> nats per token, where their tokens are still there."""
+    memory: dict[tuple, dict[str, float]] = {}
+    return [run | {"trigram": known} if (known := _trigram(run, memory)) else run for run in runs]
+
+
+def _trigram(run: dict, memory: dict[tuple, dict[str, float]]) -> dict[str, float]:
+    cell = run.get("cell", {})
+    if run.get("study") or "losses" not in run or not run.get("directory"):
+        return {}
+    if cell.get("loss") == MASKED or run["size"] > MOST:
+        return {}
+    every = {name: Path(path) for name, path in cell.get("holdouts", {}).items()}
+    folders = {
+        name: path for name, path in every.items() if not (path / "scored.npy").exists()
+    }  # questions are none
+    if not all((path / "meta.json").is_file() for path in [Path(cell.get("packed", "")), *folders.values()]):
+        return {}
+    path = Path(run["directory"]) / KEPT
+    try:
+        kept = read_json(path)
+        if kept["version"] == VERSION and set(kept["losses"]) == set(folders):
+            return kept["losses"]
+    except (OSError, KeyError, TypeError, ValueError):  # not there, or of something else: it is made anew
+        pass
+    key = (cell["packed"], run["size"], *map(str, folders.values()))
+    if key not in memory:
+        memory[key] = _losses(Path(cell["packed"]), run["size"], folders)
+    write_json(path, {"version": VERSION, "losses": memory[key]})
+    return memory[key]
+
+
+def _losses(packed: Path, size: int, holdouts: dict[str, Path]) -> dict[str, float]:
+    from filters.models.token_ngrams import token_nats
+    from train.tokens.packed import Packed
+
+    read = Packed.open(packed)
+    documents = np.unique(np.minimum(read.documents, size))
+    losses = {}
+    for name, folder in holdouts.items():
+        held = Packed.open(folder)
+        nats = token_nats(
+            np.asarray(read.tokens[: documents[-1]]), documents, np.asarray(held.tokens), held.documents, read.end,
+            read.vocabulary,
+        )  # fmt: skip
+        losses[name] = float(nats.sum()) / held.meta["tokens"]
+    return losses
+
+
+def trigram_warning(name: str, holdout: dict) -> str | None:
+    """Where the trigram has the lower loss."""
+    cells = [(s, p) for s, series in holdout["levels"].items() for p in series["points"] if p["trigram"]]
+    beaten = [(s, p) for s, p in cells if p["trigram"] < p["mean"]]
+    if not beaten:
+        return None
+    series, point = max(beaten, key=lambda at: at[1]["mean"] - at[1]["trigram"])
+    return (
+        f"these models have not yet learned more than statistics of three tokens: on {text_of(name)} a trigram of the "
+        f"same tokens has a lower loss in {len(beaten)} of {len(cells)} cells ({series} at {point['tokens']:,} tokens: "
+        f"{point['trigram']:.2f} against {point['mean']:.2f} nats per token); more passes or a better rate may mend it"
+    )
