@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import pytest
@@ -106,6 +107,7 @@ def test_a_lock_is_compared_as_it_was_asked_and_says_what_has_changed_since(proj
     then = json.loads(lock.read_text())
     then["sources"]["notes"]["digest"] = "another"
     then["manifest"]["text"] = then["manifest"]["text"].replace("[4, inf]", "[5, inf]")
+    then["manifest"]["sha256"] = hashlib.sha256(then["manifest"]["text"].encode()).hexdigest()
     (folder / "old.lock.json").write_text(json.dumps(then))
     answer = differing(project, lock, folder / "old.lock.json")
     assert [note.partition(": ")[2] for note in answer["notes"]] == ['source "notes" has changed since']
@@ -155,7 +157,7 @@ def test_what_cannot_be_shown_is_one_clear_error(project):
     for arguments, words in (
         ((folder / "two.toml", "--level", "lng"), 'did you mean "long"'),
         ((folder / "two.toml", "--rule", "word_cuont"), "no such rule"),
-        ((folder,), "not a corpus directory"),
+        ((folder,), "no corpus directory"),
         ((folder, "--level", "raw"), "is a corpus"),
     ):
         done = curate("show", *arguments, store=store)

@@ -16,7 +16,7 @@ from curate.cli import main
 from curate.report import layout
 from curate.results.probes import probe_finding
 from train.config import ModelConfig
-from train.files import write_json
+from train.files import write_record
 from train.model.transformer import Transformer
 from train.probes.answers import Answers, answer
 from train.probes.probing import interval, probe_run
@@ -235,7 +235,7 @@ def probed(folder, of_level: dict[str, float], scratch: float = 0.5) -> list[dic
                 place = folder / f"{level}-{size}-{seed}"
                 place.mkdir(parents=True)
                 ways = {"zero-shot": told(0.25, rng), "tuned": told(accuracy, rng), "scratch": fresh[seed]}
-                write_json(
+                write_record(
                     place / "probes.json",
                     {"version": [2, 1], "families": ["cipher"], "tuning": {}, "ways": ways},
                 )
@@ -286,6 +286,6 @@ def test_records_that_were_asked_otherwise_are_left_out_and_counted(tmp_path):
         "tuning": {},
         "ways": {"zero-shot": told(0.9, np.random.default_rng(1))},
     }
-    write_json(path, other)
+    write_record(path, other)
     found = probe_finding(runs)
     assert "1 record was asked otherwise and is left out" in found["sentences"][-1]
