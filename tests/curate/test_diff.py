@@ -158,7 +158,7 @@ def test_what_cannot_be_shown_is_one_clear_error(project):
         ((folder / "two.toml", "--level", "lng"), 'did you mean "long"'),
         ((folder / "two.toml", "--rule", "word_cuont"), "no such rule"),
         ((folder,), "no corpus directory"),
-        ((folder, "--level", "raw"), "no corpus directory"),
+        ((folder, "--level", "raw"), "is a corpus"),
     ):
         done = curate("show", *arguments, store=store)
         assert (done.exit_code, words in done.output) == (1, True), done.output
