@@ -4,7 +4,8 @@ A letter with its accent is one code point or two, and a soft hyphen or a zero-w
 the text reads the same, so it is compared as the same. Default_Ignorable_Code_Point (UAX #44) says what is not seen.
 
 A kernel finds the documents that may have anything to change; only these are rewritten, so others cost one look at
-their bytes beyond ASCII. Spans that were found in a rewritten text are put back to the bytes they stand for.
+their bytes beyond ASCII. A run of more than MOST_MARKS combining marks, which no language has, is put in order in pieces of
+so many: sorting it as a whole would take the square of its length. Spans that were found in a rewritten text are put back to the bytes they stand for.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +34,7 @@ IGNORABLE = (
 )  # fmt: skip
 JAMO = (*range(0x1161, 0x1176), *range(0x11A8, 0x11C3))  # vowels and finals, which compose with what is before them
 DECOMPOSABLE = 0x30000  # above it no character has a decomposition or a combining class
+MOST_MARKS = 64  # in a row; the Stream-Safe Text Format of UAX #15 has 30
 CHANGES = 255  # no combining class is so high
 
 
@@ -51,6 +54,7 @@ _IGNORABLE = re.compile(f"[{_class(IGNORABLE)}]+")
 @dataclass(frozen=True)
 class _Characters:
     classes: np.ndarray  # uint8 [code points]: the combining class, or CHANGES where NFC_Quick_Check is not Yes
+    long_runs: re.Pattern  # MOST_MARKS combining marks
     spots: re.Pattern  # a character with all that joins it, and a single one that NFC writes otherwise
 
 
@@ -67,7 +71,8 @@ def _characters() -> _Characters:
                 singles.add(code)
             elif not parts.startswith("<") and " " in parts:
                 seconds.add(int(parts.split()[1], 16))
-    joining = seconds | set(np.flatnonzero(classes).tolist())
+    marks = set(np.flatnonzero(classes).tolist())
+    joining = seconds | marks
     joining |= {code for code in singles if unicodedata.combining(unicodedata.normalize("NFC", chr(code))[0])}
     joining |= {code for low, high in IGNORABLE for code in range(low, high + 1)}
     for low, high in IGNORABLE:
@@ -75,12 +80,15 @@ def _characters() -> _Characters:
     classes[[*seconds, *singles]] = CHANGES
     joins, alone = _class(_ranges(joining)), _class(_ranges(singles - joining))
     classes.flags.writeable = False
-    return _Characters(classes, re.compile(f"[^{joins}]?[{joins}]+|[{alone}]", re.DOTALL))
+    long_runs = re.compile(f"[{_class(_ranges(marks))}]{{{MOST_MARKS}}}")
+    return _Characters(classes, long_runs, re.compile(f"[^{joins}]?[{joins}]+|[{alone}]"))
 
 
 def normalised_text(text: str) -> str:
     """In NFC, without ignorable code points."""
-    return unicodedata.normalize("NFC", _IGNORABLE.sub("", text))
+    text = _IGNORABLE.sub("", text)
+    cuts = [0, *(run.end() for run in _characters().long_runs.finditer(text)), len(text)]
+    return "".join(unicodedata.normalize("NFC", text[a:b]) for a, b in pairwise(cuts))
 
 
 @dataclass(frozen=True)

@@ -21,16 +21,16 @@ def normal(text: str) -> str:
 
 def places(text: str) -> tuple[dict[int, int], dict[int, int]]:
     """Of the normal text's bytes: where in the text begins what begins there, and where ends what ends there."""
-    clusters: list[list] = []
-    for at, c in enumerate(text):
-        if clusters and (
-            unicodedata.combining(c) or normal(clusters[-1][0] + c) != normal(clusters[-1][0]) + normal(c) or not normal(c)
-        ):  # fmt: skip
-            clusters[-1][0] += c
+    clusters = list(text[:1])
+    whole = normal(text) == text  # and then every character stands where it stands
+    for c in text[1:]:
+        last = clusters[-1]
+        if whole or not (unicodedata.combining(c) or not normal(c) or normal(last + c) != normal(last) + normal(c)):
+            clusters.append(c)
         else:
-            clusters.append([c, at])
+            clusters[-1] += c
     begins, ends, size, before = {}, {}, 0, 0
-    for raw, _ in clusters:
+    for raw in clusters:
         for _ in normal(raw).encode():
             begins[size], size = before, size + 1
             ends[size] = before + len(raw.encode())

@@ -74,7 +74,7 @@ def test_every_single_character_is_looked_at_as_nfc_looks_at_it():
 @pytest.mark.parametrize("language", WRITTEN)
 @pytest.mark.parametrize("way", ["NFD", "hidden", "both"])
 def test_copies_that_read_the_same_are_duplicates(language, way):
-    text = unicodedata.normalize("NFC", WRITTEN[language])
+    text = unicodedata.normalize("NFC", WRITTEN[language]).replace("\u0921\u093c", "\u095c")
     copy = unicodedata.normalize("NFD", text) if way != "hidden" else text
     texts = column([text, hidden(copy) if way != "NFD" else copy, "Another text, of other words."])
     assert texts[0].as_py() != texts[1].as_py()
@@ -145,7 +145,7 @@ def test_no_text_takes_more_than_linear_time(piece):
     began = time.process_time()
     content_hashes(column([piece * 200_000]), "words")
     repeats.repeats(column([f"{piece} one two three four five\n" * 2000] * 2), "lines", 5)
-    assert time.process_time() - began < 60
+    assert time.process_time() - began < 20
 
 
 def test_hostile_texts_are_compared_as_the_plain_definition_says():
