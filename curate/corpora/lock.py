@@ -89,7 +89,10 @@ def lock_facts(
         "corpora": [corpus.as_json() for corpus in corpora],
         **_studied(a, studies),
         **({"duplicates": duplicates} if duplicates else {}),
-        "warnings": small + missed_pairs(manifest.pooled) + warnings(levels, len(a.pool)) + alarms(duplicates),
+        "warnings": small
+        + missed_pairs(manifest.pooled)
+        + warnings(levels, len(a.pool))
+        + alarms(duplicates),
     }
 
 

@@ -110,8 +110,8 @@ def missed_pairs(pooled: dict[str, dict]) -> list[str]:
     least = (1 - (1 - FOUND) ** (1 / bands)) ** (1 / rows)
     return [
         f"near_duplicates: {bands} bands of {rows} rows find {share:.0%} of the pairs at similarity "
-        f"{near['similarity']:g}, {FOUND:.0%} only from {least:.2f} on; leave preset, bands and rows out, and they follow from the "
-        "similarity"
+        f"{near['similarity']:g}, {FOUND:.0%} only from {least:.2f} on; leave preset, bands and rows out, "
+        "and they follow from the similarity"
     ]
 
 

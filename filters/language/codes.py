@@ -266,12 +266,16 @@ zu|Zulu|zul
 zxx|no language|
 """
 
-# The script that a language is written in as a rule. Languages with several in use (Chinese, Serbian, Uzbek) are in no row.
+# The script that a language is written in as a rule. Languages with several in use (Serbian, Uzbek) are in no row; for Chinese
+# it is Hani, which does not say which of the two.
 USUAL_SCRIPTS = {
-    "Latn": """aa af ak an ast ay bar bcl bi bm br bs ca cbk ceb ch co cs cy da de diq dsb ee eml en eo es et eu ff fi fj fo fr frr fur fy
-               ga gd gl gn gsw gv haw hif ho hr hsb ht hu hz ia id ie ig ik ilo io is it jbo jv kab kg ki kj kl kr kw la lb lg li
-               lmo ln lt lu lv mg mh mi min ms mt mwl na nah nap nb nd nds ng nl nn no nr nv ny oc om pam pfl pl pms pt qu rm rn ro rw
-               sc scn sco se sg sk sl sm sn so sq ss st sv sw tl tn to tr ts ty ve vec vep vi vls vo wa war wo xh yo zu""",
+    "Latn": """
+        aa af ak an ast ay bar bcl bi bm br bs ca cbk ceb ch co cs cy da de diq dsb ee eml en eo es et
+        eu ff fi fj fo fr frr fur fy ga gd gl gn gsw gv haw hif ho hr hsb ht hu hz ia id ie ig ik ilo
+        io is it jbo jv kab kg ki kj kl kr kw la lb lg li lmo ln lt lu lv mg mh mi min ms mt mwl na nah
+        nap nb nd nds ng nl nn no nr nv ny oc om pam pfl pl pms pt qu rm rn ro rw sc scn sco se sg sk
+        sl sm sn so sq ss st sv sw tl tn to tr ts ty ve vec vep vi vls vo wa war wo xh yo zu
+    """,
     "Cyrl": "ab av ba be bg bxr ce cv kv krc ky lez mhr mk mrj myv os ru rue sah tt tyv uk xal",
     "Arab": "ar arz azb ckb fa lrc mzn pnb ps ur",
     "Deva": "bho dty gom hi mai mr ne new sa",
@@ -284,9 +288,7 @@ SAME_SCRIPT = {"Hang": "Kore", "Hira": "Jpan", "Kana": "Jpan"}  # of models that
 LATIN = "Latn"  # usual for languages that the table does not have
 # `als` is Tosk Albanian in ISO 639-3, but Alemannic in Wikipedia's addresses, so as a label of lid.176.
 AMBIGUOUS = {"als": 'Alemannic in lid.176 but Tosk Albanian in ISO 639-3: write "gsw" or "sq"'}
-_FORM = re.compile(
-    r"(?P<language>[a-z]{2,3})([-_](?P<script>[a-z]{4}))?([-_](?P<region>[a-z]{2}|[0-9]{3}))?"
-)
+_FORM = re.compile(r"(?P<language>[a-z]{2,3})([-_](?P<script>[a-z]{4}))?([-_](?P<region>[a-z]{2}|[0-9]{3}))?")
 
 
 def canonical(code: str, also: Collection[str] = ()) -> str:
@@ -323,8 +325,12 @@ def _with_variety(language: str, form: re.Match[str]) -> str:
 
 
 def _usual_script(language: str) -> str:
-    by_language = {code: script for script, codes in USUAL_SCRIPTS.items() for code in codes.split()}
-    return by_language.get(language, "" if language in _names() else LATIN)
+    return _usual_scripts().get(language, "" if language in _names() else LATIN)
+
+
+@cache
+def _usual_scripts() -> dict[str, str]:
+    return {code: script for script, codes in USUAL_SCRIPTS.items() for code in codes.split()}
 
 
 def covers(wanted: str, code: str) -> bool:

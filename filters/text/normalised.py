@@ -5,7 +5,8 @@ the text reads the same, so it is compared as the same. Default_Ignorable_Code_P
 
 A kernel finds the documents that may have anything to change; only these are rewritten, so others cost one look at
 their bytes beyond ASCII. A run of more than MOST_MARKS combining marks, which no language has, is put in order in pieces of
-so many: sorting it as a whole would take the square of its length. Spans that were found in a rewritten text are put back to the bytes they stand for.
+so many: sorting it as a whole would take the square of its length. Spans that were found in a rewritten text are put
+back to the bytes they stand for.
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ IGNORABLE = (
     (0x200B, 0x200F), (0x202A, 0x202E), (0x2060, 0x206F), (0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF),
     (0xFFA0, 0xFFA0), (0xFFF0, 0xFFF8), (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A), (0xE0000, 0xE0FFF),
 )  # fmt: skip
-JAMO = (*range(0x1161, 0x1176), *range(0x11A8, 0x11C3))  # vowels and finals, which compose with what is before them
+JAMO = (
+    *range(0x1161, 0x1176),
+    *range(0x11A8, 0x11C3),
+)  # vowels and finals, which compose with what is before them
 DECOMPOSABLE = 0x30000  # above it no character has a decomposition or a combining class
 MOST_MARKS = 64  # in a row; the Stream-Safe Text Format of UAX #15 has 30
 CHANGES = 255  # no combining class is so high
@@ -53,7 +57,9 @@ _IGNORABLE = re.compile(f"[{_class(IGNORABLE)}]+")
 
 @dataclass(frozen=True)
 class _Characters:
-    classes: np.ndarray  # uint8 [code points]: the combining class, or CHANGES where NFC_Quick_Check is not Yes
+    classes: (
+        np.ndarray
+    )  # uint8 [code points]: the combining class, or CHANGES where NFC_Quick_Check is not Yes
     long_runs: re.Pattern  # MOST_MARKS combining marks
     spots: re.Pattern  # a character with all that joins it, and a single one that NFC writes otherwise
 
@@ -154,7 +160,9 @@ def normalised(texts: pa.Array | pa.ChunkedArray) -> Normalised:
     if not rewritten:
         return Normalised(offsets, data, np.empty(0, np.int64))
     new_offsets, new_data = np.r_[0, np.cumsum(sizes)], np.concatenate([*pieces, data[at : offsets[-1]]])
-    new_offsets.flags.writeable = new_data.flags.writeable = False  # as the texts' own are: one type to kernels
+    new_offsets.flags.writeable = new_data.flags.writeable = (
+        False  # as the texts' own are: one type to kernels
+    )
     return Normalised(new_offsets, new_data, np.array(rewritten))
 
 

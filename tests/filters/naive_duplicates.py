@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 import regex
 
@@ -19,13 +20,18 @@ def normal(text: str) -> str:
     return unicodedata.normalize("NFC", regex.sub(r"\p{Default_Ignorable_Code_Point}", "", text))
 
 
+@lru_cache(maxsize=1000)
 def places(text: str) -> tuple[dict[int, int], dict[int, int]]:
     """Of the normal text's bytes: where in the text begins what begins there, and where ends what ends there."""
     clusters = list(text[:1])
     whole = normal(text) == text  # and then every character stands where it stands
     for c in text[1:]:
         last = clusters[-1]
-        if whole or not (unicodedata.combining(c) or not normal(c) or normal(last + c) != normal(last) + normal(c)):
+        if (
+            whole
+            or c.isascii()
+            or not (unicodedata.combining(c) or not normal(c) or normal(last + c) != normal(last) + normal(c))
+        ):
             clusters.append(c)
         else:
             clusters[-1] += c

@@ -64,4 +64,6 @@ def repeats(texts: list[str], kind: str, least: int, order: list[int]) -> list[l
             else:
                 found[i].append((begin, end))
     placed = [naive_duplicates.places(text) for text in texts]
-    return [[(begins[a], ends[b]) for a, b in spans] for (begins, ends), spans in zip(placed, found, strict=True)]
+    return [
+        [(begins[a], ends[b]) for a, b in spans] for (begins, ends), spans in zip(placed, found, strict=True)
+    ]

@@ -100,7 +100,10 @@ def test_repeats_are_found_however_written_and_their_spans_are_the_texts_own():
     line = "Один день ёлка стояла в лесу, and the café was open all day."
     other = "First come words that stand here only, several of them in all."
     copy = hidden(unicodedata.normalize("NFD", line))
-    texts = [f"{line}\n{other}", f"Something else, alone, of some words.\n{copy}\nThe end comes here, of five words."]
+    texts = [
+        f"{line}\n{other}",
+        f"Something else, alone, of some words.\n{copy}\nThe end comes here, of five words.",
+    ]
     spans = repeats.repeats(column(texts), "lines", 5)["repeated_line_spans"].to_pylist()
     assert spans[0] == []
     (span,) = spans[1]
@@ -111,7 +114,11 @@ def test_repeats_are_found_however_written_and_their_spans_are_the_texts_own():
 
 @pytest.mark.parametrize("kind", repeats.KINDS)
 @settings(max_examples=150, deadline=None)
-@given(texts=st.lists(st.lists(st.sampled_from([*PIECES, "one two three four five "]), max_size=25).map("".join), max_size=4))
+@given(
+    texts=st.lists(
+        st.lists(st.sampled_from([*PIECES, "one two three four five "]), max_size=25).map("".join), max_size=4
+    )
+)
 def test_spans_of_repeats_are_those_of_the_plain_definition(kind, texts):
     import naive_repeats
 

@@ -68,7 +68,13 @@ def test_an_own_address_is_described_and_null_where_there_is_none():
 
 @pytest.mark.parametrize(
     "entries",
-    [["plain.test", "localhost"], ["bad.example.net"], ["net", "example.org/"], ["site.test/news", "site.test/news/sport"], ["org", "x"]],
+    [
+        ["plain.test", "localhost"],
+        ["bad.example.net"],
+        ["net", "example.org/"],
+        ["site.test/news", "site.test/news/sport"],
+        ["org", "x"],
+    ],
 )
 def test_a_list_blocks_domains_with_their_subdomains_and_parts_of_sites(entries, tmp_path):
     path = tmp_path / "domains.txt"
