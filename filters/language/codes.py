@@ -266,8 +266,8 @@ zu|Zulu|zul
 zxx|no language|
 """
 
-# The script that a language is written in as a rule. Languages with several in use (Serbian, Uzbek) are in no row; for Chinese
-# it is Hani, which does not say which of the two.
+# The script that a language is written in as a rule. Languages with several in use (Serbian, Uzbek) are in no row; for
+# Chinese it is Hani, which does not say which of the two.
 USUAL_SCRIPTS = {
     "Latn": """
         aa af ak an ast ay bar bcl bi bm br bs ca cbk ceb ch co cs cy da de diq dsb ee eml en eo es et
