@@ -39,5 +39,5 @@ def loaded_once(load: Callable[..., Loaded]) -> Callable[..., Loaded]:
 @loaded_once
 def read_list(path: Path) -> pa.LargeStringArray:
     """Entries of a list, sorted: a line each, without blank lines and those that begin with `#`."""
-    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    lines = (line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines())
     return pa.array(sorted({line for line in lines if line and not line.startswith("#")}), pa.large_string())

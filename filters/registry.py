@@ -34,6 +34,7 @@ _FAMILIES = (
     repetition.UNICODE,
     stop_words.FAMILY,
     c4.FAMILY,
+    c4.PAPER_FAMILY,
     dclm.FAMILY,
     characters.FAMILY,
     markup.FAMILY,

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from curate import progress
+from curate.duplicates.alarms import missed_pairs
 from curate.engine import open_engine
 from curate.errors import CurateError, InputError
 from curate.sources.pool import Pool
@@ -40,6 +41,7 @@ def lint(manifest: Manifest, documents: int) -> Lint:
         for rule in level.rules
         if not _published(manifest, rule) and _never_fires(manifest, rule)
     ]
+    found += missed_pairs(manifest.pooled)
     if not documents:
         return Lint(found)
     was_quiet = progress.quiet(True)

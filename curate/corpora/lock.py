@@ -23,7 +23,7 @@ from curate.corpora.holdout import Holdouts
 from curate.corpora.selection import Judged, funnel, ledger, warnings
 from curate.corpora.targets import Judges
 from curate.corpora.tokenization import Tokens
-from curate.duplicates.alarms import alarms, duplicates_summary
+from curate.duplicates.alarms import alarms, duplicates_summary, missed_pairs
 from curate.duplicates.pooled import as_told
 from curate.errors import CurateError, Mismatch
 from curate.sources.pool import Pool
@@ -89,7 +89,10 @@ def lock_facts(
         "corpora": [corpus.as_json() for corpus in corpora],
         **_studied(a, studies),
         **({"duplicates": duplicates} if duplicates else {}),
-        "warnings": small + warnings(levels, len(a.pool)) + alarms(duplicates),
+        "warnings": small
+        + missed_pairs(manifest.pooled)
+        + warnings(levels, len(a.pool))
+        + alarms(duplicates),
     }
 
 

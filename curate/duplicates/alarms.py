@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from curate.differences import in_one_line
 from curate.signals.values import Values
 from curate.sources.pool import Pool
+from curate.spec.manifest import DUPLICATES
 
 KINDS = ("exact", "template", "near")
 LARGEST = 5  # clusters that the lock names
@@ -25,6 +26,7 @@ FAR_MORE = 3.0  # times the share that all other sources lose
 WORTH_SAYING = 0.2  # of a source's documents
 SWALLOWED, SWALLOWED_SHARE, AT_LEAST = 1000, 0.01, 100  # documents of a cluster
 STUB_BYTES, STUB_CLUSTER = 300, 20
+FOUND = 0.9  # of the pairs at the target similarity: what is less is said
 SHOWN = 80  # characters of a document that stands for a cluster
 
 
@@ -92,6 +94,25 @@ def _cluster(pool: Pool, cluster: np.ndarray, row: int, size: int) -> dict:
         "bytes": int(pool.bytes[row]),
         "begins": " ".join(text[: 4 * SHOWN].split())[:SHOWN],
     }
+
+
+def missed_pairs(pooled: dict[str, dict]) -> list[str]:
+    """Where bands and rows do not find the similarity that near-duplicates are asked for at."""
+    from filters.duplicates.minhash import Scheme, recall
+
+    near = pooled.get(DUPLICATES, {}).get("near")
+    if not near:
+        return []
+    bands, rows = Scheme(**near).cut
+    share = recall(near["similarity"], bands, rows)
+    if share >= FOUND:
+        return []
+    least = (1 - (1 - FOUND) ** (1 / bands)) ** (1 / rows)
+    return [
+        f"near_duplicates: {bands} bands of {rows} rows find {share:.0%} of the pairs at similarity "
+        f"{near['similarity']:g}, {FOUND:.0%} only from {least:.2f} on; leave preset, bands and rows out, "
+        "and they follow from the similarity"
+    ]
 
 
 def alarms(summary: dict) -> list[str]:

@@ -9,6 +9,7 @@ documents by any other signal.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -195,11 +196,12 @@ class Measured(Tables):
     def _list(self, where: str, key: str, given: Any) -> str:
         """The path of a list, which exists, has entries, and each of them a letter or digit."""
         from filters.files import read_list
+        from filters.heuristics.blocklists import read_domains
 
         path = self._file(where, given)
         try:
-            entries = read_list(path).to_pylist()
-        except (OSError, UnicodeDecodeError) as error:
+            entries = read_domains(path) if key == "domains" else read_list(path).to_pylist()
+        except (OSError, ValueError) as error:
             raise self.fail(where, f"{key} = {path}: {error}") from None
         if not entries:
             raise self.fail(where, f"{key} = {path}: the list is empty; write an entry a line")
@@ -362,10 +364,12 @@ class Measured(Tables):
             self._check_field(where, rule)
             return
         signal = self.signal(where, f"{rule.name}: ", rule.signal)
-        if signal.name == "language" and not published:
-            self._check_codes(where, rule)
+        if rule.bound.of_languages and not published:
+            self._check_codes(where, rule, rule.bound.labels or ())
         if rule.bound.by_language:
             self.signal(where, f"{rule.name}: ", "language")
+            if not published:
+                self._check_codes(where, rule, [code for code, _ in rule.bound.by_language])
             for code, bound in rule.bound.by_language:
                 self._check_bound(where, Rule(f"{rule.name}, {code}", rule.signal, bound), signal)
         else:
@@ -453,19 +457,26 @@ class Measured(Tables):
                     f"{rule.name} = {bound.text()} keeps nothing: {signal.name} lies in [{low:g}, {high:g}]",
                 )
 
-    def _check_codes(self, where: str, rule: Rule) -> None:
+    def _check_codes(self, where: str, rule: Rule, codes: Iterable[str]) -> None:
         """The language model can give the answers that are asked for; where it is not installed, annotating says so."""
+        from filters.language.codes import covers, language_of
         from filters.language.documents import model_codes
 
-        model = self.families["language"]["model"]
+        family = "line_languages" if rule.signal == "main_line_language" else "language"
+        model = self.families[family]["model"]
         try:
             answers = model_codes(model)
         except (OSError, ValueError):
             return
-        for code in rule.bound.labels or ():
-            if code not in answers:
+        for code in codes:
+            if any(covers(code, answer) for answer in answers):
+                continue
+            language = language_of(code)
+            if language in answers:
+                hint = f'; it says "{language}" whatever the script or region: write that, or take a model that tells them'
+            else:
                 hint = '; it says "no"' if code == "nb" and "no" in answers else did_you_mean(code, answers)
-                raise self.fail(where, f'{rule.name}: {model} never answers "{code}"{hint}')
+            raise self.fail(where, f'{rule.name}: {model} never answers "{code}"{hint}')
 
 
 def _is_spans(signal: Signal) -> bool:

@@ -60,9 +60,11 @@ def within(column: pa.ChunkedArray, bound: Bound, values: Values) -> np.ndarray:
         return inside(column, bound)
     language = values.column("language")
     passes = np.ones(len(column), bool)
-    for code, one in bound.by_language:
-        here = pc.fill_null(pc.equal(language, code), False).to_numpy().astype(bool)
-        passes[here] = inside(column.filter(pa.array(here)), one)
+    for code in pc.unique(language).drop_null().to_pylist():
+        one = bound.for_language(code)
+        if one != Bound():
+            here = pc.fill_null(pc.equal(language, code), False).to_numpy().astype(bool)
+            passes[here] = inside(column.filter(pa.array(here)), one)
     return passes
 
 
@@ -79,7 +81,8 @@ def resolve(bound: Bound, column: pa.ChunkedArray, reached: np.ndarray) -> Bound
 def inside(column: pa.ChunkedArray, bound: Bound) -> np.ndarray:
     """bool [documents]: the value is there and within the bound."""
     if bound.labels is not None:
-        passes = pc.is_in(column, value_set=pa.array(bound.labels, column.type))
+        accepted = bound.accepted(pc.unique(column).to_pylist())
+        passes = pc.is_in(column, value_set=pa.array(accepted, column.type))
     else:
         passes = pc.and_(pc.greater_equal(column, bound.low), pc.less_equal(column, bound.high))
     return pc.fill_null(passes, False).to_numpy().astype(bool)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
+
+LANGUAGE_SIGNALS = ("language", "main_line_language")
 
 
 @dataclass(frozen=True)
 class Bound:
     """What a signal may be: in [low, high] (inclusive), one of `labels`, or among the `top` fraction.
 
-    With `by_language` a document is bound by the entry of its language; one without an entry is not bound.
+    With `by_language` a document is bound by the entry of its language; one without an entry is not bound. Codes of
+    languages cover their varieties: `zh` is `zh-Hant` too, and of two entries the more exact one counts.
     """
 
     low: float = -math.inf
@@ -20,10 +24,25 @@ class Bound:
     top: float | None = None
     label: str | None = None  # how it reads where it is none of these
     by_language: tuple[tuple[str, Bound], ...] = ()
+    of_languages: bool = False  # the labels are codes of languages
 
     def for_language(self, language: str | None) -> Bound:
         """The bound on one document of this language (null: unknown)."""
-        return dict(self.by_language).get(language or "", Bound()) if self.by_language else self
+        from filters.language.codes import covers
+
+        if not self.by_language:
+            return self
+        own = [entry for entry in self.by_language if language and covers(entry[0], language)]
+        return max(own, key=lambda entry: entry[0].count("-"))[1] if own else Bound()
+
+    def accepted(self, values: Iterable[str | None]) -> list[str]:
+        """Those of these values that are among the labels."""
+        from filters.language.codes import covers
+
+        labels, known = self.labels or (), [value for value in values if value is not None]
+        if not self.of_languages:
+            return [value for value in known if value in labels]
+        return [value for value in known if any(covers(label, value) for label in labels)]
 
     def text(self) -> str:
         if self.label is not None:
@@ -89,7 +108,7 @@ def parse_bound(signal: str, value: Any) -> Bound:
             raise ValueError(f"{signal} = {value}: write {{ top = 0.1 }} for the best tenth")
         return Bound(top=top)
     if isinstance(value, list) and value and all(isinstance(v, str) for v in value):
-        return Bound(labels=_labels(signal, value))
+        return _of_labels(signal, value)
     if not isinstance(value, list) or len(value) != 2 or not all(map(_is_number, value)):
         raise ValueError(
             f"{signal} = {value!r}: write [low, high] (inf where a side is open) or a list of labels"
@@ -135,12 +154,12 @@ def parse_edits(table: dict) -> tuple[Edit, ...]:
     return (*(Edit(name) for name in cut), *(Edit(name, text) for name, text in mask.items()))
 
 
-def _labels(signal: str, labels: list[str]) -> tuple[str, ...]:
-    if signal != "language":
-        return tuple(labels)
+def _of_labels(signal: str, labels: list[str]) -> Bound:
+    if signal not in LANGUAGE_SIGNALS:
+        return Bound(labels=tuple(labels))
     from filters.language.codes import canonical
 
-    return tuple(canonical(label) for label in labels)
+    return Bound(labels=tuple(canonical(label) for label in labels), of_languages=True)
 
 
 def _is_number(value: Any) -> bool:

@@ -1,7 +1,8 @@
 """Exact duplicates: texts that are the same, byte by byte or after a stated normalisation, by 128-bit hashes.
 
 `bytes` compares the text as it is; `characters`, `words` and `templates` compare the sequence of those units (see
-`text.units`): lower-cased with white space folded; also without punctuation; also without numbers and names.
+`text.units`): lower-cased with white space folded; also without punctuation; also without numbers and names. Texts are
+first written in NFC, without ignorable code points (see `text.normalised`).
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ import xxhash
 
 from filters.arrow import utf8
 from filters.family import Family, Signal
-from filters.text.batches import valid
 from filters.text.compiled import kernel
+from filters.text.normalised import normalised
 from filters.text.units import UNITS, WORD_FACTOR, character_tables, mix, room_for, units_of
 
 NORMALISATIONS = ("bytes", *UNITS)
@@ -43,13 +44,14 @@ def _units(offsets, data, tables, unit, hashes):
 
 
 def content_hashes(texts: pa.Array | pa.ChunkedArray, normalise: str = "bytes") -> pa.FixedSizeBinaryArray:
-    """fixed_size_binary(16) [n]: of `bytes` their xxh3_128. A text without units is compared by its bytes."""
+    """fixed_size_binary(16) [n]: of `bytes` their xxh3_128. A text without units is compared by its
+    normalised bytes."""
     if normalise == "bytes":
         hashes = _bytes(texts)
     else:
-        offsets, data = valid(texts)
-        pairs = np.empty((len(offsets) - 1, 2), np.uint64)
-        _units(offsets, data, character_tables(), UNITS.index(normalise), pairs)
+        compared = normalised(texts)
+        pairs = np.empty((len(compared.offsets) - 1, 2), np.uint64)
+        _units(compared.offsets, compared.data, character_tables(), UNITS.index(normalise), pairs)
         hashes = pairs.tobytes()
     return pa.FixedSizeBinaryArray.from_buffers(
         pa.binary(16), len(hashes) // 16, [None, pa.py_buffer(hashes)]
@@ -67,4 +69,4 @@ def measure(texts: pa.Array | pa.ChunkedArray, normalise: str = "bytes") -> dict
     return {"text_hash": content_hashes(texts, normalise)}
 
 
-FAMILY = Family("text_hash", 1, measure, SIGNALS)
+FAMILY = Family("text_hash", 2, measure, SIGNALS)

@@ -336,7 +336,7 @@ def measure(texts: pa.Array | pa.ChunkedArray, **signing) -> dict[str, pa.Array]
     return {"signature": pa.FixedSizeListArray.from_arrays(pa.array(signed.reshape(-1)), signed.shape[1])}
 
 
-SIGNATURES = Family("signatures", 1, measure, (
+SIGNATURES = Family("signatures", 2, measure, (
     Signal("signature", "hashes", None, None, None, "sketch of the text's shingles (Broder 1997)", pa.list_(pa.uint32())),
 ))  # fmt: skip
 

@@ -20,8 +20,8 @@ import pyarrow as pa
 
 from filters.duplicates.sha1 import sha1_head
 from filters.duplicates.shingles import shingles_of
-from filters.text.batches import valid
 from filters.text.compiled import inlined, kernel, loop
+from filters.text.normalised import normalised
 from filters.text.pages import decode
 from filters.text.units import ALONE, UNITS, character_tables, encode, mix, room_for, units_of
 
@@ -242,7 +242,8 @@ def signatures(
     seed: int = 1,
 ) -> np.ndarray:
     """uint32 [n, permutations]: the signature of every document's shingle set."""
-    offsets, data = valid(texts)
+    compared = normalised(texts)
+    offsets, data = compared.offsets, compared.data
     out = np.empty((len(offsets) - 1, permutations), np.uint32)
     if sketch == "fast":
         salt = np.uint64(seed * 0x9FB21C651E98DF25 % (1 << 64))

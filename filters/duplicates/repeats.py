@@ -6,7 +6,8 @@
   arXiv:1911.00359); ones of fewer than 5 words are left alone, they stand everywhere.
 
 The first occurrence stays, in an order of documents that is given (and by place within one document): the spans
-are those of every other, so cutting them keeps one copy of everything. Texts are compared by 64-bit hashes.
+are those of every other, so cutting them keeps one copy of everything. Texts are compared by 64-bit hashes, in NFC and
+without ignorable code points (see `text.normalised`).
 
 Three steps, each a pure function, so that a pool of any size fits: `occurrences` of a part of the documents,
 split by hash; of one split of all parts the `copies`, which are not the first; and with the places of those `find` in
@@ -27,6 +28,7 @@ from filters.duplicates.shingles import slots_for
 from filters.family import Family, Signal
 from filters.text.batches import valid
 from filters.text.compiled import inlined, kernel, loop
+from filters.text.normalised import normalised
 from filters.text.units import WORD_FACTOR, character_tables, highest_power, mix, room_for, units_of
 
 KINDS = ("spans", "lines", "paragraphs")
@@ -162,7 +164,8 @@ def occurrences(
     texts: pa.Array | pa.ChunkedArray, order: np.ndarray, kind: str, words: int, bits: int
 ) -> Occurrences:
     """Of every window, line or paragraph of these texts; `order[i]`: the place of text i among all of the pool."""
-    offsets, data = valid(texts)
+    compared = normalised(texts)
+    offsets, data = compared.offsets, compared.data
     most = (int(offsets[-1] - offsets[0]) + 1) // 2 + len(offsets)  # a word takes two bytes
     keys, ends = np.empty(most, np.uint64), np.zeros(len(offsets), np.int64)
     _occurrences(offsets, data, character_tables(), KINDS.index(kind), words, keys, ends)
@@ -205,7 +208,7 @@ def copies(found: list[Occurrences], split: int) -> list[np.ndarray]:
 
 
 @kernel
-def _find(offsets, data, tables, kind, words, ends, copy, edges, counts, covered):
+def _find(offsets, data, tables, kind, words, ends, copy, edges, counts):
     """Fill in the spans of every document: occurrences that are copies, joined where they touch. Returns how many."""
     room = room_for(offsets)
     most = len(room[2])
@@ -226,8 +229,6 @@ def _find(offsets, data, tables, kind, words, ends, copy, edges, counts, covered
                 edges[filled, 0], edges[filled, 1] = begin, stop
                 filled += 1
         counts[i] = filled - first
-        for k in range(first, filled):
-            covered[i] += edges[k, 1] - edges[k, 0]
     return filled
 
 
@@ -249,16 +250,19 @@ def find(
     texts: pa.Array | pa.ChunkedArray, kind: str, words: int, ends: np.ndarray, places: np.ndarray
 ) -> dict[str, pa.Array]:
     """Columns of the signals of a kind, for these texts; `ends` of their occurrences, `places` of the copies."""
-    offsets, data = valid(texts)
+    compared = normalised(texts)
     copy = np.zeros(ends[-1], np.bool_)
     copy[places] = True
     edges = np.empty((len(places), 2), np.int64)
-    counts, covered = np.zeros((2, len(offsets) - 1), np.int64)
+    counts = np.zeros(len(texts), np.int64)
     filled = _find(
-        offsets, data, character_tables(), KINDS.index(kind), words, ends, copy, edges, counts, covered
-    )
-    joined, sizes = edges[:filled].copy().ravel(), np.diff(offsets)
-    return columns(SIGNALS[kind], counts=counts, edges=joined, covered=covered, sizes=sizes)
+        compared.offsets, compared.data, character_tables(), KINDS.index(kind), words, ends, copy, edges, counts
+    )  # fmt: skip
+    edges = compared.in_the_texts(texts, counts, edges[:filled])
+    document = np.repeat(np.arange(len(counts)), counts)
+    covered = np.bincount(document, edges[:, 1] - edges[:, 0], len(counts))
+    sizes = np.diff(valid(texts)[0])
+    return columns(SIGNALS[kind], counts=counts, edges=edges.ravel(), covered=covered, sizes=sizes)
 
 
 def repeats(
@@ -276,4 +280,4 @@ def _of_the_pool(texts: pa.Array, **parameters: object) -> dict[str, pa.Array]:
     raise AssertionError("repeats are found in a whole pool, see occurrences, copies and find")
 
 
-REPEATS = tuple(Family(f"repeated_{kind}", 1, _of_the_pool, SIGNALS[kind]) for kind in KINDS)
+REPEATS = tuple(Family(f"repeated_{kind}", 2, _of_the_pool, SIGNALS[kind]) for kind in KINDS)

@@ -1,7 +1,8 @@
 """Shingles: the set of n-grams of a document, for comparing documents by what they share.
 
-A shingle is the 64-bit hash of n consecutive units (see `filters.text.units`). A document of fewer than n units has
-one shingle, all of them; one without units has one, its raw bytes. So every document has at least one shingle, and
+A shingle is the 64-bit hash of n consecutive units (see `filters.text.units`) of the text in NFC, without ignorable code
+points (see `filters.text.normalised`). A document of fewer than n units has
+one shingle, all of them; one without units has one, its bytes. So every document has at least one shingle, and
 nothing short is ever skipped.
 
 Two different n-grams share a hash with probability 2^-64; sets are called equal when their hashes are.
@@ -12,8 +13,8 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from filters.text.batches import valid
 from filters.text.compiled import inlined, kernel, loop
+from filters.text.normalised import normalised
 from filters.text.pages import longest_document
 from filters.text.units import (
     CHARACTERS,
@@ -117,7 +118,8 @@ def shingle_sets(
 
     Each shingle is there once, where it first stands in the text.
     """
-    offsets, data = valid(texts)
+    compared = normalised(texts)
+    offsets, data = compared.offsets, compared.data
     set_offsets = np.zeros(len(offsets), np.int64)
     number = UNITS.index(unit)
     size = int(offsets[-1] - offsets[0])

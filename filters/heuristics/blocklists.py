@@ -2,9 +2,17 @@
 
 Lists are files, an entry a line (`#` begins a comment): domains, which block their subdomains too, with a path behind
 them where only that part of a site is meant; and words, looked for between the marks of an address, as RefinedWeb does.
+
+A list of domains may be written as lists on the web are: `0.0.0.0 bad.com` of hosts files, `*.bad.com`, `||bad.com^` of ad
+blockers, addresses with a scheme or a port. All of these are the domain: ports are not compared. What a list of domains
+cannot say (exceptions, options, patterns, queries) is refused with the number of its line.
 """
 
 from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +21,7 @@ import pyarrow.compute as pc
 from filters.arrow import text_column
 from filters.columns import columns, count
 from filters.family import Family
-from filters.files import read_list
+from filters.files import loaded_once, read_list
 from filters.heuristics.urls import parsed
 
 SIGNALS = (
@@ -22,6 +30,50 @@ SIGNALS = (
     count("url_blocked_word_count", "words", "words",
           "different words of your list in the document's address (RefinedWeb)"),
 )  # fmt: skip
+
+
+_COMMENT = re.compile(r"(^|\s)#.*|^!.*|^\[adblock.*\]$", re.IGNORECASE)
+_ENTRY = re.compile(
+    r"(?:\|\||(?:[a-z][a-z0-9+.-]*:)?//)?(?:[^/?#@\s]*@)?(?:\*?\.)?(?P<host>\[[0-9a-f:.]+\]|[\w-]+(?:\.[\w-]+)*)\.?(?::[0-9]*)?"
+    r"(?P<path>/[^?#*|^$\s]*)?\^?"
+)
+# Names that hosts files give to the machine itself.
+_OWN_NAMES = {
+    "localhost", "localhost.localdomain", "local", "broadcasthost", "ip6-localhost", "ip6-loopback", "ip6-localnet",
+    "ip6-mcastprefix", "ip6-allnodes", "ip6-allrouters", "ip6-allhosts", "0.0.0.0",
+}  # fmt: skip
+
+
+@loaded_once
+def read_domains(path: Path) -> list[str]:
+    """Entries of a list of domains, sorted: a host in lower case, or a host with a path.
+
+    Raises ValueError that says which line is no such entry.
+    """
+    entries: set[str] = set()
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+        names = _COMMENT.sub("", line.strip()).lower().split()
+        if len(names) > 1 and _is_address(names[0]):
+            names = [name for name in names[1:] if name not in _OWN_NAMES]
+        elif len(names) > 1:
+            raise ValueError(f'line {number}, "{line.strip()}": more than one word; write an entry a line')
+        for name in names:
+            entry = _ENTRY.fullmatch(name)
+            if entry is None:
+                raise ValueError(
+                    f'line {number}, "{line.strip()}": no domain and no part of a site; write "bad.com" or "bad.com/path", '
+                    "or remove it (exceptions, options, patterns and queries are not compared)"
+                )
+            entries.add(entry["host"] + (entry["path"] or "").rstrip("/"))
+    return sorted(entries)
+
+
+def _is_address(word: str) -> bool:
+    try:
+        ipaddress.ip_address(word.partition("%")[0])
+    except ValueError:
+        return False
+    return True
 
 
 def measure(
@@ -37,8 +89,7 @@ def measure(
 
 
 def _domains(host: pa.Array, path: pa.Array, domains: str) -> np.ndarray:
-    entries = pc.replace_substring_regex(pc.utf8_lower(read_list(domains)), r"^[a-z][a-z0-9+.-]*://", "")
-    entries = pc.utf8_rtrim(entries, "/")
+    entries = pa.array(read_domains(domains), pa.large_string())
     with_path = pc.match_substring(entries, "/")
     plain, longer = entries.filter(pc.invert(with_path)), set(entries.filter(with_path).to_pylist())
     hosts = pa.array(sorted({entry.partition("/")[0] for entry in longer}), pa.large_string())
@@ -69,4 +120,4 @@ def _words(url: pa.Array, words: str) -> np.ndarray:
     return np.bincount(pairs[0], minlength=len(url)).astype(np.int64)
 
 
-FAMILY = Family("url_lists", 1, measure, SIGNALS, takes=("url",))
+FAMILY = Family("url_lists", 2, measure, SIGNALS, takes=("url",))

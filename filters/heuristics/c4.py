@@ -1,16 +1,22 @@
-"""C4's rules, line by line (Raffel et al. 2020, arXiv:1910.10683; rules in the order of datatrove 0.10).
+"""C4's rules, line by line (Raffel et al. 2020, arXiv:1910.10683), as three implementations apply them.
 
 A line of `str.splitlines()`, stripped, fails the first of these that holds: a word of more than 1,000
-characters; an ending other than . ? ! " ' or an ellipsis of dots; fewer than three words; "lorem ipsum";
-"javascript"; "{"; a phrase about cookies or terms. Citations (`[12]`, `[edit]`, `[citation needed]`) are taken
-out before all but the first rule, and do not count as an ending. Letters of ASCII are compared in lower case.
+characters; an ending that is no end mark, or an ellipsis of dots; too few words; "lorem ipsum"; "javascript"; "{";
+a phrase about cookies or terms. Citations (`[12]`, `[edit]`, `[citation needed]`) are taken out before all but
+the first rule, and do not count as an ending. Letters of ASCII are compared in lower case.
+
+| signals | rules of | end marks | words of a line, at least | counted |
+|---|---|---|---|---|
+| `c4_...` | datatrove 0.10 | . ? ! " ' | 3 | with citations |
+| `c4_any_ending_...` | FineWeb's use of datatrove | any | 3 | with citations |
+| `c4_paper_...` | the paper and TFDS (`c4_utils.py`) | . ? ! " | 5 | without citations |
 
 Nothing is dropped here. "lorem ipsum" and "{" condemn a document in C4, so they are counted; the other rules
 drop a line, so those lines are spans, each with its line break, that a level may cut. What C4 keeps has at
-least five sentences: here a sentence ends in a run of . ? ! (and closing quotes or brackets) before whitespace
-or the end of its line, and a kept line has at least one.
+least three sentences by the paper, five by datatrove: here a sentence ends in a run of . ? ! (and closing quotes or
+brackets) before whitespace or the end of its line, and a kept line has at least one.
 
-FineWeb uses the rules without the one on endings: that variant's signals, `c4_any_ending_...`, are of the same pass.
+The paper's signals are a family of their own, since few ask for both.
 """
 
 from __future__ import annotations
@@ -47,8 +53,8 @@ from filters.text.pages import (
 from filters.text.phrases import is_phrase, table_of
 
 LONGEST_WORD = 1000  # characters
-FEWEST_WORDS = 3  # a line
-STRICT, ANY_ENDING = 0, 1  # with the rule on endings, and without
+MOST_WORDS = 5  # of a line that are counted: no variant asks for more
+ANY_ENDING, WITH_APOSTROPHE, WITHOUT_APOSTROPHE = range(3)  # what may end a line
 Tally = IntEnum("Tally", [
     # Lines by the rule they fail, in the order of the rules; KEPT fail none.
     "LONG_WORD", "UNTERMINATED", "SHORT", "LOREM_IPSUM", "JAVASCRIPT", "CURLY_BRACKET", "POLICY", "KEPT",
@@ -63,6 +69,23 @@ class Marks(NamedTuple):
     hits: np.ndarray  # what `_hits` finds
     stops: np.ndarray  # . ? !
     brackets: np.ndarray  # [
+
+
+class Rules(NamedTuple):
+    """What the variants do not share, an entry for each variant."""
+
+    endings: np.ndarray  # int64: ANY_ENDING, ...
+    fewest_words: np.ndarray  # int64: of a line
+    bare: np.ndarray  # bool: words are counted after citations are taken out
+
+
+def _rules(*variants: tuple[int, int, bool]) -> Rules:
+    endings, fewest_words, bare = zip(*variants, strict=True)
+    return Rules(np.array(endings), np.array(fewest_words), np.array(bare))
+
+
+DATATROVE = _rules((WITH_APOSTROPHE, 3, False), (ANY_ENDING, 3, False))
+PAPER = _rules((WITHOUT_APOSTROPHE, 5, True))
 
 
 class Phrases(NamedTuple):
@@ -187,14 +210,14 @@ def _has_long_gap(page, start, end):
 
 @loop
 def _words(page, start, end, classes):
-    """(number of words, at most FEWEST_WORDS of them; True where one is too long)."""
+    """(number of words, at most MOST_WORDS of them; True where one is too long)."""
     could_be_long = end - start > LONGEST_WORD and _has_long_gap(page, start, end)
     text = lowest_bits(end - start)
     if not could_be_long and not wide_space_mask(page, start) & text:
         spaces = space_mask(page, start)
         words = count_bits(~spaces & (spaces << ONE_BIT | ONE_BIT) & text)
-        if words >= FEWEST_WORDS or end - start <= 64:
-            return min(words, FEWEST_WORDS), False
+        if words >= MOST_WORDS or end - start <= 64:
+            return min(words, MOST_WORDS), False
     words, size = 0, 0
     at = start
     while at < end:
@@ -206,19 +229,22 @@ def _words(page, start, end, classes):
             size += 1
             if size > LONGEST_WORD:
                 return words, True
-        if words == FEWEST_WORDS and not could_be_long:
+        if words == MOST_WORDS and not could_be_long:
             break
         at += width
     return words, False
 
 
 @inlined
-def _is_unterminated(page, start, end):
+def _is_unterminated(page, start, end, endings):
+    if endings == ANY_ENDING:
+        return False
     if end == start:
         return True
     last = page[end - 1]
     dots = end - start >= 3 and last == 0x2E and page[end - 2] == 0x2E and page[end - 3] == 0x2E
-    return dots or not (last == 0x2E or last == 0x3F or last == 0x21 or last == 0x22 or last == 0x27)
+    mark = last == 0x2E or last == 0x3F or last == 0x21 or last == 0x22
+    return dots or not (mark or last == 0x27 and endings == WITH_APOSTROPHE)
 
 
 @inlined
@@ -279,24 +305,28 @@ def _has_bracket(marks, start, end):
 
 
 @loop
-def _judge(page, start, end, words, long_word, marks, classes, phrases, tally):
-    """Count a line without citations, page[start:end], under the rule it fails, in both variants; returns both rules."""
-    if long_word:
-        reason = Tally.LONG_WORD.value
-    elif words < FEWEST_WORDS:
-        reason = Tally.SHORT.value
-    else:
-        reason = _reason_of(page, start, end, marks, phrases)
-    strict = reason
-    if not long_word and _is_unterminated(page, start, end):
-        strict = Tally.UNTERMINATED.value
-    tally[STRICT, strict] += 1
-    tally[ANY_ENDING, reason] += 1
-    if reason == NO_REASON:
-        sentences = _sentences(page, start, end, marks, classes)
-        tally[ANY_ENDING, Tally.SENTENCES] += sentences
-        tally[STRICT, Tally.SENTENCES] += sentences if strict == NO_REASON else 0
-    return strict, reason
+def _judge(page, start, end, words, bare_words, long_word, marks, classes, phrases, rules, tally, reasons):
+    """Count a line without citations, page[start:end], under the rule it fails in each variant, and fill in which.
+
+    `words` it has with its citations, `bare_words` without.
+    """
+    by_phrase = sentences = -1  # the same in every variant that comes to ask
+    for v in range(len(reasons)):
+        if long_word:
+            reasons[v] = Tally.LONG_WORD.value
+        elif _is_unterminated(page, start, end, rules.endings[v]):
+            reasons[v] = Tally.UNTERMINATED.value
+        elif (bare_words if rules.bare[v] else words) < rules.fewest_words[v]:
+            reasons[v] = Tally.SHORT.value
+        else:
+            if by_phrase < 0:
+                by_phrase = _reason_of(page, start, end, marks, phrases)
+            reasons[v] = by_phrase
+        tally[v, reasons[v]] += 1
+        if reasons[v] == NO_REASON:
+            if sentences < 0:
+                sentences = _sentences(page, start, end, marks, classes)
+            tally[v, Tally.SENTENCES] += sentences
 
 
 @inlined
@@ -306,22 +336,22 @@ def _is_dropped(reason):
 
 
 @inlined
-def _note(reason, start, next_start, cited, line_citations, tally, dropped, citations):
-    """Note a line that is dropped, or the citations of one that is not."""
+def _note(reason, start, next_start, cited, line_citations, tally, filled, dropped, citations):
+    """Note a line that is dropped, or the citations of one that is not; `filled` edges are of documents before."""
     if _is_dropped(reason):
-        at = 2 * tally[Tally.DROPPED]
+        at = filled[0] + 2 * tally[Tally.DROPPED]
         dropped[at], dropped[at + 1] = start, next_start
         tally[Tally.DROPPED] += 1
     else:
         for k in range(2 * cited):
-            citations[2 * tally[Tally.CITATIONS] + k] = line_citations[k]
+            citations[filled[1] + 2 * tally[Tally.CITATIONS] + k] = line_citations[k]
         tally[Tally.CITATIONS] += cited
 
 
 @loop
 def _measure(
-    page, length, marks, line, line_marks, line_citations, classes, phrases, tally, dropped, citations, any_dropped,
-    any_citations,
+    page, length, marks, line, line_marks, line_citations, classes, phrases, rules, tally, reasons, filled, dropped,
+    citations,
 ):  # fmt: skip
     """Fill in the tallies of one document, the lines that are dropped and the citations in those that are not."""
     start = block = 0
@@ -347,11 +377,18 @@ def _measure(
         if _has_bracket(marks, bare, bare_end):
             size, cited = _without_citations(page, bare, bare_end, line, line_citations)
             _mark(line, size, line_marks)
-            strict, reason = _judge(line, 0, size, words, long_word, line_marks, classes, phrases, tally)
+            bare_words = _words(line, 0, size, classes)[0] if cited else words
+            _judge(
+                line, 0, size, words, bare_words, long_word, line_marks, classes, phrases, rules, tally, reasons
+            )  # fmt: skip
         else:
-            strict, reason = _judge(page, bare, bare_end, words, long_word, marks, classes, phrases, tally)
-        _note(strict, start, next_start, cited, line_citations, tally[STRICT], dropped, citations)
-        _note(reason, start, next_start, cited, line_citations, tally[ANY_ENDING], any_dropped, any_citations)
+            _judge(
+                page, bare, bare_end, words, words, long_word, marks, classes, phrases, rules, tally, reasons
+            )  # fmt: skip
+        for v in range(len(reasons)):
+            _note(
+                reasons[v], start, next_start, cited, line_citations, tally[v], filled[v], dropped[v], citations[v]
+            )  # fmt: skip
         start = next_start
 
 
@@ -362,57 +399,58 @@ def _marks_for(length):
 
 
 @kernel
-def _count(offsets, data, classes, phrases, tallies):
-    """Fill in int64 [variants, tallies, documents]; returns the edges of all documents' (dropped lines, citations) in
-    one variant, then in the other."""
+def _with_room(edges, used, more):
+    """Arrays, one a variant, with room for so many more entries behind the used ones, which they hold."""
+    if used + more <= edges.shape[1]:
+        return edges
+    grown = np.empty((len(edges), max(2 * edges.shape[1], used + more)), np.int64)
+    grown[:, :used] = edges[:, :used]
+    return grown
+
+
+@kernel
+def _count(offsets, data, classes, phrases, rules, tallies):
+    """Fill in int64 [variants, tallies, documents]; returns (dropped lines, citations, how many edges of each are
+    filled): the edges of all documents' int64 [variants, room], twice, and int64 [variants, 2]."""
     longest = longest_document(offsets)
     page, line = np.empty(longest + PADDING, np.uint8), np.empty(longest + PADDING, np.uint8)
     marks, line_marks = _marks_for(longest), _marks_for(longest)
-    tally = np.empty(tallies.shape[:2], np.int64)
-    dropped, citations, line_citations = (
-        np.empty(64, np.int64),
-        np.empty(64, np.int64),
-        np.empty(64, np.int64),
-    )
-    any_dropped, any_citations = np.empty(64, np.int64), np.empty(64, np.int64)
-    drops = cited = any_drops = any_cited = 0
+    variants = len(tallies)
+    tally, filled = np.empty(tallies.shape[:2], np.int64), np.zeros((variants, 2), np.int64)
+    dropped, citations = np.empty((variants, 64), np.int64), np.empty((variants, 64), np.int64)
+    line_citations, reasons = np.empty(64, np.int64), np.empty(variants, np.int64)
     for i in range(len(offsets) - 1):
         length = open_page(page, data, offsets[i], offsets[i + 1])
         breaks, brackets = 1, _mark(page, length, marks)
         for block in range(0, length, 64):
             masks = line_break_mask(page, block) | wide_break_mask(page, block)
             breaks += count_bits(masks & lowest_bits(length - block))
-        dropped, any_dropped = (
-            with_room(dropped, drops, 2 * breaks),
-            with_room(any_dropped, any_drops, 2 * breaks),
-        )
-        citations = with_room(citations, cited, 2 * brackets)
-        any_citations = with_room(any_citations, any_cited, 2 * brackets)
+        dropped = _with_room(dropped, filled[:, 0].max(), 2 * breaks)
+        citations = _with_room(citations, filled[:, 1].max(), 2 * brackets)
         line_citations = with_room(line_citations, 0, 2 * brackets)
         tally[:] = 0
         _measure(
-            page, length, marks, line, line_marks, line_citations, classes, phrases, tally, dropped[drops:],
-            citations[cited:], any_dropped[any_drops:], any_citations[any_cited:],
+            page, length, marks, line, line_marks, line_citations, classes, phrases, rules, tally, reasons, filled,
+            dropped, citations,
         )  # fmt: skip
-        drops, cited = drops + 2 * tally[STRICT, Tally.DROPPED], cited + 2 * tally[STRICT, Tally.CITATIONS]
-        any_drops += 2 * tally[ANY_ENDING, Tally.DROPPED]
-        any_cited += 2 * tally[ANY_ENDING, Tally.CITATIONS]
+        filled[:, 0] += 2 * tally[:, Tally.DROPPED]
+        filled[:, 1] += 2 * tally[:, Tally.CITATIONS]
         tallies[:, :, i] = tally
-    return dropped[:drops], citations[:cited], any_dropped[:any_drops], any_citations[:any_cited]
+    return dropped, citations, filled
 
 
-def _signals(prefix: str, variant: str) -> tuple[Signal, ...]:
-    """Of one variant; in the one without a rule on endings no line fails it."""
+def _signals(prefix: str, variant: str, marks: str, fewest: int) -> tuple[Signal, ...]:
+    """Of one variant; without marks no line fails the rule on endings."""
     rules = {
         Tally.LONG_WORD: f"lines with a word of more than {LONGEST_WORD} characters",
-        Tally.UNTERMINATED: "lines that do not end in . ? ! \" ' or that end in ...",
-        Tally.SHORT: f"lines of fewer than {FEWEST_WORDS} words",
+        Tally.UNTERMINATED: f"lines that do not end in {marks} or that end in ...",
+        Tally.SHORT: f"lines of fewer than {fewest} words",
         Tally.LOREM_IPSUM: 'lines with "lorem ipsum"',
         Tally.JAVASCRIPT: 'lines with "javascript"',
         Tally.CURLY_BRACKET: 'lines with "{"',
         Tally.POLICY: "lines about cookies, privacy policy or terms of use",
     }
-    if variant:
+    if not marks:
         del rules[Tally.UNTERMINATED]
     return (
         *(count(f"{prefix}_{rule.name.lower()}_line_count", "lines", rule,
@@ -427,21 +465,33 @@ def _signals(prefix: str, variant: str) -> tuple[Signal, ...]:
     )  # fmt: skip
 
 
-SIGNALS = _signals("c4", "")
-ANY_ENDING_SIGNALS = _signals("c4_any_ending", ", no matter how lines end")
+SIGNALS = _signals("c4", "", ". ? ! \" '", 3)
+ANY_ENDING_SIGNALS = _signals("c4_any_ending", ", no matter how lines end", "", 3)
+PAPER_SIGNALS = _signals("c4_paper", ", as the paper has it", '. ? ! "', 5)
+
+
+def _measured(
+    texts: pa.Array | pa.ChunkedArray, rules: Rules, *variants: tuple[Signal, ...]
+) -> dict[str, pa.Array]:
+    offsets, data = valid(texts)
+    tallies = np.zeros((len(variants), len(Tally), len(offsets) - 1), np.int64)
+    dropped, citations, filled = _count(offsets, data, character_classes(), PHRASES, rules, tallies)
+    found: dict[str, pa.Array] = {}
+    for v, signals in enumerate(variants):
+        edges = {"dropped": dropped[v, : filled[v, 0]], "citations": citations[v, : filled[v, 1]]}
+        found |= columns(signals, tallies=tallies[v], **edges)
+    return found
 
 
 def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
     """C4's line signals of every text, with and without the rule on endings; 0 and no spans for an empty one."""
-    offsets, data = valid(texts)
-    tallies = np.zeros((2, len(Tally), len(offsets) - 1), np.int64)
-    dropped, citations, any_dropped, any_citations = _count(
-        offsets, data, character_classes(), PHRASES, tallies
-    )
-    strict = columns(SIGNALS, tallies=tallies[STRICT], dropped=dropped, citations=citations)
-    return strict | columns(
-        ANY_ENDING_SIGNALS, tallies=tallies[ANY_ENDING], dropped=any_dropped, citations=any_citations
-    )
+    return _measured(texts, DATATROVE, SIGNALS, ANY_ENDING_SIGNALS)
+
+
+def measure_paper(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
+    """C4's line signals of every text by the numbers of the paper; 0 and no spans for an empty one."""
+    return _measured(texts, PAPER, PAPER_SIGNALS)
 
 
 FAMILY = Family("c4", 2, measure, (*SIGNALS, *ANY_ENDING_SIGNALS))
+PAPER_FAMILY = Family("c4_paper", 1, measure_paper, PAPER_SIGNALS)

@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from filters.columns import columns, count, real
 from filters.family import Family
+from filters.language.codes import language_of
 from filters.text.batches import valid
 from filters.text.classes import character_classes
 from filters.text.compiled import inlined, kernel, loop
@@ -198,7 +199,7 @@ def measure(texts: pa.Array | pa.ChunkedArray, language: pa.Array | pa.ChunkedAr
     offsets, data = valid(texts)
     codes = list(stop_words())
     place = {code: k for k, code in enumerate(codes)}
-    languages = np.array([place.get(code, -1) for code in language.to_pylist()], np.int64)
+    languages = np.array([place.get(language_of(code or ""), -1) for code in language.to_pylist()], np.int64)
     occurrences, distinct = np.zeros((2, len(languages)), np.int64)
     tokens, tables = tokens_of(texts), (word_breaks(), character_classes())
     _count(offsets, data, languages, codes.index(ENDINGS), _lists(), tokens, *tables, occurrences, distinct)

@@ -143,7 +143,9 @@ FAMILY = Family("urls", 1, measure, SIGNALS)
 
 # ---- The document's own address -------------------------------------------------------------------------
 
-_URL = r"^(?:[A-Za-z][A-Za-z0-9+.-]*:)?(?://)?(?:[^/?#@]*@)?(?P<host>[^/?#:]*)(?::[0-9]*)?(?P<path>[^?#]*)"
+# What stands before a colon is a scheme where slashes follow, or where it is one of the web's: `example.org:8080` has none.
+_SCHEME = r"(?:(?:[A-Za-z][A-Za-z0-9+.-]*:)?//|(?i:https?|ftp):)?"
+_URL = rf"^\s*{_SCHEME}(?:[^/?#@]*@)?(?P<host>\[[^/?#\]]*\]|[^/?#:]*)(?::[0-9]*)?(?P<path>[^?#]*)"
 
 
 def parsed(url: pa.Array) -> tuple[pa.Array, pa.Array]:
@@ -178,4 +180,4 @@ def measure_own(texts: pa.Array | pa.ChunkedArray, url: pa.Array | pa.ChunkedArr
     return columns(OWN_SIGNALS, size=size, labels=labels, segments=segments, digit_ratio=digit_ratio)
 
 
-OWN = Family("own_url", 1, measure_own, OWN_SIGNALS, takes=("url",))
+OWN = Family("own_url", 2, measure_own, OWN_SIGNALS, takes=("url",))

@@ -1,8 +1,10 @@
 """Language codes: one code for every way a language is written down.
 
-`en`, `eng`, `en-GB`, `eng_Latn` and `__label__en` ask for one language. The canonical code is ISO 639-1 where
-there is one, else ISO 639-3; script and region are dropped, and a standard variety without a two-letter code of
-its own stands under the code that corpora use for the whole (`cmn` is `zh`, `arb` is `ar`). Varieties that have a
+`en`, `eng`, `eng_Latn` and `__label__en` ask for one language. The canonical code is ISO 639-1 where there is one,
+else ISO 639-3; a standard variety without a two-letter code of its own stands under the code that corpora use for the
+whole (`cmn` is `zh`, `arb` is `ar`). Script and region stay, as BCP 47 writes them (`zh-Hant`, `pt-BR`), but for the script
+that a language is written in as a rule (`eng_Latn` is `en`, `hin_Latn` is `hi-Latn`). A code stands for its varieties
+too: `zh` covers `zh-Hant`, see `covers`. Varieties that have a
 code or that a model tells apart stay apart (`nb` and `nn` beside `no`, `yue`, `arz`, `ckb`). So ask with the
 model's words: lid.176 answers `no` for Bokmål, GlotLID `nb`.
 
@@ -264,13 +266,34 @@ zu|Zulu|zul
 zxx|no language|
 """
 
+# The script that a language is written in as a rule. Languages with several in use (Serbian, Uzbek) are in no row; for
+# Chinese it is Hani, which does not say which of the two.
+USUAL_SCRIPTS = {
+    "Latn": """
+        aa af ak an ast ay bar bcl bi bm br bs ca cbk ceb ch co cs cy da de diq dsb ee eml en eo es et
+        eu ff fi fj fo fr frr fur fy ga gd gl gn gsw gv haw hif ho hr hsb ht hu hz ia id ie ig ik ilo
+        io is it jbo jv kab kg ki kj kl kr kw la lb lg li lmo ln lt lu lv mg mh mi min ms mt mwl na nah
+        nap nb nd nds ng nl nn no nr nv ny oc om pam pfl pl pms pt qu rm rn ro rw sc scn sco se sg sk
+        sl sm sn so sq ss st sv sw tl tn to tr ts ty ve vec vep vi vls vo wa war wo xh yo zu
+    """,
+    "Cyrl": "ab av ba be bg bxr ce cv kv krc ky lez mhr mk mrj myv os ru rue sah tt tyv uk xal",
+    "Arab": "ar arz azb ckb fa lrc mzn pnb ps ur",
+    "Deva": "bho dty gom hi mai mr ne new sa",
+    "Beng": "as bn bpy", "Grek": "el", "Hebr": "he yi", "Armn": "hy", "Geor": "ka xmf", "Ethi": "am ti", "Thai": "th",
+    "Laoo": "lo", "Khmr": "km", "Mymr": "my", "Taml": "ta", "Telu": "te", "Knda": "kn", "Mlym": "ml", "Gujr": "gu",
+    "Orya": "or", "Sinh": "si", "Tibt": "bo dz", "Thaa": "dv", "Jpan": "ja", "Kore": "ko", "Yiii": "ii",
+    "Hani": "zh yue wuu",
+}  # fmt: skip
+SAME_SCRIPT = {"Hang": "Kore", "Hira": "Jpan", "Kana": "Jpan"}  # of models that name one part of it
+LATIN = "Latn"  # usual for languages that the table does not have
 # `als` is Tosk Albanian in ISO 639-3, but Alemannic in Wikipedia's addresses, so as a label of lid.176.
 AMBIGUOUS = {"als": 'Alemannic in lid.176 but Tosk Albanian in ISO 639-3: write "gsw" or "sq"'}
-_FORM = re.compile(r"(?P<language>[a-z]{2,3})(?P<script>[-_][a-z]{4})?([-_]([a-z]{2}|[0-9]{3}))?")
+_FORM = re.compile(r"(?P<language>[a-z]{2,3})([-_](?P<script>[a-z]{4}))?([-_](?P<region>[a-z]{2}|[0-9]{3}))?")
 
 
 def canonical(code: str, also: Collection[str] = ()) -> str:
-    """The one code of this language; `also` holds further canonical codes, such as a model's.
+    """The one code of this language, with script and region where they say more; `also` holds further codes of languages,
+    such as a model's.
 
     Takes BCP-47 (`zh-Hant-TW`), ISO 639-1, -2 and -3, a code with its script (`cmn_Hani`) and a label
     (`__label__en`), in any case. `ValueError` for anything else, with the codes that come close.
@@ -284,12 +307,42 @@ def canonical(code: str, also: Collection[str] = ()) -> str:
     if language in AMBIGUOUS:
         if not is_label and not form["script"]:
             raise ValueError(f'language code "{code}" is {AMBIGUOUS[language]}')
-        return "sq" if form["script"] else "gsw"
+        return _with_variety("sq" if form["script"] else "gsw", form)
     if language in _canonical_by_alias():
-        return _canonical_by_alias()[language]
+        return _with_variety(_canonical_by_alias()[language], form)
     if language in also:
-        return language
+        return _with_variety(language, form)
     raise ValueError(_unknown(code))
+
+
+def _with_variety(language: str, form: re.Match[str]) -> str:
+    """The code with the script, unless it is the usual one, and with the region."""
+    script = (form["script"] or "").title()
+    script = SAME_SCRIPT.get(script, script)
+    if script == _usual_script(language):
+        script = ""
+    return "-".join(part for part in (language, script, (form["region"] or "").upper()) if part)
+
+
+def _usual_script(language: str) -> str:
+    return _usual_scripts().get(language, "" if language in _names() else LATIN)
+
+
+@cache
+def _usual_scripts() -> dict[str, str]:
+    return {code: script for script, codes in USUAL_SCRIPTS.items() for code in codes.split()}
+
+
+def covers(wanted: str, code: str) -> bool:
+    """A document of this canonical code is of the language that is wanted, and of its script and region if any is."""
+    language, *varieties = wanted.split("-")
+    own, *its = code.split("-")
+    return language == own and set(varieties) <= set(its)
+
+
+def language_of(code: str) -> str:
+    """A canonical code without script and region."""
+    return code.partition("-")[0]
 
 
 def canonical_of_label(label: str) -> str:
@@ -298,12 +351,12 @@ def canonical_of_label(label: str) -> str:
         return canonical(f"__label__{label.removeprefix('__label__')}")
     except ValueError:
         form = _FORM.fullmatch(label.lower())
-        return form["language"] if form and form["script"] else label
+        return _with_variety(form["language"], form) if form and form["script"] else label
 
 
 def name_of(code: str) -> str:
-    """The English name of a canonical code, or the code itself where the table has none."""
-    return _names().get(code, code)
+    """The English name of a canonical code's language, or the code itself where the table has none."""
+    return _names().get(language_of(code), code)
 
 
 @cache

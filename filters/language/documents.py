@@ -4,7 +4,8 @@ The whole document is one line, as in the published pipelines (newlines are whit
 languages gets one of them and a lower score. The default model, lid.176.ftz (Joulin et al. 2016, 176
 languages, CC-BY-SA 3.0), is read from the packages that carry it; nothing is downloaded.
 
-A label becomes one canonical code (`codes.py`), so that a level can say `language = ["no"]` with any model.
+A label becomes one canonical code (`codes.py`), so that a level can say `language = ["no"]` with any model, and
+`language = ["zh-Hant"]` with one whose labels tell scripts apart.
 """
 
 from __future__ import annotations
@@ -126,4 +127,4 @@ def _identifier(model: str | os.PathLike[str]) -> Identifier:
     return _read(find_model(model))
 
 
-FAMILY = Family("language", 1, measure, SIGNALS)
+FAMILY = Family("language", 2, measure, SIGNALS)

@@ -54,4 +54,4 @@ def measure(
 
 
 # Its pass identifies whole documents too, so it goes first.
-FAMILY = Family("line_languages", 1, measure, SIGNALS, first=True)
+FAMILY = Family("line_languages", 2, measure, SIGNALS, first=True)

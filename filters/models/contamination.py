@@ -1,6 +1,7 @@
 """Contamination: runs of words that a document shares with evaluation texts.
 
-Words are those of `text.units`: letters, digits and `_`, lower-cased, whatever stands between them. A document is
+Words are those of `text.units`: letters, digits and `_`, lower-cased, whatever stands between them, of the text in NFC
+and without ignorable code points (see `text.normalised`). A document is
 contaminated where `ngram` consecutive words of it (13, as in Brown et al. 2020, arXiv:2005.14165, appendix C)
 also stand in an evaluation text, an *item*. An item of fewer words than that is looked for whole, down to
 SHORTEST words; shorter ones are not looked for at all (they would be found everywhere), and are counted.
@@ -23,8 +24,8 @@ import pyarrow as pa
 from filters.columns import columns, label, ratio, span
 from filters.family import Family
 from filters.files import loaded_once
-from filters.text.batches import valid
 from filters.text.compiled import inlined, kernel, loop
+from filters.text.normalised import normalised
 from filters.text.units import WORD_FACTOR as FACTOR
 from filters.text.units import character_tables, highest_power, mix, room_for, units_of
 
@@ -119,7 +120,8 @@ def build_index(texts: pa.Array | pa.ChunkedArray, names: pa.Array, ngram: int =
     """The index of these items; `names[i]` is what item i is called in evidence. Raises ValueError for ngram < 2."""
     if ngram < 2:
         raise ValueError(f"ngram = {ngram}: single words are found everywhere; 13 is usual")
-    offsets, data = valid(texts)
+    compared = normalised(texts)
+    offsets, data = compared.offsets, compared.data
     words = np.empty(max(1, int(offsets[-1] - offsets[0])), np.uint64)
     ends = np.zeros(len(offsets), np.int64)
     words = words[: _words_of_all(offsets, data, character_tables(), words, ends)].copy()
@@ -309,7 +311,8 @@ SIGNALS = (
 def measure(texts: pa.Array | pa.ChunkedArray, model: str | os.PathLike[str] | Index) -> dict[str, pa.Array]:
     """Columns of the family's signals; `model` is an index or its file. A missing text counts as an empty one."""
     index = model if isinstance(model, Index) else read_index(model)
-    offsets, data = valid(texts)
+    compared = normalised(texts)
+    offsets, data = compared.offsets, compared.data
     n = len(offsets) - 1
     words, covered, grams, runs = (np.zeros(n, np.int64) for _ in range(4))
     item = np.full(n, NONE)
@@ -327,8 +330,8 @@ def measure(texts: pa.Array | pa.ChunkedArray, model: str | os.PathLike[str] | I
         grams=grams,
         grams_of_item=np.where(item >= 0, index.grams_of[item] if len(index.grams_of) else 0, 0),
         runs=runs,
-        edges=np.stack([starts, ends], axis=1).ravel(),
+        edges=compared.in_the_texts(texts, runs, np.stack([starts, ends], axis=1)).ravel(),
     )
 
 
-FAMILY = Family("contamination", 2, measure, SIGNALS)
+FAMILY = Family("contamination", 3, measure, SIGNALS)

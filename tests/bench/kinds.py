@@ -23,13 +23,15 @@ from filters import FAMILIES
 
 KINDS = ("docs", "books", "multi", "mail_ham", "page", "boilerplate", "noise", "mail_spam")
 PROFILES = (
-    "gopher-quality", "gopher-repetition", "c4", "c4-any-ending", "fineweb", "fineweb-v1", "fineweb-2", "dolma-1.6", "dclm",
+    "gopher-quality", "gopher-repetition", "c4", "c4-paper", "c4-any-ending", "fineweb", "fineweb-paper", "fineweb-v1",
+    "fineweb-2", "dolma-1.6", "dclm",
 )  # fmt: skip
 ON_TEXT = (
     "words",
     "lines",
     "repetition",
     "c4",
+    "c4_paper",
     "dclm",
     "unicode_words",
     "unicode_repetition",

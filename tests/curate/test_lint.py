@@ -36,6 +36,24 @@ def test_a_bound_as_wide_as_its_signal_is_said_without_reading(tmp_path, wrong, 
     assert not said or re.search(said, found.found[0])
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("{ similarity = 0.5, bands = 14, rows = 8 }", "14 bands of 8 rows find 5% of the pairs at similarity 0.5, 90% only from 0.79 on"),
+        ('{ similarity = 0.6, preset = "datatrove" }', "14 bands of 8 rows find 21% of the pairs at similarity 0.6"),
+        ('{ preset = "nemo" }', "20 bands of 13 rows find 68% of the pairs at similarity 0.8"),
+        ("{ similarity = 0.5 }", None),
+        ('{ preset = "datatrove" }', None),
+    ],
+)  # fmt: skip
+def test_bands_that_miss_pairs_of_the_similarity_asked_for_are_said_without_reading(tmp_path, asked, said):
+    right = next(line for line in MANIFEST.splitlines() if line.startswith("near_duplicates"))
+    found = linted(tmp_path, right, f"near_duplicates = {asked}", 0).found
+    assert [line for line in found if "bands" in line] == found
+    assert len(found) == bool(said)
+    assert not said or said in found[0]
+
+
 def test_levels_are_tried_on_documents_of_every_source(tmp_path):
     found = linted(tmp_path, "word_count = [8, inf]", "word_count = [8, inf]")
     assert found.found == []

@@ -4,9 +4,11 @@ the user's own, bounds by language; and what cannot be measured is said."""
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import sys
 
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 from conftest import MANIFEST, write_manifest
@@ -19,8 +21,11 @@ from curate.engine import open_engine
 from curate.errors import CurateError, ManifestError
 from curate.manifest.reader import load_manifest
 from curate.signals import custom
+from curate.signals.values import inside
+from curate.spec.bounds import parse_bound
 from curate.steps import annotate_all, build
 from curate.store import Store
+from filters.language import documents
 
 MODELS = """
 [signals]
@@ -424,6 +429,69 @@ def with_lists(folder):
     return text.replace(
         "word_count = [8, inf]", "url_blocked_domain_count = [0, 0], coroutines_count = [1, inf]", 1
     )
+
+
+@pytest.mark.parametrize("line", ["@@||good.test^", "ad*.test", "two words"])
+def test_a_line_of_a_list_that_is_no_domain_is_refused_by_its_number(tmp_path, line):
+    path = write_manifest(tmp_path, with_lists(tmp_path))
+    (tmp_path / "domains.txt").write_text(f"0.0.0.0 bad.test\n||worse.test^\n{line}\n")
+    with pytest.raises(ManifestError, match=r"domains = .*domains.txt: line 3, ") as error:
+        load_manifest(path)
+    assert line in str(error.value)
+
+
+@pytest.mark.parametrize("code", ["zh-Hant", "zh_TW", "sr-Latn", "cmn_Hans", "en-GB", "hin_Latn"])
+@pytest.mark.parametrize(
+    "key", ["language = [CODE]", "alphabetic_word_ratio = { CODE = [0, 1] }", "main_line_language = [CODE]"]
+)
+def test_a_script_or_region_that_the_model_does_not_tell_is_refused(tmp_path, code, key):
+    text = MANIFEST.replace('language = ["en"]', key.replace("CODE", f'"{code}"'), 1)
+    with pytest.raises(ManifestError, match=r'lid.176 never answers ".*"; it says "(zh|sr|en|hi)" whatever'):
+        load_manifest(write_manifest(tmp_path, text))
+
+
+def test_a_code_keeps_its_varieties_and_a_variety_itself_alone():
+    answers = pa.chunked_array([["zh-Hant", "zh-Hans", "en", None, "zh", "zh-Hant-TW"]])
+    kept = {
+        code: inside(answers, parse_bound("language", [code])).tolist()
+        for code in ("zh", "zho_Hant", "zh-TW")
+    }
+    assert kept["zh"] == [True, True, False, False, True, True]
+    assert kept["zho_Hant"] == [True, False, False, False, False, True]
+    assert kept["zh-TW"] == [False] * 5 + [True]
+    bound = parse_bound("word_count", {"zh": [1, 2], "zh-Hant": [3, 4], "en": [5, 6]})
+    lows = [bound.for_language(language).low for language in answers.to_pylist()]
+    assert lows == [3, 1, 5, -math.inf, 1, 3]
+
+
+def test_a_model_that_tells_scripts_apart_is_asked_for_one(tmp_path):
+    fasttext = pytest.importorskip("fasttext")
+    written = {
+        "zho_Hant": "這裡 寫的 是 繁體 中文 的 文字",
+        "zho_Hans": "这里 写的 是 简体 中文 的 文字",
+        "eng_Latn": "these are plain words of English",
+    }
+    (tmp_path / "train.txt").write_text(
+        "".join(f"__label__{label} {text}\n" for label, text in written.items() for _ in range(50)),
+        encoding="utf-8",
+    )
+    # Ten threads and a dimension that ten divides: with others the library trains on uninitialised memory.
+    model = fasttext.train_supervised(
+        str(tmp_path / "train.txt"), epoch=20, lr=0.2, dim=20, thread=10, verbose=0
+    )
+    model.save_model(str(tmp_path / "scripts.bin"))
+    measured = documents.measure(pa.array(written.values(), pa.large_string()), tmp_path / "scripts.bin")
+    answers = pa.chunked_array([measured["language"]])
+    assert answers.to_pylist() == ["zh-Hant", "zh-Hans", "en"]
+    kept = {
+        code: inside(answers, parse_bound("language", [code])).sum() for code in ("zh", "zh-Hant", "eng_Latn")
+    }
+    assert kept == {"zh": 2, "zh-Hant": 1, "eng_Latn": 1}
+    text = MANIFEST.replace("language = true", 'language = { model = "scripts.bin" }', 1)
+    for code in kept:
+        load_manifest(write_manifest(tmp_path, text.replace('language = ["en"]', f'language = ["{code}"]')))
+    with pytest.raises(ManifestError, match='never answers "zh-Latn" .did you mean "zh-Hant"'):
+        load_manifest(write_manifest(tmp_path, text.replace('language = ["en"]', 'language = ["zh-Latn"]')))
 
 
 def test_the_users_lists_are_signals_and_a_changed_list_is_measured_again(tmp_path):

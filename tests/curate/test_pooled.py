@@ -157,6 +157,13 @@ def test_alarms_name_the_source_the_cluster_and_the_stub():
     assert alarms({"by_source": {"books": by_source["books"]}, "largest": []}) == []
 
 
+def test_a_build_says_which_pairs_its_bands_miss(tmp_path):
+    path = write(tmp_path)
+    path.write_text(path.read_text().replace("similarity = 0.7", "similarity = 0.5, bands = 14, rows = 8"))
+    lock = build(Store(tmp_path / "store"), load_manifest(path), open_engine("local", 1)).lock
+    assert sum("14 bands of 8 rows find 5% of the pairs" in line for line in lock["warnings"]) == 1
+
+
 def test_the_lock_counts_every_kind_by_source(tmp_path):
     lock = build(Store(tmp_path / "store"), load_manifest(write(tmp_path)), open_engine("local", 1)).lock
     table = lock["duplicates"]["by_source"]

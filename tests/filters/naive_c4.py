@@ -1,4 +1,4 @@
-"""The rules of C4, line by line, in plain Python."""
+"""The rules of C4, line by line, in plain Python: datatrove's, those without the rule on endings, the paper's."""
 
 from __future__ import annotations
 
@@ -15,15 +15,18 @@ def lower(text: str) -> str:
     return "".join(c.lower() if c.isascii() else c for c in text)
 
 
-def why(line: str, any_ending: bool) -> str | None:
+MARKS = {"c4": (".", "?", "!", '"', "'"), "c4_any_ending": ("",), "c4_paper": (".", "?", "!", '"')}
+
+
+def why(line: str, variant: str) -> str | None:
     """The first rule that a stripped line fails; None where it passes all."""
     words = line.split()
     if any(len(word) > 1000 for word in words):
         return "long_word"
     line = CITATION.sub("", line)
-    if not any_ending and (not line.endswith((".", "?", "!", '"', "'")) or line.endswith("...")):
+    if variant != "c4_any_ending" and (not line.endswith(MARKS[variant]) or line.endswith("...")):
         return "unterminated"
-    if len(words) < 3:
+    if len(line.split()) < 5 if variant == "c4_paper" else len(words) < 3:
         return "short"
     folded = lower(line)
     if "lorem ipsum" in folded:
@@ -35,14 +38,14 @@ def why(line: str, any_ending: bool) -> str | None:
     return "policy" if any(phrase in folded for phrase in POLICY) else None
 
 
-def c4(text: str, any_ending: bool = False) -> dict[str, object]:
+def c4(text: str, variant: str = "c4") -> dict[str, object]:
     counts = dict.fromkeys(WHY, 0)
     sentences = kept = at = 0
     dropped, citations = [], []
     for line in text.splitlines(keepends=True):
         start, at = at, at + len(line.encode())
         bare = line.strip()
-        reason = why(bare, any_ending)
+        reason = why(bare, variant)
         if reason:
             counts[reason] += 1
         if reason in DROPS_THE_LINE:
@@ -56,15 +59,14 @@ def c4(text: str, any_ending: bool = False) -> dict[str, object]:
         if reason is None:
             kept += 1
             sentences += max(1, len(SENTENCE_END.findall(CITATION.sub("", bare))))
-    prefix = "c4_any_ending" if any_ending else "c4"
     return {
         **{
-            f"{prefix}_{reason}_line_count": counts[reason]
+            f"{variant}_{reason}_line_count": counts[reason]
             for reason in WHY
-            if not (any_ending and reason == "unterminated")
+            if not (variant == "c4_any_ending" and reason == "unterminated")
         },
-        f"{prefix}_kept_line_count": kept,
-        f"{prefix}_sentence_count": sentences,
-        f"{prefix}_dropped_line_spans": dropped,
-        f"{prefix}_citation_spans": citations,
+        f"{variant}_kept_line_count": kept,
+        f"{variant}_sentence_count": sentences,
+        f"{variant}_dropped_line_spans": dropped,
+        f"{variant}_citation_spans": citations,
     }

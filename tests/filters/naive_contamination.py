@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import naive_duplicates
+
 NO_SPACES = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
 )
@@ -13,10 +15,11 @@ WORD = re.compile(rf"[{NO_SPACES}](?<=\w)|(?:(?![{NO_SPACES}])\w)+")
 def words(text: str) -> list[tuple[str, int, int]]:
     """(word in lower case, first byte, end) of each word."""
     found = []
+    (begins, ends), text = naive_duplicates.places(text), naive_duplicates.normal(text)
     for match in WORD.finditer(text):
         begin = len(text[: match.start()].encode())
         word = "".join(c.lower()[0] for c in match.group())
-        found.append((word, begin, begin + len(match.group().encode())))
+        found.append((word, begins[begin], ends[begin + len(match.group().encode())]))
     return found
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+import unicodedata
+from functools import lru_cache
+
+import regex
 
 ALONE = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
@@ -11,13 +15,43 @@ ALONE += "\ua9e0-\ua9ff\uaa60-\uaa7f\uf900-\ufaff\uff66-\uff9f\U00020000-\U00032
 WORD = re.compile(rf"[{ALONE}]|[^\W{ALONE}]+")
 
 
+def normal(text: str) -> str:
+    """In NFC, without what is not seen."""
+    return unicodedata.normalize("NFC", regex.sub(r"\p{Default_Ignorable_Code_Point}", "", text))
+
+
+@lru_cache(maxsize=1000)
+def places(text: str) -> tuple[dict[int, int], dict[int, int]]:
+    """Of the normal text's bytes: where in the text begins what begins there, and where ends what ends there."""
+    clusters = list(text[:1])
+    whole = normal(text) == text  # and then every character stands where it stands
+    for c in text[1:]:
+        last = clusters[-1]
+        if (
+            whole
+            or c.isascii()
+            or not (unicodedata.combining(c) or not normal(c) or normal(last + c) != normal(last) + normal(c))
+        ):
+            clusters.append(c)
+        else:
+            clusters[-1] += c
+    begins, ends, size, before = {}, {}, 0, 0
+    for raw in clusters:
+        for _ in normal(raw).encode():
+            begins[size], size = before, size + 1
+            ends[size] = before + len(raw.encode())
+        before += len(raw.encode())
+    return begins, ends
+
+
 def words(text: str) -> list[str]:
     """Runs of word characters, lower-cased one by one; characters of scripts without spaces singly."""
-    found = [w for w in WORD.findall(text) if re.fullmatch(r"\w+", w)]
+    found = [w for w in WORD.findall(normal(text)) if re.fullmatch(r"\w+", w)]
     return ["".join(c.lower()[0] for c in word) for word in found]
 
 
 def units(text: str, unit: str) -> list:
+    text = normal(text)
     if unit == "characters":
         return [c.lower()[0] for c in re.sub(r"\s+", " ", text)]
     if unit == "words":
@@ -40,7 +74,7 @@ def units(text: str, unit: str) -> list:
 def shingles(text: str, ngram: int = 5, unit: str = "words") -> set:
     w = units(text, unit)
     if not w:
-        return {text.encode()}
+        return {normal(text).encode()}
     return {tuple(w[i : i + ngram]) for i in range(max(1, len(w) - ngram + 1))}
 
 

@@ -51,7 +51,8 @@ def pieces(text: str, least: int, blank: bool) -> list[tuple[tuple, int, int]]:
 
 def repeats(texts: list[str], kind: str, least: int, order: list[int]) -> list[list[tuple[int, int]]]:
     """Spans of each text: occurrences that are not the first, joined where they touch."""
-    units = [windows(t, least) if kind == "spans" else pieces(t, least, kind == "paragraphs") for t in texts]
+    normal = [naive_duplicates.normal(text) for text in texts]
+    units = [windows(t, least) if kind == "spans" else pieces(t, least, kind == "paragraphs") for t in normal]
     seen: set = set()
     found: list = [[] for _ in texts]
     for i in sorted(range(len(texts)), key=lambda i: order[i]):
@@ -62,4 +63,7 @@ def repeats(texts: list[str], kind: str, least: int, order: list[int]) -> list[l
                 found[i][-1] = (found[i][-1][0], end)
             else:
                 found[i].append((begin, end))
-    return found
+    placed = [naive_duplicates.places(text) for text in texts]
+    return [
+        [(begins[a], ends[b]) for a, b in spans] for (begins, ends), spans in zip(placed, found, strict=True)
+    ]

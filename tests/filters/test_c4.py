@@ -12,21 +12,21 @@ from hypothesis import strategies as st
 
 from filters.heuristics import c4
 
-VARIANTS = [False, True]
 PIECES = [
     "a", "word", "The end.", ' said "so"', "...", "?", "!", "'", "[12]", "[]", "[edit]", "[citation needed]", "[x]", "[1",
     "lorem ipsum", "Lorem Ipsum", "javascript", "JavaScript", "java[1]script", "{", "}", "Privacy Policy", "terms of use",
     "use of cookies", "uses cookies", "cookie policy", "w" * 1000, "w" * 1001, " ", "  ", "\t", "\n", "\r\n", "\r", "\x85",
-    "\u2028", "\u3000", "漢字", "é", "\x00", "one two three", ".)", '."', "e.g. it", "\u212aookies",
+    "\u2028", "\u3000", "漢字", "é", "\x00", "one two three", "four five", ".)", '."', "e.g. it", "\u212aookies",
 ]  # fmt: skip
 
 
 def compare(texts: list[str], column: pa.Array | pa.ChunkedArray | None = None) -> None:
     column = pa.array(texts, pa.large_string()) if column is None else column
-    found = {name: values.to_pylist() for name, values in c4.measure(column).items()}
-    for any_ending in VARIANTS:
+    measured = c4.measure(column) | c4.measure_paper(column)
+    found = {name: values.to_pylist() for name, values in measured.items()}
+    for variant in naive_c4.MARKS:
         for i, text in enumerate(texts):
-            for name, value in naive_c4.c4(text, any_ending).items():
+            for name, value in naive_c4.c4(text, variant).items():
                 got = found[name][i]
                 if name.endswith("spans"):
                     got = [(span["start"], span["end"]) for span in got]
@@ -84,7 +84,7 @@ def test_a_level_that_cuts_has_corpora_without_the_dropped_lines(tmp_path):
     assert len(both) > 10
     assert any(raw[i] != cut[i] for i in both)
     for i in both:
-        spans = dict(naive_c4.c4(raw[i], any_ending=True))["c4_any_ending_dropped_line_spans"]
+        spans = dict(naive_c4.c4(raw[i], "c4_any_ending"))["c4_any_ending_dropped_line_spans"]
         citations = dict(naive_c4.c4(raw[i]))["c4_citation_spans"]
         if not citations:
             data = bytearray(raw[i].encode())

@@ -14,8 +14,17 @@ import pytest
 
 from filters.fasttext.model import ModelError, read_model
 from filters.fasttext.predict import predict, predict_lines, tables_of
+from filters.heuristics import stop_words
 from filters.language import documents as language
-from filters.language.codes import AMBIGUOUS, LANGUAGES, canonical, canonical_of_label, name_of
+from filters.language.codes import (
+    AMBIGUOUS,
+    LANGUAGES,
+    USUAL_SCRIPTS,
+    canonical,
+    canonical_of_label,
+    covers,
+    name_of,
+)
 
 fasttext = pytest.importorskip("fasttext", reason="the fastText library is what this is compared with")
 
@@ -343,10 +352,11 @@ def test_a_newer_format_is_an_error(lid_path, tmp_path):
 @pytest.mark.parametrize(
     ("code", "wanted"),
     [
-        ("en", "en"), ("EN", "en"), ("eng", "en"), ("en-US", "en"), ("__label__en", "en"), ("eng_Latn", "en"),
+        ("en", "en"), ("EN", "en"), ("eng", "en"), ("en-us", "en-US"), ("en_Latn_GB", "en-GB"), ("__label__en", "en"), ("eng_Latn", "en"),
         ("no", "no"), ("nor", "no"), ("nb", "nb"), ("nob", "nb"), ("nob_Latn", "nb"), ("nn", "nn"), ("nno", "nn"),
-        ("zh", "zh"), ("cmn_Hani", "zh"), ("zho_Hans", "zh"), ("zh-Hant-TW", "zh"), ("chi", "zh"), ("yue", "yue"),
-        ("arb", "ar"), ("arz", "arz"), ("es-419", "es"), ("iw", "he"), ("gsw", "gsw"), ("zxx", "zxx"),
+        ("zh", "zh"), ("cmn_Hani", "zh"), ("zho_Hans", "zh-Hans"), ("zh-hant-tw", "zh-Hant-TW"), ("ZH_TW", "zh-TW"),
+        ("srp_Latn", "sr-Latn"), ("hin_Deva", "hi"), ("hin_Latn", "hi-Latn"), ("kor_Hang", "ko"), ("jpn_Jpan", "ja"), ("chi", "zh"), ("yue", "yue"),
+        ("arb", "ar"), ("arz", "arz"), ("es-419", "es-419"), ("iw", "he"), ("gsw", "gsw"), ("zxx", "zxx"),
         ("__label__als", "gsw"), ("als_Latn", "sq"), ("__label__als_Latn", "sq"), ("__label__bh", "bho"),
     ],
 )  # fmt: skip
@@ -378,8 +388,32 @@ def test_what_is_no_code_is_an_error(code):
 def test_codes_of_a_model_extend_the_table():
     assert canonical("quc_Latn", also={"quc"}) == "quc"
     assert canonical_of_label("quc_Latn") == "quc"
+    assert canonical_of_label("kfr_Gujr") == "kfr-Gujr"
     assert canonical_of_label("hq") == "hq"
     assert name_of("de") == "German"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "code", "is_covered"),
+    [
+        ("zh", "zh", True), ("zh", "zh-Hant", True), ("zh-Hant", "zh", False), ("zh-Hant", "zh-Hans", False),
+        ("zh-TW", "zh-Hant-TW", True), ("zh-Hant-TW", "zh-Hant", False), ("sr", "srn", False), ("pt-BR", "pt", False),
+    ],
+)  # fmt: skip
+def test_a_code_covers_its_varieties_and_no_others(wanted, code, is_covered):
+    assert covers(wanted, code) == is_covered
+
+
+def test_every_usual_script_is_of_one_language_of_the_table():
+    listed = " ".join(USUAL_SCRIPTS.values()).split()
+    assert len(listed) == len(set(listed))
+    assert all(canonical(code) == code for code in listed)
+
+
+def test_stop_words_of_a_variety_are_those_of_its_language():
+    texts = pa.array(["Dies ist ein Satz und das ist noch einer."] * 2, pa.large_string())
+    found = stop_words.measure(texts, language=pa.array(["de", "de-AT"]))["native_stop_word_count"]
+    assert found[0].as_py() == found[1].as_py() >= 2
 
 
 def test_no_alias_stands_for_two_languages():

@@ -208,18 +208,29 @@ KEEP = {
         **{f"repeated_{what}_ratio": [0, most] for what, most in LINES_AND_PARAGRAPHS.items()},
         **ngrams("top_{}gram_character_ratio", "repeated_{}gram_character_ratio"),
     },
-    # Raffel et al. 2020 (arXiv:1910.10683), section 2.2.
+    # datatrove 0.10, c4_filters.py: min_num_sentences is 5.
     "c4": {
         "c4_lorem_ipsum_line_count": [0, 0],
         "c4_curly_bracket_line_count": [0, 0],
         "c4_sentence_count": [5, inf],
+    },
+    # Raffel et al. 2020 (arXiv:1910.10683), section 2.2: pages of fewer than three sentences go.
+    "c4-paper": {
+        "c4_paper_lorem_ipsum_line_count": [0, 0],
+        "c4_paper_curly_bracket_line_count": [0, 0],
+        "c4_paper_sentence_count": [3, inf],
     },
     "c4-any-ending": {
         "c4_any_ending_lorem_ipsum_line_count": [0, 0],
         "c4_any_ending_curly_bracket_line_count": [0, 0],
         "c4_any_ending_sentence_count": [5, inf],
     },
-    # Penedo et al. 2024 (arXiv:2406.17557), section 3.6: 0.12 of lines, 0.01 of characters, 0.67 of lines.
+    # Penedo et al. 2024 (arXiv:2406.17557), section 3.6: 0.12 of lines, 0.1 of characters, 0.67 of lines.
+    "fineweb-paper": {
+        "text_line_count": [1, inf], "terminal_line_ratio": [0.12, 1], "short_line_ratio": [0, 0.67],
+        "repeated_text_line_character_ratio": [0, 0.1],
+    },
+    # datatrove from 0.4 on, fineweb_quality_filter.py: 0.01 of characters, and 0.3 newlines a word.
     "fineweb": {
         "text_line_count": [1, inf], "terminal_line_ratio": [0.12, 1], "short_line_ratio": [0, 0.67],
         "repeated_text_line_character_ratio": [0, 0.01], "newline_word_ratio": [0, 0.3],

@@ -45,7 +45,7 @@ def test_real_documents_have_the_addresses_of_the_plain_definition(data_folder):
 
 URLS = [
     "https://www.example.org/a/b.html?q=1", "http://sub.Bad.example.net:8080/x", "bad.example.net", "http://notbad.example.net/",
-    "https://user@site.test/news/sport/1", "https://site.test/newspaper", "https://site.test./News", "", None,
+    "https://user@site.test/news/sport/1", "plain.test:8080/x", "localhost:80", "user:word@plain.test:1/x", "https://site.test/newspaper", "https://site.test./News", "", None,
 ]  # fmt: skip
 
 
@@ -68,7 +68,13 @@ def test_an_own_address_is_described_and_null_where_there_is_none():
 
 @pytest.mark.parametrize(
     "entries",
-    [["bad.example.net"], ["net", "example.org/"], ["site.test/news", "site.test/news/sport"], ["org", "x"]],
+    [
+        ["plain.test", "localhost"],
+        ["bad.example.net"],
+        ["net", "example.org/"],
+        ["site.test/news", "site.test/news/sport"],
+        ["org", "x"],
+    ],
 )
 def test_a_list_blocks_domains_with_their_subdomains_and_parts_of_sites(entries, tmp_path):
     path = tmp_path / "domains.txt"
@@ -76,6 +82,53 @@ def test_a_list_blocks_domains_with_their_subdomains_and_parts_of_sites(entries,
     found = blocklists.measure(column([""] * len(URLS)), column(URLS), str(path))
     assert found["url_blocked_domain_count"].to_pylist() == [naive.blocked(url, entries) for url in URLS]
     assert set(found["url_blocked_word_count"].to_pylist()) == {0}
+
+
+def test_the_host_is_found_with_and_without_a_scheme_and_a_port():
+    own = ["plain.test:8080/x", "http:plain.test/x", "//plain.test:1", " HTTPS://Plain.test:443?x", "plain.test", "a:b@plain.test:9/",
+           "http://[::1]:80/x", "ftp:plain.test"]  # fmt: skip
+    hosts, paths = urls.parsed(column(own))
+    assert hosts.to_pylist() == ["plain.test"] * 6 + ["[::1]", "plain.test"]
+    assert paths.to_pylist() == ["/x", "/x", "", "", "", "/", "/x", ""]
+
+
+BLOCKED = """\ufeff! Title: a list
+[Adblock Plus 2.0]
+127.0.0.1 localhost
+::1 ip6-localhost ip6-loopback
+0.0.0.0 hosts.test other.test # two of them
+*.wild.test
+.dotted.test
+||ads.test^
+||part.test/path^
+https://user@Ported.test:8443/
+ported.test
+"""
+
+
+def test_lists_are_understood_as_lists_on_the_web_are_written(tmp_path):
+    path = tmp_path / "domains.txt"
+    path.write_text(BLOCKED, encoding="utf-8")
+    blocked = ["hosts.test", "a.other.test:80/x", "wild.test", "http://x.wild.test", "dotted.test", "sub.ads.test",
+               "part.test/path/more", "ported.test:9"]  # fmt: skip
+    free = ["localhost", "nothosts.test", "part.test/pathway", "two.test", "list", None]
+    found = blocklists.measure(column([""] * 14), column(blocked + free), str(path))
+    assert found["url_blocked_domain_count"].to_pylist() == [1] * 8 + [0] * 6
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "@@||good.test^", "||ads.test^$third-party", "site.test##.banner", "/banner[0-9]+/", "ad*.test", "a.test b.test", "a..test",
+        "site.test/?ad=1", "address=/bad.test/0.0.0.0", "a.test,malware", "0.0.0.0 bad$.test", "||ads.test^*/x",
+    ],
+)  # fmt: skip
+def test_a_line_that_a_list_of_domains_cannot_say_is_refused_by_its_number(line, tmp_path):
+    path = tmp_path / "domains.txt"
+    path.write_text(f"# a list\n\nfirst.test\n{line}\n")
+    with pytest.raises(ValueError, match="^line 4, ") as error:
+        blocklists.read_domains(path)
+    assert f'"{line}"' in str(error.value)
 
 
 def test_words_are_looked_for_between_marks_and_counted_once(tmp_path):
