@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -18,13 +19,13 @@ from curate.sources.formats import FORMATS
 from curate.sources.pool import gather, open_pool
 from curate.spec.manifest import Source
 from curate.store import Store
-from train import fits
 
 if TYPE_CHECKING:
     from train.trained import TrainedRun
 
 PART_BYTES = 64_000_000
 LONGEST = 100_000_000  # bytes of a document
+DRAWS = 1000
 
 
 def score(
@@ -45,21 +46,26 @@ def score(
         size = pc.binary_length(texts).to_numpy()
         measured = {str(run.directory): run.losses(texts) for run in loaded}
         bits = {name: nats / math.log(2) for name, (nats, _) in measured.items()}
-        points = [fits.Point(name, 1, 0, float(x.sum() / size.sum()), x) for name, x in bits.items()]
-        grid = fits.Grid(points, size)
         first = next(iter(measured))
         for name, (nats, tokens) in measured.items():
             rows.append({
                 "file": str(file), "run": name, "documents": len(texts), "tokens": int(tokens.sum()),
                 "nats_per_token": float(nats.sum() / tokens.sum()),
-                "bits_per_byte": _ends(fits.mean(grid, name, 1), texts),
-                "difference": None if name == first else _ends(fits.difference(grid, name, first), texts),
+                "bits_per_byte": _interval(bits[name], size),
+                "difference": None if name == first else _interval(bits[name] - bits[first], size),
             })  # fmt: skip
     return rows
 
 
-def _ends(estimate: Any, texts: pa.Array) -> list[float | None]:
-    return [estimate.value, estimate.low, estimate.high] if len(texts) > 1 else [estimate.value, None, None]
+def _interval(bits: np.ndarray, size: np.ndarray) -> list[float | None]:
+    """[bits per byte, the middle 95 % of what other documents like these would give]; one document says nothing of
+    others."""
+    value = float(bits.sum() / size.sum())
+    if len(bits) < 2:
+        return [value, None, None]
+    drawn = np.random.default_rng(0).multinomial(len(bits), np.full(len(bits), 1 / len(bits)), DRAWS)
+    low, high = np.quantile(drawn @ bits / (drawn @ size), [0.025, 0.975])
+    return [value, float(low), float(high)]
 
 
 def _loaded(run: Path) -> TrainedRun:

@@ -38,7 +38,7 @@ def tell(cell: Cell, done: int, **facts) -> None:
 def test_a_row_shows_step_loss_speed_share_of_the_limit_and_time_left(tmp_path):
     row = Row(planned(tmp_path, **{"model.width": 64}), 1000.0)
     row.facts = {"tokens_done": 400, "step": 1234, "loss": 4.5678, "flops_per_token": 500}
-    row.told = [(10.0, 200.0), (14.0, 400.0)]
+    row.progress = [(10.0, 200.0), (14.0, 400.0)]
     head, line = table([row], 100_000.0, 120)
     assert head.split() == ["cell", "step", "loss", "tokens/s", "of", "limit", "done", "left"]
     assert line.split() == ["raw", "seed", "0", "width=64", "1,234", "4.568", "50", "25%", "40%", "12", "s"]
@@ -82,7 +82,7 @@ def test_what_an_earlier_session_trained_does_not_count_as_speed(tmp_path):
         live.began -= 10
         tell(cell, 950, step=10, loss=5.0)
         row = live.rows[str(cell.directory)]
-        row.told = [(t - 5, done) for t, done in row.told]
+        row.progress = [(t - 5, done) for t, done in row.progress]
         live._look()
         assert live.seconds_left() == pytest.approx(10, abs=1)
 
