@@ -39,7 +39,12 @@ JAMO = (
 )  # vowels and finals, which compose with what is before them
 DECOMPOSABLE = 0x30000  # above it no character has a decomposition or a combining class
 MOST_MARKS = 64  # in a row; the Stream-Safe Text Format of UAX #15 has 30
-CHANGES = 255  # no combining class is so high
+CHANGES, IGNORED = 255, 254  # no combining class is so high
+UNSEEN, OTHERWISE, LONG_RUN = (
+    1,
+    2,
+    4,
+)  # what a document has: ignorable code points, what NFC may change, many marks in a row
 
 
 def _ranges(codes: set[int]) -> list[tuple[int, int]]:
@@ -59,7 +64,7 @@ _IGNORABLE = re.compile(f"[{_class(IGNORABLE)}]+")
 class _Characters:
     classes: (
         np.ndarray
-    )  # uint8 [code points]: the combining class, or CHANGES where NFC_Quick_Check is not Yes
+    )  # uint8 [code points]: the combining class; CHANGES where NFC_Quick_Check is not Yes; IGNORED
     long_runs: re.Pattern  # MOST_MARKS combining marks
     spots: re.Pattern  # a character with all that joins it, and a single one that NFC writes otherwise
 
@@ -81,9 +86,9 @@ def _characters() -> _Characters:
     joining = seconds | marks
     joining |= {code for code in singles if unicodedata.combining(unicodedata.normalize("NFC", chr(code))[0])}
     joining |= {code for low, high in IGNORABLE for code in range(low, high + 1)}
-    for low, high in IGNORABLE:
-        classes[low : high + 1] = CHANGES
     classes[[*seconds, *singles]] = CHANGES
+    for low, high in IGNORABLE:
+        classes[low : high + 1] = IGNORED
     joins, alone = _class(_ranges(joining)), _class(_ranges(singles - joining))
     classes.flags.writeable = False
     long_runs = re.compile(f"[{_class(_ranges(marks))}]{{{MOST_MARKS}}}")
@@ -92,7 +97,16 @@ def _characters() -> _Characters:
 
 def normalised_text(text: str) -> str:
     """In NFC, without ignorable code points."""
-    text = _IGNORABLE.sub("", text)
+    return _rewritten(text, UNSEEN | OTHERWISE | LONG_RUN)
+
+
+def _rewritten(text: str, why: int) -> str:
+    """`why`: what the kernel saw in it, so that nothing is looked for in vain."""
+    text = _IGNORABLE.sub("", text) if why & UNSEEN else text
+    if not why & OTHERWISE:
+        return text
+    if not why & LONG_RUN or len(text) <= MOST_MARKS:
+        return unicodedata.normalize("NFC", text)
     cuts = [0, *(run.end() for run in _characters().long_runs.finditer(text)), len(text)]
     return "".join(unicodedata.normalize("NFC", text[a:b]) for a, b in pairwise(cuts))
 
@@ -147,12 +161,12 @@ def _in_the_text(changes: np.ndarray, edges: np.ndarray) -> np.ndarray:
 def normalised(texts: pa.Array | pa.ChunkedArray) -> Normalised:
     """Every document as it is compared; where none is to be changed, the texts' own bytes."""
     offsets, data = valid(texts)
-    suspects = np.zeros(len(offsets) - 1, np.bool_)
+    suspects = np.zeros(len(offsets) - 1, np.uint8)
     _suspect(offsets, data, _characters().classes, suspects)
     pieces, rewritten, sizes, at = [], [], np.diff(offsets), offsets[0]
     for row in np.flatnonzero(suspects).tolist():
         old = data[offsets[row] : offsets[row + 1]].tobytes()
-        new = normalised_text(old.decode()).encode()
+        new = _rewritten(old.decode(), int(suspects[row])).encode()
         if new != old:
             pieces += [data[at : offsets[row]], np.frombuffer(new, np.uint8)]
             rewritten.append(row)
@@ -168,16 +182,25 @@ def normalised(texts: pa.Array | pa.ChunkedArray) -> Normalised:
 
 @kernel
 def _suspect(offsets, data, classes, suspects):
-    """Mark documents with a character that NFC may change, marks in another order than NFC's, or an ignorable one."""
+    """Say of each document what it has that may have to be rewritten, as UNSEEN and others, or-ed."""
     for i in range(len(suspects)):
-        at, end, before = offsets[i], offsets[i + 1], np.uint8(0)
-        while at < end and not suspects[i]:
+        at, end = offsets[i], offsets[i + 1]
+        before, run, found = np.uint8(0), 0, 0
+        while at < end:
             if data[at] < 0x80:
                 at += 64 if at + 64 <= end and non_ascii_mask(data, at) == 0 else 1
-                before = np.uint8(0)
+                before, run = np.uint8(0), 0
                 continue
             code, width = decode(data, at)
-            kind = classes[code]
-            suspects[i] = kind == CHANGES or 0 < kind < before
-            before = kind
             at += width
+            kind = classes[code]
+            if kind == IGNORED:  # what stands on both its sides will stand together
+                found |= UNSEEN
+                continue
+            if kind == CHANGES or 0 < kind < before:
+                found |= OTHERWISE
+            run = run + 1 if kind else 0
+            if run >= MOST_MARKS:
+                found |= LONG_RUN
+            before = kind
+        suspects[i] = found if found != LONG_RUN else 0
