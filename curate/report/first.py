@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from curate.quantities import short_count
+from curate.results.trigram import trigram_warning
 from curate.results.words import text_of
 
 PICTURES = ("attribution", "factors")  # findings whose picture is the answer, where they are asked for
@@ -11,7 +12,12 @@ PICTURES = ("attribution", "factors")  # findings whose picture is the answer, w
 def first_screen(facts: dict, runs: list[dict]) -> dict:
     """{"lines": [(what, sentence)], "picture": number of a finding or None}."""
     done = [run for run in runs if "losses" in run]
-    lines = [("For whom", _judges(facts)), ("How sure", _sure(facts)), ("Not asked", _not_asked(done))]
+    lines = [
+        ("For whom", _judges(facts)),
+        ("How sure", _sure(facts)),
+        ("How learned", _behind_a_trigram(facts)),
+        ("Not asked", _not_asked(done)),
+    ]
     picture = next(
         (number for key in PICTURES for number, found in enumerate(facts["findings"], 1)
          if found["key"] == key and (found["figures"].get("parts") or found["figures"].get("rows"))),
@@ -52,6 +58,14 @@ def _sure(facts: dict) -> str:
     ]
     against = f" But {'; '.join([*few, *caveats])}." if few or caveats else ""
     return f"Intervals of 95 % hold {covered}.{against}"
+
+
+def _behind_a_trigram(facts: dict) -> str:
+    """Whether these models are in a regime whose rankings are worth much."""
+    behind = [text_of(name) for name, holdout in facts["holdouts"].items() if trigram_warning(name, holdout)]
+    if not behind:
+        return ""
+    return f"A trigram of the same tokens still has the lower loss on {', '.join(behind)}; its losses stand beside these."
 
 
 def _not_asked(runs: list[dict]) -> str:
