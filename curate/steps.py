@@ -31,7 +31,7 @@ from curate.signals.annotate import Signals, annotate
 from curate.signals.edits import edited
 from curate.signals.models import make_models
 from curate.signals.values import Values
-from curate.sources.documents import SourceDocuments, read_sample, read_sources
+from curate.sources.documents import SourceDocuments, look_for, read_sample, read_sources
 from curate.sources.pool import Pool, open_pool
 from curate.spec.manifest import Manifest
 from curate.store import Store
@@ -40,6 +40,7 @@ from curate.studies import registry
 
 def annotate_all(store: Store, manifest: Manifest, engine: Engine) -> Annotated:
     """Sources to documents, signals and verdicts."""
+    look_for([*manifest.evaluations, *(target.source for target in manifest.targets)])
     _load_code(manifest)
     return _annotated(
         store, manifest, engine, read_sources(store, manifest.sources, manifest.part_bytes, engine)

@@ -106,7 +106,8 @@ def plan(store: Store, manifest: Manifest, workers: int | None = None, sample: i
     )
     seconds += 4 * wanted / TOKENIZE_BYTES_A_SECOND
     seconds += sum(part.seconds for part in training)
-    read = [*sources, *(_source(store, manifest, texts) for texts in manifest.evaluations)]
+    besides = (*manifest.evaluations, *(target.source for target in manifest.targets))
+    read = [*sources, *(_source(store, manifest, texts) for texts in besides)]
     problems = [s.problem for s in read if s.problem]
     try:
         tried = lint(manifest, 0 if problems else sample)

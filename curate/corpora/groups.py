@@ -63,7 +63,7 @@ def by_document(pool: Pool, cluster: np.ndarray) -> Groups:
 def groups_of(pool: Pool, sources: list[SourceDocuments], cluster: np.ndarray, asked: str | None) -> Groups:
     """`asked`: package, host, folder, document, or a field that sources carry; None: what is usual for each source.
 
-    Raises CurateError where a field is asked for that no source carries.
+    Raises CurateError where no document has what is asked for.
     """
     if asked == DOCUMENT:
         return by_document(pool, cluster)
@@ -82,8 +82,7 @@ def groups_of(pool: Pool, sources: list[SourceDocuments], cluster: np.ndarray, a
     family = pa.concat_arrays(families).dictionary_encode()
     if asked is not None and not len(column.dictionary):
         raise CurateError(
-            f'[holdout] group = "{asked}": no source carries this field; name it in `columns` of a source, or write one of '
-            f"{', '.join((PACKAGE, HOST, FOLDER, DOCUMENT))}"
+            f'[holdout] group = "{asked}": no document has one; leave group out, or write "document"'
         )
     hashes = [xxhash.xxh3_64_intdigest(name.encode()) for name in column.dictionary.to_pylist()]
     place = np.concatenate([pool.places, remixed(np.array(hashes, np.uint64), pool.draw)])

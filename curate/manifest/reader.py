@@ -25,8 +25,12 @@ from curate.sources.formats import FORMATS
 from curate.spec.bounds import Bound, Edit, Profile, Rule, parse_edits
 from curate.spec.manifest import (
     AS_THEY_ARE,
+    DOCUMENT,
     DUPLICATE,
     EDITED_BYTES,
+    FOLDER,
+    HOST,
+    PACKAGE,
     PER_SEED,
     SHARED,
     Holdout,
@@ -125,7 +129,7 @@ class _Reader(Tables):
         made = tuple(levels)
         sizes = self.sizes(self.table("sizes"))
         grid = self.grid(self.table("grid"), levels, sizes)
-        holdout, targets = self.holdout(self.table("holdout"), levels), self.targets()
+        holdout, targets = self.holdout(self.table("holdout"), levels, sources), self.targets()
         judges = (*holdout.levels, *(target.name for target in targets))
         studies = registry.read_studies(StudyTables(self.path, self.tree, made, sizes, grid, judges))
         derived = self.unique("derived level", registry.derived_levels(studies, made))
@@ -346,7 +350,7 @@ class _Reader(Tables):
             raise self.fail("[sizes]", f"a size is named twice: {', '.join(map(short_count, sizes))}")
         return tuple(sorted(sizes))
 
-    def holdout(self, table: dict, levels: list[Level]) -> Holdout:
+    def holdout(self, table: dict, levels: list[Level], sources: tuple[Source, ...]) -> Holdout:
         self.known("[holdout]", table, ("tokens", "from", "group"))
         names = [level.name for level in levels]
         chosen = self.strings("[holdout]", table, "from") or (names[0],)
@@ -355,6 +359,16 @@ class _Reader(Tables):
                 raise self.fail("[holdout]", f'from: "{name}" is no level{did_you_mean(name, names)}')
         tokens = self.count("[holdout]", "tokens", table.get("tokens", "0.2M"))
         group = self.typed("[holdout]", table, "group", str)
+        known = {
+            PACKAGE,
+            HOST,
+            FOLDER,
+            DOCUMENT,
+            *(column for source in sources for column in source.columns),
+        }
+        if group is not None and group not in known:
+            what = f'group = "{group}": no source carries this field in its columns'
+            raise self.fail("[holdout]", f"{what}{did_you_mean(group, known)}")
         return Holdout(tokens, chosen, near_scheme(self.measured.pooled), group)
 
     def tokenizer(self, table: dict, levels: list[Level]) -> TokenizerSpec:

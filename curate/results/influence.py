@@ -121,8 +121,8 @@ def _sentences(row: dict, holdout: dict):
         f"worth {row['effective_groups']:.0f} groups of equal length, and intervals resample groups."
     )
     yield (
-        f"{row['level']} is better than {row['of']} on {row['won']:.0%} of them, by a median of "
-        f"{_signed(-row['median'])} nats per token."
+        f"{row['level']} is better than {row['of']} on {row['won']:.0%} of them; the median document differs "
+        f"by {_signed(row['median'])} nats per token."
     )
     if row["decided_by_few"]:
         yield few_sentence(row)

@@ -119,6 +119,12 @@ def problems_text(account: SourceDocuments) -> str:
     return "; ".join(parts)
 
 
+def look_for(sources: Sequence[Source]) -> None:
+    """Raises InputError where one of these has no files: said before others have been read for hours."""
+    for source in sources:
+        _listed(source)
+
+
 def open_source(store: Store, source: Source, part_bytes: int, engine: Engine) -> SourceDocuments:
     """One source by itself."""
     return read_sources(store, [source], part_bytes, engine)[0]

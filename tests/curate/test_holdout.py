@@ -12,7 +12,7 @@ import pytest
 
 from curate.corpora.groups import _names, _of_bearable_size
 from curate.engine import open_engine
-from curate.errors import CurateError
+from curate.errors import CurateError, ManifestError
 from curate.manifest.reader import load_manifest
 from curate.results.influence import _fewest, few_sentence, influence
 from curate.results.words import statement
@@ -134,8 +134,13 @@ def test_with_few_groups_documents_stand_alone_unless_groups_were_asked_for(tmp_
     ):
         made(tmp_path / "b", pages(3, 100), 'group = "host"\n')
     (tmp_path / "c").mkdir()
-    with pytest.raises(CurateError, match='group = "publisher": no source carries this field'):
-        made(tmp_path / "c", pages(60, 8), 'group = "publisher"\n')
+    with pytest.raises(
+        ManifestError, match='group = "auther": no source carries .* (did you mean "author"|author)'
+    ):
+        made(tmp_path / "c", pages(60, 8), 'group = "auther"\n')
+    rows = [{"text": row["text"], "url": row["url"]} for row in pages(60, 8)]
+    with pytest.raises(CurateError, match='group = "author": no document has one'):
+        made(tmp_path / "c", rows, 'group = "author"\n')
 
 
 def test_no_corpus_holds_a_twin_or_a_near_twin_of_what_is_held_out_though_no_duplicates_are_asked(tmp_path):

@@ -12,6 +12,7 @@ import pytest
 import torch
 from test_holdout import prose
 
+from curate.commands.plan import plan
 from curate.corpora.targets import _choices, _joined
 from curate.engine import open_engine
 from curate.errors import CurateError, ManifestError
@@ -204,6 +205,21 @@ def test_a_prompt_and_its_answer_have_one_space_between_them():
     assert _joined("Q: ", "A") == "Q: A"
     assert _joined("Q:", "\nA") == "Q:\nA"
     assert _joined("", "A") == "A"
+
+
+def test_plan_says_that_a_target_is_not_there(tmp_path):
+    path = write(tmp_path)
+    (tmp_path / "quiz.jsonl").unlink()
+    (problem,) = plan(Store(tmp_path / "store"), load_manifest(path)).problems
+    assert 'source "quiz": no file at' in problem
+
+
+def test_a_target_that_is_not_there_is_said_before_any_source_is_read(tmp_path):
+    path = write(tmp_path)
+    (tmp_path / "quiz.jsonl").unlink()
+    with pytest.raises(CurateError, match='source "quiz": no file at'):
+        build(Store(tmp_path / "store"), load_manifest(path), open_engine("local", 1))
+    assert not (tmp_path / "store" / "documents").exists()
 
 
 @pytest.mark.parametrize(
