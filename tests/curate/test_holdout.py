@@ -134,9 +134,7 @@ def test_with_few_groups_documents_stand_alone_unless_groups_were_asked_for(tmp_
     ):
         made(tmp_path / "b", pages(3, 100), 'group = "host"\n')
     (tmp_path / "c").mkdir()
-    with pytest.raises(
-        ManifestError, match='group = "auther": no source carries .*did you mean "author"'
-    ):
+    with pytest.raises(ManifestError, match='group = "auther": no source carries .*did you mean "author"'):
         made(tmp_path / "c", pages(60, 8), 'group = "auther"\n')
     rows = [{"text": row["text"], "url": row["url"]} for row in pages(60, 8)]
     with pytest.raises(CurateError, match='group = "author": no document has one'):
