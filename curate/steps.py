@@ -190,7 +190,8 @@ def _tokens(
             for name in names if name in manifest.mixed
             for number in range(len(a.pool.sources))
         ]  # fmt: skip
-        held = [mine for name, mine in holdouts.rows.items() if edits[name] == recipe]
+        held = [mine for drawn in (holdouts.rows, holdouts.apart)
+                for name, mine in drawn.items() if edits[name] == recipe]  # fmt: skip
         text = edited(recipe, a.signals)
         shared[recipe] = tokenize(a.store, a.pool, tokenizer, wanted, held, a.engine, text)
     return {name: shared[recipe] for name, recipe in edits.items()}

@@ -40,7 +40,7 @@ class RunConfig(Config):
         unset="1,024 tokens up to depth 11, 4,096 up to 22, 16,384 up to 45",
     )
     cooldown: float = knob(0.25, "share of a run's steps in which the learning rate falls to 0", "(0, 1]")
-    epochs: float = knob(1.0, "passes over the data; other than 1 with one size only", "(0, 1000000]")
+    epochs: float = knob(1.0, "times that the tokens of a size are read", "(0, 1000000]")
     device: str = knob(
         "auto",
         "where to train; auto: CUDA, then MPS, then the CPU",

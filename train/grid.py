@@ -15,6 +15,9 @@ from typing import Any
 from train.config import SEEDS, TABLES, ModelConfig, RunConfig, knobs
 from train.knobs import Knob, check_names, former_names, path_to
 
+# Knobs that say how to train, not what on: where one is an axis of a grid, levels are compared each at its best.
+TUNED = ("epochs", "optimizer.learning_rate", "optimizer.weight_decay")
+APART = "held apart"  # the holdout that chooses among them, of the level that a cell learns from
 TRIES = 2  # a cell whose machine failed is tried once more; it continues from its checkpoint
 
 
@@ -71,11 +74,27 @@ def _nested(pairs: Iterable[tuple[tuple[str, ...], Any]]) -> dict[str, Any]:
     return tree
 
 
+def tunes(grid: Mapping[str, Any]) -> bool:
+    """Whether an axis of the grid is to be tuned."""
+    tables = {table: grid.get(table, {}) if table else grid for table in TABLES}
+    axes = {path_to(table, name): value for table, given in tables.items() for name, value in given.items()}
+    return any(isinstance(axes.get(knob), list) and len(axes[knob]) > 1 for knob in TUNED)
+
+
+def ladders(sizes: list[int], setting: Mapping[str, Any]) -> list[list[int]]:
+    """The sizes of each cell of a setting: all along one trunk, or each along its own where tokens are read several times.
+
+    One trunk could pass all sizes several times, so that each ends with as many passes over its own tokens. Tried on
+    100,000 tokens of four passes it loses 0.19 nats: what comes first is learned by heart before the rest is seen.
+    """
+    return [sizes] if setting.get("epochs", 1) == 1 else [[size] for size in sizes]
+
+
 def work_tokens(sizes: list[int], setting: Mapping[str, Any]) -> float:
-    """Tokens that a cell trains: the trunk to where its last branch leaves it, and every branch."""
+    """Tokens that the cells of a setting train: each trunk to where its last branch leaves it, and every branch."""
     cooldown, epochs = setting.get("cooldown", RunConfig.cooldown), setting.get("epochs", 1)
-    passed = [size * epochs for size in sizes]
-    return max(passed) * (1 - cooldown) + sum(passed) * cooldown
+    passed = [[size * epochs for size in ladder] for ladder in ladders(sizes, setting)]
+    return sum(max(some) * (1 - cooldown) + sum(some) * cooldown for some in passed)
 
 
 @dataclass(frozen=True)

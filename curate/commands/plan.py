@@ -25,7 +25,7 @@ from curate.spec.manifest import PER_SEED, SHARED, Manifest
 from curate.store import Store, file_digest
 from curate.studies.registry import STUDIES, outline
 from train.config import RunConfig, model_size
-from train.grid import expand, work_tokens
+from train.grid import expand, ladders, work_tokens
 
 ANNOTATE_BYTES_A_SECOND = 8e6  # a core, every family
 TOKENIZE_BYTES_A_SECOND = 1.2e6  # a core
@@ -164,11 +164,11 @@ def _grid(manifest: Manifest, flops: float) -> Training:
     """Levels are compared with the first, at one size."""
     settings = expand({k: v for k, v in manifest.grid.items() if k != "levels"})
     levels, sizes = len(manifest.grid["levels"]), list(manifest.sizes)
-    cells = len(settings) * levels
+    cells = sum(len(ladders(sizes, setting)) for setting in settings) * levels
     tokens = sum(work_tokens(sizes, setting) for setting in settings) * levels
     seconds = sum(_train_seconds(manifest, setting, sizes, flops) for setting in settings) * levels
     found = _smallest_difference(manifest, levels, manifest.grid.get("seeds", 1), levels - 1)
-    return Training("grid", cells, cells * len(sizes), tokens, seconds, found)
+    return Training("grid", cells, len(settings) * levels * len(sizes), tokens, seconds, found)
 
 
 def _studies(manifest: Manifest, flops: float) -> list[Training]:

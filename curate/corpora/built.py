@@ -51,9 +51,9 @@ class Built:
     corpora: list[Corpus]
     lock: dict
     lock_path: Path
-    packed_holdouts: dict[str, tuple[Path, str]] = field(
-        default_factory=dict
-    )  # once training has packed them
+    # Once training has packed them:
+    packed_holdouts: dict[str, tuple[Path, str]] = field(default_factory=dict)
+    packed_apart: dict[str, tuple[Path, str]] = field(default_factory=dict)  # by level
 
 
 def token_shares(built: Built, level: str, tokens: int) -> tuple[float, ...] | None:

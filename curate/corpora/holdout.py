@@ -11,6 +11,8 @@ BYTES_A_TOKEN bytes; the lock states the tokens that it came to.
 Then every document of the pool that equals a scored one, or is a near-duplicate of it, whatever its group, is kept out of
 all corpora as well. That is looked for whether or not a manifest asks for duplicates. Documents that share a run of 50 words
 with a scored one stay, and are counted: what a model says of them is partly memory.
+
+Where runs choose among settings, text of each level is held apart for that choice in the same way, from other groups.
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ FEW_GROUPS = 20  # with fewer an interval over groups says little
 @dataclass
 class Holdouts:
     rows: dict[str, np.ndarray]  # level -> pool rows that are scored, by ascending id
+    apart: dict[str, np.ndarray]  # level -> pool rows that choose how runs of the level are trained
     groups: dict[str, Groups]  # level -> what was held out and is resampled together
     held: np.ndarray  # bool [documents]: not in any corpus
     similar: int  # documents held out only because they resemble a scored one
@@ -64,21 +67,26 @@ def hold_out(
 ) -> Holdouts:
     """Raises CurateError where a level is too small to hold anything out."""
     grouped = groups_of(pool, sources, cluster, manifest.holdout.group)
-    scored, groups, held = {}, {}, np.zeros(len(pool), bool)
-    for name in manifest.holdout.levels:
-        kept = judged[name].kept
-        groups[name], chosen = _draw(manifest, name, kept, cluster, grouped, pool)
-        scored[name] = pool.order[chosen[pool.order]]
-        named = groups[name].named()
-        held |= named & np.isin(groups[name].code, groups[name].code[chosen & named])
-        held |= np.isin(cluster, cluster[chosen])
-    every = np.unique(np.concatenate(list(scored.values())))
+    scored, apart, groups, held = {}, {}, {}, np.zeros(len(pool), bool)
+    for drawn, levels in ((scored, manifest.holdout.levels), (apart, manifest.apart)):
+        free = ~held  # what chooses shares no group with what is scored
+        for name in levels:
+            mine, chosen = _draw(manifest, name, judged[name].kept & free, cluster, grouped, pool)
+            drawn[name] = pool.order[chosen[pool.order]]
+            if drawn is scored:
+                groups[name] = mine
+            named = mine.named()
+            held |= named & np.isin(mine.code, mine.code[chosen & named])
+            held |= np.isin(cluster, cluster[chosen])
+    every = np.unique(np.concatenate([*scored.values(), *apart.values()]))
     texts = gather(pool.parts, pool.part[every], pool.row[every], "text")
     found = resembling(store, pool, signals, manifest.holdout.near, texts, RUN, engine)
     hashes = signals.column("text_hash", "text_hash").combine_chunks()
     same = pc.is_in(hashes, value_set=hashes.take(pa.array(every))).to_numpy(zero_copy_only=False)
     similar = (found.near | same) & ~held
-    return Holdouts(scored, groups, held | similar, int(similar.sum()), found.shares & ~(held | similar))
+    return Holdouts(
+        scored, apart, groups, held | similar, int(similar.sum()), found.shares & ~(held | similar)
+    )
 
 
 def _draw(

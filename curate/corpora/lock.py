@@ -75,6 +75,11 @@ def lock_facts(
         "ledger": {name: _ledger(judged, a) for name, judged in a.judged.items()},
         "holdouts": {name: _holdout(a.pool, holdouts, tokens[name], name) for name in holdouts.rows}
         | {name: texts.as_json() for name, texts in targets.texts.items()},
+        **(
+            {"held_apart": {name: len(rows) for name, rows in holdouts.apart.items()}}
+            if holdouts.apart
+            else {}
+        ),
         "held_out": {
             "documents": int(holdouts.held.sum()),
             "similar_to_a_holdout": holdouts.similar,

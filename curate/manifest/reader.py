@@ -44,6 +44,7 @@ from curate.spec.manifest import (
 from curate.spec.tables import Tables
 from curate.studies import registry
 from curate.studies.study import StudyTables
+from train.grid import tunes
 
 OF_DOCUMENTS = (
     "id",
@@ -155,6 +156,7 @@ class _Reader(Tables):
             study_tokens=registry.most_tokens(studies),
             draw=self.draw(),
             documents=self.documents(self.table("grid")),
+            apart=tuple(grid["levels"]) if tunes(grid) else (),
             pieces=self.pieces(self.table("grid"), sizes, grid),
             most_seeds=max(grid.get("seeds", 1), *(asked.seeds for asked in studies.values()), 1),
             seed_noise=self.seed_noise(self.table("power")),
@@ -451,10 +453,6 @@ def _check_ladder(sizes: tuple[int, ...], setting: dict) -> None:
 
     Raises ValueError.
     """
-    if setting.get("epochs", 1) != 1 and len(sizes) > 1:
-        raise ValueError(
-            f"epochs = {setting['epochs']} with {len(sizes)} sizes: repeat data with one size only"
-        )
     if "batch" not in setting:
         return
     batch = setting["batch"] * setting.get("context", 256)

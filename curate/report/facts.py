@@ -7,6 +7,7 @@ the best of several rates would look better than it is.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from curate.results.answers import holdout_answers, place
 from curate.results.influence import with_documents
 from curate.results.scores import series_name, setting
 from curate.results.trigram import trigram_warning
+from curate.results.tuning import tuned, tuning_note
 from curate.results.words import statement
 from train.tokens.packed import Packed
 
@@ -27,7 +29,8 @@ def facts(lock: dict, runs: list[dict], examples: dict) -> dict:
     """Everything the page says. `examples`: {"levels": {level: {rule: ...}}, "near_duplicates": [...], "held_out": a
     function (holdout, number of its document) -> an excerpt}."""
     everything, runs = runs, [run for run in runs if not run.get("study")]
-    done = [run for run in runs if "losses" in run]
+    every_run = [run for run in runs if "losses" in run]
+    done, tried = tuned(every_run)
     order = {level["name"]: i for i, level in enumerate(lock["levels"])}
     holdouts = {}
     # Targets first: what the user cares about; then levels in their order.
@@ -37,7 +40,8 @@ def facts(lock: dict, runs: list[dict], examples: dict) -> dict:
         scored = [run for run in done if name in run["losses"]]
         if scored:
             holdouts[name] = holdout_answers(name, lock, scored)
-    statements = [text for name, holdout in holdouts.items() if (text := statement(name, holdout))]
+    how = partial(tuning_note, tried)
+    statements = [text for name, holdout in holdouts.items() if (text := statement(name, holdout, how))]
     found = [
         with_documents(one, examples["held_out"])
         if one["key"] == "influence" and "held_out" in examples
@@ -58,12 +62,12 @@ def facts(lock: dict, runs: list[dict], examples: dict) -> dict:
         "examples": examples.get("levels", {}),
         "near_duplicates": examples.get("near_duplicates", []),
         "duplicates": lock.get("duplicates", {}),
-        "runs": [_run_row(run) for run in sorted(done, key=place)],
+        "runs": [_run_row(run) for run in sorted(every_run, key=place)],
         "missing": _missing(lock, runs) + _missing_of_studies(everything),
         "warnings": lock.get("warnings", []) + _short_runs(done) + _long_documents(done) + _beaten(holdouts),
         "lock": lock,
     }
-    return shown | {"first": first_screen(shown, done)}
+    return shown | {"first": first_screen(shown, every_run)}
 
 
 def _of_findings(found: list[dict]) -> str:
@@ -133,10 +137,10 @@ def _missing_of_studies(runs: list[dict]) -> list[dict]:
 
 def _short_runs(done: list[dict]) -> list[str]:
     """Runs that saw another number of tokens than their size: they are compared as if they had seen it."""
-    off = [run for run in done if abs(run.get("tokens_trained", run["size"]) / run["size"] - 1) > 0.02]
+    off = [run for run in done if abs(run.get("tokens_unique", run["size"]) / run["size"] - 1) > 0.02]
     return [
         f"{series_name(run)}, size {run['size']:,}, seed {run['seed']}: "
-        f"trained on {run['tokens_trained']:,} tokens"
+        f"trained on {run['tokens_unique']:,} tokens"
         for run in sorted(off, key=place)
     ]
 

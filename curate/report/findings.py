@@ -12,6 +12,7 @@ from curate.results.influence import influence_finding
 from curate.results.probes import probe_finding
 from curate.results.scaling import scaling_finding
 from curate.results.targets import targets_finding
+from curate.results.tuning import tuned, tuning_finding
 from curate.studies import registry
 from curate.studies.study import of_study, scored
 
@@ -20,13 +21,16 @@ OF_THE_GRID = (influence_finding, groups_finding, scaling_finding)
 
 def findings(lock: dict, runs: list[dict]) -> list[dict]:
     """Of all holdouts, in the order of the page."""
-    grid_runs, answers = of_study(runs, None), list[dict]()
+    every_run = of_study(runs, None)
+    grid_runs, tried = tuned(every_run)
+    answers = list[dict]()
     for holdout in lock["holdouts"]:
         answers += registry.findings(holdout, lock, runs)
         for make in OF_THE_GRID:
             made = make(holdout, lock, scored(grid_runs, holdout))
             answers += [{"module": make.__module__, **finding} for finding in made]
     together = (
+        (tuning_finding, tuning_finding(every_run, tried, list(lock["holdouts"]))),
         (targets_finding, targets_finding(lock, grid_runs)),
         (probe_finding, probe_finding(grid_runs)),
     )

@@ -77,5 +77,5 @@ def _not_asked(runs: list[dict]) -> str:
     beyond = [f"more than {short_count(max(run['size'] for run in runs))} tokens"]
     beyond += [f"models of more than {short_count(max(parameters))} parameters"] if parameters else []
     beyond += [] if "optimizer.learning_rate" in knobs else ["other learning rates"]
-    beyond += [] if "epochs" in knobs else ["several passes over the same tokens"]
+    beyond += [] if "epochs" in knobs else ["other numbers of passes"]
     return f"{', '.join(beyond[:-1])} or {beyond[-1]}: each can turn a ranking.".capitalize()

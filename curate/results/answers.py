@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from curate.results.influence import influence
-from curate.results.rates import RATE, of_grid
 from curate.results.scores import grid_of, series_name, setting
 from train import fits
 
@@ -54,7 +53,6 @@ def holdout_answers(name: str, lock: dict, runs: list[dict]) -> dict:
         },
         "exchange": exchange,
         "steps": _comparisons(grid, steps, bytes_a_token),
-        "best_rate": _at_best_rate(name, lock, runs, exchange),
         "along": {f"{s} against {of}": _along(grid, s, of) for s, of in against},
         "overtaking": _overtaking(grid, lock, series, firsts),
         "forms": {curve.levels[0]: vars(curve.form) for curve in dict.fromkeys(curves.values())},
@@ -191,32 +189,6 @@ def _bytes_a_token(lock: dict, level: str) -> float | None:
     corpora = [c for c in lock.get("corpora", []) if c["level"] == level]
     largest = max(corpora, key=lambda c: c["tokens"], default=None)
     return largest["bytes"] / largest["tokens"] if largest else None
-
-
-def _at_best_rate(name: str, lock: dict, runs: list[dict], exchange: list[dict]) -> dict | None:
-    """Where several learning rates were tried: every level against the first, each at its best; `rates`: which that is;
-    `span`: the least and the largest of what one token is worth at one rate for both. None where one was tried."""
-    best, rates = of_grid(runs, series_name)
-    if not best:
-        return None
-    series = {series_name(run): {"level": run["level"], "setting": setting(run)} for run in best}
-    firsts = {s: _first(series, s) for s in series}
-    bytes_a_token = {s: _bytes_a_token(lock, where["level"]) for s, where in series.items()}
-    against = [(s, first) for s, first in firsts.items() if s != first]
-    at_best = _comparisons(grid_of(name, best), against, bytes_a_token)
-    level_of = {series_name(run): series_name(run | {"tags": _without_rate(run)}) for run in runs}
-    for answer in at_best:
-        pair = (answer["level"], answer["of"])
-        same = [e["rate"]["rate"] for e in exchange
-                if e["rate"] and (level_of[e["level"]], level_of[e["of"]]) == pair]  # fmt: skip
-        answer["span"] = [min(same), max(same)] if same else None
-    tried = sorted({run["tags"][RATE] for run in runs if RATE in run.get("tags", {})})
-    at_end = [s for s, rate in rates.items() if rate in (tried[0], tried[-1])]
-    return {"exchange": at_best, "rates": rates, "tried": tried, "at_end": at_end}
-
-
-def _without_rate(run: dict) -> dict:
-    return {k: v for k, v in run.get("tags", {}).items() if k != RATE}
 
 
 def _along(grid: fits.Grid, level: str, of: str) -> list[dict]:

@@ -6,8 +6,7 @@ import numpy as np
 
 from curate.results.answers import finite
 from curate.results.finding import finding, table
-from curate.results.rates import of_grid
-from curate.results.scores import grid_of, packed_holdout, series_name, setting
+from curate.results.scores import grid_of, packed_holdout, setting
 from curate.results.words import difference_text, figure_text, text_of
 from train import fits
 from train.tokens.packed import Packed
@@ -16,10 +15,9 @@ KINDS = {"source": "from {}", "level": "kept by {}"}
 
 
 def groups_finding(name: str, lock: dict, runs: list[dict]) -> list[dict]:
-    """Of the levels at the largest size that all have, at their best learning rates and in the first setting of the grid;
+    """Of the levels at the largest size that all have, in the first setting of the grid;
     nothing without parts."""
     runs = [run for run in runs if any(run.get("losses_by", {}).get(name, {}).values())]
-    runs = of_grid(runs, series_name)[0] or runs
     runs = [run for run in runs if setting(run) == min(map(setting, runs))]
     levels = [level["name"] for level in lock["levels"] if level["name"] in {run["level"] for run in runs}]
     sizes = [{run["size"] for run in runs if run["level"] == level} for level in levels]

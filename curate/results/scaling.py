@@ -16,6 +16,7 @@ from train import fits
 
 REPLICATES = 100
 BUDGETS = 13  # compute budgets of a frontier, from the smallest to ten times the largest that was trained
+RATE = "optimizer.learning_rate"
 FLAT = 0.05  # an exponent so small says that a quantity does next to nothing: the law would trade it away for nothing
 
 
@@ -184,7 +185,7 @@ def _scope_sentences(grid: fits.Grid, runs: list[dict]) -> list[str]:
     intervals = (
         f"Intervals of {100 * grid.confidence:.0f} % cover {covered}. {_documents_sentence(grid, runs)}"
     )
-    return [intervals, _rate_sentence(grid, runs)]
+    return [sentence for sentence in (intervals, _rate_sentence(runs)) if sentence]
 
 
 def _documents_sentence(grid: fits.Grid, runs: list[dict]) -> str:
@@ -204,31 +205,14 @@ def _documents_sentence(grid: fits.Grid, runs: list[dict]) -> str:
     return f"Where a level is too small seeds share what they read ({levels}), and intervals leave out that choice."
 
 
-def _rate_sentence(grid: fits.Grid, runs: list[dict]) -> str:
-    """Rankings of corpora can flip with the learning rate: whether they do, where several rates were trained."""
-    knob = "optimizer.learning_rate"
-    rates = sorted({run["tags"][knob] for run in runs if knob in run.get("tags", {})})
-    if len(rates) < 2:
-        return (
-            "All levels are trained at one learning rate, so the ranking is conditional on it; "
-            "learning_rate = [a, b, c] in "
-            "[grid.optimizer] trains several and says whether it flips."
-        )
-    size = grid.tokens[-1]
-    order: dict[tuple[str, ...], list[float]] = {}
-    for rate in rates:
-        mine = [r for r in runs if r.get("tags", {}).get(knob) == rate and r["size"] == size]
-        losses: dict[str, list[float]] = {}
-        for run in mine:
-            losses.setdefault(run["level"], []).append(grid.loss_of(series_name(run), size, run["seed"]))
-        order.setdefault(tuple(sorted(losses, key=lambda level: float(np.mean(losses[level])))), []).append(
-            rate
-        )
-    told = [(" < ".join(levels), ", ".join(f"{r:g}" for r in some)) for levels, some in order.items()]
-    if len(told) == 1:
-        return f"At {size:,} tokens the levels rank alike by loss at all learning rates, {told[0][1]}: {told[0][0]}."
-    flips = "; ".join(f"{ranking} at {at}" for ranking, at in told)
-    return f"At {size:,} tokens the ranking of levels by loss flips with the learning rate, or is noise: {flips}."
+def _rate_sentence(runs: list[dict]) -> str:
+    """Rankings of corpora can flip with the learning rate: the finding on tuning says whether they do."""
+    if any(knob == RATE for run in runs for knob, _ in run.get("trained_with", ())):
+        return ""
+    return (
+        "All levels are trained at one learning rate, so the ranking is conditional on it; learning_rate = [a, b, c] in "
+        "[grid.optimizer] trains several and takes each level at its best."
+    )
 
 
 def _foretold_sentence(grid: fits.Grid, runs: list[dict]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 NEGLIGIBLE = 0.01  # share of text that seeds read in common
@@ -14,20 +15,21 @@ def text_of(name: str) -> str:
     return name if name.startswith("target ") else f"held-out {name} text"
 
 
-def statement(name: str, holdout: dict) -> str | None:
-    """The sentence of a holdout, about the last level and the first: each at its best learning rate, where several were
-    tried, and in the first setting of the other axes."""
-    best = holdout.get("best_rate")
+def statement(
+    name: str, holdout: dict, tuning: Callable[[tuple[str, str]], str] = lambda pair: ""
+) -> str | None:
+    """The sentence of a holdout, about the last level and the first, in the first setting of all axes that are not tuned.
+    `tuning`: (series, series) -> how both were trained, where that was chosen."""
     here = holdout["levels"]
     setting = here[next(iter(here))]["setting"]
     rows = holdout["exchange"]
-    asked = best["exchange"] if best else [e for e in rows if here[e["level"]]["setting"] == setting]
+    asked = [e for e in rows if here[e["level"]]["setting"] == setting]
     if not asked:
         return None
     last = asked[-1]
     notes = _notes(holdout, last["level"])
-    rates = _rates(last, best) if best else ""
-    return f"On {text_of(name)}, {_comparison(last)}{rates}{f' ({notes})' if notes else ''}."
+    trained = tuning((last["level"], last["of"]))
+    return f"On {text_of(name)}, {_comparison(last)}{f', {trained}' if trained else ''}{f' ({notes})' if notes else ''}."
 
 
 def _notes(holdout: dict, level: str) -> str:
@@ -40,16 +42,6 @@ def _notes(holdout: dict, level: str) -> str:
     if rests.get("decided_by_few"):
         notes.append(f"depends on {rests['decisive_documents']:,} of {rests['documents']:,} documents")
     return "; ".join(notes)
-
-
-def _rates(answer: dict, best: dict) -> str:
-    """`, each at its best of 3 learning rates (unique 0.02, raw 0.005); at one rate for both it is 1.47 to 2.12`."""
-    chosen = ", ".join(
-        f"{s} {best['rates'][s]:g}" for s in (answer["level"], answer["of"]) if s in best["rates"]
-    )
-    text = f", each at the best of {len(best['tried'])} learning rates by its training loss ({chosen})"
-    span = answer["span"]
-    return text + (f"; at one rate for both it is {_rate(span[0])} to {_rate(span[1])}" if span else "")
 
 
 def _comparison(asked: dict) -> str:

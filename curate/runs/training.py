@@ -33,7 +33,7 @@ from curate.store import Store, digest_of, remembered, write_json
 from curate.studies import registry
 from curate.studies.study import Trial
 from train import VERSION
-from train.grid import Outcome, expand, run_grid, work_tokens
+from train.grid import APART, Outcome, expand, ladders, run_grid, work_tokens
 from train.records import finished_run
 
 PACKED = "packed"
@@ -95,9 +95,11 @@ def grid_cells(built: Built) -> list[PlannedCell]:
             packed, key = _pack_block(built, level, f"{level}-seed-{seed}", read)
             for setting in mine:
                 knobs = {**setting, "tags": varying(setting, settings)}
-                cell = {"level": level, "sizes": sorted(read.ends), **knobs}
-                directory = _directory(built, f"{level}-seed-{seed}", cell, key)
-                planned.append(PlannedCell(cell | _paths(built, packed), directory, shared=read.shared))
+                for sizes in ladders(sorted(read.ends), setting):
+                    cell = {"level": level, "sizes": sizes, **knobs}
+                    judges = _scored(built) | _apart(built, level)
+                    directory = _directory(built, f"{level}-seed-{seed}", cell, key, judges)
+                    planned.append(PlannedCell(cell | _paths(packed, judges), directory, shared=read.shared))
     return planned
 
 
@@ -121,9 +123,10 @@ def trial_cells(built: Built, trial: Trial) -> list[PlannedCell]:
         cell = {"sizes": [trial.tokens], **setting}
         if "epochs" in trial.knobs:
             cell["epochs"] = trial.knobs["epochs"]
-        directory = _directory(built, name, cell, key)
+        judges = _scored(built)
+        directory = _directory(built, name, cell, key, judges)
         about = known | {"packed_key": key}
-        planned.append(PlannedCell(cell | _paths(built, packed), directory, about, shared=read.shared))
+        planned.append(PlannedCell(cell | _paths(packed, judges), directory, about, shared=read.shared))
     return planned
 
 
@@ -138,8 +141,8 @@ def _by_seed(settings: list[dict]) -> dict[int, list[dict]]:
     return seeds
 
 
-def _directory(built: Built, name: str, cell: dict, key: str) -> Path:
-    holdouts = {name: key for name, (_, key) in _holdouts(built).items()}
+def _directory(built: Built, name: str, cell: dict, key: str, judges: dict[str, tuple[Path, str]]) -> Path:
+    holdouts = {name: key for name, (_, key) in judges.items()}
     return named_by_key(built.annotated.store.folder(RUNS), name, digest_of([VERSION, cell, key, holdouts]))
 
 
@@ -154,15 +157,22 @@ def key_in(directory: Path) -> str:
     return directory.name.rpartition("-")[2]
 
 
-def _paths(built: Built, packed: Path) -> dict:
-    return {
-        "packed": str(packed),
-        "holdouts": {name: str(path) for name, (path, _) in _holdouts(built).items()},
-    }
+def _paths(packed: Path, judges: dict[str, tuple[Path, str]]) -> dict:
+    return {"packed": str(packed), "holdouts": {name: str(path) for name, (path, _) in judges.items()}}
 
 
-def _holdouts(built: Built) -> dict[str, tuple[Path, str]]:
-    """(directory, key) of the packed tokens of every holdout, packed when first asked for."""
+def _apart(built: Built, level: str) -> dict[str, tuple[Path, str]]:
+    """As a holdout, what the level's runs choose their settings by; none where there is nothing to choose."""
+    if level not in built.holdouts.apart:
+        return {}
+    if level not in built.packed_apart:
+        rows = whole(built.holdouts.apart[level])
+        built.packed_apart[level] = _pack(built, level, f"apart-{level}", rows)
+    return {APART: built.packed_apart[level]}
+
+
+def _scored(built: Built) -> dict[str, tuple[Path, str]]:
+    """(directory, key) of the packed tokens of every holdout and target, packed when first asked for."""
     if not built.packed_holdouts:
         built.packed_holdouts |= {
             name: _pack(

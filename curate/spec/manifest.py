@@ -135,6 +135,7 @@ class Manifest:
     study_tokens: int = 0  # of the largest corpus that a study asks for
     draw: int = 0  # which documents the sizes, holdouts and tokenizer are made of
     documents: str = PER_SEED  # or SHARED: whether every seed of a run reads its own
+    apart: tuple[str, ...] = ()  # levels whose runs choose among settings, and need text to choose by
     pieces: int = 0  # tokens of the longest piece that runs read; 0: whole documents
     most_seeds: int = 1  # of the grid or of a study
     seed_noise: float | None = None  # nats: what is believed of a run's noise before any was trained

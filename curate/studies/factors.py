@@ -30,14 +30,15 @@ import numpy as np
 from curate.quantities import short_count
 from curate.results.answers import finite
 from curate.results.finding import finding, table
-from curate.results.rates import RATE, at_best_rate
 from curate.results.scores import grid_of
+from curate.results.tuning import at_best
 from curate.results.words import difference_text, text_of
 from curate.spec.manifest import Manifest
 from curate.studies import context
 from curate.studies.study import GRID_KNOBS, Study, StudyTables, Trial, of_study, scored
 from train import fits
 
+RATE = "optimizer.learning_rate"
 BASE = "base"
 
 
@@ -102,9 +103,10 @@ class FactorsStudy(Study):
 
     def findings(self, holdout: str, lock: dict, runs: list[dict]) -> list[dict]:
         runs = of_study(runs, self.key)
-        done, rates = at_best_rate(
+        done, losses = at_best(
             scored(runs, holdout), lambda run: run["level"], lambda run: run.get("rate_share", 1.0)
         )
+        rates = {name: min(by_rate, key=by_rate.__getitem__) for name, by_rate in losses.items()}
         main = _finding(holdout, lock["studies"][self.key], runs, done, rates)
         structures = context.context_finding(holdout, BASE, _context_uses(holdout, done))
         return [main] if structures is None else [main, structures]
@@ -126,7 +128,7 @@ def _changes(tables: StudyTables, table: dict, common: dict) -> list[Change]:
     if not name:
         raise tables.fail("[[factor]]", 'has no name; add name = "..."')
     where = f'factor "{name}"'
-    tables.known(where, table, ("name", "level", "tokens", "epochs", *GRID_KNOBS))
+    tables.known(where, table, ("name", "level", "tokens", *GRID_KNOBS))
     return [
         Change(name, knob, _checked(tables, where, common, knob, value))
         for knob, values in _flat({k: v for k, v in table.items() if k != "name"})

@@ -46,7 +46,7 @@ class RepetitionStudy(Study):
 
     def read(self, tables: StudyTables) -> Repetition:
         where, table = "[repetition]", tables.table("repetition")
-        tables.known(where, table, ("levels", "epochs", "budgets", *COMMON))
+        tables.known(where, table, ("levels", "budgets", *COMMON))
         levels = tables.strings(where, table, "levels") or tuple(tables.grid["levels"])
         for name in levels:
             tables.level(where, {"levels": name}, "levels", name)
@@ -59,7 +59,8 @@ class RepetitionStudy(Study):
         given = given if isinstance(given, list) else [given]
         budgets = tuple(tables.count(where, "budgets", budget) for budget in given)
         epochs = tuple(sorted(set(epochs)))
-        return Repetition(levels, epochs=epochs, budgets=budgets, **tables.common(where, table))
+        knobs = tables.common(where, {**table, "epochs": 1})
+        return Repetition(levels, epochs=epochs, budgets=budgets, **knobs)
 
     def outline(self, asked: Repetition, manifest: Manifest) -> list[Trial]:
         """Until the documents tell what a level leaves of the pool, as if it left all of it."""

@@ -20,7 +20,7 @@ from curate.spec.manifest import Level, Manifest
 from curate.spec.tables import Tables
 from train.config import RUN_KNOBS
 
-GRID_KNOBS = (*(knob for knob in RUN_KNOBS if knob != "epochs"), "model", "optimizer")
+GRID_KNOBS = (*RUN_KNOBS, "model", "optimizer")
 COMMON = ("tokens", "seeds", *GRID_KNOBS)  # what the table of any study may say
 
 

@@ -16,7 +16,7 @@ from curate.errors import ManifestError
 from curate.manifest.reader import load_manifest
 from curate.report import charts
 from curate.report.layout import DRAWINGS
-from curate.results.rates import at_best_rate
+from curate.results.tuning import at_best
 from curate.studies.context import context_finding
 from curate.studies.factors import FactorsStudy
 from train.config import ModelConfig
@@ -363,8 +363,11 @@ def test_the_rate_is_chosen_by_the_text_that_was_learned_from_and_never_by_the_h
     runs = [*at("base", 0.3, 4.2, 3.0), *at("base", 1.0, 4.0, 3.9), *at("base", 3.0, 4.1, 3.5),
             *at("order = shuffled", 0.3, 4.5, 5.0), *at("order = shuffled", 1.0, 4.6, 4.0)]  # fmt: skip
     runs += at("order = shuffled", 3.0, 1.0, 1.0)[:1]  # one seed diverged there
-    kept, chosen = at_best_rate(runs, lambda run: run["level"], lambda run: run["rate_share"])
-    assert chosen == {"base": 1.0, "order = shuffled": 0.3}
+    kept, losses = at_best(runs, lambda run: run["level"], lambda run: run["rate_share"])
+    assert {name: min(by, key=by.get) for name, by in losses.items()} == {
+        "base": 1.0,
+        "order = shuffled": 0.3,
+    }
     assert {run["losses"]["unique"]["nats_per_token"] for run in kept} == {3.9, 5.0}
     asked = {"tokens": 8000, "level": "unique", "seeds": 2, "rates": [0.3, 1.0, 3.0]}
     sentences = factors_finding("unique", asked, runs)["sentences"]

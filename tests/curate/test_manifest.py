@@ -62,7 +62,6 @@ MISTAKES = [
     ("seeds = 2", "seeds = 0", "[1, 1000]"),
     ("batch = 8", "batch = 800", "a batch of 25,600 tokens is larger than the smallest size, 4k"),
     ('"4k", "8k", "16k"', '"4k", "4050"', "two sizes are as many batches"),
-    ("batch = 8", "epochs = 2", "repeat data with one size only"),
     ("width = 32", "width = [32, 32]", "names a value twice"),
     ("width = 32", 'width = "wide"', "must be a whole number"),
     ('name = "unique"', 'name = "a/b"', "without /"),

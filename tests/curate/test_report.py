@@ -17,6 +17,7 @@ from curate.differences import in_one_line, marked_difference, runs_of
 from curate.report import charts, layout
 from curate.report.facts import facts as gather
 from curate.results import words as words_of
+from curate.results.tuning import tuned
 from train import fits
 from train.tokens import Packed
 
@@ -367,7 +368,7 @@ def test_a_page_without_runs_still_shows_the_funnel():
 
 def test_a_run_that_saw_other_tokens_than_its_size_is_a_warning():
     there = runs()
-    there[0]["tokens_trained"] = 300_000
+    there[0]["tokens_unique"] = 300_000
     assert any("trained on 300,000 tokens" in w for w in gather(lock(), there, {})["warnings"])
 
 
@@ -478,21 +479,6 @@ def test_the_page_says_what_intervals_leave_out_and_that_rankings_hang_on_the_ra
     assert "every seed reads the same ones" in page
 
 
-@pytest.mark.parametrize(
-    ("laws", "told"),
-    [(LAWS, "rank alike by loss at all learning rates, 0.001, 0.01"), ({}, "flips with the learning rate")],
-)
-def test_several_rates_say_whether_the_ranking_flips(laws, told):
-    swapped = {name: some[::-1] for name, some in LAWS.items()}
-    other = [
-        run | {"tags": {"optimizer.learning_rate": rate}}
-        for rate, some in ((0.001, runs(laws=LAWS, noise=0)), (0.01, runs(laws=laws or swapped, noise=0)))
-        for run in some
-    ]
-    trust = next(f for f in gather(lock(), other, {})["findings"] if f["key"] == "trust")
-    assert told in " ".join(trust["sentences"])
-
-
 def at_rate(rate: float, tail: dict[str, float], **law) -> list[dict]:
     """A grid at one learning rate, with the loss in training that each level ends at."""
     tags = {"tags": {"optimizer.learning_rate": rate}}
@@ -510,27 +496,45 @@ def test_levels_are_compared_each_at_the_rate_that_trains_it_best():
     ]
     told = gather(lock(), [run for grid in grids for run in grid], {})
     holdout = told["holdouts"]["unique"]
-    best = holdout["best_rate"]
-    assert best["rates"] == {"raw": 0.005, "english": 0.005, "filtered": 0.005, "unique": 0.02}
-    assert best["at_end"] == ["raw", "english", "filtered"]
-    (answer,) = (row for row in best["exchange"] if row["level"] == "unique")
-    single = [
-        row["rate"]["rate"] for row in holdout["exchange"]
-        if row["level"].startswith("unique") and row["rate"]["rate"]
-    ]  # fmt: skip
-    assert answer["span"] == [min(single), max(single)]
-    assert answer["rate"]["rate"] < min(single)  # unique gives up a tenth of a nat, raw nothing
+    assert set(holdout["levels"]) == set(LEVELS)  # as if the rate were no axis
+    (answer,) = (row for row in holdout["exchange"] if row["level"] == "unique")
+    at_the_same = gather(lock(), grids[0], {})["holdouts"]["unique"]["exchange"][-1]
+    assert (
+        answer["rate"]["rate"] < at_the_same["rate"]["rate"]
+    )  # unique gives up a tenth of a nat, raw nothing
     statement = next(s for s in told["statements"] if "held-out unique" in s)
     assert words_of.rate_text(answer["rate"]) in statement
-    assert "each at the best of 3 learning rates by its training loss (unique 0.02, raw 0.005)" in statement
-    assert f"at one rate for both it is {min(single):.2f} to {max(single):.2f}" in statement
-    assert "each at the best of its learning rates by training loss: raw 0.005" in words(layout.render(told))
+    assert "each trained as is best for it (unique rate 0.02, raw rate 0.005 at " in statement
+    (tuning,) = (f for f in told["findings"] if f["key"] == "tuning")
+    largest = {row["series"]: row["best"] for row in tuning["figures"]["tried"]}
+    knob = "optimizer.learning_rate"
+    assert largest == {
+        "raw": {knob: 0.005},
+        "english": {knob: 0.005},
+        "filtered": {knob: 0.005},
+        "unique": {knob: 0.02},
+    }
+    assert any("least rate tried, 0.005, is best for raw at" in sentence for sentence in tuning["sentences"])
+    assert "How each level is best trained" in words(layout.render(told))
+    trust = " ".join(next(f for f in told["findings"] if f["key"] == "trust")["sentences"])
+    assert "conditional" not in trust
 
 
-def test_one_rate_or_runs_that_do_not_know_their_training_loss_have_no_best_rate(facts):
-    assert facts["holdouts"]["unique"]["best_rate"] is None
+def test_runs_that_know_no_loss_which_may_choose_stay_what_they_are(facts):
+    assert not [f for f in facts["findings"] if f["key"] == "tuning"]
     blind = [run | {"tags": {"optimizer.learning_rate": rate}} for rate in (0.01, 0.02) for run in runs()]
-    assert gather(lock(), blind, {})["holdouts"]["unique"]["best_rate"] is None
+    assert len(gather(lock(), blind, {})["holdouts"]["unique"]["levels"]) == 2 * len(LEVELS)
+    twice = [run | {"tags": {"epochs": e}, "train_loss": {"tail": 1.0}} for e in (1, 2) for run in runs()]
+    assert tuned(twice)[1] == []  # text that is read twice cannot choose how often to read it
+
+
+def test_the_ranking_under_each_setting_is_told():
+    swapped = {name: some[::-1] for name, some in LAWS.items()}
+    for other, told in ((LAWS, "rank alike under every setting"), (swapped, "ranking turns with how")):
+        some = at_rate(0.001, dict.fromkeys(LEVELS, 4.0), laws=LAWS, noise=0)
+        some += at_rate(0.01, dict.fromkeys(LEVELS, 4.1), laws=other, noise=0)
+        (tuning,) = (f for f in gather(lock(), some, {})["findings"] if f["key"] == "tuning")
+        assert told in " ".join(tuning["sentences"])
 
 
 def test_rates_are_told_by_token_and_by_byte(facts, page):
