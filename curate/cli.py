@@ -428,6 +428,23 @@ def signals(session: Session, markdown: bool) -> tuple[Any, str]:
 
 
 @main.command()
+@manifest_argument
+@click.option("--draws", type=click.IntRange(2, 1000), default=12, show_default=True, help="Of documents.")
+@answers(*ALL)
+def preview(session: Session, manifest: Path, draws: int) -> tuple[Any, str]:
+    """What trigrams say of the levels, in seconds: the same holdouts and intervals, no training.
+
+    Example: curate preview manifests/quickstart.toml
+    """
+    from curate.commands.preview import preview as look_ahead
+    from curate.commands.preview import preview_text
+    from curate.manifest.reader import load_manifest
+
+    seen = look_ahead(session.open_store(), load_manifest(manifest), session.open_engine(), draws)
+    return seen, preview_text(seen)
+
+
+@main.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(

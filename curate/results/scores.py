@@ -24,7 +24,9 @@ def series_name(run: dict) -> str:
 
 
 def nats_of(name: str, run: dict) -> np.ndarray | None:
-    """Nats of each document of a holdout, where they are still there."""
+    """Nats of each document of a holdout, where they are still there: with the run, or in its folder."""
+    if "nats" in run:
+        return run["nats"].get(name)
     path = Path(run["directory"]) / f"holdout-{name}.npy" if run.get("directory") else None
     return np.load(path) if path and path.exists() else None
 

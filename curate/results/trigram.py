@@ -31,10 +31,7 @@ def _trigram(run: dict, memory: dict[tuple, dict[str, float]]) -> dict[str, floa
         return {}
     if cell.get("loss") == MASKED or run["size"] > MOST:
         return {}
-    every = {name: Path(path) for name, path in cell.get("holdouts", {}).items()}
-    folders = {
-        name: path for name, path in every.items() if not (path / "scored.npy").exists()
-    }  # questions are none
+    folders = texts_among({name: Path(path) for name, path in cell.get("holdouts", {}).items()})
     if not all((path / "meta.json").is_file() for path in [Path(cell.get("packed", "")), *folders.values()]):
         return {}
     path = Path(run["directory"]) / KEPT
@@ -52,20 +49,31 @@ def _trigram(run: dict, memory: dict[tuple, dict[str, float]]) -> dict[str, floa
 
 
 def _losses(packed: Path, size: int, holdouts: dict[str, Path]) -> dict[str, float]:
-    from filters.models.token_ngrams import token_nats
     from train.tokens.packed import Packed
 
     read = Packed.open(packed)
-    documents = np.unique(np.minimum(read.documents, size))
-    losses = {}
-    for name, folder in holdouts.items():
-        held = Packed.open(folder)
-        nats = token_nats(
-            np.asarray(read.tokens[: documents[-1]]), documents, np.asarray(held.tokens), held.documents, read.end,
-            read.vocabulary,
-        )  # fmt: skip
-        losses[name] = float(nats.sum()) / held.meta["tokens"]
-    return losses
+    nats = trigram_nats(read.tokens, read.documents, size, read.end, read.vocabulary, holdouts)
+    return {
+        name: float(mine.sum()) / Packed.open(holdouts[name]).meta["tokens"] for name, mine in nats.items()
+    }
+
+
+def trigram_nats(
+    tokens: np.ndarray, documents: np.ndarray, size: int, end: int, vocabulary: int, holdouts: dict[str, Path]
+) -> dict[str, np.ndarray]:
+    """By holdout the nats of its documents, float64, by a trigram of the first `size` tokens."""
+    from filters.models.token_ngrams import TokenTrigram
+    from train.tokens.packed import Packed
+
+    read = np.unique(np.minimum(documents, size))
+    trigram = TokenTrigram(np.asarray(tokens[: read[-1]]), read, end, vocabulary)
+    held = {name: Packed.open(folder) for name, folder in holdouts.items()}
+    return {name: trigram.nats(np.asarray(one.tokens), one.documents) for name, one in held.items()}
+
+
+def texts_among(holdouts: dict[str, Path]) -> dict[str, Path]:
+    """Those that are no questions, whose answers a trigram cannot read behind their prompt."""
+    return {name: path for name, path in holdouts.items() if not (path / "scored.npy").exists()}
 
 
 def trigram_warning(name: str, holdout: dict) -> str | None:

@@ -97,7 +97,7 @@ def grid_cells(built: Built) -> list[PlannedCell]:
                 knobs = {**setting, "tags": varying(setting, settings)}
                 for sizes in ladders(sorted(read.ends), setting):
                     cell = {"level": level, "sizes": sizes, **knobs}
-                    judges = _scored(built) | _apart(built, level)
+                    judges = scored_on(built) | _apart(built, level)
                     directory = _directory(built, f"{level}-seed-{seed}", cell, key, judges)
                     planned.append(PlannedCell(cell | _paths(packed, judges), directory, shared=read.shared))
     return planned
@@ -123,7 +123,7 @@ def trial_cells(built: Built, trial: Trial) -> list[PlannedCell]:
         cell = {"sizes": [trial.tokens], **setting}
         if "epochs" in trial.knobs:
             cell["epochs"] = trial.knobs["epochs"]
-        judges = _scored(built)
+        judges = scored_on(built)
         directory = _directory(built, name, cell, key, judges)
         about = known | {"packed_key": key}
         planned.append(PlannedCell(cell | _paths(packed, judges), directory, about, shared=read.shared))
@@ -171,7 +171,7 @@ def _apart(built: Built, level: str) -> dict[str, tuple[Path, str]]:
     return {APART: built.packed_apart[level]}
 
 
-def _scored(built: Built) -> dict[str, tuple[Path, str]]:
+def scored_on(built: Built) -> dict[str, tuple[Path, str]]:
     """(directory, key) of the packed tokens of every holdout and target, packed when first asked for."""
     if not built.packed_holdouts:
         built.packed_holdouts |= {

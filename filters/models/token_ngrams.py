@@ -15,26 +15,22 @@ ORDER = 3
 FIRST = 3  # the least symbol of a token; those below are BEGIN and END
 
 
-def token_nats(
-    tokens: np.ndarray,
-    documents: np.ndarray,
-    held: np.ndarray,
-    held_documents: np.ndarray,
-    end: int,
-    vocabulary: int,
-) -> np.ndarray:
-    """Nats of every held-out document, its end included, float64 [documents].
+class TokenTrigram:
+    """Learned from documents: document i is tokens[documents[i]:documents[i + 1]], `documents` int64 [n + 1]; `end` is the
+    token that ends each."""
 
-    `documents`: int64 [n + 1], document i is tokens[documents[i]:documents[i + 1]]; `end`: the token that ends one.
-    """
-    learned = estimate(*_lines(tokens, documents, end), ORDER)
-    unseen = vocabulary - (learned.vocabulary - 1)
-    unknown = learned.unknown - np.log(max(1, unseen))
-    symbols, begins = _lines(held, held_documents, end)
-    nats = np.zeros(len(held_documents) - 1)
-    starts = np.asarray(held_documents, np.int64) + np.arange(len(held_documents))
-    _nats(symbols, starts, table_of(learned.entries), ORDER, unknown, nats)
-    return nats
+    def __init__(self, tokens: np.ndarray, documents: np.ndarray, end: int, vocabulary: int) -> None:
+        learned = estimate(*_lines(tokens, documents, end), ORDER)
+        self.end, self.table = end, table_of(learned.entries)
+        self.unknown = learned.unknown - np.log(max(1, vocabulary - (learned.vocabulary - 1)))
+
+    def nats(self, tokens: np.ndarray, documents: np.ndarray) -> np.ndarray:
+        """Nats of every document, its end included, float64 [documents]."""
+        symbols, _ = _lines(tokens, documents, self.end)
+        nats = np.zeros(len(documents) - 1)
+        starts = np.asarray(documents, np.int64) + np.arange(len(documents))
+        _nats(symbols, starts, self.table, ORDER, self.unknown, nats)
+        return nats
 
 
 def _lines(tokens: np.ndarray, documents: np.ndarray, end: int) -> tuple[np.ndarray, np.ndarray]:

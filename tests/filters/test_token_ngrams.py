@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from filters.models.token_ngrams import token_nats
+from filters.models.token_ngrams import TokenTrigram
 
 VOCABULARY, END = 12, 0
 
@@ -27,23 +27,27 @@ def test_probabilities_of_all_tokens_sum_to_one_whatever_stands_before(read):
         sums = []
         for token in range(VOCABULARY):
             tokens = np.array([*before, token], np.uint16)
-            nats = token_nats(*read, tokens, np.array([0, len(tokens)]), END, VOCABULARY)[0]
+            nats = TokenTrigram(*read, END, VOCABULARY).nats(tokens, np.array([0, len(tokens)]))[0]
             sums.append(np.exp(-nats))
         less = np.array(before, np.uint16)
-        prefix = token_nats(*read, less, np.array([0, len(less)]), END, VOCABULARY)[0] if before else 0.0
+        prefix = (
+            TokenTrigram(*read, END, VOCABULARY).nats(less, np.array([0, len(less)]))[0] if before else 0.0
+        )
         assert sum(sums) == pytest.approx(np.exp(-prefix), rel=1e-4)
 
 
 def test_text_that_was_read_costs_less_than_text_that_was_not(read):
     rng = np.random.default_rng(1)
     fresh = documents_of(*(list(rng.integers(1, 9, 8)) for _ in range(30)))
-    again = token_nats(*read, *read, END, VOCABULARY).sum() / len(read[0])
-    other = token_nats(*read, *fresh, END, VOCABULARY).sum() / len(fresh[0])
+    again = TokenTrigram(*read, END, VOCABULARY).nats(*read).sum() / len(read[0])
+    other = TokenTrigram(*read, END, VOCABULARY).nats(*fresh).sum() / len(fresh[0])
     assert again < other < np.log(VOCABULARY) * 1.2
 
 
 def test_nats_of_a_document_do_not_depend_on_the_others(read):
     held = documents_of([1, 2, 3], [4], [5, 6, 7, 8])
-    together = token_nats(*read, *held, END, VOCABULARY)
-    alone = [token_nats(*read, *documents_of(d), END, VOCABULARY)[0] for d in ([1, 2, 3], [4], [5, 6, 7, 8])]
+    together = TokenTrigram(*read, END, VOCABULARY).nats(*held)
+    alone = [
+        TokenTrigram(*read, END, VOCABULARY).nats(*documents_of(d))[0] for d in ([1, 2, 3], [4], [5, 6, 7, 8])
+    ]
     assert together == pytest.approx(alone)
