@@ -56,6 +56,7 @@ class Training:
     runs: int
     tokens: float
     seconds: float  # of one core
+    tokens_a_parameter: float  # that a run of the largest size reads, all passes; the least of its models
     smallest_difference: (
         float | None
     )  # nats a token that it would find; None: one seed, or nothing to compare
@@ -168,7 +169,8 @@ def _grid(manifest: Manifest, flops: float) -> Training:
     tokens = sum(work_tokens(sizes, setting) for setting in settings) * levels
     seconds = sum(_train_seconds(manifest, setting, sizes, flops) for setting in settings) * levels
     found = _smallest_difference(manifest, levels, manifest.grid.get("seeds", 1), levels - 1)
-    return Training("grid", cells, len(settings) * levels * len(sizes), tokens, seconds, found)
+    a_parameter = min(_tokens_a_parameter(manifest, setting, max(sizes)) for setting in settings)
+    return Training("grid", cells, len(settings) * levels * len(sizes), tokens, seconds, a_parameter, found)
 
 
 def _studies(manifest: Manifest, flops: float) -> list[Training]:
@@ -181,7 +183,8 @@ def _studies(manifest: Manifest, flops: float) -> list[Training]:
             _train_seconds(manifest, trial.knobs, [trial.tokens], flops) * trial.seeds for trial in trials
         )
         smallest = _smallest_difference(manifest, len(trials), seeds, STUDIES[study].comparisons(trials))
-        found.append(Training(study, cells, cells, tokens, seconds, smallest))
+        a_parameter = min(_tokens_a_parameter(manifest, trial.knobs, trial.tokens) for trial in trials)
+        found.append(Training(study, cells, cells, tokens, seconds, a_parameter, smallest))
     return found
 
 
@@ -215,8 +218,15 @@ def _load() -> float:
     return min(1.0, os.getloadavg()[0] / cores()) if hasattr(os, "getloadavg") else 0.0
 
 
+def _tokens_a_parameter(manifest: Manifest, setting: dict, size: int) -> float:
+    return size * setting.get("epochs", 1) / _parameters(manifest, setting)
+
+
+def _parameters(manifest: Manifest, setting: dict) -> int:
+    context = setting.get("context", RunConfig.context)
+    return model_size(setting.get("model", {}), manifest.tokenizer.vocabulary, context)[0]
+
+
 def _train_seconds(manifest: Manifest, setting: dict, sizes: list[int], flops: float) -> float:
     """Six operations a parameter and token."""
-    model, vocabulary = setting.get("model", {}), manifest.tokenizer.vocabulary
-    parameters, _ = model_size(model, vocabulary, setting.get("context", RunConfig.context))
-    return 6 * parameters * work_tokens(sizes, setting) / flops
+    return 6 * _parameters(manifest, setting) * work_tokens(sizes, setting) / flops

@@ -13,6 +13,8 @@ from curate.corpora.built import Built
 from curate.quantities import short_bytes, short_count, short_time
 from curate.results.words import figure_text, text_of
 
+FEW_A_PARAMETER = 5.0  # tokens, below which a model has hardly begun to learn
+
 
 def table(rows: list[list[Any]], header: list[str]) -> str:
     """Columns aligned: numbers to the right, words to the left."""
@@ -82,10 +84,19 @@ def _training_text(plan: Plan) -> str:
     rows = [
         [part.name, part.cells, part.runs, short_count(part.tokens), short_time(part.seconds),
          "nothing: one seed, or one corpus" if part.smallest_difference is None
-         else f"{part.smallest_difference:.3f} nats per token"]
+         else f"{part.smallest_difference:.3f} nats per token", f"{part.tokens_a_parameter:.1f}"]
         for part in plan.training
     ]  # fmt: skip
-    return table(rows, ["trained", "cells", "runs", "tokens", "of a core", "told apart"])
+    text = table(
+        rows, ["trained", "cells", "runs", "tokens", "of a core", "told apart", "tokens a parameter"]
+    )
+    least = min(part.tokens_a_parameter for part in plan.training)
+    if least < FEW_A_PARAMETER:
+        text += (
+            f"\nwarning: {least:.1f} tokens a parameter: compute-optimal are about 20 (Hoffmann et al. 2022), and "
+            f"below {FEW_A_PARAMETER:g} little is learned; smaller models, more tokens or more passes mend it"
+        )
+    return text
 
 
 def build_text(built: Built) -> str:

@@ -12,11 +12,12 @@ from curate.results.influence import influence_finding
 from curate.results.probes import probe_finding
 from curate.results.scaling import scaling_finding
 from curate.results.targets import targets_finding
+from curate.results.transfer import transfer_finding
 from curate.results.tuning import tuned, tuning_finding
 from curate.studies import registry
 from curate.studies.study import of_study, scored
 
-OF_THE_GRID = (influence_finding, groups_finding, scaling_finding)
+OF_THE_GRID = (influence_finding, groups_finding, scaling_finding, transfer_finding)
 
 
 def findings(lock: dict, runs: list[dict]) -> list[dict]:
