@@ -26,9 +26,8 @@ INF = float("inf")
 FLOAT, INTEGER = pa.float64(), pa.int64()
 SPANS = pa.large_list(pa.struct([("start", pa.int64()), ("end", pa.int64())]))
 
-Source = (
-    IntEnum | str | Callable[[Any], Any]
-)  # a row of the tallies, an array by its name, or a function of all found
+# A row of the tallies, an array by its name, or a function of all that was found.
+Source = IntEnum | str | Callable[[Any], Any]
 
 
 def count(

@@ -20,9 +20,8 @@ class Signal:
     empty: object  # the value of an empty document; None is null
     says: str  # the definition in one line, with its source where it was published
     type: pa.DataType = pa.float64()
-    formula: Callable[[Any], pa.Array] | None = field(
-        default=None, compare=False, repr=False
-    )  # see `columns`
+    # See `columns`.
+    formula: Callable[[Any], pa.Array] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -41,3 +40,8 @@ class Family:
     signals: tuple[Signal, ...]
     takes: tuple[str, ...] = ()
     first: bool = False
+
+
+def of_the_pool(texts: pa.Array, **parameters: object) -> dict[str, pa.Array]:
+    """In the place of `measure`, where all documents of a pool are measured together."""
+    raise AssertionError("measured over a whole pool, see duplicates.leaders and duplicates.repeats")

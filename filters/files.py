@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import os
 import threading
+import zipfile
 from collections.abc import Callable, Hashable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import numpy as np
 import pyarrow as pa
 
 MOST_LOADED = 8  # files of one kind at a time
@@ -41,3 +43,12 @@ def read_list(path: Path) -> pa.LargeStringArray:
     """Entries of a list, sorted: a line each, without blank lines and those that begin with `#`."""
     lines = (line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines())
     return pa.array(sorted({line for line in lines if line and not line.startswith("#")}), pa.large_string())
+
+
+def read_arrays(path: Path, what: str, make: Callable[[Any], Loaded]) -> Loaded:
+    """What is made of the arrays that `np.savez` wrote to a file. Raises ValueError that says that it is no `what`."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return make(arrays)
+    except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: not {what}: {error}") from None

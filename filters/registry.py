@@ -6,7 +6,6 @@ A new family is one line here.
 from __future__ import annotations
 
 from filters.duplicates import exact, leaders, repeats
-from filters.family import Family, Signal
 from filters.heuristics import (
     blocklists,
     c4,
@@ -51,22 +50,11 @@ _FAMILIES = (
     exact.FAMILY,
     leaders.SIGNATURES,
 )
-_OF_THE_POOL = (
-    leaders.DUPLICATES,
-    leaders.INDEXED,
-    *repeats.REPEATS,
-)  # measured over all documents together
+_OF_THE_POOL = (leaders.DUPLICATES, leaders.INDEXED, *repeats.REPEATS)  # measured over all documents together
 
 
-def _by_name(families: tuple[Family, ...]) -> tuple[dict[str, Family], dict[str, Signal]]:
-    signals: dict[str, Signal] = {}
-    for family in families:
-        for signal in family.signals:
-            assert signal.name not in signals, f"two families measure {signal.name}"
-            signals[signal.name] = signal
-    return {family.name: family for family in families}, signals
-
-
-FAMILIES, SIGNALS = _by_name(_FAMILIES)
-OF_THE_POOL, _ = _by_name(_OF_THE_POOL)
+FAMILIES = {family.name: family for family in _FAMILIES}
+OF_THE_POOL = {family.name: family for family in _OF_THE_POOL}
+SIGNALS = {signal.name: signal for family in _FAMILIES for signal in family.signals}
+assert len(SIGNALS) == sum(len(family.signals) for family in _FAMILIES), "two families measure one signal"
 FAMILY_OF = {signal.name: family.name for family in _FAMILIES for signal in family.signals}

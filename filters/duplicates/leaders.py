@@ -33,7 +33,7 @@ from filters.duplicates.exact import content_hashes
 from filters.duplicates.grouping import components, pairs_of
 from filters.duplicates.minhash import Scheme, band_keys, bands_and_rows, recall, scheme_of, signatures
 from filters.duplicates.shingles import fill_table, jaccard, jaccard_with_table, shingle_sets, table_for
-from filters.family import Family, Signal
+from filters.family import Family, Signal, of_the_pool
 from filters.text.compiled import kernel, loop
 
 __all__ = [
@@ -192,16 +192,18 @@ def _run(texts, signatures, keys, scheme: Scheme, given: int) -> tuple[np.ndarra
     crowded = (np.bincount(buckets.reshape(-1), minlength=used) > CROWD)[buckets].any(axis=1)
     most_marked = int(np.diff(sets)[crowded].sum())
     marks = np.zeros(1 << max(2 * most_marked - 1, 1).bit_length(), np.bool_)
+    target = scheme.similarity - 1e-9  # a hair lower: 4/5 is 0.8 however it was rounded
+    least_equal, signatures = _least_equal(scheme, signatures.shape[1]), np.ascontiguousarray(signatures)
     _cluster(
         buckets,
         used,
         crowded,
-        np.ascontiguousarray(signatures),
+        signatures,
         sets,
         values,
         marks,
-        scheme.similarity - 1e-9,  # a hair lower: 4/5 is 0.8 however it was rounded
-        _least_equal(scheme, signatures.shape[1]),
+        target,
+        least_equal,
         given,
         leader,
         similarity,
@@ -251,14 +253,12 @@ def similar_to(
     Only pairs that share a band are compared: `recall` says how many that misses.
     """
     together = pa.concat_arrays([text_column(queries), text_column(texts)])
-    leader, found = _run(
-        together,
+    both_signatures, both_keys = (
         np.concatenate([query_signatures, signatures]),
         np.concatenate([query_keys, keys]),
-        scheme,
-        given=len(query_keys),
     )
-    return leader[len(query_keys) :], found[len(query_keys) :]
+    leader, similarity = _run(together, both_signatures, both_keys, scheme, given=len(query_keys))
+    return leader[len(query_keys) :], similarity[len(query_keys) :]
 
 
 def resembling(
@@ -282,7 +282,13 @@ def near_duplicates(
 
     Texts may come piece by piece, as `ParquetFile.iter_batches` reads them: each is signed while it is in the cache.
     """
-    pieces, signed = _signed(texts, scheme)
+    if isinstance(texts, pa.Array | pa.ChunkedArray):
+        texts = texts.chunks if isinstance(texts, pa.ChunkedArray) else [texts]
+    pieces, signed_pieces = [], [np.empty((0, scheme.permutations), np.uint32)]
+    for piece in texts:
+        pieces.append(text_column(piece))
+        signed_pieces.append(signatures(pieces[-1], **scheme.signing))
+    signed = np.concatenate(signed_pieces)
     n = len(signed)
     order = np.arange(n) if order is None else np.asarray(order)
     if not np.array_equal(np.sort(order), np.arange(n)):
@@ -313,23 +319,6 @@ def batches(component: np.ndarray, sizes: np.ndarray, most: int) -> Iterator[np.
         begin = end
 
 
-def _signed(
-    texts: pa.Array | pa.ChunkedArray | Iterable[pa.Array], scheme: Scheme
-) -> tuple[list[pa.Array], np.ndarray]:
-    """(the pieces that texts come in, uint32 [n, permutations] their signatures)"""
-    pieces, signed = [], [np.empty((0, scheme.permutations), np.uint32)]
-    for piece in _pieces(texts):
-        pieces.append(text_column(piece))
-        signed.append(signatures(pieces[-1], **scheme.signing))
-    return pieces, np.concatenate(signed)
-
-
-def _pieces(texts: pa.Array | pa.ChunkedArray | Iterable[pa.Array]) -> Iterable[pa.Array]:
-    if isinstance(texts, pa.Array):
-        return [texts]
-    return texts.chunks if isinstance(texts, pa.ChunkedArray) else texts
-
-
 def measure(texts: pa.Array | pa.ChunkedArray, **signing) -> dict[str, pa.Array]:
     """The signature of every text, by which near duplicates are found; `signing` as in `Scheme.signing`."""
     signed = signatures(texts, **signing)
@@ -341,16 +330,12 @@ SIGNATURES = Family("signatures", 2, measure, (
 ))  # fmt: skip
 
 
-def _of_the_pool(texts: pa.Array, **parameters: object) -> dict[str, pa.Array]:
-    raise AssertionError("duplicates are found in a whole pool, see leaders")
-
-
-INDEXED = Family("index", 1, _of_the_pool, (
+INDEXED = Family("index", 1, of_the_pool, (
     label("index_match", "match", "the id of the most similar document of an index; null where none is"),
     real("index_similarity", "ratio", "similarity", high=1.0, says="their similarity, estimated from signatures, 1 for the "
          "same text; 0 where none reaches the target"),
 ))  # fmt: skip
-DUPLICATES = Family("duplicates", 1, _of_the_pool, (
+DUPLICATES = Family("duplicates", 1, of_the_pool, (
     label("exact_duplicate_of", "exact", "the id of the preferred document with the same text"),
     label("near_duplicate_of", "near", "the id of the document that stands for this one"),
     real("near_duplicate_similarity", "ratio", "similarity", high=1.0, missing="stays",

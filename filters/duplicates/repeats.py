@@ -25,11 +25,11 @@ import pyarrow.compute
 
 from filters.columns import columns, ratio, span
 from filters.duplicates.shingles import slots_for
-from filters.family import Family, Signal
+from filters.family import Family, Signal, of_the_pool
 from filters.text.batches import valid
 from filters.text.compiled import inlined, kernel, loop
 from filters.text.normalised import normalised
-from filters.text.units import WORD_FACTOR, character_tables, highest_power, mix, room_for, units_of
+from filters.text.units import WORD_FACTOR, character_tables, mix, room_for, units_of, windows_of
 
 KINDS = ("spans", "lines", "paragraphs")
 SPANS, LINES, PARAGRAPHS = range(3)
@@ -37,28 +37,6 @@ WORDS = {"spans": 50, "lines": 5, "paragraphs": 5}  # of a window, of the shorte
 NEWLINE, SPACE = 0x0A, 0x20
 SPLIT = 1 << 16  # occurrences
 FREE = np.uint64(0)  # marks an empty slot, so no key is 0
-
-
-@inlined
-def _key(rolling):
-    h = mix(rolling)
-    return h if h != FREE else np.uint64(1)
-
-
-@loop
-def _windows(hashes, units, width, keys):
-    """Fill in the key of every window of `width` words; returns how many there are."""
-    if units < width:
-        return 0
-    highest = highest_power(width)
-    rolling = np.uint64(0)
-    for i in range(width):
-        rolling = np.uint64(rolling * WORD_FACTOR + hashes[i])
-    keys[0] = _key(rolling)
-    for i in range(width, units):
-        rolling = np.uint64((rolling - hashes[i - width] * highest) * WORD_FACTOR + hashes[i])
-        keys[i - width + 1] = _key(rolling)
-    return units - width + 1
 
 
 @inlined
@@ -90,7 +68,7 @@ def _pieces(page, length, units, kind, least, room, keys, begins, stops):
         first, last, blank = _gap(page, before, starts[i] if i < units else length)
         if i == units or i and (blank if kind == PARAGRAPHS else first >= 0):
             if words >= least:
-                keys[pieces], begins[pieces] = _key(rolling), begin
+                keys[pieces], begins[pieces] = mix(rolling), begin
                 stops[pieces] = first + 1 if first >= 0 else length
                 pieces += 1
             rolling, words = np.uint64(0), 0
@@ -107,7 +85,7 @@ def _pieces(page, length, units, kind, least, room, keys, begins, stops):
 def _keys_of(data, start, end, tables, kind, words, room, keys, begins, stops):
     units = units_of(data, start, end, tables, 0, room)
     if kind == SPANS:
-        return _windows(room[2], units, words, keys)
+        return windows_of(room[2], 0, units, words, np.uint64(0), keys)
     return _pieces(room[0], end - start, units, kind, words, room, keys, begins, stops)
 
 
@@ -121,7 +99,7 @@ def _occurrences(offsets, data, tables, kind, words, keys, ends):
     for i in range(len(offsets) - 1):
         n = _keys_of(data, offsets[i], offsets[i + 1], tables, kind, words, room, own, begins, stops)
         for k in range(n):
-            keys[filled] = own[k]
+            keys[filled] = own[k] if own[k] != FREE else np.uint64(1)
             filled += 1
         ends[i + 1] = filled
 
@@ -276,8 +254,4 @@ def repeats(
     return find(texts, kind, words, found.ends, places)
 
 
-def _of_the_pool(texts: pa.Array, **parameters: object) -> dict[str, pa.Array]:
-    raise AssertionError("repeats are found in a whole pool, see occurrences, copies and find")
-
-
-REPEATS = tuple(Family(f"repeated_{kind}", 2, _of_the_pool, SIGNALS[kind]) for kind in KINDS)
+REPEATS = tuple(Family(f"repeated_{kind}", 2, of_the_pool, SIGNALS[kind]) for kind in KINDS)

@@ -22,10 +22,10 @@ from filters.text.units import (
     WORD_FACTOR,
     _hash_bytes,
     character_tables,
-    highest_power,
     mix,
     room_for,
     units_of,
+    windows_of,
 )
 
 FREE = np.uint64(0)  # marks an empty slot of a table of shingles
@@ -35,24 +35,13 @@ FREE = np.uint64(0)  # marks an empty slot of a table of shingles
 def shingles_of(data, start, end, tables, unit, ngram, room, shingles):
     """Fill in the shingles of data[start:end] in the order of the text, repeats included; returns their number."""
     units = units_of(data, start, end, tables, unit, room)
-    hashes = room[2]
     if units == 0:
         h = np.uint64(0)
         if end > start:
             h, _ = _hash_bytes(room[0], 0, end - start, np.uint64(0))
         shingles[0] = mix(np.uint64(h + WORD_FACTOR))
         return 1
-    width = min(ngram, units)
-    # A polynomial over the window's units: the oldest leaves with the highest power, the newest comes in.
-    highest = highest_power(width)
-    rolling = np.uint64(0)
-    for i in range(width):
-        rolling = np.uint64(rolling * WORD_FACTOR + hashes[i])
-    shingles[0] = mix(rolling)
-    for i in range(width, units):
-        rolling = np.uint64((rolling - hashes[i - width] * highest) * WORD_FACTOR + hashes[i])
-        shingles[i - width + 1] = mix(rolling)
-    return units - width + 1
+    return windows_of(room[2], 0, units, min(ngram, units), np.uint64(0), shingles)
 
 
 @inlined
@@ -72,26 +61,27 @@ def clear(table, last):
 
 @inlined
 def insert(key, last, table):
-    """Put a key into a table that `clear` has emptied; False where it was in already. No key is 0: that is 1."""
-    key = np.uint64(key + np.uint64(key == FREE))
-    slot = key & last
-    while table[slot] != FREE:
-        if table[slot] == key:
-            return False
-        slot = (slot + np.uint64(1)) & last
-    table[slot] = key
-    return True
+    """Put a key into a table that `clear` has emptied; False where it was in already."""
+    slot, is_new = _slot_of(key, last, table)
+    if is_new:
+        table[slot] = _not_free(key)
+    return is_new
 
 
 @inlined
-def _has(key, last, table):
-    key = np.uint64(key + np.uint64(key == FREE))
+def _not_free(key):
+    """No key is FREE: that is 1."""
+    return np.uint64(key + np.uint64(key == FREE))
+
+
+@inlined
+def _slot_of(key, last, table):
+    """(the slot of a key, or the one where it would be put; whether that is free)."""
+    key = _not_free(key)
     slot = key & last
-    while table[slot] != FREE:
-        if table[slot] == key:
-            return True
+    while table[slot] != FREE and table[slot] != key:
         slot = (slot + np.uint64(1)) & last
-    return False
+    return slot, table[slot] == FREE
 
 
 @kernel
@@ -151,7 +141,7 @@ def jaccard_with_table(set_offsets, values, i, j, table):
     last = slots_for(size)
     shared = 0
     for k in range(set_offsets[j], set_offsets[j + 1]):
-        shared += _has(values[k], last, table)
+        shared += not _slot_of(values[k], last, table)[1]
     return shared / (size + set_offsets[j + 1] - set_offsets[j] - shared)
 
 

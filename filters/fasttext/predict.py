@@ -38,17 +38,10 @@ from filters.fasttext.tables import (
     tables_of,
 )
 from filters.fasttext.vectors import LANES, add_rows, bits_at, copier, hash_bytes, hash_grams, remainders
-from filters.text.bits import (
-    NO_BITS,
-    ONE_BIT,
-    count_bits,
-    eight_bytes,
-    leading_zeros,
-    lowest_bit,
-    lowest_bits,
-)
+from filters.text.bits import NO_BITS, ONE_BIT, count_bits, eight_bytes, leading_zeros, lowest_bits, places
 from filters.text.compiled import inlined, loop
-from filters.text.masks import continuation_mask, in_ranges, newline_mask
+from filters.text.masks import continuation_mask, in_ranges
+from filters.text.pages import PADDING, newline_from
 
 __all__ = ["LOG_FLOOR", "Tables", "predict", "tables_of"]
 
@@ -65,7 +58,6 @@ END_OF_LINE = np.frombuffer(b"</s>", np.uint8)
 _END_OF_LINE = np.uint64(int.from_bytes(END_OF_LINE, "little"))
 _MIX, _MIX_AGAIN = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
 _HALF = np.uint64(32)
-NEWLINE = np.uint8(0x0A)
 LONG, NO_WORD = -2, -1
 NO_LINES = -1
 
@@ -81,7 +73,6 @@ class Scratch(NamedTuple):
     """
 
     edges: np.ndarray  # int64: where the words of a window begin and end
-    tail: np.ndarray  # uint8 [64]: the last bytes of the column, zeros behind them
     word: np.ndarray  # uint8: a word in its brackets
     short: np.ndarray  # uint8: the same of a short one
     grams: np.ndarray  # uint32 [characters, byte at which they begin]: hashes of its n-grams, then buckets
@@ -113,21 +104,18 @@ def predict(tables: Tables, texts: pa.Array | pa.ChunkedArray) -> tuple[np.ndarr
     The label is -1 and the probability NaN where no part of a document, `</s>` included, has a row. `words`
     counts tokens that are no labels; where it is 0, the prediction says nothing but what `</s>` alone gets.
     """
-    return _predict(tables, texts, NO_LINES)[:3]
+    return predict_lines(tables, texts, NO_LINES)[:3]
 
 
 def predict_lines(
     tables: Tables, texts: pa.Array | pa.ChunkedArray, shortest: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Lines]:
     """What `predict` returns, and of the same pass the lines (between two "\n") of at least so many bytes."""
-    labels, scores, words, lines = _predict(tables, texts, shortest)
-    return labels, scores, words, lines
-
-
-def _predict(tables, texts, shortest):
     offsets, data = utf8(texts)
+    data = np.concatenate([data[offsets[0] : offsets[-1]], np.zeros(PADDING, np.uint8)])
+    offsets = offsets - offsets[0]
     n_documents = len(offsets) - 1
-    most_lines = int(offsets[-1] - offsets[0]) // (shortest + 1) + n_documents if shortest >= 0 else 0
+    most_lines = int(offsets[-1]) // (shortest + 1) + n_documents if shortest >= 0 else 0
     labels, line_labels = np.empty(n_documents, np.int32), np.empty(most_lines, np.int32)
     scores, words = np.empty(n_documents, np.float32), np.empty(n_documents, np.int64)
     sizes, documents = np.empty(most_lines, np.int64), np.empty(most_lines, np.int64)
@@ -151,23 +139,23 @@ class Memory(NamedTuple):
 
 _thread = (
     threading.local()
-)  # .memories: of the models that this thread applied last, each (its tables, what it remembers)
+)  # .memories: of the models that it applied last, each (its tables, what it remembers)
 
 
 def _memory(tables: Tables) -> Memory:
     """What this thread remembers of a model; of a new one, nothing."""
-    memories = [one for one in getattr(_thread, "memories", []) if one[0].input_RD is tables.input_RD]
-    if not memories:
-        slots = np.zeros(MOST_SLOTS + 1, "V64").view(np.uint8)
-        slots = slots[-slots.ctypes.data % 64 :][: 64 * MOST_SLOTS]  # a slot, a line of the cache
-        more_rows = np.empty(MORE_ROWS + _most_rows(tables), np.int32)
-        memory = Memory(
-            slots.view(np.uint64).reshape(-1, 8), slots.view(np.int32), more_rows, np.zeros(1, np.int64)
-        )
-        memories = [(tables, memory)]
-        others = [one for one in getattr(_thread, "memories", []) if one[0].input_RD is not tables.input_RD]
-        _thread.memories = (memories + others)[:MODELS]
-    return memories[0][1]
+    memories = getattr(_thread, "memories", [])
+    for of, memory in memories:
+        if of.input_RD is tables.input_RD:
+            return memory
+    slots = np.zeros(MOST_SLOTS + 1, "V64").view(np.uint8)
+    slots = slots[-slots.ctypes.data % 64 :][: 64 * MOST_SLOTS]  # a slot, a line of the cache
+    more_rows = np.empty(MORE_ROWS + _most_rows(tables), np.int32)
+    memory = Memory(
+        slots.view(np.uint64).reshape(-1, 8), slots.view(np.int32), more_rows, np.zeros(1, np.int64)
+    )
+    _thread.memories = [(tables, memory), *memories][:MODELS]
+    return memory
 
 
 def _scratch(tables: Tables, offsets: np.ndarray) -> Scratch:
@@ -177,16 +165,12 @@ def _scratch(tables: Tables, offsets: np.ndarray) -> Scratch:
     _forget_long_words(memory.slots, memory.numbers)
     return Scratch(
         edges=np.empty(2 * WINDOW + 66, np.int64),
-        tail=np.zeros(64, np.uint8),
         word=np.empty(longest + 2, np.uint8),
         short=np.zeros(2 * 64, np.uint8),
         grams=np.zeros((characters + 1, 64), np.uint32),
         kept=np.empty(characters + 1, np.uint64),
         hashes=np.empty(longest // 2 + 2 if tables.word_ngrams > 1 else 1, np.int32),
-        slots=memory.slots,
-        numbers=memory.numbers,
-        more_rows=memory.more_rows,
-        n_more=memory.n_more,
+        **memory._asdict(),
         listed=np.empty(LISTED + _most_rows(tables) + ROWS_IN_SLOT, np.int32),
         hidden_D=np.empty(tables.input_RD.shape[1], np.float32),
         line_D=np.empty(tables.input_RD.shape[1], np.float32),
@@ -217,28 +201,17 @@ def _is_space(byte):
     return byte == 32 or (9 <= byte <= 13) or byte == 0
 
 
-@inlined
-def _spaces(data, at, tail):
-    """Which of the 64 bytes from `at` on are white space; bytes after the column's end are, too."""
-    if at + 64 <= len(data):
-        return space_mask(data, at)
-    for k in range(64):
-        tail[k] = data[at + k] if at + k < len(data) else 0
-    return space_mask(tail, 0)
-
-
 @loop
-def _find_words(data, at, stop, tail, edges):
+def _find_words(data, at, stop, edges):
     """Fill in where the next words begin and end; returns (how many, byte after them). A window holds whole words."""
     found = 0
     inside = NO_BITS  # 1 where the byte before this block belongs to a word
     while at < stop and found < 2 * WINDOW:
-        word = ~_spaces(data, at, tail) & lowest_bits(stop - at)
+        word = ~space_mask(data, at) & lowest_bits(stop - at)
         changes = word ^ (word << ONE_BIT | inside)
         inside = word >> np.uint64(63)
-        while changes:
-            edges[found] = at + lowest_bit(changes)
-            changes &= changes - ONE_BIT
+        for edge in places(changes, at):
+            edges[found] = edge
             found += 1
         at += 64
     at = min(at, stop)
@@ -251,21 +224,10 @@ def _find_words(data, at, stop, tail, edges):
 
 
 @inlined
-def _eight_bytes(data, at):
-    """The bytes [at, at + 8), zeros where the column has ended."""
-    if at + 8 <= len(data):
-        return eight_bytes(data, at)
-    value = NO_BITS
-    for k in range(len(data) - at):
-        value |= np.uint64(data[at + k]) << np.uint64(8 * k)
-    return value
-
-
-@inlined
 def _first_and_last(data, begin, end):
     """The first and the last eight bytes of a word; both the whole of a shorter one, zeros behind it."""
     own = lowest_bits(8 * (end - begin))
-    return _eight_bytes(data, begin) & own, _eight_bytes(data, max(begin, end - 8)) & own
+    return eight_bytes(data, begin) & own, eight_bytes(data, max(begin, end - 8)) & own
 
 
 @inlined
@@ -326,11 +288,7 @@ def _bracketed(data, begin, end, word):
 @inlined
 def _bracketed_short(data, begin, end, short):
     """Write `<word>` of a word of LONGEST_REMEMBERED bytes at most; what is behind it means nothing. Its size."""
-    if begin + 64 <= len(data):
-        _copy_block(short, 1, data, begin)
-    else:
-        for k in range(end - begin):
-            short[1 + k] = data[begin + k]
+    _copy_block(short, 1, data, begin)
     short[0], short[1 + end - begin] = 60, 62
     return end - begin + 2
 
@@ -385,9 +343,7 @@ def _in_order(tables, grams, kept, shortest, longest, rows, n_rows):
     begin, some = n_rows, NO_BITS
     for n in range(shortest, longest + 1):
         some |= kept[n]
-    while some:
-        i = lowest_bit(some)
-        some &= some - ONE_BIT
+    for i in places(some, 0):
         for n in range(shortest, longest + 1):
             rows[n_rows] = grams[n, i]
             n_rows += np.int64((kept[n] >> np.uint64(i)) & ONE_BIT)  # no branch: none could be foretold
@@ -481,7 +437,7 @@ def _add_words(tables, scratch, data, at, stop, n_words, to_document, to_line):
     before, whether a `</s>` ended it early)."""
     n_rows, listed, ended = 0, 0, False
     while at < stop and not ended:
-        found, at = _find_words(data, at, stop, scratch.tail, scratch.edges)
+        found, at = _find_words(data, at, stop, scratch.edges)
         for k in range(found):
             begin, end = scratch.edges[2 * k], scratch.edges[2 * k + 1]
             first, last = _first_and_last(data, begin, end)
@@ -565,19 +521,6 @@ def _best_of_mean(tables, scratch, sum_D, n_rows):
     return best_label(tables, sum_D, scratch.output_L, scratch.stack, scratch.stack_score)
 
 
-@inlined
-def _line_stop(data, start, stop):
-    """Where the line from `start` on ends."""
-    while start + 64 <= len(data) and start < stop:
-        newlines = newline_mask(data, start)
-        if newlines:
-            return min(start + lowest_bit(newlines), stop)
-        start += 64
-    while start < stop and data[start] != NEWLINE:
-        start += 1
-    return min(start, stop)
-
-
 @loop
 def _predict_documents(
     tables, scratch, offsets, data, shortest, labels, scores, words, line_labels, sizes, documents
@@ -594,7 +537,7 @@ def _predict_documents(
         is_open = True
         start, stop = offsets[document], offsets[document + 1]
         while start < stop:
-            end = stop if shortest < 0 else _line_stop(data, start, stop)
+            end = stop if shortest < 0 else newline_from(data, start, stop)
             is_line = shortest >= 0 and end - start >= shortest
             if is_line:
                 scratch.line_D[:] = 0

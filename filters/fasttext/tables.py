@@ -173,9 +173,8 @@ def _slots_of_vocabulary(text, offsets):
 def _bit_of(bits, hash_):
     """(the number that holds the bit of a hash, that bit): by other bits of the hash than its slot."""
     mixed = np.uint64(hash_) * np.uint64(0x9E3779B97F4A7C15)
-    return np.int64(mixed >> np.uint64(40)) & (len(bits) - 1), ONE_BIT << (
-        mixed >> np.uint64(34) & np.uint64(63)
-    )
+    word = np.int64(mixed >> np.uint64(40)) & (len(bits) - 1)
+    return word, ONE_BIT << (mixed >> np.uint64(34) & np.uint64(63))
 
 
 @inlined
@@ -188,14 +187,10 @@ def entry_of(tables, data, begin, end, hash_):
     slot = np.int64(hash_) & mask
     while True:
         v = tables.vocabulary_slots[slot]
-        if v < 0 or same_span(
-            tables.vocabulary_bytes,
-            tables.vocabulary_offsets[v],
-            tables.vocabulary_offsets[v + 1],
-            data,
-            begin,
-            end,
-        ):
+        if v < 0:
+            return v
+        first, last = tables.vocabulary_offsets[v], tables.vocabulary_offsets[v + 1]
+        if same_span(tables.vocabulary_bytes, first, last, data, begin, end):
             return v
         slot = (slot + 1) & mask
 

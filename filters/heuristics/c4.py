@@ -29,28 +29,12 @@ import pyarrow as pa
 
 from filters.columns import columns, count, span
 from filters.family import Family, Signal
+from filters.text import masks, pages
 from filters.text.batches import valid
-from filters.text.bits import NO_BITS, ONE_BIT, count_bits, leading_zeros, lowest_bit, lowest_bits
+from filters.text.bits import NO_BITS, ONE_BIT, count_bits, leading_zeros, lowest_bit, lowest_bits, places
 from filters.text.classes import WHITESPACE, character_classes
 from filters.text.compiled import inlined, kernel, loop
-from filters.text.masks import (
-    any_of,
-    line_break_mask,
-    space_mask,
-    wide_break_mask,
-    wide_space_mask,
-)
-from filters.text.pages import (
-    PADDING,
-    blocks_of,
-    break_bytes,
-    decode,
-    longest_document,
-    open_page,
-    strip,
-    with_room,
-)
-from filters.text.phrases import is_phrase, table_of
+from filters.text.phrases import ends_in, is_digit, is_one_of, is_phrase, stands_at, table_of
 
 LONGEST_WORD = 1000  # characters
 MOST_WORDS = 5  # of a line that are counted: no variant asks for more
@@ -61,14 +45,6 @@ Tally = IntEnum("Tally", [
     "SENTENCES", "DROPPED", "CITATIONS",
 ], start=0)  # fmt: skip
 NO_REASON = Tally.KEPT.value
-
-
-class Marks(NamedTuple):
-    """uint64 [blocks of 64 bytes] each: where in a document something stands that a rule looks for."""
-
-    hits: np.ndarray  # what `_hits` finds
-    stops: np.ndarray  # . ? !
-    brackets: np.ndarray  # [
 
 
 class Rules(NamedTuple):
@@ -88,56 +64,39 @@ DATATROVE = _rules((WITH_APOSTROPHE, 3, False), (ANY_ENDING, 3, False))
 PAPER = _rules((WITHOUT_APOSTROPHE, 5, True))
 
 
-class Phrases(NamedTuple):
-    """Phrases that a rule is about, and where in each the letters stand that `_hits` looks for."""
-
-    texts: np.ndarray  # uint8 [phrases, bytes of the longest]
-    sizes: np.ndarray
-    reasons: np.ndarray  # the rule that a line with this phrase fails
-    at: np.ndarray
-
-
+# Phrases that a rule is about, the rule that a line with one fails, and where in it the letters stand that `_hits` finds.
 _PHRASES = (
     ("lorem ipsum", Tally.LOREM_IPSUM, 7), ("javascript", Tally.JAVASCRIPT, 0), ("privacy policy", Tally.POLICY, 5),
     ("cookie policy", Tally.POLICY, 3), ("uses cookies", Tally.POLICY, 8), ("use of cookies", Tally.POLICY, 10),
     ("use cookies", Tally.POLICY, 7), ("terms of use", Tally.POLICY, 3),
 )  # fmt: skip
-PHRASES = Phrases(
-    *table_of([phrase for phrase, _, _ in _PHRASES]),
-    np.array([reason for _, reason, _ in _PHRASES]),
-    np.array([at for _, _, at in _PHRASES]),
-)
+_TEXTS, _SIZES = table_of([phrase for phrase, _, _ in _PHRASES])  # kernels have these compiled into them
+_REASONS, _PLACES = np.array([phrase[1:] for phrase in _PHRASES]).T.copy()
 
 c_mask, i_mask, k_mask, m_mask, p_mask, s_mask, y_mask, j_mask, a_mask, e_mask = (
-    any_of(letter + letter.upper()) for letter in "cikmpsyjae"
+    masks.any_of(letter + letter.upper()) for letter in "cikmpsyjae"
 )
-curly_mask, bracket_mask = any_of("{"), any_of("[")
-stop_mask = any_of("!.?")
+curly_mask, bracket_mask = masks.any_of("{"), masks.any_of("[")
+stop_mask = masks.any_of("!.?")
 
 
 @inlined
 def _citation_bytes(page, at, end):
     """Bytes of the citation mark that begins at a "["; 0 where none does."""
     here = at + 1
-    while here < end and 0x30 <= page[here] <= 0x39:
+    while here < end and is_digit(page[here]):
         here += 1
     if here < end and page[here] == 0x5D:
         return here + 1 - at
-    if here != at + 1:
-        return 0
-    for word in (b"edit]", b"citation needed]"):
-        if end - here >= len(word):
-            same = True
-            for i in range(len(word)):
-                same = same and page[here + i] == word[i]
-            if same:
-                return len(word) + 1
+    for words in (b"[edit]", b"[citation needed]"):
+        if stands_at(page, at, end, words):
+            return len(words)
     return 0
 
 
 @inlined
 def _hits(page, block):
-    """uint64: where among 64 bytes a "{" stands, or one of the letters ps, ja, cy, kie, ms that the phrases have."""
+    """uint64: where among 64 bytes a "{" stands, or some letters ps, ja, cy, kie, ms, which all phrases have."""
     s_next = s_mask(page, block + 1)
     return (
         curly_mask(page, block)
@@ -148,49 +107,26 @@ def _hits(page, block):
     )
 
 
-@loop
-def _mark(page, length, marks):
-    """Fill in the marks of a text; returns how many brackets there are."""
-    brackets = 0
-    for block in range(0, length, 64):
-        text, k = lowest_bits(length - block), block // 64
-        marks.hits[k] = _hits(page, block) & text
-        marks.stops[k] = stop_mask(page, block) & text
-        marks.brackets[k] = bracket_mask(page, block) & text
-        brackets += count_bits(marks.brackets[k])
-    return brackets
-
-
 @inlined
-def _between(blocks, k, start, end):
-    """The bits of block k that stand in [start, end), counted from the first block."""
-    found = blocks[k] & lowest_bits(end - 64 * k)
-    return found & ~lowest_bits(start - 64 * k)
-
-
-@inlined
-def _reason_at(page, at, start, end, phrases):
+def _reason_at(page, at, start, end):
     """The first rule that a line fails by what stands on this byte of it; NO_REASON where it fails none."""
     if page[at] == 0x7B:
         return Tally.CURLY_BRACKET.value
     first = NO_REASON
-    for k in range(len(phrases.sizes)):
-        begin = at - phrases.at[k]
-        if begin >= start and is_phrase(page, begin, end, phrases.texts, phrases.sizes, k):
-            first = min(first, phrases.reasons[k])
+    for k in range(len(_SIZES)):
+        begin = at - _PLACES[k]
+        if begin >= start and is_phrase(page, begin, end, _TEXTS, _SIZES, k):
+            first = min(first, _REASONS[k])
     return first
 
 
 @loop
-def _reason_of(page, start, end, marks, phrases):
+def _reason_of(page, start, end):
     """The first rule that a line fails by a phrase or a "{" in it; NO_REASON where it fails none."""
     first = NO_REASON
-    for k in range(start // 64, (end + 63) // 64):
-        hits = _between(marks.hits, k, start, end)
-        while hits:
-            at = 64 * k + lowest_bit(hits)
-            hits &= hits - ONE_BIT
-            first = min(first, _reason_at(page, at, start, end, phrases))
+    for block in range(start, end, 64):
+        for at in places(_hits(page, block) & lowest_bits(end - block), block):
+            first = min(first, _reason_at(page, at, start, end))
     return first
 
 
@@ -199,7 +135,7 @@ def _has_long_gap(page, start, end):
     """Somewhere more than LONGEST_WORD bytes stand without a space of ASCII: only there can a word be so long."""
     space = start - 1
     for block in range(start, end, 64):
-        spaces = space_mask(page, block) & lowest_bits(end - block)
+        spaces = masks.space_mask(page, block) & lowest_bits(end - block)
         if spaces == 0:
             continue
         if block + lowest_bit(spaces) - space > LONGEST_WORD:
@@ -213,15 +149,15 @@ def _words(page, start, end, classes):
     """(number of words, at most MOST_WORDS of them; True where one is too long)."""
     could_be_long = end - start > LONGEST_WORD and _has_long_gap(page, start, end)
     text = lowest_bits(end - start)
-    if not could_be_long and not wide_space_mask(page, start) & text:
-        spaces = space_mask(page, start)
+    if not could_be_long and not masks.wide_space_mask(page, start) & text:
+        spaces = masks.space_mask(page, start)
         words = count_bits(~spaces & (spaces << ONE_BIT | ONE_BIT) & text)
         if words >= MOST_WORDS or end - start <= 64:
             return min(words, MOST_WORDS), False
     words, size = 0, 0
     at = start
     while at < end:
-        code, width = decode(page, at)
+        code, width = pages.decode(page, at)
         if classes[code] & WHITESPACE:
             size = 0
         else:
@@ -242,35 +178,26 @@ def _is_unterminated(page, start, end, endings):
     if end == start:
         return True
     last = page[end - 1]
-    dots = end - start >= 3 and last == 0x2E and page[end - 2] == 0x2E and page[end - 3] == 0x2E
-    mark = last == 0x2E or last == 0x3F or last == 0x21 or last == 0x22
-    return dots or not (mark or last == 0x27 and endings == WITH_APOSTROPHE)
-
-
-@inlined
-def _closes(byte):
-    return byte == 0x22 or byte == 0x27 or byte == 0x29 or byte == 0x5D
+    marked = is_one_of(last, b'.?!"') or last == 0x27 and endings == WITH_APOSTROPHE
+    return not marked or ends_in(page, start, end, b"...")
 
 
 @loop
-def _sentences(page, start, end, marks, classes):
+def _sentences(page, start, end, classes):
     """Runs of . ? ! and the quotes and brackets behind them that whitespace or the end of the line follows."""
     found = 0
     done = start
-    for k in range(start // 64, (end + 63) // 64):
-        stops = _between(marks.stops, k, start, end)
-        while stops:
-            at = 64 * k + lowest_bit(stops)
-            stops &= stops - ONE_BIT
+    for block in range(start, end, 64):
+        for at in places(stop_mask(page, block) & lowest_bits(end - block), block):
             if at < done:
                 continue
-            while at < end and (page[at] == 0x2E or page[at] == 0x3F or page[at] == 0x21):
+            while at < end and is_one_of(page[at], b".?!"):
                 at += 1
             done = at
-            while at < end and _closes(page[at]):
+            while at < end and is_one_of(page[at], b"\"')]"):
                 at += 1
             if at < end:
-                code, _ = decode(page, at)
+                code, _ = pages.decode(page, at)
                 if not classes[code] & WHITESPACE:
                     continue
             found += 1
@@ -292,20 +219,20 @@ def _without_citations(page, start, end, line, edges):
             line[size] = page[at]
             size += 1
             at += 1
-    line[size : size + PADDING] = 0
+    line[size : size + pages.PADDING] = 0
     return size, cited
 
 
 @inlined
-def _has_bracket(marks, start, end):
+def _has_bracket(page, start, end):
     found = NO_BITS
-    for k in range(start // 64, (end + 63) // 64):
-        found |= _between(marks.brackets, k, start, end)
+    for block in range(start, end, 64):
+        found |= bracket_mask(page, block) & lowest_bits(end - block)
     return found != NO_BITS
 
 
 @loop
-def _judge(page, start, end, words, bare_words, long_word, marks, classes, phrases, rules, tally, reasons):
+def _judge(page, start, end, words, bare_words, long_word, classes, rules, tally, reasons):
     """Count a line without citations, page[start:end], under the rule it fails in each variant, and fill in which.
 
     `words` it has with its citations, `bare_words` without.
@@ -320,12 +247,12 @@ def _judge(page, start, end, words, bare_words, long_word, marks, classes, phras
             reasons[v] = Tally.SHORT.value
         else:
             if by_phrase < 0:
-                by_phrase = _reason_of(page, start, end, marks, phrases)
+                by_phrase = _reason_of(page, start, end)
             reasons[v] = by_phrase
         tally[v, reasons[v]] += 1
         if reasons[v] == NO_REASON:
             if sentences < 0:
-                sentences = _sentences(page, start, end, marks, classes)
+                sentences = _sentences(page, start, end, classes)
             tally[v, Tally.SENTENCES] += sentences
 
 
@@ -349,53 +276,26 @@ def _note(reason, start, next_start, cited, line_citations, tally, filled, dropp
 
 
 @loop
-def _measure(
-    page, length, marks, line, line_marks, line_citations, classes, phrases, rules, tally, reasons, filled, dropped,
-    citations,
-):  # fmt: skip
+def _measure(page, length, line, line_citations, classes, rules, tally, reasons, filled, dropped, citations):
     """Fill in the tallies of one document, the lines that are dropped and the citations in those that are not."""
-    start = block = 0
-    breaks = (line_break_mask(page, 0) | wide_break_mask(page, 0)) & lowest_bits(length)
+    start = 0
     while start < length:
-        end = next_start = length
-        while block < length:  # the next line break
-            if breaks == 0:
-                block += 64
-                if block < length:
-                    breaks = line_break_mask(page, block) | wide_break_mask(page, block)
-                    breaks &= lowest_bits(length - block)
-                continue
-            at = block + lowest_bit(breaks)
-            breaks &= breaks - ONE_BIT
-            width = break_bytes(page, at)
-            if width and at >= start:
-                end, next_start = at, at + width
-                break
-        bare, bare_end = strip(page, start, end, classes)
+        end, next_start = pages.split_line(page, start, length)
+        bare, bare_end = pages.strip(page, start, end, classes)
         words, long_word = _words(page, bare, bare_end, classes)
-        cited = 0
-        if _has_bracket(marks, bare, bare_end):
+        size = cited = 0
+        if _has_bracket(page, bare, bare_end):
             size, cited = _without_citations(page, bare, bare_end, line, line_citations)
-            _mark(line, size, line_marks)
-            bare_words = _words(line, 0, size, classes)[0] if cited else words
-            _judge(
-                line, 0, size, words, bare_words, long_word, line_marks, classes, phrases, rules, tally, reasons
-            )  # fmt: skip
+        if cited:
+            bare_words = _words(line, 0, size, classes)[0]
+            _judge(line, 0, size, words, bare_words, long_word, classes, rules, tally, reasons)
         else:
-            _judge(
-                page, bare, bare_end, words, words, long_word, marks, classes, phrases, rules, tally, reasons
-            )  # fmt: skip
+            _judge(page, bare, bare_end, words, words, long_word, classes, rules, tally, reasons)
         for v in range(len(reasons)):
             _note(
                 reasons[v], start, next_start, cited, line_citations, tally[v], filled[v], dropped[v], citations[v]
             )  # fmt: skip
         start = next_start
-
-
-@kernel
-def _marks_for(length):
-    blocks = blocks_of(length)
-    return Marks(np.empty(blocks, np.uint64), np.empty(blocks, np.uint64), np.empty(blocks, np.uint64))
 
 
 @kernel
@@ -409,29 +309,29 @@ def _with_room(edges, used, more):
 
 
 @kernel
-def _count(offsets, data, classes, phrases, rules, tallies):
+def _count(offsets, data, classes, rules, tallies):
     """Fill in int64 [variants, tallies, documents]; returns (dropped lines, citations, how many edges of each are
     filled): the edges of all documents' int64 [variants, room], twice, and int64 [variants, 2]."""
-    longest = longest_document(offsets)
-    page, line = np.empty(longest + PADDING, np.uint8), np.empty(longest + PADDING, np.uint8)
-    marks, line_marks = _marks_for(longest), _marks_for(longest)
+    longest = pages.longest_document(offsets)
+    page, line = np.empty(longest + pages.PADDING, np.uint8), np.empty(longest + pages.PADDING, np.uint8)
     variants = len(tallies)
     tally, filled = np.empty(tallies.shape[:2], np.int64), np.zeros((variants, 2), np.int64)
     dropped, citations = np.empty((variants, 64), np.int64), np.empty((variants, 64), np.int64)
     line_citations, reasons = np.empty(64, np.int64), np.empty(variants, np.int64)
     for i in range(len(offsets) - 1):
-        length = open_page(page, data, offsets[i], offsets[i + 1])
-        breaks, brackets = 1, _mark(page, length, marks)
+        length = pages.open_page(page, data, offsets[i], offsets[i + 1])
+        breaks, brackets = 1, 0
         for block in range(0, length, 64):
-            masks = line_break_mask(page, block) | wide_break_mask(page, block)
-            breaks += count_bits(masks & lowest_bits(length - block))
+            text = lowest_bits(length - block)
+            line_breaks = masks.line_break_mask(page, block) | masks.wide_break_mask(page, block)
+            breaks += count_bits(line_breaks & text)
+            brackets += count_bits(bracket_mask(page, block) & text)
         dropped = _with_room(dropped, filled[:, 0].max(), 2 * breaks)
         citations = _with_room(citations, filled[:, 1].max(), 2 * brackets)
-        line_citations = with_room(line_citations, 0, 2 * brackets)
+        line_citations = pages.with_room(line_citations, 0, 2 * brackets)
         tally[:] = 0
         _measure(
-            page, length, marks, line, line_marks, line_citations, classes, phrases, rules, tally, reasons, filled,
-            dropped, citations,
+            page, length, line, line_citations, classes, rules, tally, reasons, filled, dropped, citations
         )  # fmt: skip
         filled[:, 0] += 2 * tally[:, Tally.DROPPED]
         filled[:, 1] += 2 * tally[:, Tally.CITATIONS]
@@ -475,7 +375,7 @@ def _measured(
 ) -> dict[str, pa.Array]:
     offsets, data = valid(texts)
     tallies = np.zeros((len(variants), len(Tally), len(offsets) - 1), np.int64)
-    dropped, citations, filled = _count(offsets, data, character_classes(), PHRASES, rules, tallies)
+    dropped, citations, filled = _count(offsets, data, character_classes(), rules, tallies)
     found: dict[str, pa.Array] = {}
     for v, signals in enumerate(variants):
         edges = {"dropped": dropped[v, : filled[v, 0]], "citations": citations[v, : filled[v, 1]]}

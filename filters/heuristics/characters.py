@@ -20,7 +20,7 @@ import pyarrow as pa
 from filters.columns import columns, count, ratio
 from filters.family import Family, Signal
 from filters.text.batches import valid
-from filters.text.bits import ONE_BIT, count_bits, lowest_bit, lowest_bits
+from filters.text.bits import count_bits, lowest_bits, places
 from filters.text.compiled import kernel
 from filters.text.masks import continuation_mask, in_ranges, letter_mask, non_ascii_mask
 from filters.text.pages import PADDING, decode, longest_document, open_page
@@ -97,9 +97,7 @@ def _count(offsets, data, table, broken, tallies):
             tally[Kind.CHARACTERS] += count_bits(~continuation_mask(page, block) & text)
             tally[Kind.LATIN] += count_bits(letter_mask(page, block) & text)
             tally[Kind.CONTROL] += count_bits(control_mask(page, block) & text)
-            while others:
-                at = block + lowest_bit(others)
-                others &= others - ONE_BIT
+            for at in places(others, block):
                 code, width = decode(page, at)
                 tally[table[code]] += 1
                 what = broken[code] if code < len(broken) else 0

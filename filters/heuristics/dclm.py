@@ -19,45 +19,13 @@ import pyarrow as pa
 
 from filters.columns import INF, Source, columns, count, ratio, span
 from filters.family import Family, Signal
+from filters.text import masks, ngrams, pages
 from filters.text.batches import valid
-from filters.text.bits import NO_BITS, ONE_BIT, count_bits, lowest_bit, lowest_bits
+from filters.text.bits import NO_BITS, count_bits, lowest_bits, places
 from filters.text.classes import ALPHABETIC, DIGIT, UPPERCASE, WHITESPACE, character_classes
 from filters.text.compiled import inlined, kernel, loop
 from filters.text.english import LOWER_CASE, STOP_WORDS, STOPS, find_stop_word
-from filters.text.masks import (
-    any_of,
-    capital_mask,
-    continuation_mask,
-    digit_mask,
-    dot_mask,
-    ellipsis_mask,
-    hash_mask,
-    newline_mask,
-    non_ascii_mask,
-)
-from filters.text.ngrams import (
-    KEY,
-    LONGEST_NGRAM,
-    REPEATED_NGRAMS,
-    TOP_NGRAMS,
-    gram_characters,
-    longer_grams,
-    name_spans,
-    tables_for,
-)
-from filters.text.pages import (
-    PADDING,
-    blocks_of,
-    decode,
-    find_words,
-    last_character,
-    longest_document,
-    most_newlines,
-    open_page,
-    strip,
-    with_room,
-)
-from filters.text.phrases import is_phrase, lower, table_of
+from filters.text.phrases import ends_in, is_one_of, is_phrase, lower, table_of
 from filters.text.vocabulary import FIRST, read_kind, tokens_to_spend
 
 SHORT_LINE = 10  # words: in longer lines no phrase is taken out
@@ -68,7 +36,9 @@ COUNTED = (
 )  # fmt: skip
 PHRASES = ("items in cart", "read more", "sign-in")
 CART, READ_MORE, SIGN_IN = range(len(PHRASES))
-_COUNTED, _PHRASES = table_of(COUNTED), table_of(PHRASES)
+# Kernels have these compiled into them.
+_COUNTED, _COUNTED_SIZES = table_of(COUNTED)
+_PHRASES, _SIZES = table_of(PHRASES)
 
 Tally = IntEnum("Tally", [
     "WORDS", "BARE_WORDS", "EDITED_WORDS", "STOP_WORDS", "SYMBOLS", "WORD_CHARACTERS",
@@ -81,14 +51,14 @@ Tally = IntEnum("Tally", [
 
 
 @loop
-def _add_words(page, length, edges, words, classes, stops, bare, tally):
+def _add_words(page, edges, words, classes, stops, bare, tally):
     """`bare[i]`: how many of the words before word i begin with a letter or digit."""
     bare[0] = 0
     for i in range(words):
         start = edges[2 * i]
         code = np.int64(page[start])
         if code >= 0x80:
-            code, _ = decode(page, start)
+            code, _ = pages.decode(page, start)
         bare[i + 1] = bare[i] + ((classes[code] & (ALPHABETIC | DIGIT)) != 0)
         tally[Tally.STOP_WORDS] += find_stop_word(page, start, edges[2 * i + 1] - start, stops, LOWER_CASE)[0]
     tally[Tally.WORDS], tally[Tally.BARE_WORDS] = words, bare[words]
@@ -96,26 +66,13 @@ def _add_words(page, length, edges, words, classes, stops, bare, tally):
 
 @loop
 def _add_symbols(page, length, tally):
-    dots = spaced = 0  # of "..." and of ". . ." so far
-    last = -3  # the dot before
+    _, hashes, ellipses = pages.count_marks(page, length)
+    tally[Tally.SYMBOLS] = hashes + ellipses
+    spaced, last = 0, -3  # dots of ". . ." so far, and the dot before
     for block in range(0, length, 64):
-        text = lowest_bits(length - block)
-        tally[Tally.SYMBOLS] += count_bits(hash_mask(page, block) & text)
-        wide = ellipsis_mask(page, block) & text
-        while wide:
-            at = block + lowest_bit(wide)
-            wide &= wide - ONE_BIT
-            tally[Tally.SYMBOLS] += page[at + 1] == 0x80 and page[at + 2] == 0xA6
-        found = dot_mask(page, block) & text
-        while found:
-            at = block + lowest_bit(found)
-            found &= found - ONE_BIT
-            dots = dots + 1 if at == last + 1 else 1
+        for at in places(masks.dot_mask(page, block) & lowest_bits(length - block), block):
             spaced = spaced + 1 if at == last + 2 and page[last + 1] == 0x20 else 1
             last = at
-            if dots == 3:
-                tally[Tally.SYMBOLS] += 1
-                dots = 0
             if spaced == 3:
                 tally[Tally.SYMBOLS] += 1
                 spaced = 0
@@ -128,7 +85,7 @@ def _add_symbols(page, length, tally):
 def _skip_other(page, at, end, classes):
     """The first byte from here that begins a letter, a digit or "_"."""
     while at < end:
-        code, width = decode(page, at)
+        code, width = pages.decode(page, at)
         if code == 0x5F or classes[code] & (ALPHABETIC | DIGIT):
             break
         at += width
@@ -136,16 +93,16 @@ def _skip_other(page, at, end, classes):
 
 
 @loop
-def _is_counter(page, start, end, classes, texts, sizes):
+def _is_counter(page, start, end, classes):
     """A number such as 3, 1.2K or 4,000, white space, what is counted, and nothing else that is a word."""
     at = _skip_other(page, start, end, classes)
     if at == end:
         return False
-    code, width = decode(page, at)
+    code, width = pages.decode(page, at)
     if not classes[code] & DIGIT:
         return False
     while at < end:
-        code, width = decode(page, at)
+        code, width = pages.decode(page, at)
         if not (classes[code] & DIGIT or code == 0x2C or code == 0x2E):
             break
         at += width
@@ -154,38 +111,38 @@ def _is_counter(page, start, end, classes, texts, sizes):
         at += letter == 0x6B or letter == 0x6D or letter == 0x62
     begin = at
     while at < end:
-        code, width = decode(page, at)
+        code, width = pages.decode(page, at)
         if not classes[code] & WHITESPACE:
             break
         at += width
     if at == begin:
         return False
-    for k in range(len(sizes)):
-        if is_phrase(page, at, end, texts, sizes, k):
-            return _skip_other(page, at + sizes[k], end, classes) == end
+    for k in range(len(_COUNTED)):
+        if is_phrase(page, at, end, _COUNTED, _COUNTED_SIZES, k):
+            return _skip_other(page, at + _COUNTED_SIZES[k], end, classes) == end
     return False
 
 
 @loop
-def _falls(page, start, end, words, classes, texts, sizes):
+def _falls(page, start, end, words, classes):
     """The whole line, which is not empty, goes."""
     if words < 2:
         return True
     characters = capitals = digits = 0
     for block in range(start, end, 64):
         text = lowest_bits(end - block)
-        characters += count_bits(~continuation_mask(page, block) & text)
-        capitals += count_bits(capital_mask(page, block) & text)
-        digits += count_bits(digit_mask(page, block) & text)
-        others = non_ascii_mask(page, block) & ~continuation_mask(page, block) & text
-        while others:
-            code, _ = decode(page, block + lowest_bit(others))
-            others &= others - ONE_BIT
+        characters += count_bits(~masks.continuation_mask(page, block) & text)
+        capitals += count_bits(masks.capital_mask(page, block) & text)
+        digits += count_bits(masks.digit_mask(page, block) & text)
+        for at in places(
+            masks.non_ascii_mask(page, block) & ~masks.continuation_mask(page, block) & text, block
+        ):
+            code, _ = pages.decode(page, at)
             capitals += (classes[code] & UPPERCASE) != 0
             digits += (classes[code] & DIGIT) != 0
     if capitals > UPPERCASE_LINE * characters or digits == characters:
         return True
-    return digits > 0 and _is_counter(page, start, end, classes, texts, sizes)
+    return digits > 0 and _is_counter(page, start, end, classes)
 
 
 @inlined
@@ -193,25 +150,28 @@ def _without_space(line, floor, size, classes):
     """The size of line[floor:size] without its last character if that is white space."""
     if size == floor:
         return size
-    last = last_character(line, floor, size)
-    code, _ = decode(line, last)
+    last = pages.last_character(line, floor, size)
+    code, _ = pages.decode(line, last)
     return last if classes[code] & WHITESPACE else size
 
 
-m_mask, s_mask = any_of("mM"), any_of("sS")
+m_mask, s_mask = masks.any_of("mM"), masks.any_of("sS")
 
 
 @inlined
-def _may_have_phrase(page, start, end, texts, sizes):
-    """Most lines neither begin with "sign-in", nor end in "read more" and three characters, nor have an "ms"."""
-    if is_phrase(page, start, end, texts, sizes, SIGN_IN):
-        return True
+def _read_more(page, start, end):
+    """Where the "read more" begins that three characters follow up to the end; -1 where there is none."""
     tail = end
     for _ in range(3):
-        tail = last_character(page, start, tail) if tail > start else start - 1
-    if tail - start >= sizes[READ_MORE] and is_phrase(
-        page, tail - sizes[READ_MORE], end, texts, sizes, READ_MORE
-    ):
+        tail = pages.last_character(page, start, tail) if tail > start else start - 1
+    begin = tail - _SIZES[READ_MORE]
+    return begin if begin >= start and is_phrase(page, begin, end, _PHRASES, _SIZES, READ_MORE) else -1
+
+
+@inlined
+def _may_have_phrase(page, start, end):
+    """Most lines neither begin with "sign-in", nor end in "read more" and three characters, nor have an "ms"."""
+    if is_phrase(page, start, end, _PHRASES, _SIZES, SIGN_IN) or _read_more(page, start, end) >= 0:
         return True
     found = NO_BITS
     for block in range(start, end, 64):
@@ -220,7 +180,7 @@ def _may_have_phrase(page, start, end, texts, sizes):
 
 
 @loop
-def _phrases(page, start, end, classes, texts, sizes, line, places, gone, edits, count):
+def _phrases(page, start, end, classes, line, places, gone, edits, count):
     """Note what to take out of a short line: every "items in cart"; a "read more" and three characters that then end
     it; a "sign-in" that then begins it; and the white space beside them. Returns (spans then, nothing is left).
 
@@ -229,23 +189,21 @@ def _phrases(page, start, end, classes, texts, sizes, line, places, gone, edits,
     size = floor = 0
     at = start
     while at < end:
-        if is_phrase(page, at, end, texts, sizes, CART):
+        if is_phrase(page, at, end, _PHRASES, _SIZES, CART):
             size = floor = _without_space(line, floor, size, classes)
-            at += sizes[CART]
+            at += _SIZES[CART]
         else:
             line[size], places[size] = page[at], at
             size += 1
             at += 1
-    tail = size
-    for _ in range(3):
-        tail = last_character(line, 0, tail) if tail > 0 else -1
-    if tail >= sizes[READ_MORE] and is_phrase(line, tail - sizes[READ_MORE], size, texts, sizes, READ_MORE):
-        size = _without_space(line, 0, tail - sizes[READ_MORE], classes)
+    read_more = _read_more(line, 0, size)
+    if read_more >= 0:
+        size = _without_space(line, 0, read_more, classes)
     head = 0
-    if is_phrase(line, 0, size, texts, sizes, SIGN_IN):
-        head = sizes[SIGN_IN]
+    if is_phrase(line, 0, size, _PHRASES, _SIZES, SIGN_IN):
+        head = _SIZES[SIGN_IN]
         if head < size:
-            code, width = decode(line, head)
+            code, width = pages.decode(line, head)
             head += width if classes[code] & WHITESPACE else 0
     if size - head == end - start:
         return count, False
@@ -254,7 +212,7 @@ def _phrases(page, start, end, classes, texts, sizes, line, places, gone, edits,
     for k in range(head, size):
         gone[places[k]] = 0
         if line[k] & 0xC0 != 0x80:
-            code, _ = decode(line, k)
+            code, _ = pages.decode(line, k)
             blank = blank and classes[code] & WHITESPACE != 0
     for at in range(start, end):
         if gone[at] and (at == start or not gone[at - 1]):
@@ -265,34 +223,21 @@ def _phrases(page, start, end, classes, texts, sizes, line, places, gone, edits,
     return count, blank
 
 
-@inlined
-def _line_end(page, start, length):
-    """Where the next "\n" stands, or the end of the text."""
-    while start < length:
-        newlines = newline_mask(page, start)
-        if newlines:
-            return min(length, start + lowest_bit(newlines))
-        start += 64
-    return length
-
-
 @loop
-def _edit(page, length, edges, words, bare, classes, counted, phrases, line, places, gone, edits, tally):
+def _edit(page, length, edges, words, bare, classes, line, places, gone, edits, tally):
     """Note the spans that the line edits take out of a document; returns how many there are."""
     start = word = count = 0
     while start < length:
-        end = _line_end(page, start, length)
+        end = pages.newline_from(page, start, length)
         first_word = word
         while word < words and edges[2 * word] < end:
             word += 1
         if end > start:
             first = count
-            goes = _falls(page, start, end, word - first_word, classes, counted[0], counted[1])
+            goes = _falls(page, start, end, word - first_word, classes)
             is_short = not goes and word - first_word <= SHORT_LINE
-            if is_short and _may_have_phrase(page, start, end, phrases[0], phrases[1]):
-                count, goes = _phrases(
-                    page, start, end, classes, phrases[0], phrases[1], line, places, gone, edits, count
-                )
+            if is_short and _may_have_phrase(page, start, end):
+                count, goes = _phrases(page, start, end, classes, line, places, gone, edits, count)
             if goes:
                 count = first + 1
                 edits[2 * first], edits[2 * first + 1] = start, min(end + 1, length)
@@ -309,28 +254,20 @@ def _edit(page, length, edges, words, bare, classes, counted, phrases, line, pla
 # ---- Repetition -----------------------------------------------------------------------------------------
 
 
-@inlined
-def _characters_in(page, start, end):
-    characters = 0
-    for block in range(start, end, 64):
-        characters += count_bits(~continuation_mask(page, block) & lowest_bits(end - block))
-    return characters
-
-
 @loop
 def _segments(page, length, newlines, classes, edges):
     """Byte edges of the stretches between runs of exactly so many "\\n", stripped, without the blank ones."""
     count = start = 0
     while start <= length:
-        at = _line_end(page, start, length)
+        at = pages.newline_from(page, start, length)
         while at < length:
             run = 1
             while run < newlines and at + run < length and page[at + run] == 0x0A:
                 run += 1
             if run == newlines:
                 break
-            at = _line_end(page, at + 1, length)
-        bare, bare_end = strip(page, start, at, classes)
+            at = pages.newline_from(page, at + 1, length)
+        bare, bare_end = pages.strip(page, start, at, classes)
         if bare < bare_end:
             edges[2 * count], edges[2 * count + 1] = bare, bare_end
             count += 1
@@ -345,7 +282,7 @@ def _copied(page, edges, segments, names, counts):
     """(copied segments, their characters, characters of all); one segment alone is no copy."""
     copies = characters = whole = 0
     for i in range(segments):
-        size = _characters_in(page, edges[2 * i], edges[2 * i + 1])
+        size = pages.count_characters(page, edges[2 * i], edges[2 * i + 1])
         whole += size
         if counts[names[i]] > 1:
             copies += 1
@@ -357,28 +294,21 @@ def _copied(page, edges, segments, names, counts):
 def _add_lines(page, edges, lines, tally):
     for i in range(lines):
         start, end = edges[2 * i], edges[2 * i + 1]
-        code, _ = decode(page, start)
-        tally[Tally.BULLETS] += code == 0x25CF or code == 0x2022 or code == 0x2A or code == 0x2D
-        size = end - start
-        dots = size >= 3 and page[end - 1] == 0x2E and page[end - 2] == 0x2E and page[end - 3] == 0x2E
-        spaced = (
-            size >= 5
-            and page[end - 1] == 0x2E
-            and page[end - 2] == 0x20
-            and page[end - 3] == 0x2E
-            and page[end - 4] == 0x20
-            and page[end - 5] == 0x2E
+        code, _ = pages.decode(page, start)
+        tally[Tally.BULLETS] += is_one_of(code, (0x25CF, 0x2022, 0x2A, 0x2D))
+        tally[Tally.ELLIPSES] += (
+            ends_in(page, start, end, b"...")
+            or ends_in(page, start, end, b". . .")
+            or ends_in(page, start, end, b"\xe2\x80\xa6")
         )
-        sign = size >= 3 and page[end - 1] == 0xA6 and page[end - 2] == 0x80 and page[end - 3] == 0xE2
-        tally[Tally.ELLIPSES] += dots or spaced or sign
 
 
 @loop
 def _add_ngrams(words, places, names, of, to, scratch, hash_key, words_before, sizes):
     """The top n-gram is the longest of the most common ones; of longer n-grams every word in a copy counts once."""
     grams = words
-    for n in range(2, LONGEST_NGRAM + 1):
-        grams, known = longer_grams(places, names, grams, of, to, scratch, hash_key)
+    for n in range(2, ngrams.LONGEST_NGRAM + 1):
+        grams, known = ngrams.longer_grams(places, names, grams, of, to, scratch, hash_key)
         if grams == 0:
             return
         of, to = to, of
@@ -388,7 +318,7 @@ def _add_ngrams(words, places, names, of, to, scratch, hash_key, words_before, s
                 most = max(most, count)
             for name in range(known):
                 if of.counts[name] == most:
-                    size = np.int64(most) * gram_characters(words_before, np.int64(of.firsts[name]), n)
+                    size = np.int64(most) * ngrams.gram_characters(words_before, np.int64(of.firsts[name]), n)
                     sizes[n] = max(sizes[n], size)
             continue
         covered = np.int64(0)  # words up to here are counted
@@ -400,41 +330,40 @@ def _add_ngrams(words, places, names, of, to, scratch, hash_key, words_before, s
 
 
 @kernel
-def _count_lines(offsets, data, classes, hash_key, stops, counted, phrases, tallies):
+def _count_lines(offsets, data, classes, hash_key, stops, tallies):
     """Fill in int64 [tallies, documents], those of n-grams excepted; returns the edges of all documents' edits."""
-    longest, most_lines = longest_document(offsets), most_newlines(offsets, data) + 1
-    page, line = np.zeros(longest + PADDING, np.uint8), np.zeros(longest + PADDING, np.uint8)
+    longest, most_lines = pages.longest_document(offsets), pages.most_newlines(offsets, data) + 1
+    page, line = np.zeros(longest + pages.PADDING, np.uint8), np.zeros(longest + pages.PADDING, np.uint8)
     room = max(longest + 10, 2 * most_lines)
     edges, characters = np.empty(room, np.int32), np.empty(room, np.int32)
-    gone, blocks = np.empty(longest + 1, np.uint8), np.empty(blocks_of(longest), np.uint64)
+    gone, blocks = np.empty(longest + 1, np.uint8), np.empty(pages.blocks_of(longest), np.uint64)
     bare = np.empty(longest // 2 + 2, np.int32)
     names, places = np.empty(most_lines, np.uint32), np.empty(most_lines, np.uint32)
-    table, _, scratch = tables_for(most_lines)
+    table, _, scratch = ngrams.tables_for(most_lines)
     tally = np.empty(len(tallies), np.int64)
     all_edits = np.empty(64, np.int64)
     edits = 0
     for i in range(len(offsets) - 1):
-        length = open_page(page, data, offsets[i], offsets[i + 1])
+        length = pages.open_page(page, data, offsets[i], offsets[i + 1])
         tally[:] = 0
-        words, _ = find_words(page, length, edges, characters, blocks)
-        _add_words(page, length, edges, words, classes, stops, bare, tally)
+        words, _ = pages.find_words(page, length, edges, characters, blocks)
+        _add_words(page, edges, words, classes, stops, bare, tally)
         _add_symbols(page, length, tally)
-        all_edits = with_room(all_edits, 2 * edits, length + 4)  # a span is of two bytes or more
+        all_edits = pages.with_room(all_edits, 2 * edits, length + 4)  # a span is of two bytes or more
         found = _edit(
-            page, length, edges, words, bare, classes, counted, phrases, line, characters, gone, all_edits[2 * edits :],
-            tally,
+            page, length, edges, words, bare, classes, line, characters, gone, all_edits[2 * edits :], tally
         )  # fmt: skip
         edits += found
         tally[Tally.EDITS] = found
 
         lines = _segments(page, length, 1, classes, edges)
         _add_lines(page, edges, lines, tally)
-        name_spans(page, edges, lines, places, names, table, scratch, hash_key)
+        ngrams.name_spans(page, edges, lines, places, names, table, scratch, hash_key)
         copies, copied, whole = _copied(page, edges, lines, names, table.counts)
         tally[Tally.LINES], tally[Tally.LINE_CHARACTERS] = lines, whole
         tally[Tally.COPIED_LINES], tally[Tally.COPIED_LINE_CHARACTERS] = copies, copied
         paragraphs = _segments(page, length, 2, classes, edges)
-        name_spans(page, edges, paragraphs, places, names, table, scratch, hash_key)
+        ngrams.name_spans(page, edges, paragraphs, places, names, table, scratch, hash_key)
         copies, copied, whole = _copied(page, edges, paragraphs, names, table.counts)
         tally[Tally.PARAGRAPHS], tally[Tally.PARAGRAPH_CHARACTERS] = paragraphs, whole
         tally[Tally.COPIED_PARAGRAPHS], tally[Tally.COPIED_PARAGRAPH_CHARACTERS] = copies, copied
@@ -443,12 +372,12 @@ def _count_lines(offsets, data, classes, hash_key, stops, counted, phrases, tall
 
 
 @kernel
-def _count_ngrams(tokens, most, overwrite, hash_key, tallies, ngrams):
+def _count_ngrams(tokens, most, overwrite, hash_key, tallies, gram_sizes):
     """Fill in int64 [n, documents]: apart from the rest, so that a huge document needs room for one of both at a time.
     `overwrite`: the tokens' names may be written over."""
     words_before = np.empty(most + 1, np.int32)
     room, places = np.empty(0 if overwrite else most, np.uint32), np.empty(most + 1, np.uint32)
-    table, other, scratch = tables_for(most)
+    table, other, scratch = ngrams.tables_for(most)
     for i in range(len(tokens.characters)):
         named = tokens.names[tokens.firsts[i] : tokens.firsts[i + 1]]
         first, last = tokens.known[i], tokens.known[i + 1]
@@ -457,7 +386,7 @@ def _count_ngrams(tokens, most, overwrite, hash_key, tallies, ngrams):
         words = read_kind(named, lengths, flags, FIRST, names, places, words_before)
         tallies[Tally.WORD_CHARACTERS, i] = words_before[words]
         table.counts[: last - first] = tokens.counts[first:last]
-        _add_ngrams(words, places, names, table, other, scratch, hash_key, words_before, ngrams[:, i])
+        _add_ngrams(words, places, names, table, other, scratch, hash_key, words_before, gram_sizes[:, i])
 
 
 def _ratio(name: str, part: Source, whole: Source, says: str, high: float = 1.0) -> Signal:
@@ -465,7 +394,7 @@ def _ratio(name: str, part: Source, whole: Source, says: str, high: float = 1.0)
 
 
 def _ngrams(name: str, n: int, says: str, high: float = 1.0) -> Signal:
-    return _ratio(f"{name}_{n}gram_character_ratio", lambda found: found.ngrams[n], Tally.WORD_CHARACTERS,
+    return _ratio(f"{name}_{n}gram_character_ratio", lambda found: found.gram_sizes[n], Tally.WORD_CHARACTERS,
                   f"characters of the {says} / characters of the words", high)  # fmt: skip
 
 
@@ -487,8 +416,8 @@ SIGNALS = (
     _ratio("copied_paragraph_character_ratio", Tally.COPIED_PARAGRAPH_CHARACTERS, Tally.PARAGRAPH_CHARACTERS,
            "characters of such paragraphs / those of all"),
     *(_ngrams("top", n, f"longest of the most common {n} Unicode words in a row, 0 where none occurs twice", INF)
-      for n in TOP_NGRAMS),
-    *(_ngrams("copied", n, f"Unicode words within {n} in a row that occur more than once") for n in REPEATED_NGRAMS),
+      for n in ngrams.TOP_NGRAMS),
+    *(_ngrams("copied", n, f"Unicode words within {n} in a row that occur more than once") for n in ngrams.REPEATED_NGRAMS),
     _ratio("edited_word_ratio", Tally.EDITED_WORDS, Tally.BARE_WORDS,
            "words that its line edits take out / words, as dclm_word_count"),
     span("dclm_edit_spans", Tally.EDITS, "edits",
@@ -500,11 +429,13 @@ def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
     """DCLM's own signals of every text; all are 0, and no spans, for an empty one."""
     offsets, data = valid(texts)
     documents = len(offsets) - 1
-    tallies, ngrams = (np.zeros((size, documents), np.int64) for size in (len(Tally), LONGEST_NGRAM + 1))
-    edits = _count_lines(offsets, data, character_classes(), KEY, STOPS, _COUNTED, _PHRASES, tallies)
+    tallies, gram_sizes = (
+        np.zeros((size, documents), np.int64) for size in (len(Tally), ngrams.LONGEST_NGRAM + 1)
+    )
+    edits = _count_lines(offsets, data, character_classes(), ngrams.KEY, STOPS, tallies)
     tokens, overwrite = tokens_to_spend(texts)
-    _count_ngrams(tokens, tokens.most(), overwrite, KEY, tallies, ngrams)
-    return columns(SIGNALS, tallies=tallies, ngrams=ngrams, edits=edits)
+    _count_ngrams(tokens, tokens.most(), overwrite, ngrams.KEY, tallies, gram_sizes)
+    return columns(SIGNALS, tallies=tallies, gram_sizes=gram_sizes, edits=edits)
 
 
 FAMILY = Family("dclm", 1, measure, SIGNALS)

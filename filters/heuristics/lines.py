@@ -14,20 +14,11 @@ import pyarrow as pa
 
 from filters.columns import INF, columns, count, ratio
 from filters.family import Family
+from filters.text import pages
 from filters.text.batches import valid
-from filters.text.bits import NO_BITS, ONE_BIT, count_bits, lowest_bit, lowest_bits
 from filters.text.classes import TERMINAL, character_classes
 from filters.text.compiled import kernel, loop
-from filters.text.masks import continuation_mask, line_break_mask, newline_mask, wide_break_mask
-from filters.text.pages import (
-    PADDING,
-    break_bytes,
-    decode,
-    last_character,
-    longest_document,
-    open_page,
-    strip,
-)
+from filters.text.phrases import ends_in, is_one_of
 
 SHORT_LINE = 30  # characters: FineWeb's lines of at most so many are short
 
@@ -42,82 +33,59 @@ Tally = IntEnum("Tally", [
 def _add_line(page, start, end, classes, tally):
     """A line of `str.splitlines()`: "•" or "-" begins it, "..." or "…" ends it, after stripping."""
     tally[Tally.LINES] += 1
-    start, end = strip(page, start, end, classes)
+    start, end = pages.strip(page, start, end, classes)
     if start == end:
         return
-    first, _ = decode(page, start)
+    first, _ = pages.decode(page, start)
     tally[Tally.BULLETS] += first == 0x2D or first == 0x2022
-    last, _ = decode(page, last_character(page, start, end))
-    dots = end - start >= 3 and page[end - 1] == 0x2E and page[end - 2] == 0x2E and page[end - 3] == 0x2E
-    tally[Tally.ELLIPSES] += last == 0x2026 or dots
+    tally[Tally.ELLIPSES] += ends_in(page, start, end, b"\xe2\x80\xa6") or ends_in(page, start, end, b"...")
 
 
 @loop
 def _add_split_lines(page, length, classes, tally):
     start = 0
-    for block in range(0, length, 64):
-        breaks = (line_break_mask(page, block) | wide_break_mask(page, block)) & lowest_bits(length - block)
-        while breaks:
-            at = block + lowest_bit(breaks)
-            breaks &= breaks - ONE_BIT
-            width = break_bytes(page, at)
-            if width == 0 or at < start:  # at < start: the "\n" of a "\r\n" already dealt with
-                continue
-            _add_line(page, start, at, classes, tally)
-            start = at + width
-    if start < length:  # as str.splitlines(): no empty line after the last break
-        _add_line(page, start, length, classes, tally)
+    while start < length:  # as str.splitlines(): no empty line after the last break
+        end, next_start = pages.split_line(page, start, length)
+        _add_line(page, start, end, classes, tally)
+        start = next_start
 
 
 @loop
-def _add_text_line(page, start, end, characters, classes, tally):
+def _add_text_line(page, start, end, classes, tally):
     """A line between two "\\n", with whitespace left as it is. Blank ones count only among split lines."""
+    characters = pages.count_characters(page, start, end)
     tally[Tally.SPLIT_LINES] += 1
     tally[Tally.SPLIT_SHORT] += characters <= SHORT_LINE
     if start < end:
         tally[Tally.SPLIT_BULLETS] += page[start] == 0x2A or page[start] == 0x2D
-        byte = page[end - 1]
-        tally[Tally.SPLIT_ELLIPSES] += (
-            byte == 0xA6 and end - start >= 3 and page[end - 2] == 0x80 and page[end - 3] == 0xE2
-        )
-        tally[Tally.SPLIT_TERMINALS] += (
-            byte == 0x2E or byte == 0x21 or byte == 0x3F or byte == 0x22 or byte == 0x27
-        )
-    bare_start, bare_end = strip(page, start, end, classes)
+        tally[Tally.SPLIT_ELLIPSES] += ends_in(page, start, end, b"\xe2\x80\xa6")
+        tally[Tally.SPLIT_TERMINALS] += is_one_of(page[end - 1], b".!?\"'")
+    bare_start, bare_end = pages.strip(page, start, end, classes)
     if bare_start == bare_end:
         return
     tally[Tally.TEXT_LINES] += 1
     tally[Tally.TEXT_LINE_CHARACTERS] += characters
     tally[Tally.SHORT_LINES] += characters <= SHORT_LINE
-    last, _ = decode(page, last_character(page, start, end))
+    last, _ = pages.decode(page, pages.last_character(page, start, end))
     tally[Tally.TERMINAL_LINES] += (classes[last] & TERMINAL) != 0
 
 
 @loop
 def _add_text_lines(page, length, classes, tally):
-    start = 0  # of this line: its byte, and how many characters come before it
-    start_characters = characters = 0
-    for block in range(0, length, 64):
-        text = lowest_bits(length - block)
-        newlines = newline_mask(page, block) & text
-        first_bytes = ~continuation_mask(page, block) & text
-        while newlines != NO_BITS:
-            at = lowest_bit(newlines)
-            newlines &= newlines - ONE_BIT
-            before = characters + count_bits(first_bytes & lowest_bits(at))
-            _add_text_line(page, start, block + at, before - start_characters, classes, tally)
-            start, start_characters = block + at + 1, before + 1
-        characters += count_bits(first_bytes)
-    _add_text_line(page, start, length, characters - start_characters, classes, tally)
+    start = 0
+    while start <= length:
+        end = pages.newline_from(page, start, length)
+        _add_text_line(page, start, end, classes, tally)
+        start = end + 1
 
 
 @kernel
 def _count(offsets, data, classes, tallies):
     """Fill in int64 [tallies, documents]."""
-    page = np.empty(longest_document(offsets) + PADDING, np.uint8)
+    page = np.empty(pages.longest_document(offsets) + pages.PADDING, np.uint8)
     tally = np.empty(len(tallies), np.int64)
     for i in range(len(offsets) - 1):
-        length = open_page(page, data, offsets[i], offsets[i + 1])
+        length = pages.open_page(page, data, offsets[i], offsets[i + 1])
         tally[:] = 0
         _add_split_lines(page, length, classes, tally)
         if length:

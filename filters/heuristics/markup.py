@@ -26,22 +26,12 @@ import pyarrow as pa
 
 from filters.columns import columns, count, ratio, span
 from filters.family import Family, Signal
+from filters.text import masks, phrases
 from filters.text.batches import valid
-from filters.text.bits import ONE_BIT, count_bits, lowest_bit, lowest_bits
+from filters.text.bits import count_bits, lowest_bits, places
 from filters.text.classes import ALPHABETIC, DIGIT, UPPERCASE, character_classes
 from filters.text.compiled import inlined, kernel, loop
-from filters.text.masks import (
-    any_of,
-    beginnings_of,
-    capital_mask,
-    continuation_mask,
-    digit_mask,
-    letter_mask,
-    newline_mask,
-    non_ascii_mask,
-)
-from filters.text.pages import PADDING, decode, longest_document, open_page, strip, with_room
-from filters.text.phrases import is_digit, is_letter, is_phrase, lower, table_of
+from filters.text.pages import PADDING, decode, longest_document, newline_from, open_page, strip, with_room
 
 LONGEST_BOILERPLATE = 120  # characters of a line
 LONGEST_TAG, LONGEST_ENTITY = 1000, 32  # bytes
@@ -64,36 +54,25 @@ Tally = IntEnum("Tally", [
     "LINES", "TAGS", "TAG_BYTES", "ENTITIES", "COMMANDS", "ENCODED", "BYTES",
 ], start=0)  # fmt: skip
 
-mark_mask = any_of("&<\\")
-bar_mask, tab_mask = any_of("|"), any_of("\t")
-phrase_mask = beginnings_of(*PHRASES)
+mark_mask = masks.any_of("&<\\")
+bar_mask, tab_mask = masks.any_of("|"), masks.any_of("\t")
+phrase_mask = masks.beginnings_of(*PHRASES)
 
 
-_PHRASES, _BEGINNINGS = table_of(sorted(PHRASES)), table_of(sorted(BEGINNINGS))
+# Kernels have these compiled into them.
+_PHRASES, _PHRASE_SIZES = phrases.table_of(sorted(PHRASES))
+_BEGINNINGS, _BEGINNING_SIZES = phrases.table_of(sorted(BEGINNINGS))
 # int64 [257]: phrases that begin with byte b are those from place [b] to [b + 1] of the sorted ones.
 _PHRASES_FROM = np.searchsorted([phrase.encode()[0] for phrase in sorted(PHRASES)], np.arange(257))
 
 
-@inlined
-def _matches(page, start, end, text, size):
-    if start + size > end:
-        return False
-    same = 0
-    while same < size and page[start + same] == text[same]:
-        same += 1
-    return same == size
-
-
 @loop
-def _is_boilerplate(page, start, end, texts, sizes, froms):
+def _is_boilerplate(page, start, end):
     for block in range(start, end, 64):
-        hits = phrase_mask(page, block) & lowest_bits(end - block)
-        while hits:
-            at = block + lowest_bit(hits)
-            hits &= hits - ONE_BIT
-            first = lower(page[at])
-            for k in range(froms[first], froms[first + 1]):
-                if is_phrase(page, at, end, texts, sizes, k):
+        for at in places(phrase_mask(page, block) & lowest_bits(end - block), block):
+            first = phrases.lower(page[at])
+            for k in range(_PHRASES_FROM[first], _PHRASES_FROM[first + 1]):
+                if phrases.is_phrase(page, at, end, _PHRASES, _PHRASE_SIZES, k):
                     return True
     return False
 
@@ -103,7 +82,7 @@ def _digits(page, start, form):
     """The bytes from here are as the form says: 0 for any digit, others for themselves."""
     for i in range(len(form)):
         byte = page[start + i]
-        if not (is_digit(byte) if form[i] == 0x30 else byte == form[i]):
+        if not (phrases.is_digit(byte) if form[i] == 0x30 else byte == form[i]):
             return False
     return True
 
@@ -116,7 +95,7 @@ def _is_log(page, start, end):
     at = start
     for group in range(4):
         begin = at
-        while at < end and at < begin + 3 and is_digit(page[at]):
+        while at < end and at < begin + 3 and phrases.is_digit(page[at]):
             at += 1
         if at == begin:
             return False
@@ -124,25 +103,29 @@ def _is_log(page, start, end):
             if at == end or page[at] != 0x2E:
                 return False
             at += 1
-    return at == end or not (is_digit(page[at]) or page[at] == 0x2E)
+    return at == end or not (phrases.is_digit(page[at]) or page[at] == 0x2E)
 
 
 @loop
-def _is_code(page, start, end, texts, sizes):
+def _is_code(page, start, end):
     last = page[end - 1]
-    before = page[end - 2] if end - start >= 2 else np.uint8(0)
-    if last == 0x7B or last == 0x7D or (last == 0x3B and before == 0x7D):
+    if last == 0x7B or last == 0x7D:
         return True
-    if (last == 0x2F and before == 0x2A) or (last == 0x3A and before == 0x29):
+    if (
+        phrases.ends_in(page, start, end, b"};")
+        or phrases.ends_in(page, start, end, b"*/")
+        or phrases.ends_in(page, start, end, b"):")
+    ):
         return True
     if last == 0x3B:
         for at in range(start, end):
             if page[at] == 0x3D or page[at] == 0x28:
                 return True
-    for k in range(len(sizes)):
-        if page[start] == texts[k, 0] and _matches(page, start, end, texts[k], sizes[k]):
+    for k in range(len(_BEGINNINGS)):
+        text = _BEGINNINGS[k, : _BEGINNING_SIZES[k]]
+        if page[start] == text[0] and phrases.stands_at(page, start, end, text):
             return True
-    if page[start] != 0x40 or end - start < 2 or not is_letter(page[start + 1]):
+    if page[start] != 0x40 or end - start < 2 or not phrases.is_letter(page[start + 1]):
         return False
     spaces = 0
     for at in range(start, end):
@@ -151,23 +134,21 @@ def _is_code(page, start, end, texts, sizes):
 
 
 @loop
-def _judge(page, start, end, classes, phrases, froms, beginnings, tally):
+def _judge(page, start, end, classes, tally):
     """Count a stripped line, which is not blank, under its kinds; returns whether it is boilerplate."""
     tally[Tally.LINES] += 1
     letters = digits = capitals = bars = tabs = characters = 0
     for block in range(start, end, 64):
         text = lowest_bits(end - block)
-        letters += count_bits(letter_mask(page, block) & text)
-        digits += count_bits(digit_mask(page, block) & text)
-        capitals += count_bits(capital_mask(page, block) & text)
+        letters += count_bits(masks.letter_mask(page, block) & text)
+        digits += count_bits(masks.digit_mask(page, block) & text)
+        capitals += count_bits(masks.capital_mask(page, block) & text)
         bars += count_bits(bar_mask(page, block) & text)
         tabs += count_bits(tab_mask(page, block) & text)
-        continued = continuation_mask(page, block)
+        continued = masks.continuation_mask(page, block)
         characters += count_bits(~continued & text)
-        others = non_ascii_mask(page, block) & ~continued & text
-        while others:
-            code, _ = decode(page, block + lowest_bit(others))
-            others &= others - ONE_BIT
+        for at in places(masks.non_ascii_mask(page, block) & ~continued & text, block):
+            code, _ = decode(page, at)
             letters += (classes[code] & ALPHABETIC) != 0
             digits += (classes[code] & DIGIT) != 0
             capitals += (classes[code] & UPPERCASE) != 0
@@ -175,30 +156,23 @@ def _judge(page, start, end, classes, phrases, froms, beginnings, tally):
     tally[Tally.TABLE] += bars >= 2 or tabs >= 2
     tally[Tally.UPPERCASE] += capitals >= 4 and 2 * capitals > letters
     tally[Tally.LOG] += digits >= 4 and _is_log(page, start, end)
-    tally[Tally.CODE] += _is_code(page, start, end, beginnings[0], beginnings[1])
-    boilerplate = characters <= LONGEST_BOILERPLATE and _is_boilerplate(
-        page, start, end, phrases[0], phrases[1], froms
-    )
+    tally[Tally.CODE] += _is_code(page, start, end)
+    boilerplate = characters <= LONGEST_BOILERPLATE and _is_boilerplate(page, start, end)
     tally[Tally.BOILERPLATE] += boilerplate
     return boilerplate
 
 
 @loop
-def _add_lines(page, length, classes, phrases, froms, beginnings, tally, edges):
+def _add_lines(page, length, classes, tally, edges):
     """Count lines of each kind; note the edges of the boilerplate ones, each with its newline."""
     start = found = 0
-    for block in range(0, length + 1, 64):  # one more: the end of the text ends a line
-        newlines = newline_mask(page, block) & lowest_bits(length - block)
-        if block + 64 > length:
-            newlines |= ONE_BIT << np.uint64(length - block)
-        while newlines:
-            at = block + lowest_bit(newlines)
-            newlines &= newlines - ONE_BIT
-            bare, bare_end = strip(page, start, at, classes)
-            if bare < bare_end and _judge(page, bare, bare_end, classes, phrases, froms, beginnings, tally):
-                edges[2 * found], edges[2 * found + 1] = start, min(at + 1, length)
-                found += 1
-            start = at + 1
+    while start <= length:
+        end = newline_from(page, start, length)
+        bare, bare_end = strip(page, start, end, classes)
+        if bare < bare_end and _judge(page, bare, bare_end, classes, tally):
+            edges[2 * found], edges[2 * found + 1] = start, min(end + 1, length)
+            found += 1
+        start = end + 1
     return found
 
 
@@ -206,7 +180,7 @@ def _add_lines(page, length, classes, phrases, froms, beginnings, tally, edges):
 def _tag_bytes(page, at, length):
     """Bytes of the tag that begins at a "<"; 0 where none does."""
     here = at + 1 + (page[at + 1] == 0x2F)
-    if not is_letter(page[here]):
+    if not phrases.is_letter(page[here]):
         return 0
     limit = min(length, at + LONGEST_TAG)
     while here < limit and page[here] != 0x3E and page[here] != 0x3C:
@@ -221,25 +195,22 @@ def _is_entity(page, at, length):
     here += numbered
     begin = here
     limit = min(length, at + LONGEST_ENTITY)  # exclusive: the ";" too stands before it
-    while here < limit and (is_digit(page[here]) or is_letter(page[here])):
+    while here < limit and (phrases.is_digit(page[here]) or phrases.is_letter(page[here])):
         here += 1
     if not begin < here < limit or page[here] != 0x3B:
         return False
     if numbered:
-        return is_digit(page[begin]) or (page[begin] | 0x20 == 0x78 and here > begin + 1)
-    return is_letter(page[begin])
+        return phrases.is_digit(page[begin]) or (page[begin] | 0x20 == 0x78 and here > begin + 1)
+    return phrases.is_letter(page[begin])
 
 
 @loop
 def _add_marks(page, length, tally):
     done = 0
     for block in range(0, length, 64):
-        marks = mark_mask(page, block) & lowest_bits(length - block)
-        while marks:
-            at = block + lowest_bit(marks)
-            marks &= marks - ONE_BIT
+        for at in places(mark_mask(page, block) & lowest_bits(length - block), block):
             if page[at] == 0x5C:
-                tally[Tally.COMMANDS] += is_letter(page[at + 1]) and is_letter(page[at + 2])
+                tally[Tally.COMMANDS] += phrases.is_letter(page[at + 1]) and phrases.is_letter(page[at + 2])
             elif page[at] == 0x26:
                 tally[Tally.ENTITIES] += _is_entity(page, at, length)
             elif at >= done:
@@ -258,7 +229,7 @@ def _encoded_kind(byte):
         return 1
     if 0x30 <= byte <= 0x39:
         return 3
-    return 4 if byte == 0x2B or byte == 0x2D or byte == 0x2F or byte == 0x3D or byte == 0x5F else 0
+    return 4 if phrases.is_one_of(byte, b"+-/=_") else 0
 
 
 @loop
@@ -290,7 +261,7 @@ def _encoded_bytes(page, length):
 
 
 @kernel
-def _count(offsets, data, classes, phrases, froms, beginnings, tallies):
+def _count(offsets, data, classes, tallies):
     """Fill in int64 [tallies, documents]; returns the edges of all documents' boilerplate lines."""
     page = np.empty(longest_document(offsets) + PADDING, np.uint8)
     tally = np.empty(len(tallies), np.int64)
@@ -300,7 +271,7 @@ def _count(offsets, data, classes, phrases, froms, beginnings, tallies):
         length = open_page(page, data, offsets[i], offsets[i + 1])
         edges = with_room(edges, 2 * found, length + 2)  # a boilerplate line is of two bytes or more
         tally[:] = 0
-        found += _add_lines(page, length, classes, phrases, froms, beginnings, tally, edges[2 * found :])
+        found += _add_lines(page, length, classes, tally, edges[2 * found :])
         _add_marks(page, length, tally)
         tally[Tally.ENCODED], tally[Tally.BYTES] = _encoded_bytes(page, length), length
         tallies[:, i] = tally
@@ -333,7 +304,7 @@ def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
     """Kinds of lines and markup in every text; 0 and no spans for an empty one."""
     offsets, data = valid(texts)
     tallies = np.zeros((len(Tally), len(offsets) - 1), np.int64)
-    edges = _count(offsets, data, character_classes(), _PHRASES, _PHRASES_FROM, _BEGINNINGS, tallies)
+    edges = _count(offsets, data, character_classes(), tallies)
     return columns(SIGNALS, tallies=tallies, edges=edges)
 
 

@@ -32,11 +32,11 @@ import pyarrow as pa
 from filters.columns import columns, count, span
 from filters.family import Family, Signal
 from filters.text.batches import valid
-from filters.text.bits import NO_BITS, ONE_BIT, lowest_bit, lowest_bits
+from filters.text.bits import NO_BITS, ONE_BIT, lowest_bits, places
 from filters.text.compiled import inlined, kernel, loop
 from filters.text.masks import any_of, capital_mask, digit_mask
 from filters.text.pages import PADDING, longest_document, open_page, with_room
-from filters.text.phrases import is_one_of
+from filters.text.phrases import is_one_of, stands_at
 
 Kind = IntEnum("Kind", [
     "EMAIL", "IPV4_ADDRESS", "IPV6_ADDRESS", "PHONE_NUMBER", "CARD_NUMBER", "IBAN", "SECRET_KEY",
@@ -225,9 +225,8 @@ def _international(page, start, length):
             if brackets != 1 or not CLASSES[page[at - 1]] & DIGIT:
                 break
             brackets = 2
-        elif byte == 0x20 or byte == 0x2E or byte == 0x2D:
-            before = page[at - 1]
-            if not (CLASSES[before] & DIGIT or before == 0x29):
+        elif is_one_of(byte, b" .-"):
+            if not (CLASSES[page[at - 1]] & DIGIT or page[at - 1] == 0x29):
                 break
         else:
             break
@@ -266,8 +265,8 @@ def _north_american(page, start, length):
     if _run(page, at + 4, end, DIGIT) != end:
         return 0, 0
     begin = start - 1 if bracket else start
-    marked = begin > 0 and (page[begin - 1] == 0x2D or page[begin - 1] == 0x2E or page[begin - 1] == 0x2B)
-    longer = end + 1 < length and (page[end] == 0x2D or page[end] == 0x2E) and CLASSES[page[end + 1]] & DIGIT
+    marked = begin > 0 and is_one_of(page[begin - 1], b"-.+")
+    longer = end + 1 < length and is_one_of(page[end], b"-.") and CLASSES[page[end + 1]] & DIGIT
     return (begin, end) if _alone(page, begin, end, length) and not marked and not longer else (0, 0)
 
 
@@ -349,104 +348,72 @@ def _iban(page, start, length):
     return at if ok and _alone(page, start, at, length) else 0
 
 
-@inlined
-def _equals(page, at, length, text):
-    if at < 0 or at + len(text) > length:
-        return False
-    same = True
-    for k in range(len(text)):
-        same &= page[at + k] == text[k]
-    return same
-
-
-def _bytes(text: str) -> np.ndarray:
-    return np.frombuffer(text.encode(), np.uint8)
-
-
-_IZA, _KIA, _SIA = _bytes("Iza"), _bytes("KIA"), _bytes("SIA")
-_GITHUB_PAT, _LIVE, _DASHES = _bytes("github_pat_"), _bytes("k_live_"), _bytes("-----")
-_BEGIN, _PRIVATE, _END = _bytes("-----BEGIN "), _bytes("PRIVATE KEY-----"), _bytes("-----END ")
-_EY, _GH, _AFTER_GH = _bytes("eyJ"), _bytes("gh"), _bytes("pousr")
-_XOX, _AFTER_XOX = _bytes("xox"), _bytes("abprs")
 TOKEN = ALPHANUMERIC | UNDERSCORE | HYPHEN
 
 
 @loop
-def _key(page, start, begin, length, count, kinds):
-    """End of a key from `start` that has exactly `count` bytes of these kinds from `begin` on, or 0."""
-    if _is(page, start - 1, TOKEN):
-        return 0
-    end = _run(page, begin, min(length, begin + count + 1), kinds)
-    return end if end - begin == count else 0
-
-
-@loop
-def _long_key(page, start, begin, length, count, kinds):
-    """As `_key`, of at least `count` bytes."""
+def _key(page, start, begin, length, least, most, kinds):
+    """End of a key from `start` that has `least` to `most` bytes of these kinds from `begin` on, or 0."""
     if _is(page, start - 1, TOKEN):
         return 0
     end = _run(page, begin, length, kinds)
-    return end if end - begin >= count else 0
+    return end if least <= end - begin <= most else 0
 
 
 @loop
 def _key_with_A(page, at, length):
-    if _equals(page, at + 1, length, _IZA):
-        return _key(page, at, at + 4, length, 35, TOKEN)
-    if _equals(page, at + 1, length, _KIA) or _equals(page, at + 1, length, _SIA):
-        return _key(page, at, at + 4, length, 16, DIGIT | UPPER)
+    if stands_at(page, at + 1, length, b"Iza"):
+        return _key(page, at, at + 4, length, 35, 35, TOKEN)
+    if stands_at(page, at + 1, length, b"KIA") or stands_at(page, at + 1, length, b"SIA"):
+        return _key(page, at, at + 4, length, 16, 16, DIGIT | UPPER)
     return 0
 
 
 @loop
 def _key_with_underscore(page, at, length):
-    """(start, end) of a key whose first `_` is at `at`, or (0, 0)."""
-    if _equals(page, at - 3, length, _GH) and is_one_of(page[at - 1], _AFTER_GH):
-        end = _key(page, at - 3, at + 1, length, 36, ALPHANUMERIC)
-        return (at - 3, end) if end else (0, 0)
-    if _equals(page, at - 6, length, _GITHUB_PAT):
-        end = _long_key(page, at - 6, at + 5, length, 40, ALPHANUMERIC | UNDERSCORE)
-        return (at - 6, end) if end else (0, 0)
-    if _equals(page, at - 1, length, _LIVE) and at >= 2 and (page[at - 2] == 0x73 or page[at - 2] == 0x72):
-        end = _long_key(page, at - 2, at + 6, length, 24, ALPHANUMERIC)
-        return (at - 2, end) if end else (0, 0)
+    """(start, end) of a key whose first `_` is at `at`; the end is 0 where there is none."""
+    if stands_at(page, at - 3, length, b"gh") and is_one_of(page[at - 1], b"pousr"):
+        return at - 3, _key(page, at - 3, at + 1, length, 36, 36, ALPHANUMERIC)
+    if stands_at(page, at - 6, length, b"github_pat_"):
+        return at - 6, _key(page, at - 6, at + 5, length, 40, length, ALPHANUMERIC | UNDERSCORE)
+    if stands_at(page, at - 2, length, b"sk_live_") or stands_at(page, at - 2, length, b"rk_live_"):
+        return at - 2, _key(page, at - 2, at + 6, length, 24, length, ALPHANUMERIC)
     return 0, 0
 
 
 @loop
 def _private_key(page, at, length):
     """End of a PEM block whose first line begins at `at`: `-----BEGIN RSA PRIVATE KEY-----`, with up to four words."""
-    begin = at + len(_BEGIN)
+    begin = at + 11
     for _ in range(4):
-        if _equals(page, begin, length, _PRIVATE):
+        if stands_at(page, begin, length, b"PRIVATE KEY-----"):
             break
         begin = _run(page, begin, min(length, begin + 40), UPPER) + 1
         if page[begin - 1] != 0x20:
             return 0
-    if not _equals(page, begin, length, _PRIVATE):
+    if not stands_at(page, begin, length, b"PRIVATE KEY-----"):
         return 0
-    k, last = begin + len(_PRIVATE), min(length, at + PEM_BYTES)
-    while k < last and not _equals(page, k, length, _END):
+    k, last = begin + 16, min(length, at + PEM_BYTES)
+    while k < last and not stands_at(page, k, length, b"-----END "):
         k += 1
     if k >= last:
         return 0
-    k += len(_END)
-    k = _run(page, k, length, UPPER)
+    k = _run(page, k + 9, length, UPPER)
     while k < length and page[k] == 0x20:
         k = _run(page, k + 1, min(length, k + 40), UPPER)
     end = k + 5
-    return end if _equals(page, k, length, _DASHES) and end - at <= PEM_BYTES else 0
+    return end if stands_at(page, k, length, b"-----") and end - at <= PEM_BYTES else 0
 
 
 @loop
 def _key_with_hyphen(page, at, length):
-    """(start, end) of a key whose first `-` is at `at`, or (0, 0)."""
-    if _equals(page, at, length, _BEGIN):
+    """(start, end) of a key whose first `-` is at `at`; the end is 0 where there is none."""
+    if stands_at(page, at, length, b"-----BEGIN "):
         return at, _private_key(page, at, length)
-    if _equals(page, at - 4, length, _XOX) and is_one_of(page[at - 1], _AFTER_XOX):
-        return at - 4, _long_key(page, at - 4, at + 1, length, 20, ALPHANUMERIC | HYPHEN)
-    if at >= 2 and page[at - 2] == 0x73 and page[at - 1] == 0x6B:  # sk-
-        end = _long_key(page, at - 2, at + 1, length, 40, TOKEN)
+    if stands_at(page, at - 4, length, b"xox") and is_one_of(page[at - 1], b"abprs"):
+        return at - 4, _key(page, at - 4, at + 1, length, 20, length, ALPHANUMERIC | HYPHEN)
+    if stands_at(page, at - 2, length, b"sk"):
+        end = _key(page, at - 2, at + 1, length, 40, length, TOKEN)
         if end and _run(page, at + 1, end, LOWER | HYPHEN | UNDERSCORE) < end:
             return at - 2, end
     return 0, 0
@@ -458,7 +425,7 @@ def _web_token(page, start, length):
     if _is(page, start - 1, TOKEN | DOT):
         return 0
     first = _run(page, start, length, TOKEN)
-    if first - start < 10 or page[first] != 0x2E or not _equals(page, first + 1, length, _EY):
+    if first - start < 10 or page[first] != 0x2E or not stands_at(page, first + 1, length, b"eyJ"):
         return 0
     second = _run(page, first + 1, length, TOKEN)
     if second - first < 10 or second >= length or page[second] != 0x2E:
@@ -487,9 +454,7 @@ def _numbers(page, length, found, counts):
         here = digit_mask(page, block)
         begins = (here & ~(here << ONE_BIT | carry) | plus_sign(page, block)) & lowest_bits(length - block)
         carry = here >> np.uint64(63)
-        while begins:
-            at = block + lowest_bit(begins)
-            begins &= begins - ONE_BIT
+        for at in places(begins, block):
             if page[at] == 0x2B:
                 _note(found, counts, Kind.PHONE_NUMBER.value, at, _international(page, at, length))
                 continue
@@ -508,17 +473,13 @@ def _others(page, length, found, counts):
     """Everything that has another sign to look for."""
     for block in range(0, length, 60):  # 60 bytes a step: four bytes side by side never leave the mask
         text = lowest_bits(min(length - block, 60))
-        marks = at_sign(page, block) & text
-        while marks:
-            at = block + lowest_bit(marks)
-            marks &= marks - ONE_BIT
+        for at in places(at_sign(page, block) & text, block):
             start, end = _email(page, at, length)
             _note(found, counts, Kind.EMAIL.value, start, end)
         upper, digit = capital_mask(page, block), digit_mask(page, block)
-        marks = upper & (upper >> ONE_BIT) & (digit >> np.uint64(2)) & (digit >> np.uint64(3)) & text
-        while marks:
-            at = block + lowest_bit(marks)
-            marks &= marks - ONE_BIT
+        for at in places(
+            upper & (upper >> ONE_BIT) & (digit >> np.uint64(2)) & (digit >> np.uint64(3)) & text, block
+        ):
             _note(found, counts, Kind.IBAN.value, at, _iban(page, at, length))
         with_A = letter_A(page, block) & (second_of_key(page, block) >> ONE_BIT)
         web = (
@@ -526,10 +487,7 @@ def _others(page, length, found, counts):
             & (letter_y(page, block) >> ONE_BIT)
             & (letter_J(page, block) >> np.uint64(2))
         )
-        marks = (with_A | web | underscores(page, block) | hyphens(page, block)) & text
-        while marks:
-            at = block + lowest_bit(marks)
-            marks &= marks - ONE_BIT
+        for at in places((with_A | web | underscores(page, block) | hyphens(page, block)) & text, block):
             start, end = at, 0
             if page[at] == 0x41:
                 end = _key_with_A(page, at, length)
@@ -540,10 +498,7 @@ def _others(page, length, found, counts):
             else:
                 start, end = _key_with_hyphen(page, at, length)
             _note(found, counts, Kind.SECRET_KEY.value, start, end)
-        marks = colons(page, block) & text
-        while marks:
-            at = block + lowest_bit(marks)
-            marks &= marks - ONE_BIT
+        for at in places(colons(page, block) & text, block):
             start = at
             while start > 0 and at - start < 5 and CLASSES[page[start - 1]] & HEXADECIMAL:
                 start -= 1

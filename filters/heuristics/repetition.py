@@ -14,22 +14,10 @@ import pyarrow as pa
 
 from filters.columns import INF, Source, columns, count, ratio, real
 from filters.family import Family, Signal
+from filters.text import ngrams, pages
 from filters.text.batches import valid
-from filters.text.bits import ONE_BIT, count_bits, lowest_bit, lowest_bits
 from filters.text.classes import character_classes
 from filters.text.compiled import kernel, loop
-from filters.text.masks import continuation_mask, newline_mask
-from filters.text.ngrams import (
-    KEY,
-    LONGEST_NGRAM,
-    REPEATED_NGRAMS,
-    TOP_NGRAMS,
-    gram_characters,
-    longer_grams,
-    name_spans,
-    tables_for,
-)
-from filters.text.pages import PADDING, longest_document, most_newlines, open_page, strip
 from filters.text.vocabulary import read_names, tokens_to_spend, words_of
 
 Tally = IntEnum("Tally", [
@@ -57,7 +45,7 @@ def _top_characters(table, known, words_before, n):
         for name in range(known):
             if table.counts[name] == top_count:
                 place = min(place, np.int64(table.firsts[name]))
-    return gram_characters(words_before, place, n), np.int64(top_count)
+    return ngrams.gram_characters(words_before, place, n), np.int64(top_count)
 
 
 @loop
@@ -70,7 +58,7 @@ def _repeated_characters(places, names, known, grams, words_before, n, seen):
         if place < free_from:
             continue
         if seen[names[k]]:
-            characters += gram_characters(words_before, place, n)
+            characters += ngrams.gram_characters(words_before, place, n)
             free_from = place + n
         seen[names[k]] = 1
     return characters
@@ -82,7 +70,7 @@ def _copied_characters(places, names, counts, grams, words_before, n):
     characters = 0
     for k in range(grams):
         place = np.int64(places[k])
-        characters += gram_characters(words_before, place, n) * (counts[names[k]] >= 2)
+        characters += ngrams.gram_characters(words_before, place, n) * (counts[names[k]] >= 2)
     return characters
 
 
@@ -126,11 +114,11 @@ def _add_ngrams(words, places, names, of, to, scratch, hash_key, seen, words_bef
     Overwrites the places, the names, and the other two tables.
     """
     grams, known = words, 0
-    for n in range(2, LONGEST_NGRAM + 1):
+    for n in range(2, ngrams.LONGEST_NGRAM + 1):
         if words < n:
             break
         if grams:
-            grams, known = longer_grams(places, names, grams, of, to, scratch, hash_key)
+            grams, known = ngrams.longer_grams(places, names, grams, of, to, scratch, hash_key)
             of, to = to, of
         if n <= 4:
             size, top = _top_characters(of, known if grams else 0, words_before, n)
@@ -151,27 +139,15 @@ def _find_lines(page, length, edges, characters):
 
     Returns (stretches, newlines).
     """
-    lines = newlines = 0
-    start = start_characters = seen_characters = 0
-    for block in range(0, length, 64):
-        text = lowest_bits(length - block)
-        found = newline_mask(page, block) & text
-        first_bytes = ~continuation_mask(page, block) & text
-        newlines += count_bits(found)
-        while found:
-            at = lowest_bit(found)
-            found &= found - ONE_BIT
-            before = seen_characters + count_bits(first_bytes & lowest_bits(at))
-            if block + at > start:
-                edges[2 * lines], edges[2 * lines + 1] = start, block + at
-                characters[lines] = before - start_characters
-                lines += 1
-            start, start_characters = block + at + 1, before + 1
-        seen_characters += count_bits(first_bytes)
-    if length > start:
-        edges[2 * lines], edges[2 * lines + 1] = start, length
-        characters[lines] = seen_characters - start_characters
-        lines += 1
+    lines = newlines = start = 0
+    while start <= length:
+        end = pages.newline_from(page, start, length)
+        newlines += end < length
+        if end > start:
+            edges[2 * lines], edges[2 * lines + 1] = start, end
+            characters[lines] = pages.count_characters(page, start, end)
+            lines += 1
+        start = end + 1
     return lines, newlines
 
 
@@ -190,7 +166,7 @@ def _add_lines(page, length, edges, characters, lines, names, first, classes, ta
             continue
         tally[Tally.REPEATED_LINES] += 1
         tally[Tally.REPEATED_LINE_CHARACTERS] += characters[i]
-        start, end = strip(page, edges[2 * i], edges[2 * i + 1], classes)
+        start, end = pages.strip(page, edges[2 * i], edges[2 * i + 1], classes)
         if start < end:
             tally[Tally.REPEATED_TEXT_LINE_CHARACTERS] += characters[i]
 
@@ -215,7 +191,7 @@ def _find_paragraphs(page, length, edges, characters, lines, names, counts, clas
     Lines with one "\\n" between them belong together; that newline is a character of the paragraph. A paragraph repeats
     only if each of its lines does, unless stripping the text shortened a line.
     """
-    text_start, text_end = strip(page, 0, length, classes)
+    text_start, text_end = pages.strip(page, 0, length, classes)
     shortened = (
         text_start > 0 and page[text_start - 1] != 0x0A or text_end < length and page[text_end] != 0x0A
     )
@@ -228,7 +204,7 @@ def _find_paragraphs(page, length, edges, characters, lines, names, counts, clas
             continue
         size = characters[i]
         if start > edges[2 * i] or end < edges[2 * i + 1]:
-            size = _count_characters(page, start, end)
+            size = pages.count_characters(page, start, end)
         is_copied = shortened or counts[names[i]] > 1
         if start == line_end + 1:
             edges[2 * kept - 1] = end
@@ -244,14 +220,6 @@ def _find_paragraphs(page, length, edges, characters, lines, names, counts, clas
 
 
 @loop
-def _count_characters(page, start, end):
-    characters = 0
-    for at in range(start, end):
-        characters += (page[at] & 0xC0) != 0x80
-    return characters
-
-
-@loop
 def _add_paragraphs(paragraphs, characters, names, first, tally):
     """Of paragraphs that may repeat."""
     for i in range(paragraphs):
@@ -264,12 +232,12 @@ def _add_paragraphs(paragraphs, characters, names, first, tally):
 
 
 @kernel
-def _count_ngrams(tokens, most, overwrite, hash_key, ngrams):
+def _count_ngrams(tokens, most, overwrite, hash_key, gram_sizes):
     """Fill in int64 [n, kinds of size, documents]. `overwrite`: the tokens' names may be written over."""
     words_before = np.empty(most + 1, np.int32)
     room, places = np.empty(0 if overwrite else most, np.uint32), np.empty(most, np.uint32)
     seen = np.empty(most, np.uint8)
-    table, other, scratch = tables_for(most)
+    table, other, scratch = ngrams.tables_for(most)
     for i in range(len(tokens.characters)):
         names = tokens.names[tokens.firsts[i] : tokens.firsts[i + 1]]
         first, last = tokens.known[i], tokens.known[i + 1]
@@ -280,7 +248,7 @@ def _count_ngrams(tokens, most, overwrite, hash_key, ngrams):
             room[:words] = names
             names = room
         _add_ngrams(
-            words, places, names, table, other, scratch, hash_key, seen, words_before, ngrams[:, :, i]
+            words, places, names, table, other, scratch, hash_key, seen, words_before, gram_sizes[:, :, i]
         )
 
 
@@ -305,26 +273,26 @@ def _count_words(words, tallies, entropies):
 @kernel
 def _count_lines(offsets, data, classes, hash_key, tallies):
     """Fill in those of lines and paragraphs: on their own, so that a huge document needs room for one thing at a time."""
-    longest, most_lines = longest_document(offsets), most_newlines(offsets, data) + 1
-    page = np.empty(longest + PADDING, np.uint8)
+    longest, most_lines = pages.longest_document(offsets), pages.most_newlines(offsets, data) + 1
+    page = np.empty(longest + pages.PADDING, np.uint8)
     edges, characters = np.empty(2 * most_lines, np.int32), np.empty(most_lines, np.int32)
     names, places = np.empty(most_lines, np.uint32), np.empty(most_lines, np.uint32)
-    table, _, scratch = tables_for(most_lines)
+    table, _, scratch = ngrams.tables_for(most_lines)
     for i in range(len(offsets) - 1):
-        length, tally = open_page(page, data, offsets[i], offsets[i + 1]), tallies[:, i]
+        length, tally = pages.open_page(page, data, offsets[i], offsets[i + 1]), tallies[:, i]
         lines, tally[Tally.NEWLINES] = _find_lines(page, length, edges, characters)
-        name_spans(page, edges, lines, places, names, table, scratch, hash_key)
+        ngrams.name_spans(page, edges, lines, places, names, table, scratch, hash_key)
         _add_copied_lines(length, tally[Tally.NEWLINES], characters, lines, names, table.counts, tally)
         _add_lines(page, length, edges, characters, lines, names, table.firsts, classes, tally)
         tally[Tally.PARAGRAPHS], paragraphs = _find_paragraphs(
             page, length, edges, characters, lines, names, table.counts, classes
         )
-        name_spans(page, edges, paragraphs, places, names, table, scratch, hash_key)
+        ngrams.name_spans(page, edges, paragraphs, places, names, table, scratch, hash_key)
         _add_paragraphs(paragraphs, characters, names, table.firsts, tally)
 
 
 def _ngrams(name: str, n: int, size: Gram, whole: Source, says: str, high: float = 1.0) -> Signal:
-    return ratio(name, lambda found: found.ngrams[n, size], whole, says, high=high)
+    return ratio(name, lambda found: found.gram_sizes[n, size], whole, says, high=high)
 
 
 def _gopher_ngrams(prefix: str, words: str, paper: str) -> list[Signal]:
@@ -333,16 +301,16 @@ def _gopher_ngrams(prefix: str, words: str, paper: str) -> list[Signal]:
         _ngrams(f"{prefix}top_{n}gram_character_ratio", n, Gram.TOP_SPACED, "characters", high=INF,
                 says=f"characters of the most common {n} {words} in a row, spaces between them included, "
                      f"/ characters ({paper})")
-        for n in TOP_NGRAMS
+        for n in ngrams.TOP_NGRAMS
     ] + [
         _ngrams(f"{prefix}repeated_{n}gram_character_ratio", n, Gram.REPEATED, "characters",
                 f"characters of {n} {words} in a row said before, none counted twice, / characters ({paper})")
-        for n in REPEATED_NGRAMS
+        for n in ngrams.REPEATED_NGRAMS
     ]  # fmt: skip
 
 
 def _every_ngram(n: int) -> Source:
-    return lambda found: found.ngrams[n, Gram.ALL]
+    return lambda found: found.gram_sizes[n, Gram.ALL]
 
 
 def _visible(found: Any) -> np.ndarray:
@@ -370,10 +338,10 @@ SIGNALS = (
           "characters of such lines / characters that are no whitespace (Dolma)", high=INF),
     *(_ngrams(f"top_{n}gram_word_character_ratio", n, Gram.TOP, Tally.WORD_CHARACTERS, high=INF,
               says=f"characters of the most common {n} words in a row / characters that are no whitespace (Dolma)")
-      for n in TOP_NGRAMS),
+      for n in ngrams.TOP_NGRAMS),
     *(_ngrams(f"copied_{n}gram_character_ratio", n, Gram.COPIED, _every_ngram(n),
               f"characters of every {n} words in a row that occur more than once / those of all {n} in a row (Dolma)")
-      for n in REPEATED_NGRAMS),
+      for n in ngrams.REPEATED_NGRAMS),
     count("longest_word_run", "words", Tally.LONGEST_WORD_RUN, "the longest run of one word said again and again"),
     real("word_entropy", "bits", "entropies", "Shannon's entropy of the distribution of words"),
 )  # fmt: skip
@@ -385,26 +353,28 @@ def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
     offsets, data = valid(texts)
     documents = len(offsets) - 1
     tallies, entropies = np.zeros((len(Tally), documents), np.int64), np.zeros(documents)
-    ngrams = _no_ngrams(documents)
+    gram_sizes = _no_ngrams(documents)
     words = words_of(texts)
     characters = words.characters
     _count_words(words, tallies, entropies)
-    _count_ngrams(words, words.most(), True, KEY, ngrams)
+    _count_ngrams(words, words.most(), True, ngrams.KEY, gram_sizes)
     del words
-    _count_lines(offsets, data, character_classes(), KEY, tallies)
-    return columns(SIGNALS, tallies=tallies, ngrams=ngrams, characters=characters, entropies=entropies)
+    _count_lines(offsets, data, character_classes(), ngrams.KEY, tallies)
+    return columns(
+        SIGNALS, tallies=tallies, gram_sizes=gram_sizes, characters=characters, entropies=entropies
+    )
 
 
 def measure_tokens(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
     """Repetition of n-grams of Unicode tokens in every text; all are 0.0 for an empty one."""
     tokens, overwrite = tokens_to_spend(texts)
-    ngrams = _no_ngrams(len(tokens.characters))
-    _count_ngrams(tokens, tokens.most(), overwrite, KEY, ngrams)
-    return columns(UNICODE_SIGNALS, ngrams=ngrams, characters=tokens.characters)
+    gram_sizes = _no_ngrams(len(tokens.characters))
+    _count_ngrams(tokens, tokens.most(), overwrite, ngrams.KEY, gram_sizes)
+    return columns(UNICODE_SIGNALS, gram_sizes=gram_sizes, characters=tokens.characters)
 
 
 def _no_ngrams(documents: int) -> np.ndarray:
-    return np.zeros((LONGEST_NGRAM + 1, len(Gram), documents), np.int64)
+    return np.zeros((ngrams.LONGEST_NGRAM + 1, len(Gram), documents), np.int64)
 
 
 FAMILY = Family("repetition", 2, measure, SIGNALS)

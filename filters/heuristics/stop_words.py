@@ -100,7 +100,9 @@ def _find(key, language, lists):
 
 
 @inlined
-def _note(word, times, document, occurrences, distinct, seen):
+def _note(word, times, document, counts):
+    """`counts`: of each document occurrences and different words; of each word the last document that had it."""
+    occurrences, distinct, seen = counts
     if word >= 0:
         occurrences[document] += times
         distinct[document] += seen[word] != document
@@ -108,7 +110,7 @@ def _note(word, times, document, occurrences, distinct, seen):
 
 
 @loop
-def _endings(page, begin, end, times, language, lists, document, occurrences, distinct, seen):
+def _endings(page, begin, end, times, language, lists, document, counts):
     """The last character of a token, and the last two."""
     at = end
     for _ in range(2):
@@ -118,7 +120,7 @@ def _endings(page, begin, end, times, language, lists, document, occurrences, di
         while at > begin and page[at] & 0xC0 == 0x80:
             at -= 1
         key = _hash_more(FNV_OFFSET, page, at, end)
-        _note(_find(key, language, lists), times, document, occurrences, distinct, seen)
+        _note(_find(key, language, lists), times, document, counts)
 
 
 @inlined
@@ -127,21 +129,19 @@ def _may_begin(page, at, language, lists):
 
 
 @loop
-def _count_apart(page, edges, counts, language, endings, lists, document, occurrences, distinct, seen):
+def _count_apart(page, edges, times, language, endings, lists, document, counts):
     """Look up each token that the document has, however often it has it."""
-    for name in range(len(counts)):
+    for name in range(len(times)):
         begin, end = np.int64(edges[2 * name]), np.int64(edges[2 * name + 1])
         if language == endings:
-            _endings(page, begin, end, counts[name], language, lists, document, occurrences, distinct, seen)
+            _endings(page, begin, end, times[name], language, lists, document, counts)
         elif _may_begin(page, begin, language, lists) and end - begin <= lists.longest:
             key = _hash_more(FNV_OFFSET, page, begin, end)
-            _note(_find(key, language, lists), counts[name], document, occurrences, distinct, seen)
+            _note(_find(key, language, lists), times[name], document, counts)
 
 
 @loop
-def _count_together(
-    page, length, language, lists, window, table, classes, document, occurrences, distinct, seen
-):
+def _count_together(page, length, language, lists, window, table, classes, document, counts):
     """Look up each token, and with the ones behind it that touch it. Nothing touches across the end of a window."""
     edges, character_edges, flags = window
     start = 0
@@ -160,7 +160,7 @@ def _count_together(
                     break
                 key = _hash_more(key, text, at, end)
                 at = end
-                _note(_find(key, language, lists), 1, document, occurrences, distinct, seen)
+                _note(_find(key, language, lists), 1, document, counts)
         start = stop
 
 
@@ -170,7 +170,7 @@ def _count(offsets, data, languages, endings, lists, tokens, table, classes, occ
     page = np.empty(longest_document(offsets) + PADDING, np.uint8)
     widest = 2 * longest_window(offsets, data) + 64
     window = np.empty(widest, np.int32), np.empty(widest, np.int32), np.empty(widest, np.uint8)
-    seen = np.full(len(lists.member), -1)
+    counts = occurrences, distinct, np.full(len(lists.member), -1)
     for i in range(len(offsets) - 1):
         language = languages[i]
         if language < 0:
@@ -178,12 +178,10 @@ def _count(offsets, data, languages, endings, lists, tokens, table, classes, occ
         length = open_page(page, data, offsets[i], offsets[i + 1])
         if lists.is_apart[language]:
             first, last = tokens.known[i], tokens.known[i + 1]
-            edges, counts = tokens.edges[2 * first : 2 * last], tokens.counts[first:last]
-            _count_apart(page, edges, counts, language, endings, lists, i, occurrences, distinct, seen)
+            edges, times = tokens.edges[2 * first : 2 * last], tokens.counts[first:last]
+            _count_apart(page, edges, times, language, endings, lists, i, counts)
         else:
-            _count_together(
-                page, length, language, lists, window, table, classes, i, occurrences, distinct, seen
-            )
+            _count_together(page, length, language, lists, window, table, classes, i, counts)
 
 
 SIGNALS = (

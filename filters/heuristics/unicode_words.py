@@ -15,39 +15,14 @@ import pyarrow as pa
 from filters.columns import INF, columns, count, ratio
 from filters.family import Family
 from filters.text.batches import valid
-from filters.text.bits import ONE_BIT, count_bits, lowest_bit, lowest_bits
 from filters.text.compiled import kernel, loop
-from filters.text.masks import dot_mask, ellipsis_mask, hash_mask, newline_mask
-from filters.text.pages import PADDING, longest_document, open_page
+from filters.text.pages import PADDING, count_marks, longest_document, open_page
 from filters.text.segments import LETTER, WORD
 from filters.text.vocabulary import tokens_of
 
 Tally = IntEnum("Tally", [
     "TOKENS", "WORDS", "WORD_CHARACTERS", "ALPHABETIC_TOKENS", "NEWLINES", "HASHES", "ELLIPSES",
 ], start=0)  # fmt: skip
-
-
-@loop
-def _add_marks(page, length, i, tallies):
-    run, last = 0, -1  # of dots: "....." is one "..."
-    for block in range(0, length, 64):
-        text = lowest_bits(length - block)
-        tallies[Tally.NEWLINES, i] += count_bits(newline_mask(page, block) & text)
-        tallies[Tally.HASHES, i] += count_bits(hash_mask(page, block) & text)
-        wide = ellipsis_mask(page, block)
-        while wide:
-            at = block + lowest_bit(wide)
-            wide &= wide - ONE_BIT
-            tallies[Tally.ELLIPSES, i] += page[at + 1] == 0x80 and page[at + 2] == 0xA6
-        dots = dot_mask(page, block) & text
-        while dots:
-            at = block + lowest_bit(dots)
-            dots &= dots - ONE_BIT
-            run = run + 1 if at == last + 1 else 1
-            last = at
-            if run == 3:
-                tallies[Tally.ELLIPSES, i] += 1
-                run = 0
 
 
 @loop
@@ -66,15 +41,14 @@ def _count(offsets, data, tokens, tallies):
     """Fill in int64 [tallies, documents]."""
     page = np.empty(longest_document(offsets) + PADDING, np.uint8)
     for i in range(len(offsets) - 1):
-        first, last = tokens.known[i], tokens.known[i + 1]
-        counts, lengths, flags = (
-            tokens.counts[first:last],
-            tokens.lengths[first:last],
-            tokens.flags[first:last],
+        of_document = slice(tokens.known[i], tokens.known[i + 1])
+        _add_tokens(
+            tokens.counts[of_document], tokens.lengths[of_document], tokens.flags[of_document], i, tallies
         )
-        _add_tokens(counts, lengths, flags, i, tallies)
         length = open_page(page, data, offsets[i], offsets[i + 1])
-        _add_marks(page, length, i, tallies)
+        tallies[Tally.NEWLINES, i], tallies[Tally.HASHES, i], tallies[Tally.ELLIPSES, i] = count_marks(
+            page, length
+        )
 
 
 SIGNALS = (

@@ -19,25 +19,26 @@ from filters.arrow import text_column
 from filters.columns import FLOAT, INF, INTEGER, columns, count, ratio, span
 from filters.family import Family, Signal
 from filters.text.batches import valid
-from filters.text.bits import ONE_BIT, lowest_bit, lowest_bits
+from filters.text.bits import lowest_bits, places
 from filters.text.classes import WHITESPACE, character_classes
 from filters.text.compiled import inlined, kernel, loop
 from filters.text.masks import any_of
-from filters.text.pages import PADDING, decode, longest_document, open_page, with_room
+from filters.text.pages import PADDING, count_characters, decode, longest_document, open_page, with_room
 from filters.text.phrases import is_digit, is_letter, is_one_of
 
 Tally = IntEnum("Tally", ["URLS", "URL_CHARACTERS", "CHARACTERS"], start=0)
 SHORTEST = 5  # bytes of the shortest address in a text, `www.a`
 
-NO_ENDS = np.frombuffer(b"!')*,.:;?]}", np.uint8)  # marks that are not the end of an address
-
 mark_mask = any_of(".:")
 
 
 @inlined
-def _is(byte, letter):
-    """In upper or lower case."""
-    return byte | np.uint8(0x20) == letter
+def _reads(page, at, text):
+    """This text of lower-case letters stands at a byte, in upper or lower case."""
+    same = True
+    for k in range(len(text)):
+        same &= page[at + k] | np.uint8(0x20) == text[k]
+    return same
 
 
 @inlined
@@ -45,38 +46,24 @@ def _begin(page, mark, floor):
     """(where the address with this mark begins, where what it must have more than that ends); -1 where none does."""
     if page[mark] == 0x2E:
         start = mark - 3
-        www = (
-            start >= floor
-            and _is(page[start], 0x77)
-            and _is(page[start + 1], 0x77)
-            and _is(page[start + 2], 0x77)
-        )
         touched = start > 0 and (is_letter(page[start - 1]) or is_digit(page[start - 1]))
-        return (start, mark + 1) if www and not touched else (-1, 0)
-    if page[mark + 1] != 0x2F or page[mark + 2] != 0x2F or mark < floor + 3:
-        return -1, 0
-    at = mark - 1
-    if _is(page[at], 0x73):  # the s of https
-        at -= 1
-    if not _is(page[at], 0x70) or at < floor + 2:
-        return -1, 0
-    http = at >= floor + 3 and _is(page[at - 1], 0x74) and _is(page[at - 2], 0x74)
-    if http and _is(page[at - 3], 0x68):
-        return at - 3, mark + 3
-    if at == mark - 1 and _is(page[at - 1], 0x74) and _is(page[at - 2], 0x66):
-        return at - 2, mark + 3
+        return (
+            (start, mark + 1) if start >= floor and _reads(page, start, b"www") and not touched else (-1, 0)
+        )
+    if page[mark + 1] == 0x2F and page[mark + 2] == 0x2F:
+        for scheme in (b"https", b"http", b"ftp"):
+            start = mark - len(scheme)
+            if start >= floor and _reads(page, start, scheme):
+                return start, mark + 3
     return -1, 0
 
 
 @loop
 def _find(page, length, classes, edges):
-    """Byte edges of every address; returns (addresses, their characters, characters of the text)."""
+    """Byte edges of every address; returns (addresses, their characters)."""
     found = floor = characters = 0
     for block in range(0, length, 64):
-        marks = mark_mask(page, block) & lowest_bits(length - block)
-        while marks:
-            mark = block + lowest_bit(marks)
-            marks &= marks - ONE_BIT
+        for mark in places(mark_mask(page, block) & lowest_bits(length - block), block):
             if mark < floor:
                 continue
             start, least = _begin(page, mark, floor)
@@ -95,13 +82,13 @@ def _find(page, length, classes, edges):
                     break
                 end += width
             floor = end
-            while end > least and is_one_of(page[end - 1], NO_ENDS):
+            # Marks that are not the end of an address.
+            while end > least and is_one_of(page[end - 1], b"!')*,.:;?]}"):
                 end -= 1
             if end > least:
                 edges[2 * found], edges[2 * found + 1] = start, end
                 found += 1
-                for at in range(start, end):
-                    characters += (page[at] & 0xC0) != 0x80
+                characters += count_characters(page, start, end)
     return found, characters
 
 
@@ -116,10 +103,7 @@ def _count(offsets, data, classes, tallies):
         urls, characters = _find(page, length, classes, edges[filled:])
         filled += 2 * urls
         tallies[Tally.URLS, i], tallies[Tally.URL_CHARACTERS, i] = urls, characters
-        characters = 0
-        for at in range(length):
-            characters += (page[at] & 0xC0) != 0x80
-        tallies[Tally.CHARACTERS, i] = characters
+        tallies[Tally.CHARACTERS, i] = count_characters(page, 0, length)
     return edges[:filled]
 
 

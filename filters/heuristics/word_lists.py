@@ -23,10 +23,11 @@ from filters.family import Family
 from filters.files import loaded_once, read_list
 from filters.text.batches import valid
 from filters.text.classes import character_classes
-from filters.text.compiled import inlined, kernel
+from filters.text.compiled import inlined, kernel, loop
 from filters.text.lookup import slot_of, table_of_keys
 from filters.text.pages import PADDING, decode, longest_document, open_page
 from filters.text.segments import WORD, find_tokens, word_breaks
+from filters.text.units import lower_characters
 
 Tally = IntEnum("Tally", ["OCCURRENCES", "DISTINCT", "WORDS"], start=0)
 PREFIX = "word_list."  # of the names of their families
@@ -45,10 +46,9 @@ class Entries(NamedTuple):
 @lru_cache(maxsize=1)
 def lower_case() -> np.ndarray:
     """uint32 [code points]: each in lower case, where that is one character."""
-    codes = np.arange(sys.maxunicode + 1, dtype=np.uint32)
-    for code in range(0x20000):
-        if len(lower := chr(code).lower()) == 1:
-            codes[code] = ord(lower)
+    characters = np.arange(sys.maxunicode + 1, dtype=np.uint32).view("<U1")
+    is_one = np.char.str_len(np.char.lower(characters)) == 1
+    codes = np.where(is_one, lower_characters(), characters.view(np.uint32))
     codes.flags.writeable = False
     return codes
 
@@ -60,19 +60,26 @@ def _more(key, code):
     return key ^ (key >> np.uint64(29))
 
 
-@kernel
-def _beginnings(page, length, breaks, classes, lower, keys):
-    """The hash after each word of a text; returns how many words there are."""
-    byte_edges, character_edges = np.empty(2 * length + 2, np.int64), np.empty(2 * length + 2, np.int64)
-    flags = np.empty(length + 1, np.uint8)
-    tokens, _ = find_tokens(page, length, byte_edges, character_edges, flags, breaks, classes)
-    key = START
+@loop
+def _find_words(page, length, breaks, classes, edges, character_edges, flags):
+    """Fill in the byte edges of the words; returns how many there are."""
+    tokens, _ = find_tokens(page, length, edges, character_edges, flags, breaks, classes)
     words = 0
     for k in range(tokens):
         if flags[k] & WORD:
-            key = _token(key, page, byte_edges[2 * k], byte_edges[2 * k + 1], lower)
-            keys[words] = key
+            edges[2 * words], edges[2 * words + 1] = edges[2 * k], edges[2 * k + 1]
             words += 1
+    return words
+
+
+@kernel
+def _beginnings(page, length, breaks, classes, lower, keys):
+    """The hash after each word of a text; returns how many words there are."""
+    edges, character_edges = np.empty(2 * length + 2, np.int64), np.empty(2 * length + 2, np.int64)
+    words = _find_words(page, length, breaks, classes, edges, character_edges, np.empty(length + 1, np.uint8))
+    key = START
+    for k in range(words):
+        key = keys[k] = _token(key, page, edges[2 * k], edges[2 * k + 1], lower)
     return words
 
 
@@ -112,12 +119,7 @@ def _count(offsets, data, entries, breaks, classes, lower, tallies):
     seen = np.full(entries.size, -1)
     for i in range(len(offsets) - 1):
         length = open_page(page, data, offsets[i], offsets[i + 1])
-        tokens, _ = find_tokens(page, length, edges, character_edges, flags, breaks, classes)
-        words = 0
-        for k in range(tokens):
-            if flags[k] & WORD:
-                edges[2 * words], edges[2 * words + 1] = edges[2 * k], edges[2 * k + 1]
-                words += 1
+        words = _find_words(page, length, breaks, classes, edges, character_edges, flags)
         tallies[Tally.WORDS, i] = words
         for first in range(words):
             key, best = START, np.int64(-1)
@@ -143,17 +145,10 @@ def family(name: str) -> Family:
     """The family `word_list.NAME`, which measures a list by its path (parameter `list`)."""
     name = name.removeprefix(PREFIX)
     signals = (
-        count(
-            f"{name}_count", "occurrences", Tally.OCCURRENCES, f"occurrences of entries of your list {name}"
-        ),
-        ratio(
-            f"{name}_ratio",
-            Tally.OCCURRENCES,
-            Tally.WORDS,
-            f"occurrences of entries of {name} / Unicode words",
-        ),
+        count(f"{name}_count", "occurrences", Tally.OCCURRENCES, f"occurrences of entries of your list {name}"),
+        ratio(f"{name}_ratio", Tally.OCCURRENCES, Tally.WORDS, f"occurrences of entries of {name} / Unicode words"),
         count(f"{name}_distinct_count", "entries", Tally.DISTINCT, f"different entries of your list {name}"),
-    )
+    )  # fmt: skip
 
     def measure(texts: pa.Array | pa.ChunkedArray, list: str) -> dict[str, pa.Array]:
         offsets, data = valid(texts)

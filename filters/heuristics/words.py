@@ -14,23 +14,12 @@ import pyarrow as pa
 
 from filters.columns import INF, columns, count, ratio, real
 from filters.family import Family
+from filters.text import masks, pages
 from filters.text.batches import valid
-from filters.text.bits import NO_BITS, ONE_BIT, count_bits, lowest_bit, lowest_bits
+from filters.text.bits import NO_BITS, ONE_BIT, count_bits, lowest_bits, places
 from filters.text.classes import ALPHABETIC, DIGIT, PUNCTUATION, UPPERCASE, character_classes
 from filters.text.compiled import inlined, kernel, loop
 from filters.text.english import STOP_WORDS, STOPS, find_stop_word
-from filters.text.masks import (
-    capital_mask,
-    continuation_mask,
-    digit_mask,
-    dot_mask,
-    hash_mask,
-    in_ranges,
-    letter_mask,
-    newline_mask,
-    non_ascii_mask,
-)
-from filters.text.pages import PADDING, blocks_of, decode, find_words, longest_document, open_page
 
 COMMON_LENGTHS = 64  # words shorter than this many characters are counted by length, the others sorted
 
@@ -41,8 +30,8 @@ Tally = IntEnum("Tally", [
     "STOP_WORDS", "DISTINCT_STOP_WORDS",
 ], start=0)  # fmt: skip
 
-symbol_mask = in_ranges((0x23, 0x23), (0xE2, 0xE2))  # "#", and what may begin "…"
-punctuation_mask = in_ranges((0x00, 0x1F), (0x21, 0x2F), (0x3A, 0x40), (0x5B, 0x60), (0x7B, 0x7F))
+symbol_mask = masks.in_ranges((0x23, 0x23), (0xE2, 0xE2))  # "#", and what may begin "…"
+punctuation_mask = masks.in_ranges((0x00, 0x1F), (0x21, 0x2F), (0x3A, 0x40), (0x5B, 0x60), (0x7B, 0x7F))
 
 
 @inlined
@@ -51,11 +40,9 @@ def _add_ascii(page, block, text, tally):
 
     Returns (letters, punctuation) as masks.
     """
-    letters, punctuation = letter_mask(page, block) & text, punctuation_mask(page, block) & text
-    tally[Tally.HASHES] += count_bits(hash_mask(page, block) & text)
-    tally[Tally.NEWLINES] += count_bits(newline_mask(page, block) & text)
-    tally[Tally.DIGITS] += count_bits(digit_mask(page, block) & text)
-    tally[Tally.CAPITALS] += count_bits(capital_mask(page, block) & text)
+    letters, punctuation = masks.letter_mask(page, block) & text, punctuation_mask(page, block) & text
+    tally[Tally.DIGITS] += count_bits(masks.digit_mask(page, block) & text)
+    tally[Tally.CAPITALS] += count_bits(masks.capital_mask(page, block) & text)
     tally[Tally.LETTERS] += count_bits(letters)
     tally[Tally.PUNCTUATION] += count_bits(punctuation)
     return letters, punctuation
@@ -66,16 +53,13 @@ def _add_others(page, block, others, classes, tally):
     """Count the characters beyond ASCII that begin at these bits; returns (letters, punctuation) as masks."""
     letters = punctuation = NO_BITS
     tally[Tally.NON_ASCII] += count_bits(others)
-    while others:
-        at = lowest_bit(others)
-        code, _ = decode(page, block + at)
-        others &= others - ONE_BIT
+    for at in places(others, 0):
+        code, _ = pages.decode(page, block + at)
         kind = classes[code]
         tally[Tally.DIGITS] += (kind & DIGIT) != 0
         tally[Tally.CAPITALS] += (kind & UPPERCASE) != 0
         letters |= np.uint64((kind & ALPHABETIC) != 0) << np.uint64(at)
         punctuation |= np.uint64((kind & PUNCTUATION) != 0) << np.uint64(at)
-        tally[Tally.ELLIPSES] += code == 0x2026  # "…"
     tally[Tally.LETTERS] += count_bits(letters)
     tally[Tally.PUNCTUATION] += count_bits(punctuation)
     return letters, punctuation
@@ -96,17 +80,15 @@ def _holders(words, marks, before):
 @loop
 def _add_characters(page, length, blocks, character_edges, classes, tally):
     """Count characters by kind, and words by what they hold."""
-    dots = 0  # dots just before, less the three of every ellipsis counted: "....." is one "..."
-    last_dot = -1
     ended = 0  # words so far
     goes_on = lettered = cored = NO_BITS  # 1 if a word reaches the block's end, holds a letter, is core
     for block in range(0, length + 1, 64):  # one more, where the last word may end
         text = lowest_bits(length - block)
         word = blocks[block // 64] if text else NO_BITS
         letters, punctuation = _add_ascii(page, block, text, tally)
-        beyond = non_ascii_mask(page, block) & text
+        beyond = masks.non_ascii_mask(page, block) & text
         if beyond:
-            continued = continuation_mask(page, block)
+            continued = masks.continuation_mask(page, block)
             more_letters, more_punctuation = _add_others(page, block, beyond & ~continued, classes, tally)
             letters |= more_letters
             punctuation |= more_punctuation | beyond & continued
@@ -115,25 +97,13 @@ def _add_characters(page, length, blocks, character_edges, classes, tally):
         core, cored = _holders(word, ~punctuation, cored)
         tally[Tally.ALPHABETIC_WORDS] += count_bits(with_letter & ends)
         tally[Tally.CORE_WORDS] += count_bits(core & ends)
-        bare = ends & ~core
-        while bare:
-            at = lowest_bit(bare)
-            bare &= bare - ONE_BIT
+        for at in places(ends & ~core, 0):
             k = ended + count_bits(ends & lowest_bits(at))
             tally[Tally.CORE_WORD_CHARACTERS] -= character_edges[2 * k + 1] - character_edges[2 * k]
         ended += count_bits(ends)
         goes_on = word >> np.uint64(63)
         lettered &= goes_on
         cored &= goes_on
-        found = dot_mask(page, block) & text
-        while found:
-            at = block + lowest_bit(found)
-            found &= found - ONE_BIT
-            dots = dots + 1 if at == last_dot + 1 else 1
-            last_dot = at
-            if dots == 3:
-                tally[Tally.ELLIPSES] += 1
-                dots = 0
 
 
 @loop
@@ -141,10 +111,7 @@ def _add_symbol_words(page, length, byte_edges, words, tally):
     """Words that hold a "#" or a "…"."""
     word, counted = 0, -1
     for block in range(0, length, 64):
-        found = symbol_mask(page, block) & lowest_bits(length - block)
-        while found:
-            at = block + lowest_bit(found)
-            found &= found - ONE_BIT
+        for at in places(symbol_mask(page, block) & lowest_bits(length - block), block):
             if page[at] == 0xE2 and not (page[at + 1] == 0x80 and page[at + 2] == 0xA6):
                 continue
             while word < words and byte_edges[2 * word + 1] <= at:
@@ -187,12 +154,13 @@ def _add_words(page, byte_edges, character_edges, words, lengths, stops, tally):
     for i in range(words):
         start, size = byte_edges[2 * i], byte_edges[2 * i + 1] - byte_edges[2 * i]
         characters = character_edges[2 * i + 1] - character_edges[2 * i]
+        tally[Tally.WORD_CHARACTERS] += characters
         lengths[min(characters, COMMON_LENGTHS)] += 1
         if characters >= COMMON_LENGTHS:
             tally[Tally.LONGEST_WORD] = max(tally[Tally.LONGEST_WORD], characters)
-        found, slot = find_stop_word(page, start, size, stops, NO_BITS)
-        tally[Tally.STOP_WORDS] += found
-        seen |= np.uint64(found) << slot
+        is_stop_word, slot = find_stop_word(page, start, size, stops, NO_BITS)
+        tally[Tally.STOP_WORDS] += is_stop_word
+        seen |= np.uint64(is_stop_word) << slot
     tally[Tally.DISTINCT_STOP_WORDS] = count_bits(seen)
     if words:
         for characters in range(COMMON_LENGTHS):
@@ -204,22 +172,21 @@ def _add_words(page, byte_edges, character_edges, words, lengths, stops, tally):
 @kernel
 def _count(offsets, data, classes, stops, tallies):
     """Fill in int64 [tallies, documents]."""
-    longest = longest_document(offsets)
-    page = np.empty(longest + PADDING, np.uint8)
+    longest = pages.longest_document(offsets)
+    page = np.empty(longest + pages.PADDING, np.uint8)
     byte_edges, character_edges = np.empty(longest + 10, np.int32), np.empty(longest + 10, np.int32)
-    blocks = np.empty(blocks_of(longest), np.uint64)
+    blocks = np.empty(pages.blocks_of(longest), np.uint64)
     lengths = np.empty(COMMON_LENGTHS + 1, np.int64)
     tally = np.empty(len(tallies), np.int64)
     for i in range(len(offsets) - 1):
-        length = open_page(page, data, offsets[i], offsets[i + 1])
+        length = pages.open_page(page, data, offsets[i], offsets[i + 1])
         tally[:] = 0
-        words, characters = find_words(page, length, byte_edges, character_edges, blocks)
+        words, characters = pages.find_words(page, length, byte_edges, character_edges, blocks)
         tally[Tally.BYTES], tally[Tally.CHARACTERS], tally[Tally.WORDS] = length, characters, words
-        for k in range(words):
-            tally[Tally.WORD_CHARACTERS] += character_edges[2 * k + 1] - character_edges[2 * k]
-        tally[Tally.CORE_WORD_CHARACTERS] = tally[Tally.WORD_CHARACTERS]  # less those of words that are not
+        tally[Tally.NEWLINES], tally[Tally.HASHES], tally[Tally.ELLIPSES] = pages.count_marks(page, length)
         _add_characters(page, length, blocks, character_edges, classes, tally)
         _add_words(page, byte_edges, character_edges, words, lengths, stops, tally)
+        tally[Tally.CORE_WORD_CHARACTERS] += tally[Tally.WORD_CHARACTERS]  # less those of words that are none
         _add_symbol_words(page, length, byte_edges, words, tally)
         tallies[:, i] = tally
 

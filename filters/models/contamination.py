@@ -14,30 +14,30 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
-from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from filters.columns import columns, label, ratio, span
 from filters.family import Family
-from filters.files import loaded_once
+from filters.files import loaded_once, read_arrays
 from filters.text.compiled import inlined, kernel, loop
 from filters.text.normalised import normalised
-from filters.text.units import WORD_FACTOR as FACTOR
-from filters.text.units import character_tables, highest_power, mix, room_for, units_of
+from filters.text.pages import with_room
+from filters.text.units import character_tables, room_for, units_of, windows_of
 
 NGRAM = 13
 SHORTEST = 8  # words of the shortest item that is looked for
 ITEMS_OF_A_GRAM = 16  # an n-gram that more items share counts for the first of them only
 FILTER_BITS = 16  # of the filter for each n-gram: most n-grams of a clean document end there
 NONE = np.int64(-1)
+Tally = IntEnum("Tally", ["WORDS", "COVERED", "GRAMS", "RUNS"], start=0)
 
 
-@dataclass(frozen=True)
-class Index:
+class Grams(NamedTuple):
     """N-grams of the items. Gram g is `words[first[g] : first[g] + width[g]]`, and is found in the items
     `item_of[post[g] : post[g + 1]]`. `table` maps a key's slot to a gram, or to -1."""
 
@@ -51,6 +51,12 @@ class Index:
     grams_of: np.ndarray  # int64 [items]: different grams of an item
     table: np.ndarray  # int64 [a power of two]
     filter: np.ndarray  # uint64: one bit for each slot of a table 64 times as long
+
+
+class Index(NamedTuple):
+    """What documents are compared with: the items' n-grams, and what each item is called."""
+
+    grams: Grams
     names: pa.LargeStringArray
 
 
@@ -69,21 +75,6 @@ def _words_of_all(offsets, data, tables, words, ends):
     return filled
 
 
-@loop
-def _roll(words, start, end, width, keys):
-    """The key of every run of `width` words in words[start:end]; returns their number."""
-    if end - start < width:
-        return 0
-    highest, rolling = highest_power(width), np.uint64(0)
-    for i in range(start, start + width):
-        rolling = np.uint64(rolling * FACTOR + words[i])
-    keys[0] = mix(np.uint64(rolling + np.uint64(width)))
-    for i in range(start + width, end):
-        rolling = np.uint64((rolling - words[i - width] * highest) * FACTOR + words[i])
-        keys[i - width - start + 1] = mix(np.uint64(rolling + np.uint64(width)))
-    return end - start - width + 1
-
-
 @kernel
 def _grams_of_items(words, ends, ngram, shortest, keys, first, width, item):
     scratch = np.empty(len(words) + 1, np.uint64)
@@ -92,7 +83,7 @@ def _grams_of_items(words, ends, ngram, shortest, keys, first, width, item):
         own = min(ngram, ends[i + 1] - ends[i])
         if own < shortest:
             continue
-        n = _roll(words, ends[i], ends[i + 1], own, scratch)
+        n = windows_of(words, ends[i], ends[i + 1], own, np.uint64(own), scratch)
         for k in range(n):
             keys[filled], first[filled], width[filled], item[filled] = scratch[k], ends[i] + k, own, i
             filled += 1
@@ -139,15 +130,16 @@ def build_index(texts: pa.Array | pa.ChunkedArray, names: pa.Array, ngram: int =
     table = np.full(_power_of_two(2 * len(count)), NONE)
     bits = np.zeros(_power_of_two(FILTER_BITS * len(count)) // 64, np.uint64)
     _insert(keys[new_key], table, bits)
+    if isinstance(names, pa.ChunkedArray):
+        names = names.combine_chunks()
+    grams_of = np.bincount(item[new_item], minlength=len(offsets) - 1).astype(np.int64)
     return Index(
-        words, np.unique(width), keys[new_key], first[new_key], width[new_key], post, item[new_item],
-        np.bincount(item[new_item], minlength=len(offsets) - 1).astype(np.int64), table, bits,
-        pa.array(names).cast(pa.large_string()) if not isinstance(names, pa.ChunkedArray)
-        else names.combine_chunks().cast(pa.large_string()),
+        Grams(
+            words, np.unique(width), keys[new_key], first[new_key], width[new_key], post, item[new_item], grams_of,
+            table, bits,
+        ),
+        names.cast(pa.large_string()),
     )  # fmt: skip
-
-
-ARRAYS = ("words", "widths", "keys", "first", "width", "post", "item_of", "grams_of", "table", "filter")
 
 
 def make_index(
@@ -158,11 +150,11 @@ def make_index(
     index = build_index(texts, names, ngram)
     named = np.frombuffer(json.dumps(index.names.to_pylist()).encode(), np.uint8)
     with open(path, "wb") as file:
-        np.savez(file, names=named, **{name: getattr(index, name) for name in ARRAYS})
+        np.savez(file, names=named, **index.grams._asdict())
     return {
         "items": len(index.names),
-        "items_too_short": int((index.grams_of == 0).sum()),
-        "ngrams": len(index.keys),
+        "items_too_short": int((index.grams.grams_of == 0).sum()),
+        "ngrams": len(index.grams.keys),
         "ngram": ngram,
     }
 
@@ -170,31 +162,31 @@ def make_index(
 @loaded_once
 def read_index(path: Path) -> Index:
     """What `make_index` wrote. Raises ValueError where the file is no index."""
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as found:
-            names = pa.array(json.loads(found["names"].tobytes()), pa.large_string())
-            return Index(**{name: found[name] for name in ARRAYS}, names=names)
-    except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: not an index of evaluation texts: {error}") from None
+
+    def made(arrays: Any) -> Index:
+        names = pa.array(json.loads(arrays["names"].tobytes()), pa.large_string())
+        return Index(Grams(*(arrays[field] for field in Grams._fields)), names)
+
+    return read_arrays(path, "an index of evaluation texts", made)
 
 
 # ------------------------------------------------------------------------------------------------- documents
 
 
 @inlined
-def _gram_at(key, words, at, index_words, keys, first, width, table, bits):
+def _gram_at(key, words, at, grams):
     """The gram with this key whose words are those at `at`, or -1."""
-    bit = (key >> np.uint64(20)) & np.uint64(len(bits) * 64 - 1)
-    if not (bits[bit >> np.uint64(6)] >> (bit & np.uint64(63))) & np.uint64(1):
+    bit = (key >> np.uint64(20)) & np.uint64(len(grams.filter) * 64 - 1)
+    if not (grams.filter[bit >> np.uint64(6)] >> (bit & np.uint64(63))) & np.uint64(1):
         return NONE
-    last = np.uint64(len(table) - 1)
+    last = np.uint64(len(grams.table) - 1)
     slot = key & last
-    while table[slot] >= 0:
-        gram = table[slot]
-        if keys[gram] == key:
+    while grams.table[slot] >= 0:
+        gram = grams.table[slot]
+        if grams.keys[gram] == key:
             same = True
-            for k in range(width[gram]):
-                same &= index_words[first[gram] + k] == words[at + k]
+            for k in range(grams.width[gram]):
+                same &= grams.words[grams.first[gram] + k] == words[at + k]
             if same:
                 return gram
         slot = (slot + np.uint64(1)) & last
@@ -202,19 +194,16 @@ def _gram_at(key, words, at, index_words, keys, first, width, table, bits):
 
 
 @kernel
-def _match(
-    words, n, widths, scratch, index_words, keys, first, width, table, bits, document, seen, hits, covered
-):
+def _match(words, n, grams, scratch, document, seen, hits, covered):
     """Mark the words inside of matched grams in `covered` and list the different grams; returns how many.
 
     `covered` is only written where something matched; `seen[gram]` is the last document that had it.
     """
     found = 0
-    for w in range(len(widths)):
-        own = widths[w]
-        for at in range(_roll(words, 0, n, own, scratch)):
-            gram = _gram_at(scratch[at], words, at, index_words, keys, first, width, table, bits)
-            if gram < 0 or width[gram] != own:
+    for own in grams.widths:
+        for at in range(windows_of(words, 0, n, own, np.uint64(own), scratch)):
+            gram = _gram_at(scratch[at], words, at, grams)
+            if gram < 0 or grams.width[gram] != own:
                 continue
             if not found:
                 covered[:n] = False
@@ -227,8 +216,9 @@ def _match(
 
 
 @loop
-def _best_item(hits, found, post, item_of, grams_of, count):
+def _best_item(hits, found, grams, count):
     """(the item of which most grams matched, how many of them); of equals the one with fewest grams, then the first."""
+    post, item_of, grams_of = grams.post, grams.item_of, grams.grams_of
     for k in range(found):
         for place in range(post[hits[k]], min(post[hits[k] + 1], post[hits[k]] + ITEMS_OF_A_GRAM)):
             count[item_of[place]] += 1
@@ -243,67 +233,42 @@ def _best_item(hits, found, post, item_of, grams_of, count):
     return best, most
 
 
-@loop
-def _runs(covered, n):
-    """(words covered, runs of them)"""
-    inside, runs = 0, 0
-    for k in range(n):
-        inside += covered[k]
-        runs += covered[k] and (k == 0 or not covered[k - 1])
-    return inside, runs
-
-
 @kernel
-def _measure(offsets, data, tables, index, found_words, found_covered, found_item, found_grams, found_spans):
-    index_words, widths, keys, first, width, post, item_of, grams_of, table, bits = index
+def _measure(offsets, data, tables, grams, tallies, best):
+    """Fill in int64 [tallies, documents] and the item of each; returns the edges of the runs of covered words, in bytes."""
     room = room_for(offsets)
-    words = room[2]
+    _, _, words, begins, ends, _ = room
     scratch, covered = np.empty(len(words), np.uint64), np.empty(len(words), np.bool_)
-    seen, hits = np.full(len(keys), NONE), np.empty(len(keys), np.int64)
-    count = np.zeros(len(grams_of), np.int64)
+    seen, hits = np.full(len(grams.keys), NONE), np.empty(len(grams.keys), np.int64)
+    count = np.zeros(len(grams.grams_of), np.int64)
+    edges, filled = np.empty(64, np.int64), 0
     for i in range(len(offsets) - 1):
         n = units_of(data, offsets[i], offsets[i + 1], tables, 0, room)
-        found = _match(
-            words, n, widths, scratch, index_words, keys, first, width, table, bits, i, seen, hits, covered
-        )
-        found_words[i] = n
-        if found:
-            found_item[i], found_grams[i] = _best_item(hits, found, post, item_of, grams_of, count)
-            found_covered[i], found_spans[i] = _runs(covered, n)
-
-
-@kernel
-def _fill_spans(offsets, data, tables, index, span_offsets, starts, ends):
-    """The runs of covered words of the documents that have any, as byte spans: they are matched once more."""
-    index_words, widths, keys, first, width, _, _, _, table, bits = index
-    room = room_for(offsets)
-    _, _, words, begin, stop, _ = room
-    scratch, covered = np.empty(len(words), np.uint64), np.empty(len(words), np.bool_)
-    seen, hits = np.full(len(keys), NONE), np.empty(len(keys), np.int64)
-    for i in range(len(offsets) - 1):
-        filled = span_offsets[i]
-        if filled == span_offsets[i + 1]:
+        tallies[Tally.WORDS, i] = n
+        found = _match(words, n, grams, scratch, i, seen, hits, covered)
+        if not found:
             continue
-        n = units_of(data, offsets[i], offsets[i + 1], tables, 0, room)
-        _match(
-            words, n, widths, scratch, index_words, keys, first, width, table, bits, i, seen, hits, covered
-        )
+        best[i], tallies[Tally.GRAMS, i] = _best_item(hits, found, grams, count)
+        before, edges = filled, with_room(edges, filled, n + 1)
         for k in range(n):
             if covered[k]:
+                tallies[Tally.COVERED, i] += 1
                 if k == 0 or not covered[k - 1]:
-                    starts[filled] = begin[k]
-                    filled += 1
-                ends[filled - 1] = stop[k]
+                    edges[filled] = begins[k]
+                    filled += 2
+                edges[filled - 1] = ends[k]
+        tallies[Tally.RUNS, i] = (filled - before) // 2
+    return edges[:filled]
 
 
 SIGNALS = (
-    span("contamination_spans", "runs", "edges",
+    span("contamination_spans", Tally.RUNS, "edges",
          "runs of words that also stand in an evaluation text (13-grams, or shorter texts whole)"),
-    ratio("contaminated_word_ratio", "covered", "words",
+    ratio("contaminated_word_ratio", Tally.COVERED, Tally.WORDS,
           "words inside of such runs / words (13-grams: Brown et al. 2020, arXiv:2005.14165)"),
     label("contamination_item", "items",
           "the evaluation text most n-grams of which are here; null where none is"),
-    ratio("contamination_item_ratio", "grams", "grams_of_item",
+    ratio("contamination_item_ratio", Tally.GRAMS, "grams_of_item",
           "different n-grams of that text found in the document / its n-grams"),
 )  # fmt: skip
 
@@ -313,24 +278,15 @@ def measure(texts: pa.Array | pa.ChunkedArray, model: str | os.PathLike[str] | I
     index = model if isinstance(model, Index) else read_index(model)
     compared = normalised(texts)
     offsets, data = compared.offsets, compared.data
-    n = len(offsets) - 1
-    words, covered, grams, runs = (np.zeros(n, np.int64) for _ in range(4))
-    item = np.full(n, NONE)
-    arrays = tuple(getattr(index, name) for name in ARRAYS)
-    _measure(offsets, data, character_tables(), arrays, words, covered, item, grams, runs)
-    span_offsets = np.concatenate([[0], np.cumsum(runs)]).astype(np.int64)
-    starts, ends = np.empty(span_offsets[-1], np.int64), np.empty(span_offsets[-1], np.int64)
-    if len(starts):
-        _fill_spans(offsets, data, character_tables(), arrays, span_offsets, starts, ends)
+    tallies, best = np.zeros((len(Tally), len(offsets) - 1), np.int64), np.full(len(offsets) - 1, NONE)
+    edges = _measure(offsets, data, character_tables(), index.grams, tallies, best)
+    grams_of = index.grams.grams_of
     return columns(
         SIGNALS,
-        words=words,
-        covered=covered,
-        items=index.names.take(pa.array(item, mask=item < 0)).cast(pa.string()),
-        grams=grams,
-        grams_of_item=np.where(item >= 0, index.grams_of[item] if len(index.grams_of) else 0, 0),
-        runs=runs,
-        edges=compared.in_the_texts(texts, runs, np.stack([starts, ends], axis=1)).ravel(),
+        tallies=tallies,
+        items=index.names.take(pa.array(best, mask=best < 0)).cast(pa.string()),
+        grams_of_item=np.where(best >= 0, grams_of[best] if len(grams_of) else 0, 0),
+        edges=compared.in_the_texts(texts, tallies[Tally.RUNS], edges.reshape(-1, 2)).ravel(),
     )
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 import os
-import zipfile
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,19 +22,20 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
-from filters.arrow import text_column, utf8
+from filters.arrow import text_column
 from filters.columns import INF, columns, real, span
 from filters.family import Family, Signal
-from filters.files import loaded_once
+from filters.files import loaded_once, read_arrays
 from filters.models.kneser_ney import BEGIN, END, ENTRY, Estimate, estimate, log_probability, table_of
+from filters.text.batches import valid
 from filters.text.compiled import inlined, kernel, loop
-from filters.text.pages import longest_document
-from filters.text.units import ALONE, FNV_OFFSET, FNV_PRIME, _decode, mix, word_characters
+from filters.text.pages import decode, longest_document
+from filters.text.units import ALONE, FNV_OFFSET, FNV_PRIME, mix, word_characters
 
 ORDER = 3
 HELD_OUT = 20  # one document of so many
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-NEWLINE = np.uint32(10)
+NEWLINE = 10
 
 
 @lru_cache(maxsize=1)
@@ -63,11 +63,7 @@ def symbols_of_line(data, at, end, characters, symbols):
     n, inside, h = 1, False, FNV_OFFSET
     symbols[0] = BEGIN
     while at < end:
-        byte = data[at]
-        if byte < 0x80:
-            code, width = np.uint32(byte), 1
-        else:
-            code, width = _decode(data, at, end)
+        code, width = decode(data, at)
         at += width
         kind = characters[code]
         if kind == 0 or kind & ALONE:
@@ -132,7 +128,7 @@ class Model:
 
 def estimate_from(texts: pa.Array | pa.ChunkedArray, order: int = ORDER, min_count: int = 2) -> Estimate:
     """The Kneser-Ney estimate of these documents' lines."""
-    offsets, data = utf8(texts)
+    offsets, data = valid(texts)
     size = _most_symbols(offsets, data, symbol_characters())
     symbols, begins = np.empty(size, np.uint64), np.empty(size, np.int64)
     filled = _sequences(offsets, data, symbol_characters(), symbols, begins)
@@ -176,12 +172,11 @@ def train(
 
 @loaded_once
 def _model(path: Path) -> Model:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            entries = arrays["entries"].astype(ENTRY, copy=False)
-            return Model(int(arrays["order"]), float(arrays["unknown"]), table_of(entries))
-    except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: not an n-gram model: {error}") from None
+    def made(arrays: Any) -> Model:
+        entries = arrays["entries"].astype(ENTRY, copy=False)
+        return Model(int(arrays["order"]), float(arrays["unknown"]), table_of(entries))
+
+    return read_arrays(path, "an n-gram model", made)
 
 
 # ------------------------------------------------------------------------------------------------- documents
@@ -215,16 +210,6 @@ def _score(
     return line
 
 
-@loop
-def _most_lines(offsets, data):
-    total = 0
-    for i in range(len(offsets) - 1):
-        total += 1
-        for at in range(offsets[i], offsets[i + 1]):
-            total += data[at] == 10
-    return total
-
-
 @dataclass(frozen=True)
 class Lines:
     """Every line of a column that is not blank: those of document i are [of[i], of[i + 1])."""
@@ -244,8 +229,8 @@ class Lines:
 def score_lines(texts: pa.Array | pa.ChunkedArray, model: str | os.PathLike[str] | Model) -> Lines:
     """What the model says of every line."""
     model = model if isinstance(model, Model) else _model(model)
-    offsets, data = utf8(texts)
-    size = _most_lines(offsets, data)
+    offsets, data = valid(texts)
+    size = len(offsets) - 1 + np.count_nonzero(data[offsets[0] : offsets[-1]] == NEWLINE)
     of, logp = np.zeros(len(offsets), np.int64), np.empty(size)
     counts = [np.empty(size, np.int64) for _ in range(4)]
     lines = _score(
@@ -287,7 +272,7 @@ def measure(
         SIGNALS,
         perplexity=np.exp(-logp / np.maximum(predictions, 1)),
         medians=_medians(lines),
-        bits=-logp / math.log(2) / np.maximum(np.diff(utf8(texts)[0]), 1),
+        bits=-logp / math.log(2) / np.maximum(np.diff(valid(texts)[0]), 1),
         unknown=total(lines.unknown) / np.maximum(predictions - np.diff(lines.of), 1),
         wordless=predictions == 0,
         unlikely=total(over).astype(np.int64),

@@ -55,7 +55,7 @@ def _forget(column: weakref.ref) -> None:
         _latest.batch = None
 
 
-def let_go() -> None:
+def forget_batch() -> None:
     """Keep nothing of what this thread has found in a batch: whoever asks has it found again."""
     _latest.batch = None
 

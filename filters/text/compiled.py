@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numba
-from numba import extending
 
 # A kernel may allocate. A loop allocates nothing and calls nothing that does, so it is compiled without reference
 # counting: counting the arrays that small functions pass on costs more, in atomic instructions, than they do.
@@ -13,5 +12,3 @@ kernel = numba.njit(cache=True, nogil=True, error_model="numpy")
 _UNCOUNTED: Any = {"nogil": True, "error_model": "numpy", "_nrt": False}
 loop = numba.njit(cache=True, **_UNCOUNTED)
 inlined = numba.njit(forceinline=True, **_UNCOUNTED)
-
-intrinsic: Any = extending.intrinsic  # numba's type for it wants the compiler's argument from callers too

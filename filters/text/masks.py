@@ -12,28 +12,25 @@ from typing import Any
 from llvmlite import ir
 from numba.core import types
 
-from filters.text.bits import pointer
-from filters.text.compiled import intrinsic
+from filters.text.bits import ARRAY, instruction, pointer
+
+VECTOR = ir.VectorType(ir.IntType(8), 64)
+mask_of_bytes = instruction(types.uint64, ARRAY, types.int64)
 
 
 def in_ranges(*ranges: tuple[int, int]) -> Any:
     """A compiled `mask(page, at) -> uint64`: bit i tells whether byte at + i lies in one of the ranges."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        vector = ir.VectorType(ir.IntType(8), 64)
-        address = pointer(context, builder, signature.args[0], *arguments)
-        lanes = builder.load(builder.bitcast(address, vector.as_pointer()), align=1)
-        found = None
+    @mask_of_bytes
+    def mask(context, builder, kinds, page, at):
+        lanes = builder.load(pointer(context, builder, kinds[0], page, at, VECTOR), align=1)
+        inside = []
         for low, high in ranges:
-            shifted = builder.sub(lanes, ir.Constant(vector, [low] * 64))  # wraps, so one comparison does
-            inside = builder.icmp_unsigned("<=", shifted, ir.Constant(vector, [high - low] * 64))
-            found = inside if found is None else builder.or_(found, inside)
-        return builder.bitcast(found, ir.IntType(64))
+            shifted = builder.sub(lanes, ir.Constant(VECTOR, [low] * 64))  # wraps, so one comparison does
+            inside.append(builder.icmp_unsigned("<=", shifted, ir.Constant(VECTOR, [high - low] * 64)))
+        return builder.bitcast(functools.reduce(builder.or_, inside), ir.IntType(64))
 
-    def mask(typing_context: Any, page: Any, at: Any) -> Any:
-        return types.uint64(page, types.int64), generate
-
-    return intrinsic(mask)
+    return mask
 
 
 def beginnings_of(*texts: str) -> Any:
@@ -47,29 +44,24 @@ def beginnings_of(*texts: str) -> Any:
         for byte in text.encode()[:3]:
             branch = branch.setdefault(byte | 0x20, {})
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        vector = ir.VectorType(ir.IntType(8), 64)
-        page, at = arguments
+    @mask_of_bytes
+    def mask(context, builder, kinds, page, at):
         folded = []
         for further in range(3):
             place = builder.add(at, ir.Constant(at.type, further))
-            address = pointer(context, builder, signature.args[0], page, place)
-            lanes = builder.load(builder.bitcast(address, vector.as_pointer()), align=1)
-            folded.append(builder.or_(lanes, ir.Constant(vector, [0x20] * 64)))
+            lanes = builder.load(pointer(context, builder, kinds[0], page, place, VECTOR), align=1)
+            folded.append(builder.or_(lanes, ir.Constant(VECTOR, [0x20] * 64)))
 
-        def found(branch: dict, depth: int) -> Any:
+        def beginning(branch: dict, depth: int) -> Any:
             hits = []
             for byte, rest in branch.items():
-                hit = builder.icmp_unsigned("==", folded[depth], ir.Constant(vector, [byte] * 64))
-                hits.append(builder.and_(hit, found(rest, depth + 1)) if rest else hit)
+                hit = builder.icmp_unsigned("==", folded[depth], ir.Constant(VECTOR, [byte] * 64))
+                hits.append(builder.and_(hit, beginning(rest, depth + 1)) if rest else hit)
             return functools.reduce(builder.or_, hits)
 
-        return builder.bitcast(found(tree, 0), ir.IntType(64))
+        return builder.bitcast(beginning(tree, 0), ir.IntType(64))
 
-    def mask(typing_context: Any, page: Any, at: Any) -> Any:
-        return types.uint64(page, types.int64), generate
-
-    return intrinsic(mask)
+    return mask
 
 
 def any_of(characters: str) -> Any:

@@ -134,11 +134,9 @@ def _long_key(page, start, end, hash_key):
 def key_of(page, start, end, hash_key):
     """64 bits of the bytes page[start:end]: of up to 7 bytes as many as there are of these, of more a hash."""
     size = end - start
-    return (
-        _short_key(page, start, np.uint64(size), hash_key)
-        if size <= 16
-        else _long_key(page, start, end, hash_key)
-    )
+    if size <= 16:
+        return _short_key(page, start, np.uint64(size), hash_key)
+    return _long_key(page, start, end, hash_key)
 
 
 # ---- Naming ---------------------------------------------------------------------------------------------

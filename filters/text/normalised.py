@@ -36,15 +36,12 @@ IGNORABLE = (
 JAMO = (
     *range(0x1161, 0x1176),
     *range(0x11A8, 0x11C3),
-)  # vowels and finals, which compose with what is before them
+)  # vowels and finals: they compose with what is before them
 DECOMPOSABLE = 0x30000  # above it no character has a decomposition or a combining class
 MOST_MARKS = 64  # in a row; the Stream-Safe Text Format of UAX #15 has 30
 CHANGES, IGNORED = 255, 254  # no combining class is so high
-UNSEEN, OTHERWISE, LONG_RUN = (
-    1,
-    2,
-    4,
-)  # what a document has: ignorable code points, what NFC may change, many marks in a row
+# What a document has: ignorable code points, what NFC may change, many marks in a row.
+UNSEEN, OTHERWISE, LONG_RUN = 1, 2, 4
 
 
 def _ranges(codes: set[int]) -> list[tuple[int, int]]:
@@ -62,9 +59,8 @@ _IGNORABLE = re.compile(f"[{_class(IGNORABLE)}]+")
 
 @dataclass(frozen=True)
 class _Characters:
-    classes: (
-        np.ndarray
-    )  # uint8 [code points]: the combining class; CHANGES where NFC_Quick_Check is not Yes; IGNORED
+    # uint8 [code points]: the combining class; CHANGES where NFC_Quick_Check is not Yes; IGNORED
+    classes: np.ndarray
     long_runs: re.Pattern  # MOST_MARKS combining marks
     spots: re.Pattern  # a character with all that joins it, and a single one that NFC writes otherwise
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from filters.text.bits import NO_BITS, ONE_BIT, copy_bytes, count_bits, lowest_bit, lowest_bits
+from filters.text import masks
+from filters.text.bits import NO_BITS, ONE_BIT, copy_bytes, count_bits, lowest_bit, lowest_bits, places
 from filters.text.classes import WHITESPACE
 from filters.text.compiled import inlined, kernel, loop
-from filters.text.masks import continuation_mask, newline_mask, space_mask, wide_space_mask
 
 PADDING = 128  # bytes behind a page's text: one 64-byte look at its last byte, and one more for a word's tail
 
@@ -49,7 +49,7 @@ def most_newlines(offsets, data):
     for i in range(len(offsets) - 1):
         newlines, at, end = 0, offsets[i], offsets[i + 1]
         while at < end and at + 64 <= len(data):
-            newlines += count_bits(newline_mask(data, at) & lowest_bits(end - at))
+            newlines += count_bits(masks.newline_mask(data, at) & lowest_bits(end - at))
             at += 64
         while at < end:
             newlines += data[at] == 0x0A
@@ -77,6 +77,15 @@ def decode(page, at):
 
 
 @inlined
+def count_characters(page, start, end):
+    """Characters of page[start:end]."""
+    characters = 0
+    for block in range(start, end, 64):
+        characters += count_bits(~masks.continuation_mask(page, block) & lowest_bits(end - block))
+    return characters
+
+
+@inlined
 def last_character(page, start, end):
     """First byte of the last character of page[start:end], which is not empty."""
     at = end - 1
@@ -100,6 +109,27 @@ def strip(page, start, end, classes):
             break
         end = at
     return start, end
+
+
+@loop
+def count_marks(page, length):
+    """(newlines, "#", ellipses) of a page. An ellipsis is "…" or three dots: "....." is one."""
+    newlines = hashes = ellipses = 0
+    dots, last_dot = 0, -1  # dots just before, less the three of every ellipsis counted
+    for block in range(0, length, 64):
+        text = lowest_bits(length - block)
+        newlines += count_bits(masks.newline_mask(page, block) & text)
+        hashes += count_bits(masks.hash_mask(page, block) & text)
+        for at in places((masks.dot_mask(page, block) | masks.ellipsis_mask(page, block)) & text, block):
+            if page[at] != 0x2E:
+                ellipses += page[at + 1] == 0x80 and page[at + 2] == 0xA6
+                continue
+            dots = dots + 1 if at == last_dot + 1 else 1
+            last_dot = at
+            if dots == 3:
+                ellipses += 1
+                dots = 0
+    return newlines, hashes, ellipses
 
 
 # ---- Words and lines ------------------------------------------------------------------------------------
@@ -133,17 +163,14 @@ def find_words(page, length, byte_edges, character_edges, blocks):
     spill = NO_BITS  # bytes of this block that belong to a space begun in the block before
     for block in range(0, length, 64):
         text = lowest_bits(length - block)
-        space = space_mask(page, block) | spill
+        space = masks.space_mask(page, block) | spill
         spill = NO_BITS
-        wide = wide_space_mask(page, block)
-        while wide:
-            at = lowest_bit(wide)
-            wide &= wide - ONE_BIT
+        for at in places(masks.wide_space_mask(page, block), 0):
             width = wide_space_bytes(page, block + at)
             space |= lowest_bits(width) << np.uint64(at)
             if at + width > 64:
                 spill = lowest_bits(at + width - 64)
-        first_bytes = ~continuation_mask(page, block) & text
+        first_bytes = ~masks.continuation_mask(page, block) & text
         word = ~space & text
         blocks[block // 64] = word
         changes = word ^ (word << ONE_BIT | in_word)
@@ -180,6 +207,28 @@ def break_bytes(page, at):
     if page[at] >= 0x80:
         return wide_break_bytes(page, at)
     return 2 if page[at] == 0x0D and page[at + 1] == 0x0A else 1
+
+
+@inlined
+def split_line(page, start, length):
+    """(where the line of `str.splitlines()` that begins at a byte ends, where the next one begins)."""
+    for block in range(start, length, 64):
+        breaks = masks.line_break_mask(page, block) | masks.wide_break_mask(page, block)
+        for at in places(breaks & lowest_bits(length - block), block):
+            width = break_bytes(page, at)
+            if width:
+                return at, at + width
+    return length, length
+
+
+@inlined
+def newline_from(page, start, length):
+    """Where the next "\n" stands from a byte on, or the end of the text."""
+    for block in range(start, length, 64):
+        newlines = masks.newline_mask(page, block)
+        if newlines:
+            return min(length, block + lowest_bit(newlines))
+    return length
 
 
 @kernel

@@ -44,6 +44,23 @@ def is_letter(byte):
 
 
 @inlined
+def stands_at(page, at, end, text):
+    """These bytes stand at a place, and end by `end`; nothing stands before a page."""
+    if at < 0 or at + len(text) > end:
+        return False
+    same = True
+    for k in range(len(text)):
+        same &= page[at + k] == text[k]
+    return same
+
+
+@inlined
+def ends_in(page, start, end, text):
+    """page[start:end] ends in these bytes."""
+    return end - len(text) >= start and stands_at(page, end - len(text), end, text)
+
+
+@inlined
 def is_space(byte):
     """White space of `str.split()`."""
     return 0x09 <= byte <= 0x0D or 0x1C <= byte <= 0x20
@@ -51,7 +68,7 @@ def is_space(byte):
 
 @inlined
 def is_one_of(byte, members):
-    """A byte is one of an array's."""
+    """A byte is one of these."""
     same = False
     for k in range(len(members)):
         same |= byte == members[k]

@@ -19,6 +19,7 @@ from filters.text.classes import ALPHABETIC, DIGIT, WHITESPACE
 from filters.text.compiled import inlined, loop
 from filters.text.masks import any_of, digit_mask, in_ranges, letter_mask, non_ascii_mask, space_mask
 from filters.text.pages import decode
+from filters.text.phrases import is_space
 
 CLASSES = (
     "Other", "CR", "LF", "Newline", "Extend", "ZWJ", "Regional_Indicator", "Format", "Katakana", "Hebrew_Letter",
@@ -159,7 +160,7 @@ def _ascii_bytes(page, at, length):
         spaces &= (ONE_BIT << np.uint64(length - at)) - ONE_BIT
     runs = (
         spaces & ~(spaces << ONE_BIT | ONE_BIT) & ~others & (others - ONE_BIT)
-    )  # below the first that is not ASCII
+    )  # below the first beyond ASCII
     return 63 - leading_zeros(runs) if runs else 0
 
 
@@ -180,22 +181,12 @@ def _find_ascii_tokens(page, at, size, at_characters, tokens, byte_edges, charac
         starts &= starts - ONE_BIT
         lasts &= lasts - ONE_BIT
         byte_edges[2 * tokens], byte_edges[2 * tokens + 1] = at + start, at + last + 1
-        character_edges[2 * tokens], character_edges[2 * tokens + 1] = (
-            at_characters + start,
-            at_characters + last + 1,
-        )
-        flags[tokens] = (
-            VISIBLE
-            | np.uint8(token & letters_or_digits != NO_BITS) * WORD
-            | np.uint8(token & letters != NO_BITS) * LETTER
-        )
+        character_edges[2 * tokens] = at_characters + start
+        character_edges[2 * tokens + 1] = at_characters + last + 1
+        has_word, has_letter = token & letters_or_digits != NO_BITS, token & letters != NO_BITS
+        flags[tokens] = VISIBLE | np.uint8(has_word) * WORD | np.uint8(has_letter) * LETTER
         tokens += 1
     return tokens
-
-
-@inlined
-def _is_ascii_space(byte):
-    return 0x09 <= byte <= 0x0D or 0x1C <= byte <= 0x20
 
 
 @loop
@@ -211,7 +202,7 @@ def find_tokens(page, length, byte_edges, character_edges, flags, table, classes
     regionals = 0
     while at < length:
         byte = page[at]
-        if byte < 0x80 and (at == 0 or _is_ascii_space(page[at - 1])) and not has & VISIBLE:
+        if byte < 0x80 and (at == 0 or is_space(page[at - 1])) and not has & VISIBLE:
             # Most of most texts. Where a white space went before no rule looks back, and masks say what the rules say.
             size = _ascii_bytes(page, at, length)
             if size > 0:

@@ -24,36 +24,18 @@ from filters.text.masks import in_ranges
 from filters.text.pages import PADDING, decode, longest_document, open_page
 
 UNITS = ("words", "characters", "templates")
-
-
 WORDS, CHARACTERS, TEMPLATES = range(3)
-
-
 ALONE = np.uint32(1 << 31)  # set in the table where a character is a word of its own
-
-
 NO_SPACES = (
     (0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3005, 0x3007), (0x3040, 0x30FF), (0x31F0, 0x31FF),
     (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xA9E0, 0xA9FF), (0xAA60, 0xAA7F), (0xF900, 0xFAFF), (0xFF66, 0xFF9F),
     (0x20000, 0x323AF),
 )  # fmt: skip
-
-
 FNV_OFFSET, FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
-
-
 WORD_FACTOR = np.uint64(0x9E3779B97F4A7C15)
-
-
 EIGHT_HIGH_BITS, EIGHT_CASE_BITS = np.uint64(0x8080808080808080), np.uint64(0x2020202020202020)
-
-
 UNDERSCORE, FOLDED_UNDERSCORE = np.uint8(0x5F), np.uint8(0x7F)  # what the case bit makes of it
-
-
 NUMBER, NAME = np.uint64(0x6E756D626572), np.uint64(0x6E616D65)  # placeholders in templates
-
-
 word_mask = in_ranges((0x30, 0x39), (0x41, 0x5A), (0x5F, 0x5F), (0x61, 0x7A), (0x80, 0xFF))
 
 
@@ -93,24 +75,6 @@ def mix(h):
     h = np.uint64(h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     h = np.uint64(h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return np.uint64(h ^ (h >> np.uint64(31)))
-
-
-@inlined
-def _decode(data, at, end):
-    """(code point, bytes) at a byte; a broken sequence is one character a byte, and no read passes `end`."""
-    first = np.uint32(data[at])
-    if first < 0x80:
-        return first, 1
-    if 0xC2 <= first < 0xE0 and at + 1 < end and data[at + 1] & 0xC0 == 0x80:
-        return np.uint32((first & 0x1F) << 6 | data[at + 1] & 0x3F), 2
-    if 0xE0 <= first < 0xF0 and at + 2 < end and data[at + 1] & 0xC0 == 0x80:
-        return np.uint32((first & 0x0F) << 12 | (data[at + 1] & 0x3F) << 6 | data[at + 2] & 0x3F), 3
-    if 0xF0 <= first < 0xF5 and at + 3 < end and data[at + 1] & 0xC0 == 0x80:
-        code = (
-            (first & 7) << 18 | (data[at + 1] & 0x3F) << 12 | (data[at + 2] & 0x3F) << 6 | data[at + 3] & 0x3F
-        )
-        return np.uint32(min(code, 0x10FFFF)), 4
-    return np.uint32(0xFFFD), 1
 
 
 @inlined
@@ -250,7 +214,7 @@ def words_of(page, length, table, lower, hashes, starts, ends, edges):
     """
     words = np.uint64(
         0
-    )  # unsigned, as are all places here: a signed one is asked whether it counts from the end
+    )  # unsigned, as are all places here: a signed one may count from the end, which is checked
     for run in range(_edges_of(page, length, edges)):
         begin, end = edges[np.uint64(2 * run)], edges[np.uint64(2 * run + 1)]
         h, wide = _hash_bytes(page, begin, end, EIGHT_CASE_BITS)
@@ -338,13 +302,23 @@ def units_of(data, start, end, tables, unit, room):
     return units
 
 
-# ---- Shingles -------------------------------------------------------------------------------------------
+# ---- Windows --------------------------------------------------------------------------------------------
 
 
-@inlined
-def highest_power(width):
-    """What the oldest of `width` units was multiplied with when it leaves a rolling hash."""
-    highest = np.uint64(1)
-    for _ in range(width - 1):
-        highest = np.uint64(highest * WORD_FACTOR)
-    return highest
+@loop
+def windows_of(hashes, start, end, width, salt, keys):
+    """Fill in the hash of every `width` units in a row of hashes[start:end]; returns how many there are.
+
+    A polynomial over the window's units: the oldest leaves with the highest power, the newest comes in.
+    """
+    if end - start < width:
+        return 0
+    highest, rolling = np.uint64(1), np.uint64(0)
+    for i in range(start, start + width):
+        highest = np.uint64(highest * WORD_FACTOR) if i > start else highest
+        rolling = np.uint64(rolling * WORD_FACTOR + hashes[i])
+    keys[0] = mix(np.uint64(rolling + salt))
+    for i in range(start + width, end):
+        rolling = np.uint64((rolling - hashes[i - width] * highest) * WORD_FACTOR + hashes[i])
+        keys[i - width - start + 1] = mix(np.uint64(rolling + salt))
+    return end - start - width + 1

@@ -15,11 +15,12 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from filters.text.batches import let_go, shared, valid
+from filters.text.batches import forget_batch, shared, valid
 from filters.text.classes import ALPHABETIC, DIGIT, character_classes
-from filters.text.compiled import inlined, kernel, loop
+from filters.text.compiled import kernel, loop
 from filters.text.ngrams import KEY, name_more, slots_at_first, tables_for
 from filters.text.pages import PADDING, blocks_of, decode, find_words, longest_document, open_page
+from filters.text.phrases import is_space
 from filters.text.segments import find_tokens, word_breaks
 
 WINDOW = 1 << 14  # bytes of a document that are looked at together
@@ -45,18 +46,13 @@ class Tokens(NamedTuple):
         return int(np.diff(self.firsts).max(initial=0))
 
 
-@inlined
-def _is_space(byte):
-    return 0x09 <= byte <= 0x0D or 0x1C <= byte <= 0x20
-
-
 @loop
 def window_end(page, start, end):
     """Where to cut: no token or run of white space goes on there, and nothing behind it looks back."""
     at = start + WINDOW
     while at < end:
         byte, last = page[at], page[at - 1]
-        if _is_space(byte) and not _is_space(last) and (byte == 0x0A or last < 0x80):
+        if is_space(byte) and not is_space(last) and (byte == 0x0A or last < 0x80):
             return at
         at += 1
     return end
@@ -86,24 +82,10 @@ class Window(NamedTuple):
 
 
 @loop
-def _name_document(
-    page,
-    length,
-    by_space,
-    window,
-    breaks,
-    classes,
-    hash_key,
-    table,
-    ends,
-    scratch,
-    names,
-    lengths,
-    flags,
-    edges,
-):
+def _name_document(page, length, by_space, window, breaks, classes, hash_key, table, ends, scratch, into):
     """Name the tokens of a document, or its words; returns (how many, names, characters, not 0 where two of them have one
     name)."""
+    names, lengths, flags, edges = into
     tokens = known = characters = 0
     differences = np.int64(0)
     size, start = slots_at_first(table, length), 0
@@ -132,10 +114,8 @@ def _name_document(
             code, _ = decode(page, np.int64(window.edges[2 * i]))
             first = (classes[code] & (ALPHABETIC | DIGIT)) != 0
             flags[before + k] = window.flags[i] | (FIRST if first else np.uint8(0))
-            edges[2 * (before + k)], edges[2 * (before + k) + 1] = (
-                window.edges[2 * i],
-                window.edges[2 * i + 1],
-            )
+            edges[2 * (before + k)] = window.edges[2 * i]
+            edges[2 * (before + k) + 1] = window.edges[2 * i + 1]
         tokens, characters, start = tokens + found, characters + more, end
     return tokens, known, characters, differences
 
@@ -161,10 +141,10 @@ def _name_all(offsets, data, by_space, breaks, classes, hash_key):
         length = open_page(page, data, offsets[i], offsets[i + 1])
         token, name, key = firsts[i], starts[i], hash_key
         while True:
+            into = names[token:], lengths[name:], flags[name:], edges[2 * name :]
             tokens, known, characters[i], differences = _name_document(
-                page, length, by_space, window, breaks, classes, key, table, other.firsts, scratch, names[token:],
-                lengths[name:], flags[name:], edges[2 * name :],
-            )  # fmt: skip
+                page, length, by_space, window, breaks, classes, key, table, other.firsts, scratch, into
+            )
             if differences == 0:
                 break
             key = key * np.uint64(0x9E3779B97F4A7C15) + np.uint64(1)
@@ -190,7 +170,7 @@ def tokens_to_spend(texts: pa.Array | pa.ChunkedArray) -> tuple[Tokens, bool]:
     tokens = tokens_of(texts)
     is_own = len(tokens.names) > MANY
     if is_own:
-        let_go()
+        forget_batch()
     return tokens, is_own
 
 

@@ -97,7 +97,7 @@ def test_documents_of_a_real_corpus_find_themselves_and_no_text_of_random_words(
     texts = texts.cast(pa.large_string()).slice(0, 300)
     index = contamination.build_index(texts, pa.array([str(k) for k in range(300)]))
     found = contamination.measure(texts, index)
-    long = index.grams_of > 0
+    long = index.grams.grams_of > 0
     assert (found["contamination_item_ratio"].to_numpy()[long] == 1.0).all()
     shuffled = np.random.default_rng(0).permutation(
         [word for word, _, _ in naive.words(" ".join(texts.to_pylist()[:50]))]

@@ -18,11 +18,10 @@ from filters.heuristics import stop_words
 from filters.language import documents as language
 from filters.language.codes import (
     AMBIGUOUS,
-    LANGUAGES,
-    USUAL_SCRIPTS,
     canonical,
     canonical_of_label,
     covers,
+    languages,
     name_of,
 )
 
@@ -404,10 +403,12 @@ def test_a_code_covers_its_varieties_and_no_others(wanted, code, is_covered):
     assert covers(wanted, code) == is_covered
 
 
-def test_every_usual_script_is_of_one_language_of_the_table():
-    listed = " ".join(USUAL_SCRIPTS.values()).split()
-    assert len(listed) == len(set(listed))
-    assert all(canonical(code) == code for code in listed)
+def test_every_row_of_the_table_is_a_canonical_code_with_a_script_or_none():
+    for code, row in languages().items():
+        assert canonical(code) == code
+        assert len(row.script) in (0, 4)
+        if row.script:
+            assert canonical(f"{code}_{row.script}") == code
 
 
 def test_stop_words_of_a_variety_are_those_of_its_language():
@@ -417,8 +418,7 @@ def test_stop_words_of_a_variety_are_those_of_its_language():
 
 
 def test_no_alias_stands_for_two_languages():
-    rows = [row.split("|") for row in LANGUAGES.split("\n") if row]
-    spellings = [alias for code, _, others in rows for alias in [code, *others.split()]]
+    spellings = [alias for code, row in languages().items() for alias in [code, *row.others]]
     assert len(spellings) == len(set(spellings))
     assert not set(spellings) & set(AMBIGUOUS)
 
