@@ -49,12 +49,14 @@ def ratio(
     name: str, part: Source, whole: Source, says: str, *, unit: str = "ratio", high: float = 1.0
 ) -> Signal:
     """part / whole, 0.0 where the whole is 0."""
-    return real(name, unit, lambda found: divided(rows(part, found), rows(whole, found)), says, high=high)
+    return real(
+        name, unit, lambda measured: divided(rows(part, measured), rows(whole, measured)), says, high=high
+    )
 
 
 def label(name: str, of: Source, says: str) -> Signal:
     """A label; null for an empty document."""
-    return Signal(name, "label", None, None, None, says, pa.string(), lambda found: rows(of, found))
+    return Signal(name, "label", None, None, None, says, pa.string(), lambda measured: rows(of, measured))
 
 
 def span(name: str, of: Source, edges: str, says: str) -> Signal:
@@ -63,24 +65,24 @@ def span(name: str, of: Source, edges: str, says: str) -> Signal:
     `of`: how many each document has; `edges`: the array of where they begin (even places) and end (odd ones).
     """
 
-    def formula(found: Any) -> pa.Array:
-        firsts, places = np.concatenate([[0], np.cumsum(rows(of, found))]), getattr(found, edges)
+    def formula(measured: Any) -> pa.Array:
+        firsts, places = np.concatenate([[0], np.cumsum(rows(of, measured))]), getattr(measured, edges)
         return spans(firsts, places[::2], places[1::2])
 
     return Signal(name, "spans", None, None, [], says, SPANS, formula)
 
 
-def columns(signals: Iterable[Signal], **found: Any) -> dict[str, pa.Array]:
+def columns(signals: Iterable[Signal], **measured: Any) -> dict[str, pa.Array]:
     """A column for each signal, from what one pass has found: `tallies`, and arrays by the names that signals use."""
-    everything = SimpleNamespace(**found)
+    everything = SimpleNamespace(**measured)
     return {signal.name: signal.formula(everything) for signal in signals if signal.formula}
 
 
-def rows(of: Source, found: Any) -> Any:
+def rows(of: Source, measured: Any) -> Any:
     """The numbers, one a document, that a source names."""
     if isinstance(of, str):
-        return getattr(found, of)
-    return found.tallies[of] if isinstance(of, IntEnum) else of(found)
+        return getattr(measured, of)
+    return measured.tallies[of] if isinstance(of, IntEnum) else of(measured)
 
 
 def divided(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
@@ -104,7 +106,7 @@ def _number(
     name: str, unit: str, low: float, high: float, empty: float, says: str, kind: pa.DataType, of: Source,
     missing: str | None,
 ) -> Signal:  # fmt: skip
-    def formula(found: Any) -> pa.Array:
-        return pa.array(rows(of, found), kind, mask=getattr(found, missing) if missing else None)
+    def formula(measured: Any) -> pa.Array:
+        return pa.array(rows(of, measured), kind, mask=getattr(measured, missing) if missing else None)
 
     return Signal(name, unit, low, high, None if missing else empty, says, kind, formula)

@@ -40,9 +40,9 @@ def measure(
     for name, more in beside.items():
         if len(more) != len(column):
             raise ValueError(f'columns["{name}"] has {len(more)} rows, texts has {len(column)}')
-    asked = _signals(names)
+    owners = _signals(names)
     families: dict[str, Family] = {}
-    for owner in asked.values():
+    for owner in owners.values():
         _add(owner, options, beside, families)
     for name in options:
         if name not in families:
@@ -51,17 +51,17 @@ def measure(
             )
     measured = _measured(text_column(column), families, options, beside)
     rows = pa.array(np.arange(len(column)), mask=column.is_null().to_numpy(zero_copy_only=False))
-    return pa.table({name: measured[name].take(rows) for name in asked})
+    return pa.table({name: measured[name].take(rows) for name in owners})
 
 
 def _signals(names: str | Sequence[str]) -> dict[str, str]:
     """Signal -> its family, in the order in which they are named."""
-    asked: dict[str, str] = {}
+    owners: dict[str, str] = {}
     for name in [names] if isinstance(names, str) else names:
         if name in FAMILY_OF:
-            asked[name] = FAMILY_OF[name]
+            owners[name] = FAMILY_OF[name]
         elif name in FAMILIES or name.startswith(word_lists.PREFIX):
-            asked |= {signal.name: name for signal in _family(name).signals}
+            owners |= {signal.name: name for signal in _family(name).signals}
         elif name in OF_THE_POOL or any(name == s.name for f in OF_THE_POOL.values() for s in f.signals):
             raise ValueError(
                 f'"{name}" compares all documents of a pool with each other, it is not measured text by text: '
@@ -70,7 +70,7 @@ def _signals(names: str | Sequence[str]) -> dict[str, str]:
         else:
             close = did_you_mean(name, {*FAMILY_OF, *FAMILIES}, listed=FAMILIES)
             raise ValueError(f'there is no signal or family "{name}"{close}')
-    return asked
+    return owners
 
 
 def _family(name: str) -> Family:
@@ -110,7 +110,7 @@ def _measured(
     texts: pa.LargeStringArray, families: Mapping[str, Family], options: Mapping, beside: Mapping
 ) -> dict[str, pa.ChunkedArray]:
     """Every column of these families, measured batch by batch so that what one finds in a text is there for the next."""
-    found: dict[str, list[pa.Array]] = {}
+    pieces_of: dict[str, list[pa.Array]] = {}
     ordered = sorted(families.values(), key=lambda family: not family.first)
     for first, last in batches(texts):
         some = texts.slice(first, last - first)
@@ -120,5 +120,5 @@ def _measured(
             measured = family.measure(some, **taken, **options.get(family.name, {}))
             here = measured | here
             for name, column in measured.items():
-                found.setdefault(name, []).append(column)
-    return {name: pa.chunked_array(pieces) for name, pieces in found.items()}
+                pieces_of.setdefault(name, []).append(column)
+    return {name: pa.chunked_array(pieces) for name, pieces in pieces_of.items()}

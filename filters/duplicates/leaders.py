@@ -60,9 +60,9 @@ def _buckets(keys: np.ndarray) -> tuple[np.ndarray, int]:
     """int64 [n, bands]: keys renamed to 0, 1, 2 ...; and how many there are."""
     names, used = np.empty(keys.shape, np.int64), 0
     for band in range(keys.shape[1]):
-        found, names[:, band] = np.unique(keys[:, band], return_inverse=True)
+        different, names[:, band] = np.unique(keys[:, band], return_inverse=True)
         names[:, band] += used
-        used += len(found)
+        used += len(different)
     return names, used
 
 
@@ -176,13 +176,13 @@ def likely(signatures: np.ndarray, keys: np.ndarray, scheme: Scheme = STANDARD) 
 
     Rows share a bucket with others that their signatures rule out: of those no text need be read.
     """
-    found = np.zeros(len(keys), np.bool_)
+    is_likely = np.zeros(len(keys), np.bool_)
     buckets, used = _buckets(keys)
     sizes = np.bincount(buckets.reshape(-1), minlength=used)
     _likely(
-        buckets, sizes, np.ascontiguousarray(signatures), _least_equal(scheme, signatures.shape[1]), found
+        buckets, sizes, np.ascontiguousarray(signatures), _least_equal(scheme, signatures.shape[1]), is_likely
     )
-    return found
+    return is_likely
 
 
 def _run(texts, signatures, keys, scheme: Scheme, given: int) -> tuple[np.ndarray, np.ndarray]:
@@ -233,9 +233,9 @@ def leaders(
     leader, similarity = np.arange(len(keys)), np.ones(len(keys), np.float32)
     for rows in batches(candidate_components(keys), sizes, AT_ONCE):
         some = take(pieces, places[rows])
-        own, found = _run(some, signatures[rows], keys[rows], scheme, given=0)
+        own, similarities = _run(some, signatures[rows], keys[rows], scheme, given=0)
         joins = own >= 0
-        leader[rows[joins]], similarity[rows[joins]] = rows[own[joins]], found[joins]
+        leader[rows[joins]], similarity[rows[joins]] = rows[own[joins]], similarities[joins]
     return leader, similarity
 
 

@@ -72,8 +72,8 @@ def scheme_of(given: dict) -> Scheme:
     name = given.pop("preset", None)
     if name is not None and name not in PRESETS:
         raise ValueError(f'preset = "{name}": choose one of {", ".join(PRESETS)}')
-    asked = PRESETS.get(name, {}) | given
-    for key, value in asked.items():
+    settings = PRESETS.get(name, {}) | given
+    for key, value in settings.items():
         kind = type(getattr(Scheme, key, None))
         if kind is str and not isinstance(value, str):
             raise ValueError(f"{key} = {value!r} is not a word in quotes")
@@ -81,15 +81,15 @@ def scheme_of(given: dict) -> Scheme:
             isinstance(value, bool) or not isinstance(value, int | float if kind is float else int)
         ):
             raise ValueError(f"{key} = {value!r} is not a {'' if kind is float else 'whole '}number")
-    if ("bands" in asked) != ("rows" in asked):
+    if ("bands" in settings) != ("rows" in settings):
         raise ValueError(
             "bands and rows are given both or neither; without them they follow from the similarity"
         )
-    if "bands" in asked:
-        if not 1 <= asked["bands"] <= 1000 or not 1 <= asked["rows"] <= 100:
+    if "bands" in settings:
+        if not 1 <= settings["bands"] <= 1000 or not 1 <= settings["rows"] <= 100:
             raise ValueError("bands lie in 1..1000 and rows in 1..100")
-        asked.setdefault("permutations", asked["bands"] * asked["rows"])
-    scheme = Scheme(**asked)
+        settings.setdefault("permutations", settings["bands"] * settings["rows"])
+    scheme = Scheme(**settings)
     for key, known in {"unit": UNITS, "sketch": SKETCHES}.items():
         if getattr(scheme, key) not in known:
             raise ValueError(f'{key} = "{getattr(scheme, key)}": choose one of {", ".join(known)}')

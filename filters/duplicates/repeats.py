@@ -148,9 +148,9 @@ def occurrences(
     keys, ends = np.empty(most, np.uint64), np.zeros(len(offsets), np.int64)
     _occurrences(offsets, data, character_tables(), KINDS.index(kind), words, keys, ends)
     n = ends[-1]
-    found = Occurrences(np.empty((n, 2), np.uint64), np.empty(2**bits + 1, np.int64), ends)
-    _split(keys[:n], ends, np.asarray(order, np.uint32), bits, found.bounds, found.rows)
-    return found
+    occurring = Occurrences(np.empty((n, 2), np.uint64), np.empty(2**bits + 1, np.int64), ends)
+    _split(keys[:n], ends, np.asarray(order, np.uint32), bits, occurring.bounds, occurring.rows)
+    return occurring
 
 
 @kernel
@@ -175,9 +175,9 @@ def _copies(rows, copy):
             copy[i] = True
 
 
-def copies(found: list[Occurrences], split: int) -> list[np.ndarray]:
+def copies(parts: list[Occurrences], split: int) -> list[np.ndarray]:
     """For each of these, all parts of a pool: uint32 places of the occurrences in one split that are not the first."""
-    pieces = [f.rows[f.bounds[split] : f.bounds[split + 1]] for f in found]
+    pieces = [f.rows[f.bounds[split] : f.bounds[split + 1]] for f in parts]
     rows = np.concatenate(pieces)
     copy = np.zeros(len(rows), np.bool_)
     _copies(rows, copy)
@@ -249,9 +249,9 @@ def repeats(
     """All three steps on one column. `order[i]` is the place of text i; without it the texts' own order."""
     order = np.arange(len(texts)) if order is None else order
     bits = bits_for(int(pa.compute.sum(pa.compute.binary_length(texts)).as_py() or 0))
-    found = occurrences(texts, order, kind, words, bits)
-    places = np.concatenate([copies([found], split)[0] for split in range(2**bits)])
-    return find(texts, kind, words, found.ends, places)
+    occurring = occurrences(texts, order, kind, words, bits)
+    places = np.concatenate([copies([occurring], split)[0] for split in range(2**bits)])
+    return find(texts, kind, words, occurring.ends, places)
 
 
 REPEATS = tuple(Family(f"repeated_{kind}", 2, of_the_pool, SIGNALS[kind]) for kind in KINDS)

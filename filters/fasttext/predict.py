@@ -204,23 +204,23 @@ def _is_space(byte):
 @loop
 def _find_words(data, at, stop, edges):
     """Fill in where the next words begin and end; returns (how many, byte after them). A window holds whole words."""
-    found = 0
+    noted = 0
     inside = NO_BITS  # 1 where the byte before this block belongs to a word
-    while at < stop and found < 2 * WINDOW:
+    while at < stop and noted < 2 * WINDOW:
         word = ~space_mask(data, at) & lowest_bits(stop - at)
         changes = word ^ (word << ONE_BIT | inside)
         inside = word >> np.uint64(63)
         for edge in places(changes, at):
-            edges[found] = edge
-            found += 1
+            edges[noted] = edge
+            noted += 1
         at += 64
     at = min(at, stop)
-    if found % 2:
+    if noted % 2:
         while at < stop and not _is_space(data[at]):
             at += 1
-        edges[found] = at
-        found += 1
-    return found // 2, at
+        edges[noted] = at
+        noted += 1
+    return noted // 2, at
 
 
 @inlined
@@ -318,12 +318,12 @@ def _rows_of_word(tables, scratch, data, begin, end, entry, rows, n_rows):
     characters = count_bits(first_bytes)
     shortest, longest = max(tables.min_characters, 1), min(tables.max_characters, characters)
     steps = _widest(first_bytes, size) * longest + 1
-    asked = first_bytes
+    begins = first_bytes
     for n in range(1, longest + 1):  # no n-gram begins with one of the last n - 1 characters
-        kept[n] = asked
-        asked &= ~(ONE_BIT << np.uint64(63 - leading_zeros(asked)))
+        kept[n] = begins
+        begins &= ~(ONE_BIT << np.uint64(63 - leading_zeros(begins)))
         if n == 1:
-            kept[1] = asked & ~ONE_BIT  # brackets alone are none
+            kept[1] = begins & ~ONE_BIT  # brackets alone are none
     for base in range(0, size, LANES):
         if characters == size:
             hash_bytes(word, base, longest, grams)
@@ -437,8 +437,8 @@ def _add_words(tables, scratch, data, at, stop, n_words, to_document, to_line):
     before, whether a `</s>` ended it early)."""
     n_rows, listed, ended = 0, 0, False
     while at < stop and not ended:
-        found, at = _find_words(data, at, stop, scratch.edges)
-        for k in range(found):
+        words_here, at = _find_words(data, at, stop, scratch.edges)
+        for k in range(words_here):
             begin, end = scratch.edges[2 * k], scratch.edges[2 * k + 1]
             first, last = _first_and_last(data, begin, end)
             if first == _END_OF_LINE and end - begin == len(END_OF_LINE):
@@ -542,17 +542,17 @@ def _predict_documents(
             if is_line:
                 scratch.line_D[:] = 0
             if is_line or is_open:
-                found, counted, ended = _add_words(
+                added, counted, ended = _add_words(
                     tables, scratch, data, start, end, n_words, is_open, is_line
                 )
                 if is_line:
-                    rows = found + _ended(tables, scratch, line_end, hash_, n_words, counted, False, True)
+                    rows = added + _ended(tables, scratch, line_end, hash_, n_words, counted, False, True)
                     label, _ = _best_of_mean(tables, scratch, scratch.line_D, rows)
                     line_labels[lines] = label if counted > n_words else -1
                     sizes[lines], documents[lines] = end - start, document
                     lines += 1
                 if is_open:
-                    n_rows, n_words, is_open = n_rows + found, counted, not ended
+                    n_rows, n_words, is_open = n_rows + added, counted, not ended
             start = end + 1
         words[document] = n_words
         n_rows += _ended(tables, scratch, line_end, hash_, 0, n_words, True, False)

@@ -115,8 +115,8 @@ def _words(url: pa.Array, words: str) -> np.ndarray:
     pieces = pc.split_pattern_regex(pc.utf8_lower(url).fill_null(""), r"[^\p{L}\p{N}]+")
     at = pc.list_parent_indices(pieces).to_numpy()
     entries = pc.unique(pc.utf8_lower(read_list(words)))
-    found = pc.index_in(pc.list_flatten(pieces), entries).fill_null(-1).to_numpy()
-    pairs = np.unique(np.stack([at, found])[:, found >= 0], axis=1)
+    entry_of = pc.index_in(pc.list_flatten(pieces), entries).fill_null(-1).to_numpy()
+    pairs = np.unique(np.stack([at, entry_of])[:, entry_of >= 0], axis=1)
     return np.bincount(pairs[0], minlength=len(url)).astype(np.int64)
 
 

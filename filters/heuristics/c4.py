@@ -185,7 +185,7 @@ def _is_unterminated(page, start, end, endings):
 @loop
 def _sentences(page, start, end, classes):
     """Runs of . ? ! and the quotes and brackets behind them that whitespace or the end of the line follows."""
-    found = 0
+    sentences = 0
     done = start
     for block in range(start, end, 64):
         for at in places(stop_mask(page, block) & lowest_bits(end - block), block):
@@ -200,8 +200,8 @@ def _sentences(page, start, end, classes):
                 code, _ = pages.decode(page, at)
                 if not classes[code] & WHITESPACE:
                     continue
-            found += 1
-    return max(1, found)
+            sentences += 1
+    return max(1, sentences)
 
 
 @loop
@@ -225,10 +225,10 @@ def _without_citations(page, start, end, line, edges):
 
 @inlined
 def _has_bracket(page, start, end):
-    found = NO_BITS
+    brackets = NO_BITS
     for block in range(start, end, 64):
-        found |= bracket_mask(page, block) & lowest_bits(end - block)
-    return found != NO_BITS
+        brackets |= bracket_mask(page, block) & lowest_bits(end - block)
+    return brackets != NO_BITS
 
 
 @loop
@@ -376,11 +376,11 @@ def _measured(
     offsets, data = valid(texts)
     tallies = np.zeros((len(variants), len(Tally), len(offsets) - 1), np.int64)
     dropped, citations, filled = _count(offsets, data, character_classes(), rules, tallies)
-    found: dict[str, pa.Array] = {}
+    measured: dict[str, pa.Array] = {}
     for v, signals in enumerate(variants):
         edges = {"dropped": dropped[v, : filled[v, 0]], "citations": citations[v, : filled[v, 1]]}
-        found |= columns(signals, tallies=tallies[v], **edges)
-    return found
+        measured |= columns(signals, tallies=tallies[v], **edges)
+    return measured
 
 
 def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:

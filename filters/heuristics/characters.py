@@ -110,13 +110,13 @@ def _count(offsets, data, table, broken, tallies):
         tallies[:, i] = tally
 
 
-def _letters(found: Any) -> np.ndarray:
-    return found.tallies[: len(SCRIPTS)].sum(axis=0)
+def _letters(measured: Any) -> np.ndarray:
+    return measured.tallies[: len(SCRIPTS)].sum(axis=0)
 
 
-def _scripts(found: Any) -> np.ndarray:
-    letters = found.tallies[: len(SCRIPTS)]
-    return ((letters > 0) & (LEAST_SHARE * letters >= _letters(found))).sum(axis=0)
+def _scripts(measured: Any) -> np.ndarray:
+    letters = measured.tallies[: len(SCRIPTS)]
+    return ((letters > 0) & (LEAST_SHARE * letters >= _letters(measured))).sum(axis=0)
 
 
 def _script(kind: Kind, says: str = "") -> Signal:

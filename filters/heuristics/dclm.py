@@ -173,10 +173,10 @@ def _may_have_phrase(page, start, end):
     """Most lines neither begin with "sign-in", nor end in "read more" and three characters, nor have an "ms"."""
     if is_phrase(page, start, end, _PHRASES, _SIZES, SIGN_IN) or _read_more(page, start, end) >= 0:
         return True
-    found = NO_BITS
+    hits = NO_BITS
     for block in range(start, end, 64):
-        found |= m_mask(page, block) & s_mask(page, block + 1) & lowest_bits(end - block)
-    return found != NO_BITS
+        hits |= m_mask(page, block) & s_mask(page, block + 1) & lowest_bits(end - block)
+    return hits != NO_BITS
 
 
 @loop
@@ -350,11 +350,11 @@ def _count_lines(offsets, data, classes, hash_key, stops, tallies):
         _add_words(page, edges, words, classes, stops, bare, tally)
         _add_symbols(page, length, tally)
         all_edits = pages.with_room(all_edits, 2 * edits, length + 4)  # a span is of two bytes or more
-        found = _edit(
+        spans = _edit(
             page, length, edges, words, bare, classes, line, characters, gone, all_edits[2 * edits :], tally
         )  # fmt: skip
-        edits += found
-        tally[Tally.EDITS] = found
+        edits += spans
+        tally[Tally.EDITS] = spans
 
         lines = _segments(page, length, 1, classes, edges)
         _add_lines(page, edges, lines, tally)
@@ -394,7 +394,7 @@ def _ratio(name: str, part: Source, whole: Source, says: str, high: float = 1.0)
 
 
 def _ngrams(name: str, n: int, says: str, high: float = 1.0) -> Signal:
-    return _ratio(f"{name}_{n}gram_character_ratio", lambda found: found.gram_sizes[n], Tally.WORD_CHARACTERS,
+    return _ratio(f"{name}_{n}gram_character_ratio", lambda measured: measured.gram_sizes[n], Tally.WORD_CHARACTERS,
                   f"characters of the {says} / characters of the words", high)  # fmt: skip
 
 

@@ -51,9 +51,8 @@ def _add_split_lines(page, length, classes, tally):
 
 
 @loop
-def _add_text_line(page, start, end, classes, tally):
+def _add_text_line(page, start, end, characters, classes, tally):
     """A line between two "\\n", with whitespace left as it is. Blank ones count only among split lines."""
-    characters = pages.count_characters(page, start, end)
     tally[Tally.SPLIT_LINES] += 1
     tally[Tally.SPLIT_SHORT] += characters <= SHORT_LINE
     if start < end:
@@ -74,8 +73,8 @@ def _add_text_line(page, start, end, classes, tally):
 def _add_text_lines(page, length, classes, tally):
     start = 0
     while start <= length:
-        end = pages.newline_from(page, start, length)
-        _add_text_line(page, start, end, classes, tally)
+        end, characters = pages.line_from(page, start, length)
+        _add_text_line(page, start, end, characters, classes, tally)
         start = end + 1
 
 

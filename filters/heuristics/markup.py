@@ -165,15 +165,15 @@ def _judge(page, start, end, classes, tally):
 @loop
 def _add_lines(page, length, classes, tally, edges):
     """Count lines of each kind; note the edges of the boilerplate ones, each with its newline."""
-    start = found = 0
+    start = boilerplate = 0
     while start <= length:
         end = newline_from(page, start, length)
         bare, bare_end = strip(page, start, end, classes)
         if bare < bare_end and _judge(page, bare, bare_end, classes, tally):
-            edges[2 * found], edges[2 * found + 1] = start, min(end + 1, length)
-            found += 1
+            edges[2 * boilerplate], edges[2 * boilerplate + 1] = start, min(end + 1, length)
+            boilerplate += 1
         start = end + 1
-    return found
+    return boilerplate
 
 
 @inlined
@@ -266,16 +266,16 @@ def _count(offsets, data, classes, tallies):
     page = np.empty(longest_document(offsets) + PADDING, np.uint8)
     tally = np.empty(len(tallies), np.int64)
     edges = np.empty(64, np.int64)
-    found = 0
+    boilerplate = 0
     for i in range(len(offsets) - 1):
         length = open_page(page, data, offsets[i], offsets[i + 1])
-        edges = with_room(edges, 2 * found, length + 2)  # a boilerplate line is of two bytes or more
+        edges = with_room(edges, 2 * boilerplate, length + 2)  # a boilerplate line is of two bytes or more
         tally[:] = 0
-        found += _add_lines(page, length, classes, tally, edges[2 * found :])
+        boilerplate += _add_lines(page, length, classes, tally, edges[2 * boilerplate :])
         _add_marks(page, length, tally)
         tally[Tally.ENCODED], tally[Tally.BYTES] = _encoded_bytes(page, length), length
         tallies[:, i] = tally
-    return edges[: 2 * found]
+    return edges[: 2 * boilerplate]
 
 
 def _lines(kind: Tally, says: str) -> Signal:

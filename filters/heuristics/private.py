@@ -438,16 +438,16 @@ def _web_token(page, start, length):
 
 
 @inlined
-def _note(found, counts, kind, start, end):
+def _note(spans, counts, kind, start, end):
     """Add a span after the last one of its kind, unless they overlap."""
     n = counts[kind]
-    if end and (n == 0 or found[kind, n - 1, 1] <= start):
-        found[kind, n, 0], found[kind, n, 1] = start, end
+    if end and (n == 0 or spans[kind, n - 1, 1] <= start):
+        spans[kind, n, 0], spans[kind, n, 1] = start, end
         counts[kind] = n + 1
 
 
 @loop
-def _numbers(page, length, found, counts):
+def _numbers(page, length, spans, counts):
     """Everything that begins with a digit or a `+`."""
     carry = NO_BITS
     for block in range(0, length, 64):
@@ -456,31 +456,31 @@ def _numbers(page, length, found, counts):
         carry = here >> np.uint64(63)
         for at in places(begins, block):
             if page[at] == 0x2B:
-                _note(found, counts, Kind.PHONE_NUMBER.value, at, _international(page, at, length))
+                _note(spans, counts, Kind.PHONE_NUMBER.value, at, _international(page, at, length))
                 continue
             end = _run(page, at, min(length, at + 20), DIGIT)
             if end - at <= 3 and end < length and page[end] == 0x2E:
-                _note(found, counts, Kind.IPV4_ADDRESS.value, at, _ipv4(page, at, length))
+                _note(spans, counts, Kind.IPV4_ADDRESS.value, at, _ipv4(page, at, length))
             if end - at == 3:
                 start, stop = _north_american(page, at, length)
-                _note(found, counts, Kind.PHONE_NUMBER.value, start, stop)
+                _note(spans, counts, Kind.PHONE_NUMBER.value, start, stop)
             if end - at >= 4:
-                _note(found, counts, Kind.CARD_NUMBER.value, at, _card(page, at, length))
+                _note(spans, counts, Kind.CARD_NUMBER.value, at, _card(page, at, length))
 
 
 @loop
-def _others(page, length, found, counts):
+def _others(page, length, spans, counts):
     """Everything that has another sign to look for."""
     for block in range(0, length, 60):  # 60 bytes a step: four bytes side by side never leave the mask
         text = lowest_bits(min(length - block, 60))
         for at in places(at_sign(page, block) & text, block):
             start, end = _email(page, at, length)
-            _note(found, counts, Kind.EMAIL.value, start, end)
+            _note(spans, counts, Kind.EMAIL.value, start, end)
         upper, digit = capital_mask(page, block), digit_mask(page, block)
         for at in places(
             upper & (upper >> ONE_BIT) & (digit >> np.uint64(2)) & (digit >> np.uint64(3)) & text, block
         ):
-            _note(found, counts, Kind.IBAN.value, at, _iban(page, at, length))
+            _note(spans, counts, Kind.IBAN.value, at, _iban(page, at, length))
         with_A = letter_A(page, block) & (second_of_key(page, block) >> ONE_BIT)
         web = (
             letter_e(page, block)
@@ -497,13 +497,13 @@ def _others(page, length, found, counts):
                 start, end = _key_with_underscore(page, at, length)
             else:
                 start, end = _key_with_hyphen(page, at, length)
-            _note(found, counts, Kind.SECRET_KEY.value, start, end)
+            _note(spans, counts, Kind.SECRET_KEY.value, start, end)
         for at in places(colons(page, block) & text, block):
             start = at
             while start > 0 and at - start < 5 and CLASSES[page[start - 1]] & HEXADECIMAL:
                 start -= 1
             if 3 <= at - start <= 4:
-                _note(found, counts, Kind.IPV6_ADDRESS.value, start, _ipv6(page, start, length))
+                _note(spans, counts, Kind.IPV6_ADDRESS.value, start, _ipv6(page, start, length))
 
 
 @kernel
@@ -511,20 +511,20 @@ def _find(offsets, data, tallies):
     """Fill in int64 [kinds, documents]; returns the kinds of all documents' spans, and their edges."""
     longest = longest_document(offsets)
     page = np.empty(longest + PADDING, np.uint8)
-    found = np.empty((len(tallies), longest // SHORTEST + 2, 2), np.int64)
+    spans = np.empty((len(tallies), longest // SHORTEST + 2, 2), np.int64)
     counts = np.zeros(len(tallies), np.int64)
     kinds, edges, filled = np.empty(64, np.int64), np.empty(128, np.int64), 0
     for i in range(len(offsets) - 1):
         length = open_page(page, data, offsets[i], offsets[i + 1])
         counts[:] = 0
-        _numbers(page, length, found, counts)
-        _others(page, length, found, counts)
+        _numbers(page, length, spans, counts)
+        _others(page, length, spans, counts)
         tallies[:, i] = counts
         kinds, edges = with_room(kinds, filled, counts.sum()), with_room(edges, 2 * filled, 2 * counts.sum())
         for kind in range(len(counts)):
             for k in range(counts[kind]):
                 kinds[filled] = kind
-                edges[2 * filled], edges[2 * filled + 1] = found[kind, k, 0], found[kind, k, 1]
+                edges[2 * filled], edges[2 * filled + 1] = spans[kind, k, 0], spans[kind, k, 1]
                 filled += 1
     return kinds[:filled], edges[: 2 * filled]
 
@@ -542,7 +542,7 @@ SIGNALS = (
     *_signals(Kind.CARD_NUMBER, "payment card numbers that pass Luhn's check"),
     *_signals(Kind.IBAN, "bank accounts (IBAN) that pass their check"),
     *_signals(Kind.SECRET_KEY, "access keys, tokens and private key blocks of known forms"),
-    count("private_count", "spans", lambda found: found.tallies.sum(axis=0),
+    count("private_count", "spans", lambda measured: measured.tallies.sum(axis=0),
           "spans of all these kinds together (Dolma 1.6 bounds such a count at 5)"),
 )  # fmt: skip
 

@@ -141,11 +141,11 @@ def _find_lines(page, length, edges, characters):
     """
     lines = newlines = start = 0
     while start <= length:
-        end = pages.newline_from(page, start, length)
+        end, size = pages.line_from(page, start, length)
         newlines += end < length
         if end > start:
             edges[2 * lines], edges[2 * lines + 1] = start, end
-            characters[lines] = pages.count_characters(page, start, end)
+            characters[lines] = size
             lines += 1
         start = end + 1
     return lines, newlines
@@ -292,7 +292,7 @@ def _count_lines(offsets, data, classes, hash_key, tallies):
 
 
 def _ngrams(name: str, n: int, size: Gram, whole: Source, says: str, high: float = 1.0) -> Signal:
-    return ratio(name, lambda found: found.gram_sizes[n, size], whole, says, high=high)
+    return ratio(name, lambda measured: measured.gram_sizes[n, size], whole, says, high=high)
 
 
 def _gopher_ngrams(prefix: str, words: str, paper: str) -> list[Signal]:
@@ -310,12 +310,12 @@ def _gopher_ngrams(prefix: str, words: str, paper: str) -> list[Signal]:
 
 
 def _every_ngram(n: int) -> Source:
-    return lambda found: found.gram_sizes[n, Gram.ALL]
+    return lambda measured: measured.gram_sizes[n, Gram.ALL]
 
 
-def _visible(found: Any) -> np.ndarray:
+def _visible(measured: Any) -> np.ndarray:
     """Characters that are no newline."""
-    return found.characters - found.tallies[Tally.NEWLINES]
+    return measured.characters - measured.tallies[Tally.NEWLINES]
 
 
 SIGNALS = (

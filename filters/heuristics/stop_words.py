@@ -187,7 +187,7 @@ def _count(offsets, data, languages, endings, lists, tokens, table, classes, occ
 SIGNALS = (
     count("native_stop_word_count", "words", "distinct", missing="unlisted",
           says="different stop words of the document's own language (FineWeb-2); null where it has no list"),
-    real("native_stop_word_ratio", "ratio", lambda found: found.occurrences / np.maximum(found.tokens, 1),
+    real("native_stop_word_ratio", "ratio", lambda measured: measured.occurrences / np.maximum(measured.tokens, 1),
          "occurrences of those stop words / Unicode tokens", missing="unlisted"),
 )  # fmt: skip
 

@@ -61,7 +61,7 @@ def _begin(page, mark, floor):
 @loop
 def _find(page, length, classes, edges):
     """Byte edges of every address; returns (addresses, their characters)."""
-    found = floor = characters = 0
+    urls = floor = characters = 0
     for block in range(0, length, 64):
         for mark in places(mark_mask(page, block) & lowest_bits(length - block), block):
             if mark < floor:
@@ -86,10 +86,10 @@ def _find(page, length, classes, edges):
             while end > least and is_one_of(page[end - 1], b"!')*,.:;?]}"):
                 end -= 1
             if end > least:
-                edges[2 * found], edges[2 * found + 1] = start, end
-                found += 1
+                edges[2 * urls], edges[2 * urls + 1] = start, end
+                urls += 1
                 characters += count_characters(page, start, end)
-    return found, characters
+    return urls, characters
 
 
 @kernel
@@ -142,7 +142,14 @@ def parsed(url: pa.Array) -> tuple[pa.Array, pa.Array]:
 def _own(name: str, unit: str, of: str, says: str, kind: pa.DataType = INTEGER, high: float = INF) -> Signal:
     says = f"{says}; null where there is none"
     return Signal(
-        f"own_url_{name}", unit, 0.0, high, None, says, kind, lambda found: getattr(found, of).cast(kind)
+        f"own_url_{name}",
+        unit,
+        0.0,
+        high,
+        None,
+        says,
+        kind,
+        lambda measured: getattr(measured, of).cast(kind),
     )
 
 

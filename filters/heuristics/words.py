@@ -8,6 +8,7 @@ word, are looked up word by word. Characters beyond ASCII are decoded one by one
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -191,6 +192,10 @@ def _count(offsets, data, classes, stops, tallies):
         tallies[:, i] = tally
 
 
+def _whitespace(measured: Any) -> np.ndarray:
+    return measured.tallies[Tally.CHARACTERS] - measured.tallies[Tally.WORD_CHARACTERS]
+
+
 SIGNALS = (
     count("byte_count", "bytes", Tally.BYTES, "bytes of UTF-8"),
     count("character_count", "characters", Tally.CHARACTERS, "code points"),
@@ -200,7 +205,7 @@ SIGNALS = (
           unit="characters", high=INF),
     ratio("mean_core_word_length", Tally.CORE_WORD_CHARACTERS, Tally.CORE_WORDS,
           "characters of a core word, on average (Gopher)", unit="characters", high=INF),
-    real("median_word_length", "characters", lambda found: found.tallies[Tally.DOUBLED_MEDIAN] / 2,
+    real("median_word_length", "characters", lambda measured: measured.tallies[Tally.DOUBLED_MEDIAN] / 2,
          "characters of a word, the median (Dolma)"),
     count("longest_word_length", "characters", Tally.LONGEST_WORD, "characters of the longest word"),
     ratio("alphabetic_word_ratio", Tally.ALPHABETIC_WORDS, Tally.WORDS, "words with a letter / words (Gopher)"),
@@ -211,8 +216,7 @@ SIGNALS = (
     ratio("ellipsis_word_ratio", Tally.ELLIPSES, Tally.WORDS, '"..." and "…" / words (Gopher)', high=INF),
     ratio("symbol_word_ratio", Tally.SYMBOL_WORDS, Tally.WORDS, 'words with a "#" or a "…" / words (Dolma)'),
     ratio("newline_word_ratio", Tally.NEWLINES, Tally.WORDS, "newlines / words (FineWeb)", high=INF),
-    ratio("whitespace_character_ratio", lambda found: found.tallies[Tally.CHARACTERS] - found.tallies[Tally.WORD_CHARACTERS],
-          Tally.CHARACTERS, "whitespace / characters"),
+    ratio("whitespace_character_ratio", _whitespace, Tally.CHARACTERS, "whitespace / characters"),
     ratio("alphabetic_character_ratio", Tally.LETTERS, Tally.CHARACTERS, "letters of any script / characters"),
     ratio("uppercase_character_ratio", Tally.CAPITALS, Tally.CHARACTERS, "upper-case letters / characters"),
     ratio("digit_character_ratio", Tally.DIGITS, Tally.CHARACTERS, "decimal digits of any script / characters"),

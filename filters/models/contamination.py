@@ -199,31 +199,31 @@ def _match(words, n, grams, scratch, document, seen, hits, covered):
 
     `covered` is only written where something matched; `seen[gram]` is the last document that had it.
     """
-    found = 0
+    matched = 0
     for own in grams.widths:
         for at in range(windows_of(words, 0, n, own, np.uint64(own), scratch)):
             gram = _gram_at(scratch[at], words, at, grams)
             if gram < 0 or grams.width[gram] != own:
                 continue
-            if not found:
+            if not matched:
                 covered[:n] = False
             covered[at : at + own] = True
             if seen[gram] != document:
                 seen[gram] = document
-                hits[found] = gram
-                found += 1
-    return found
+                hits[matched] = gram
+                matched += 1
+    return matched
 
 
 @loop
-def _best_item(hits, found, grams, count):
+def _best_item(hits, matched, grams, count):
     """(the item of which most grams matched, how many of them); of equals the one with fewest grams, then the first."""
     post, item_of, grams_of = grams.post, grams.item_of, grams.grams_of
-    for k in range(found):
+    for k in range(matched):
         for place in range(post[hits[k]], min(post[hits[k] + 1], post[hits[k]] + ITEMS_OF_A_GRAM)):
             count[item_of[place]] += 1
     best, most = NONE, 0
-    for k in range(found):
+    for k in range(matched):
         for place in range(post[hits[k]], min(post[hits[k] + 1], post[hits[k]] + ITEMS_OF_A_GRAM)):
             item = item_of[place]
             n = count[item]
@@ -245,10 +245,10 @@ def _measure(offsets, data, tables, grams, tallies, best):
     for i in range(len(offsets) - 1):
         n = units_of(data, offsets[i], offsets[i + 1], tables, 0, room)
         tallies[Tally.WORDS, i] = n
-        found = _match(words, n, grams, scratch, i, seen, hits, covered)
-        if not found:
+        matched = _match(words, n, grams, scratch, i, seen, hits, covered)
+        if not matched:
             continue
-        best[i], tallies[Tally.GRAMS, i] = _best_item(hits, found, grams, count)
+        best[i], tallies[Tally.GRAMS, i] = _best_item(hits, matched, grams, count)
         before, edges = filled, with_room(edges, filled, n + 1)
         for k in range(n):
             if covered[k]:

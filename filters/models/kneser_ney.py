@@ -78,13 +78,14 @@ def estimate(symbols: np.ndarray, begins: np.ndarray, order: int = 3, min_count:
     orders = [_order(grams[n]) for n in range(order)]
     counts = [_adjusted(n, orders, grams, symbols, begins) for n in range(order)]
     probability: list[np.ndarray] = []
-    backoff = [np.ones(len(found.keys)) for found in orders]
+    backoff = [np.ones(len(of_order.keys)) for of_order in orders]
     kept = [
-        np.ones(len(found.keys), bool) if n < 2 else found.raw >= min_count for n, found in enumerate(orders)
+        np.ones(len(of_order.keys), bool) if n < 2 else of_order.raw >= min_count
+        for n, of_order in enumerate(orders)
     ]
     vocabulary = len(orders[0].keys)  # BEGIN is never predicted; the unknown symbol takes its place
     unknown = 0.0
-    for n, found in enumerate(orders):
+    for n, of_order in enumerate(orders):
         spent = counts[n] - _discounts(counts[n])
         if n == 0:
             total = float(counts[0].sum())
@@ -92,13 +93,13 @@ def estimate(symbols: np.ndarray, begins: np.ndarray, order: int = 3, min_count:
             unknown = left / vocabulary
             probability.append(spent / total + unknown)
             continue
-        context = np.searchsorted(orders[n - 1].keys, grams[n - 1][found.last - 1])
+        context = np.searchsorted(orders[n - 1].keys, grams[n - 1][of_order.last - 1])
         size = len(orders[n - 1].keys)
         total_of = np.bincount(context, counts[n], size)
         spent_of = np.bincount(context, np.where(kept[n], spent, 0.0), size)
         left_of = 1 - np.divide(spent_of, total_of, out=np.zeros(size), where=total_of > 0)
         backoff[n - 1] = left_of
-        suffix = np.searchsorted(orders[n - 1].keys, grams[n - 1][found.last])
+        suffix = np.searchsorted(orders[n - 1].keys, grams[n - 1][of_order.last])
         probability.append(spent / total_of[context] + left_of[context] * probability[n - 1][suffix])
     # BEGIN has no probability, only a weight: its adjusted count is 0.
     entries = [
@@ -110,9 +111,9 @@ def estimate(symbols: np.ndarray, begins: np.ndarray, order: int = 3, min_count:
 
 
 def _order(keys: np.ndarray) -> _Order:
-    found, last, raw = np.unique(keys, return_index=True, return_counts=True)
-    begin = int(len(found) > 0 and found[0] == 0)  # 0: no n-gram of this length ends there
-    return _Order(found[begin:], last[begin:], raw[begin:])
+    different, last, raw = np.unique(keys, return_index=True, return_counts=True)
+    begin = int(len(different) > 0 and different[0] == 0)  # 0: no n-gram of this length ends there
+    return _Order(different[begin:], last[begin:], raw[begin:])
 
 
 def _adjusted(
@@ -194,7 +195,7 @@ def log_probability(table, order, unknown, symbols, begin, i, weights, known):
     `weights[n]` is the log of the backoff weight of the n symbols before i, for n up to `known`; on return it
     holds those of the symbols up to i, for the next call.
     """
-    key, found, logp = np.uint64(0), 0, unknown
+    key, longest, logp = np.uint64(0), 0, unknown
     fresh = weights[order:]  # the second half of the scratch space
     n = 1
     while n <= order and i - n + 1 >= begin:
@@ -204,12 +205,12 @@ def log_probability(table, order, unknown, symbols, begin, i, weights, known):
             break
         logp = np.float64(table[slot].logp)
         fresh[n - 1] = table[slot].backoff
-        found = n
+        longest = n
         n += 1
-    # The longest n-gram found has found - 1 symbols of context; the longer contexts that are known pay to leave.
-    for length in range(max(found, 1), known + 1):
+    # The longest n-gram that is there has longest - 1 symbols of context; the longer contexts that are known pay to leave.
+    for length in range(max(longest, 1), known + 1):
         logp += weights[length - 1]
-    known = min(found, order - 1)
+    known = min(longest, order - 1)
     for length in range(known):
         weights[length] = fresh[length]
     return logp, known

@@ -153,16 +153,16 @@ def train(
         raise ValueError(
             f"{len(texts)} documents are too few to make a model and to hold a twentieth out; choose more"
         )
-    found = estimate_from(texts.filter(pa.array(~held)), order, min_count)
+    estimated = estimate_from(texts.filter(pa.array(~held)), order, min_count)
     with open(path, "wb") as file:
-        np.savez(file, entries=found.entries, order=found.order, unknown=found.unknown)
-    model = Model(found.order, found.unknown, table_of(found.entries))
+        np.savez(file, entries=estimated.entries, order=estimated.order, unknown=estimated.unknown)
+    model = Model(estimated.order, estimated.unknown, table_of(estimated.entries))
     perplexity = measure(texts.filter(pa.array(held)), model)["perplexity"].drop_null().to_numpy()
     quantiles = np.quantile(perplexity, QUANTILES, method="nearest") if len(perplexity) else []
     return {
         "order": order,
-        "vocabulary": found.vocabulary,
-        "ngrams": list(found.grams),
+        "vocabulary": estimated.vocabulary,
+        "ngrams": list(estimated.grams),
         "held_out": int(held.sum()),
         "held_out_perplexity": {
             f"{q:g}": round(float(v), 2) for q, v in zip(QUANTILES, quantiles, strict=False)

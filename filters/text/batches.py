@@ -31,8 +31,8 @@ def shared(find: Callable[..., Found]) -> Callable[..., Found]:
             return find(text_column(texts), *beside)
         batch = getattr(_latest, "batch", None)
         if batch is None or batch[0]() is not texts:
-            found: dict[Any, Any] = {}
-            batch = _latest.batch = weakref.ref(texts, _forget), found
+            values: dict[Any, Any] = {}
+            batch = _latest.batch = weakref.ref(texts, _forget), values
         if (once, beside) not in batch[1]:
             batch[1][once, beside] = find(texts, *beside)
         return batch[1][once, beside]

@@ -173,11 +173,11 @@ def _with_room(table, size, known, more, since):
 
 
 @inlined
-def _name(keys, found, places, names, table, size, known):
+def _name(keys, things, places, names, table, size, known):
     """Name so many things of these keys at these places; returns how many names there are then."""
     slots, keys_of, firsts, counts = table.slots, table.keys, table.firsts, table.counts
     last_slot, known = np.uint64(size - 1), np.uint64(known)
-    for k in range(found):
+    for k in range(things):
         key = keys[k]
         slot = key & last_slot
         name = np.uint64(slots[slot])
@@ -200,13 +200,13 @@ def _span_keys(page, edges, spans, begin, scratch, hash_key):
     """The keys of so many spans, of which the first is number `begin`, where they begin, and which are longer than their
     keys; returns how many are."""
     keys, long, starts = scratch.keys, scratch.long, scratch.places
-    found = np.int64(0)
+    longer = np.int64(0)
     for i in range(spans):
         start, end = np.int64(edges[2 * i]), np.int64(edges[2 * i + 1])
         keys[i], starts[i] = key_of(page, start, end, hash_key), start
-        long[found] = begin + i
-        found += end - start > _SHORT
-    return found
+        long[longer] = begin + i
+        longer += end - start > _SHORT
+    return longer
 
 
 @inlined
@@ -221,10 +221,10 @@ def _difference(page, start, size, other, other_size):
 
 
 @loop
-def _differences(page, edges, long, found, names, firsts):
+def _differences(page, edges, long, spans, names, firsts):
     """Not 0 where one of these spans is not the same as the first of its name."""
     differences = np.int64(0)
-    for k in range(found):
+    for k in range(spans):
         i = long[k]
         twin = firsts[names[i]]
         start, other = np.int64(edges[2 * i]), np.int64(edges[2 * twin])
@@ -247,9 +247,9 @@ def name_spans(page, edges, spans, places, names, table, scratch, hash_key):
         for begin in range(0, spans, CHUNK):
             end = min(begin + CHUNK, spans)
             size = _with_room(table, size, known, end - begin, 0)
-            found = _span_keys(page, edges[2 * begin :], end - begin, begin, scratch, hash_key)
+            longer = _span_keys(page, edges[2 * begin :], end - begin, begin, scratch, hash_key)
             known = _name(scratch.keys, end - begin, places[begin:], names[begin:], table, size, known)
-            differences |= _differences(page, edges, scratch.long, found, names, table.firsts)
+            differences |= _differences(page, edges, scratch.long, longer, names, table.firsts)
         if differences == 0:
             return known
         hash_key = hash_key * _MIX + ONE_BIT
@@ -272,11 +272,11 @@ def name_more(page, edges, spans, names, table, ends, new, scratch, size, known,
     differences = np.int64(0)
     already = known
     for begin in range(0, spans, CHUNK):
-        found, before = min(CHUNK, spans - begin), known
-        size = _with_room(table, size, known, found, 0)
-        long = _span_keys(page, edges[2 * begin :], found, begin, scratch, hash_key)
-        known = _name(scratch.keys, found, scratch.places, names[begin:], table, size, known)
-        _note_new(names[begin:], found, before, begin, new[before - already :])
+        things, before = min(CHUNK, spans - begin), known
+        size = _with_room(table, size, known, things, 0)
+        long = _span_keys(page, edges[2 * begin :], things, begin, scratch, hash_key)
+        known = _name(scratch.keys, things, scratch.places, names[begin:], table, size, known)
+        _note_new(names[begin:], things, before, begin, new[before - already :])
         for k in range(before - already, known - already):
             ends[already + k] = edges[2 * np.int64(new[k]) + 1]
         for k in range(long):
@@ -288,10 +288,10 @@ def name_more(page, edges, spans, names, table, ends, new, scratch, size, known,
 
 
 @inlined
-def _note_new(names, found, known, begin, new):
+def _note_new(names, spans, known, begin, new):
     """Note which of so many spans, of which the first is number `begin`, are the first of the names from `known` on."""
     noted = 0
-    for k in range(found):
+    for k in range(spans):
         new[noted] = begin + k
         noted += names[k] == known + noted
 
@@ -300,13 +300,13 @@ def _note_new(names, found, known, begin, new):
 
 
 @inlined
-def _pairs(places, names, counts, found, keys, kept_places, hash_key):
+def _pairs(places, names, counts, grams, keys, kept_places, hash_key):
     """The pairs of repeated n-grams that begin at the first so many: their keys, and their places, which may be written
     over those at which they begin. Returns how many there are."""
     kept = 0
     left, place = names[0], np.int64(places[0])
     repeated = counts[left] >= 2
-    for k in range(found):
+    for k in range(grams):
         right, next_place = names[k + 1], np.int64(places[k + 1])
         next_repeated = counts[right] >= 2
         keys[kept] = mixed(np.uint64(left) << _HALF | np.uint64(right), hash_key)
@@ -317,9 +317,9 @@ def _pairs(places, names, counts, found, keys, kept_places, hash_key):
 
 
 @loop
-def _mark(keys, found, once, twice, shift):
+def _mark(keys, pairs, once, twice, shift):
     """Set each pair's bit of the map: in `twice` where it was set before."""
-    for k in range(found):
+    for k in range(pairs):
         at = keys[k] >> shift
         bit, here = ONE_BIT << (at & np.uint64(63)), at >> np.uint64(6)
         seen = once[here]
@@ -328,10 +328,10 @@ def _mark(keys, found, once, twice, shift):
 
 
 @loop
-def _likely(keys, found, places, twice, shift):
+def _likely(keys, pairs, places, twice, shift):
     """Keep the pairs whose bit another one has set too; returns how many there are."""
     kept = np.int64(0)
-    for k in range(found):
+    for k in range(pairs):
         key, place = keys[k], places[k]
         at = key >> shift
         keys[kept], places[kept] = key, place
@@ -350,10 +350,10 @@ def _mark_all(places, names, grams, counts, scratch, hash_key):
     shift = np.uint64(64 - bits)
     for begin in range(0, grams - 1, CHUNK):
         end = min(begin + CHUNK, grams - 1)
-        found = _pairs(
+        pairs = _pairs(
             places[begin:], names[begin:], counts, end - begin, scratch.keys, scratch.places, hash_key
         )
-        _mark(scratch.keys, found, scratch.once, scratch.twice, shift)
+        _mark(scratch.keys, pairs, scratch.once, scratch.twice, shift)
     return shift
 
 
@@ -376,15 +376,15 @@ def _name_share(places, names, rights, pairs, share, shares, to, known, scratch,
     """Name the pairs of one share, which their keys choose; returns how many names there are then."""
     since, size = known, _cleared(to, CHUNK)
     for begin in range(0, pairs, CHUNK):
-        found = 0
+        chosen = 0
         for k in range(begin, min(begin + CHUNK, pairs)):
             key = mixed(np.uint64(names[k]) << _HALF | np.uint64(rights[k]), hash_key)
-            scratch.keys[found], scratch.long[found], scratch.places[found] = key, k, places[k]
+            scratch.keys[chosen], scratch.long[chosen], scratch.places[chosen] = key, k, places[k]
             mine = (key >> _HALF & np.uint64(shares - 1)) == np.uint64(share)
-            found += mine & (rights[k] != NO_NAME)
-        size = _with_room(to, size, known, found, since)
-        known = _name(scratch.keys, found, scratch.places, scratch.places, to, size, known)
-        for k in range(found):
+            chosen += mine & (rights[k] != NO_NAME)
+        size = _with_room(to, size, known, chosen, since)
+        known = _name(scratch.keys, chosen, scratch.places, scratch.places, to, size, known)
+        for k in range(chosen):
             names[scratch.long[k]], rights[scratch.long[k]] = scratch.places[k], NO_NAME
     return known
 
@@ -419,14 +419,14 @@ def longer_grams(places, names, grams, of, to, scratch, hash_key):
     kept = known = 0
     for begin in range(0, grams - 1, CHUNK):
         end = min(begin + CHUNK, grams - 1)
-        found = _pairs(
+        pairs = _pairs(
             places[begin:], names[begin:], of.counts, end - begin, scratch.keys, places[kept:], hash_key
         )
         if many:
-            found = _likely(scratch.keys, found, places[kept:], scratch.twice, shift)
-        size = _with_room(to, size, known, found, 0)
-        known = _name(scratch.keys, found, places[kept:], names[kept:], to, size, known)
-        kept += found
+            pairs = _likely(scratch.keys, pairs, places[kept:], scratch.twice, shift)
+        size = _with_room(to, size, known, pairs, 0)
+        known = _name(scratch.keys, pairs, places[kept:], names[kept:], to, size, known)
+        kept += pairs
     return kept, known
 
 

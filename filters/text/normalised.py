@@ -181,7 +181,7 @@ def _suspect(offsets, data, classes, suspects):
     """Say of each document what it has that may have to be rewritten, as UNSEEN and others, or-ed."""
     for i in range(len(suspects)):
         at, end = offsets[i], offsets[i + 1]
-        before, run, found = np.uint8(0), 0, 0
+        before, run, has = np.uint8(0), 0, 0
         while at < end:
             if data[at] < 0x80:
                 at += 64 if at + 64 <= end and non_ascii_mask(data, at) == 0 else 1
@@ -191,12 +191,12 @@ def _suspect(offsets, data, classes, suspects):
             at += width
             kind = classes[code]
             if kind == IGNORED:  # what stands on both its sides will stand together
-                found |= UNSEEN
+                has |= UNSEEN
                 continue
             if kind == CHANGES or 0 < kind < before:
-                found |= OTHERWISE
+                has |= OTHERWISE
             run = run + 1 if kind else 0
             if run >= MOST_MARKS:
-                found |= LONG_RUN
+                has |= LONG_RUN
             before = kind
-        suspects[i] = found if found != LONG_RUN else 0
+        suspects[i] = has if has != LONG_RUN else 0

@@ -175,15 +175,15 @@ def find_words(page, length, byte_edges, character_edges, blocks):
         blocks[block // 64] = word
         changes = word ^ (word << ONE_BIT | in_word)
         in_word = word >> np.uint64(63)
-        found = edges + count_bits(changes)
-        while edges < found:  # eight at a time: nobody guesses how many there are, so too many are noted
+        edges_then = edges + count_bits(changes)
+        while edges < edges_then:  # eight at a time: nobody guesses how many there are, so too many are noted
             for k in range(8):
                 at, before = lowest_bit(changes), first_bytes & ~changes & (changes - ONE_BIT)
                 byte_edges[edges + k] = block + at
                 character_edges[edges + k] = characters + count_bits(before)
                 changes &= changes - ONE_BIT
             edges += 8
-        edges = found
+        edges = edges_then
         characters += count_bits(first_bytes)
     if edges % 2:  # the text ends inside a word, on the border of a block
         byte_edges[edges] = length
@@ -229,6 +229,20 @@ def newline_from(page, start, length):
         if newlines:
             return min(length, block + lowest_bit(newlines))
     return length
+
+
+@inlined
+def line_from(page, start, length):
+    """(where the next "\n" stands from a byte on, or the end of the text; characters up to there)."""
+    characters = 0
+    for block in range(start, length, 64):
+        text = lowest_bits(length - block)
+        newlines, first_bytes = masks.newline_mask(page, block) & text, ~masks.continuation_mask(page, block)
+        if newlines:
+            at = lowest_bit(newlines)
+            return block + at, characters + count_bits(first_bytes & lowest_bits(at))
+        characters += count_bits(first_bytes & text)
+    return length, characters
 
 
 @kernel

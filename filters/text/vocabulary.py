@@ -92,18 +92,18 @@ def _name_document(page, length, by_space, window, breaks, classes, hash_key, ta
     while start < length:
         end = window_end(page, start, length)
         if by_space:
-            found, more = find_words(
+            spans, more = find_words(
                 page[start:], end - start, window.edges, window.characters, window.blocks
             )
         else:
-            found, more = find_tokens(
+            spans, more = find_tokens(
                 page[start:], end - start, window.edges, window.characters, window.flags, breaks, classes
             )
-        for k in range(2 * found):
+        for k in range(2 * spans):
             window.edges[k] += start
         before = known
         known, size, differing = name_more(
-            page, window.edges, found, names[tokens:], table, ends, window.new, scratch, size, known, hash_key
+            page, window.edges, spans, names[tokens:], table, ends, window.new, scratch, size, known, hash_key
         )
         differences |= differing
         for k in range(known - before):
@@ -116,7 +116,7 @@ def _name_document(page, length, by_space, window, breaks, classes, hash_key, ta
             flags[before + k] = window.flags[i] | (FIRST if first else np.uint8(0))
             edges[2 * (before + k)] = window.edges[2 * i]
             edges[2 * (before + k) + 1] = window.edges[2 * i + 1]
-        tokens, characters, start = tokens + found, characters + more, end
+        tokens, characters, start = tokens + spans, characters + more, end
     return tokens, known, characters, differences
 
 

@@ -41,8 +41,8 @@ def character_classes() -> np.ndarray:
 def _classes_of(characters: list[str]) -> np.ndarray:
     """uint8 [n]: the class of each by one question a class, set apart by a character that has none."""
     text = "\0".join(characters)
-    found = np.zeros(len(text), np.uint8)
+    kinds = np.zeros(len(text), np.uint8)
     for kind, pattern in _PATTERNS.items():
         matches = pre_tokenizers.Split(Regex(pattern), "removed", invert=True).pre_tokenize_str(text)
-        found[[begin for _, (begin, _) in matches]] = kind
-    return found[::2]
+        kinds[[begin for _, (begin, _) in matches]] = kind
+    return kinds[::2]

@@ -78,8 +78,8 @@ def letter_mask(typing_context: Any, page: Any, at: Any) -> Any:
         lanes = builder.load(builder.bitcast(address, vector.as_pointer()), align=1)
         lower = builder.or_(lanes, ir.Constant(vector, [0x20] * 32))
         from_a = builder.sub(lower, ir.Constant(vector, [ord("a")] * 32))
-        found = builder.icmp_unsigned("<=", from_a, ir.Constant(vector, [25] * 32))
-        return builder.zext(builder.bitcast(found, ir.IntType(32)), ir.IntType(64))
+        is_letter = builder.icmp_unsigned("<=", from_a, ir.Constant(vector, [25] * 32))
+        return builder.zext(builder.bitcast(is_letter, ir.IntType(32)), ir.IntType(64))
 
     return types.uint64(page, types.int64), generate
 
@@ -418,13 +418,13 @@ def encode_words(
             break
         else:
             low, high = key_of(page, at, length)
-            found = known(words, long_bytes, long_ids, page, at, length, low, high, out, size)
-            if found == size:
+            end = known(words, long_bytes, long_ids, page, at, length, low, high, out, size)
+            if end == size:
                 spell(page, at, length, byte_ids, out[size:])
                 count = merge_short(out[size:], keys, length, pairs, merged)
                 remember(words, long_bytes, long_ids, used, page, at, length, low, high, out, size, count)
-                found = size + count
-            size = found
+                end = size + count
+            size = end
         at += length
     return at, size
 
