@@ -40,8 +40,7 @@ from filters.fasttext.tables import (
 from filters.fasttext.vectors import LANES, add_rows, bits_at, copier, hash_bytes, hash_grams, remainders
 from filters.text.bits import NO_BITS, ONE_BIT, count_bits, eight_bytes, leading_zeros, lowest_bits, places
 from filters.text.compiled import inlined, loop
-from filters.text.masks import continuation_mask, in_ranges
-from filters.text.pages import PADDING, newline_from
+from filters.text.masks import continuation_mask, in_ranges, newline_mask
 
 __all__ = ["LOG_FLOOR", "Tables", "predict", "tables_of"]
 
@@ -73,6 +72,7 @@ class Scratch(NamedTuple):
     """
 
     edges: np.ndarray  # int64: where the words of a window begin and end
+    tail: np.ndarray  # uint8 [64]: the last bytes of the column, zeros behind them
     word: np.ndarray  # uint8: a word in its brackets
     short: np.ndarray  # uint8: the same of a short one
     grams: np.ndarray  # uint32 [characters, byte at which they begin]: hashes of its n-grams, then buckets
@@ -112,10 +112,8 @@ def predict_lines(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Lines]:
     """What `predict` returns, and of the same pass the lines (between two "\n") of at least so many bytes."""
     offsets, data = utf8(texts)
-    data = np.concatenate([data[offsets[0] : offsets[-1]], np.zeros(PADDING, np.uint8)])
-    offsets = offsets - offsets[0]
     n_documents = len(offsets) - 1
-    most_lines = int(offsets[-1]) // (shortest + 1) + n_documents if shortest >= 0 else 0
+    most_lines = int(offsets[-1] - offsets[0]) // (shortest + 1) + n_documents if shortest >= 0 else 0
     labels, line_labels = np.empty(n_documents, np.int32), np.empty(most_lines, np.int32)
     scores, words = np.empty(n_documents, np.float32), np.empty(n_documents, np.int64)
     sizes, documents = np.empty(most_lines, np.int64), np.empty(most_lines, np.int64)
@@ -165,6 +163,7 @@ def _scratch(tables: Tables, offsets: np.ndarray) -> Scratch:
     _forget_long_words(memory.slots, memory.numbers)
     return Scratch(
         edges=np.empty(2 * WINDOW + 66, np.int64),
+        tail=np.zeros(64, np.uint8),
         word=np.empty(longest + 2, np.uint8),
         short=np.zeros(2 * 64, np.uint8),
         grams=np.zeros((characters + 1, 64), np.uint32),
@@ -201,13 +200,23 @@ def _is_space(byte):
     return byte == 32 or (9 <= byte <= 13) or byte == 0
 
 
+@inlined
+def _spaces(data, at, tail):
+    """Which of the 64 bytes from `at` on are white space; bytes after the column's end are, too."""
+    if at + 64 <= len(data):
+        return space_mask(data, at)
+    for k in range(64):
+        tail[k] = data[at + k] if at + k < len(data) else 0
+    return space_mask(tail, 0)
+
+
 @loop
-def _find_words(data, at, stop, edges):
+def _find_words(data, at, stop, tail, edges):
     """Fill in where the next words begin and end; returns (how many, byte after them). A window holds whole words."""
     noted = 0
     inside = NO_BITS  # 1 where the byte before this block belongs to a word
     while at < stop and noted < 2 * WINDOW:
-        word = ~space_mask(data, at) & lowest_bits(stop - at)
+        word = ~_spaces(data, at, tail) & lowest_bits(stop - at)
         changes = word ^ (word << ONE_BIT | inside)
         inside = word >> np.uint64(63)
         for edge in places(changes, at):
@@ -224,10 +233,21 @@ def _find_words(data, at, stop, edges):
 
 
 @inlined
+def _eight_bytes(data, at):
+    """The bytes [at, at + 8), zeros where the column has ended."""
+    if at + 8 <= len(data):
+        return eight_bytes(data, at)
+    value = NO_BITS
+    for k in range(len(data) - at):
+        value |= np.uint64(data[at + k]) << np.uint64(8 * k)
+    return value
+
+
+@inlined
 def _first_and_last(data, begin, end):
     """The first and the last eight bytes of a word; both the whole of a shorter one, zeros behind it."""
     own = lowest_bits(8 * (end - begin))
-    return eight_bytes(data, begin) & own, eight_bytes(data, max(begin, end - 8)) & own
+    return _eight_bytes(data, begin) & own, _eight_bytes(data, max(begin, end - 8)) & own
 
 
 @inlined
@@ -288,7 +308,11 @@ def _bracketed(data, begin, end, word):
 @inlined
 def _bracketed_short(data, begin, end, short):
     """Write `<word>` of a word of LONGEST_REMEMBERED bytes at most; what is behind it means nothing. Its size."""
-    _copy_block(short, 1, data, begin)
+    if begin + 64 <= len(data):
+        _copy_block(short, 1, data, begin)
+    else:
+        for k in range(end - begin):
+            short[1 + k] = data[begin + k]
     short[0], short[1 + end - begin] = 60, 62
     return end - begin + 2
 
@@ -437,7 +461,7 @@ def _add_words(tables, scratch, data, at, stop, n_words, to_document, to_line):
     before, whether a `</s>` ended it early)."""
     n_rows, listed, ended = 0, 0, False
     while at < stop and not ended:
-        words_here, at = _find_words(data, at, stop, scratch.edges)
+        words_here, at = _find_words(data, at, stop, scratch.tail, scratch.edges)
         for k in range(words_here):
             begin, end = scratch.edges[2 * k], scratch.edges[2 * k + 1]
             first, last = _first_and_last(data, begin, end)
@@ -521,6 +545,19 @@ def _best_of_mean(tables, scratch, sum_D, n_rows):
     return best_label(tables, sum_D, scratch.output_L, scratch.stack, scratch.stack_score)
 
 
+@inlined
+def _line_stop(data, start, stop):
+    """Where the line from `start` on ends."""
+    while start + 64 <= len(data) and start < stop:
+        newlines = newline_mask(data, start)
+        if newlines:
+            return min(start + lowest_bit(newlines), stop)
+        start += 64
+    while start < stop and data[start] != 0x0A:
+        start += 1
+    return min(start, stop)
+
+
 @loop
 def _predict_documents(
     tables, scratch, offsets, data, shortest, labels, scores, words, line_labels, sizes, documents
@@ -537,7 +574,7 @@ def _predict_documents(
         is_open = True
         start, stop = offsets[document], offsets[document + 1]
         while start < stop:
-            end = stop if shortest < 0 else newline_from(data, start, stop)
+            end = stop if shortest < 0 else _line_stop(data, start, stop)
             is_line = shortest >= 0 and end - start >= shortest
             if is_line:
                 scratch.line_D[:] = 0

@@ -27,7 +27,6 @@ from filters.text.compiled import inlined, kernel, loop
 from filters.text.lookup import slot_of, table_of_keys
 from filters.text.pages import PADDING, decode, longest_document, open_page
 from filters.text.segments import WORD, find_tokens, word_breaks
-from filters.text.units import lower_characters
 
 Tally = IntEnum("Tally", ["OCCURRENCES", "DISTINCT", "WORDS"], start=0)
 PREFIX = "word_list."  # of the names of their families
@@ -46,9 +45,10 @@ class Entries(NamedTuple):
 @lru_cache(maxsize=1)
 def lower_case() -> np.ndarray:
     """uint32 [code points]: each in lower case, where that is one character."""
-    characters = np.arange(sys.maxunicode + 1, dtype=np.uint32).view("<U1")
-    is_one = np.char.str_len(np.char.lower(characters)) == 1
-    codes = np.where(is_one, lower_characters(), characters.view(np.uint32))
+    codes = np.arange(sys.maxunicode + 1, dtype=np.uint32)
+    for code in range(0x20000):
+        if len(lower := chr(code).lower()) == 1:
+            codes[code] = ord(lower)
     codes.flags.writeable = False
     return codes
 

@@ -24,7 +24,6 @@ from hypothesis import strategies as st
 
 import filters
 from filters import FAMILIES, SIGNALS
-from filters.heuristics import repetition
 from filters.language.codes import canonical
 from filters.text import classes, ngrams
 from filters.text.batches import valid
@@ -271,7 +270,7 @@ def colliding_words(count: int, hash_key: int) -> list[str]:
 
 
 def test_words_of_the_same_hash_are_told_apart(monkeypatch):
-    monkeypatch.setattr(repetition, "KEY", np.uint64(12345))
+    monkeypatch.setattr(ngrams, "KEY", np.uint64(12345))
     words = colliding_words(20, hash_key=12345)
     hashes = {
         key: {
@@ -291,8 +290,9 @@ import hashlib, sys, pyarrow as pa
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 import hostile
 from filters.heuristics import repetition
+from filters.text import ngrams
 measured = repetition.measure(pa.array([*hostile.texts().values()], pa.large_string()))
-print(repetition.KEY, hashlib.sha256(repr([c.to_pylist() for c in measured.values()]).encode()).hexdigest())
+print(ngrams.KEY, hashlib.sha256(repr([c.to_pylist() for c in measured.values()]).encode()).hexdigest())
 """
     (first_key, first), (second_key, second) = (run_python(code).split() for _ in range(2))
     assert first_key != second_key
@@ -408,7 +408,7 @@ def test_a_child_takes_the_folder_of_kernels_that_its_parent_chose(tmp_path):
 def compiled_names(tree: ast.Module) -> set[str]:
     """What a file compiles into the kernels that name it: functions with a decorator that compiles, and masks."""
     marks, makers = (
-        ("kernel", "loop", "inlined", "njit", "intrinsic"),
+        ("kernel", "loop", "inlined", "njit", "instruction"),
         ("in_ranges", "beginnings_of", "copier", "any_of"),
     )
     names = set()
@@ -434,10 +434,20 @@ def test_compiled_functions_are_shared_only_by_files_that_name_the_cache():
     inlined = filters.inlined_files()
     for module, tree in trees.items():
         for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom) and node.module in compiled:
-                shared = {name.name for name in node.names} & compiled[node.module]
-                assert not shared or paths[node.module] in inlined, (
-                    f"{module} takes {shared} from {node.module}: add that file to filters.INLINED, "
+            if not isinstance(node, ast.ImportFrom):
+                continue
+            taken = {node.module: {name.name for name in node.names}}
+            for name in node.names:  # of a file that is taken whole: what is named behind its name and a dot
+                taken[f"{node.module}.{name.name}"] = {
+                    part.attr
+                    for part in ast.walk(tree)
+                    if isinstance(part, ast.Attribute)
+                    and ast.unparse(part.value) == (name.asname or name.name)
+                }
+            for source, names in taken.items():
+                shared = names & compiled.get(source, set())
+                assert not shared or paths[source] in inlined, (
+                    f"{module} takes {shared} from {source}: add that file to filters.INLINED, "
                     "or numba may run an old version of them"
                 )
 

@@ -418,13 +418,13 @@ def encode_words(
             break
         else:
             low, high = key_of(page, at, length)
-            end = known(words, long_bytes, long_ids, page, at, length, low, high, out, size)
-            if end == size:
+            new_size = known(words, long_bytes, long_ids, page, at, length, low, high, out, size)
+            if new_size == size:
                 spell(page, at, length, byte_ids, out[size:])
                 count = merge_short(out[size:], keys, length, pairs, merged)
                 remember(words, long_bytes, long_ids, used, page, at, length, low, high, out, size, count)
-                end = size + count
-            size = end
+                new_size = size + count
+            size = new_size
         at += length
     return at, size
 
