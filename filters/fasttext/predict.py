@@ -38,7 +38,16 @@ from filters.fasttext.tables import (
     tables_of,
 )
 from filters.fasttext.vectors import LANES, add_rows, bits_at, copier, hash_bytes, hash_grams, remainders
-from filters.text.bits import NO_BITS, ONE_BIT, count_bits, eight_bytes, leading_zeros, lowest_bits, places
+from filters.text.bits import (
+    NO_BITS,
+    ONE_BIT,
+    count_bits,
+    eight_bytes,
+    leading_zeros,
+    lowest_bit,
+    lowest_bits,
+    places,
+)
 from filters.text.compiled import inlined, loop
 from filters.text.masks import continuation_mask, in_ranges, newline_mask
 
