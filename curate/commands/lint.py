@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,8 +18,12 @@ from curate.sources.pool import Pool
 from curate.spec.bounds import Rule
 from curate.spec.manifest import Manifest
 from curate.store import Store
+from curate.studies.registry import outline
+from train.config import ModelConfig, OptimizerConfig
+from train.grid import expand
 
 WORTH_SAYING = 0.05  # of a source's documents
+FAR_RATE = 50  # times the usual learning rate, or less than it
 
 
 @dataclass
@@ -42,6 +47,7 @@ def lint(manifest: Manifest, documents: int) -> Lint:
         if not _published(manifest, rule) and _never_fires(manifest, rule)
     ]
     found += missed_pairs(manifest.pooled)
+    found += dict.fromkeys(_odd_rates(manifest))
     if not documents:
         return Lint(found)
     was_quiet = progress.quiet(True)
@@ -53,6 +59,26 @@ def lint(manifest: Manifest, documents: int) -> Lint:
         return Lint([*found, f"tried on {documents:,} documents a source: {error}"])
     finally:
         progress.quiet(was_quiet)
+
+
+def _odd_rates(manifest: Manifest) -> Iterator[str]:
+    """Learning rates so far from what is usual at their width that runs diverge, or stay where they begin."""
+    knobs = expand({k: v for k, v in manifest.grid.items() if k != "levels"})
+    knobs += [trial.knobs for trials in outline(manifest).values() for trial in trials]
+    for setting in knobs:
+        width = ModelConfig.of(setting.get("model", {}), vocabulary=257, end=256).width
+        given = OptimizerConfig.of(setting.get("optimizer", {}))
+        usual = OptimizerConfig(given.name)
+        for name, rate, other in (
+            ("learning_rate", given.peak_rate(width), usual.peak_rate(width)),
+            ("embedding_learning_rate", given.peak_embedding_rate(width), usual.peak_embedding_rate(width)),
+        ):
+            if getattr(given, name) is not None and not 1 / FAR_RATE < rate / other < FAR_RATE:
+                ends = "diverge" if rate > other else "hardly learn"
+                yield (
+                    f"optimizer.{name} = {rate:g} is {max(rate / other, other / rate):,.0f} times "
+                    f"{'more' if rate > other else 'less'} than is usual at width {width}, {other:.2g}: runs will {ends}"
+                )
 
 
 def _published(manifest: Manifest, rule: Rule) -> bool:

@@ -44,6 +44,7 @@ from curate.spec.manifest import (
 from curate.spec.tables import Tables
 from curate.studies import registry
 from curate.studies.study import StudyTables
+from train.grid import wrong_batch
 from train.grid import tunes
 
 OF_DOCUMENTS = (
@@ -449,23 +450,11 @@ class _Reader(Tables):
 
 
 def _check_ladder(sizes: tuple[int, ...], setting: dict) -> None:
-    """What a cell would say of these sizes after hours of building (of a batch by the dial, only the cell can).
-
-    Raises ValueError.
+    """What a cell would say of these sizes after hours of building (of a batch by the dial, `curate plan` does, since
+    who only builds trains on none). Raises ValueError.
     """
-    if "batch" not in setting:
-        return
-    batch = setting["batch"] * setting.get("context", 256)
-    steps = [size // batch for size in sizes]
-    if not steps[0]:
-        raise ValueError(
-            f"batch = {setting['batch']}: a batch of {batch:,} tokens is larger than the smallest size, "
-            f"{short_count(sizes[0])}; lower batch or context"
-        )
-    if len(set(steps)) < len(steps):
-        raise ValueError(
-            f"batch = {setting['batch']}: two sizes are as many batches of {batch:,} tokens; drop one"
-        )
+    if "batch" in setting and (wrong := wrong_batch(sizes, setting)):
+        raise ValueError(f"batch = {setting['batch']}: {wrong}")
 
 
 def placeholders() -> dict[str, str]:

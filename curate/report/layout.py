@@ -68,7 +68,7 @@ def _page(facts: dict, figures: dict[str, str]) -> str:
     environment.filters |= {
         "count": short_count, "size": short_bytes, "time": short_time,
         "rate": rate_text, "gap": difference_text, "bound": bound_text,
-        "together": keep_together, "text_of": text_of, "runs": runs_of,
+        "by_cause": by_cause, "idle_as_one": idle_as_one, "together": keep_together, "text_of": text_of, "runs": runs_of,
         "histogram": lambda counts, label: Markup(charts.histogram(counts, label)),
     }  # fmt: skip
     drawn = {name: Markup(charts.inside_page(svg, name)) for name, svg in figures.items()}
@@ -79,6 +79,34 @@ def _page(facts: dict, figures: dict[str, str]) -> str:
     template = environment.get_template("report.html")
     page = template.render(f=facts, figures=drawn, pairs=pairs, light=charts.LIGHT, dark=charts.DARK)
     return CONTROL.sub("\ufffd", page).strip() + "\n"
+
+
+def by_cause(missing: list[dict]) -> list[dict[str, str]]:
+    """Missing runs of one level and one cause as one row: {level, setting, sizes, seeds, why}."""
+    rows: dict[tuple, list[dict]] = {}
+    for run in missing:
+        rows.setdefault((run["level"], run["setting"], run["why"]), []).append(run)
+    return [
+        {"level": level, "setting": where, "why": why,
+         "sizes": ", ".join(dict.fromkeys(short_count(run["size"]) if run["size"] else "all" for run in some)),
+         "seeds": ", ".join(map(str, sorted({run["seed"] for run in some})))}
+        for (level, where, why), some in rows.items()
+    ]  # fmt: skip
+
+
+def idle_as_one(funnel: list[dict]) -> list[dict]:
+    """The steps of a funnel; those that follow each other and drop nothing are one, with the names of `idle` rules."""
+    steps: list[dict] = []
+    for step in funnel:
+        idle = step["rule"] and not step["dropped"] and not step["alone"]
+        if idle and steps and "idle" in steps[-1]:
+            steps[-1]["idle"].append(step["rule"])
+        else:
+            steps.append(step | {"idle": [step["rule"]]} if idle else step)
+    return [
+        {k: v for k, v in step.items() if k != "idle"} if len(step.get("idle", [])) == 1 else step
+        for step in steps
+    ]
 
 
 def write(directory: Path, facts: dict) -> Path:

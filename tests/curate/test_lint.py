@@ -54,6 +54,20 @@ def test_bands_that_miss_pairs_of_the_similarity_asked_for_are_said_without_read
     assert not said or said in found[0]
 
 
+@pytest.mark.parametrize(
+    ("rate", "said"),
+    [("learning_rate = 9.9", "optimizer.learning_rate = 9.9 is 248 times more than is usual at width 32, 0.04: runs will diverge"),
+     ("learning_rate = 1e-7", "400,000 times less than is usual at width 32"),
+     ("embedding_learning_rate = 9.5", "optimizer.embedding_learning_rate = 9.5 is"),
+     ("learning_rate = 0.2", None), ("learning_rate = 0.002, name = 'adamw'", None)],
+)  # fmt: skip
+def test_a_learning_rate_at_the_edge_of_its_range_is_said(tmp_path, rate, said):
+    right = next(line for line in MANIFEST.splitlines() if line.startswith("model ="))
+    found = linted(tmp_path, right, f"{right}\noptimizer = {{ {rate} }}", 0).found
+    assert [line for line in found if said and said in line] == found
+    assert len(found) == bool(said)
+
+
 def test_levels_are_tried_on_documents_of_every_source(tmp_path):
     found = linted(tmp_path, "word_count = [8, inf]", "word_count = [8, inf]")
     assert found.found == []
