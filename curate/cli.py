@@ -427,6 +427,43 @@ def signals(session: Session, markdown: bool) -> tuple[Any, str]:
     return rows, signals_markdown(rows).rstrip() if markdown else signals_text(rows)
 
 
+locks_option = click.option(
+    "--locks", "locks", multiple=True, type=click.Path(dir_okay=False, path_type=Path),
+    help="A lock, or a file that names a lock a line, beside those of git's history; may be repeated.",
+)  # fmt: skip
+
+
+@main.command()
+@locks_option
+@answers("store")
+def ls(session: Session, locks: tuple[Path, ...]) -> tuple[Any, str]:
+    """What the store holds: corpora, runs, tokenizers and indexes, with sizes and the locks that use them.
+
+    Example: curate ls
+    """
+    from curate.commands.keeping import look, ls_json, ls_text
+
+    kept = look(session.open_store(), locks)
+    return ls_json(kept), ls_text(kept)
+
+
+@main.command()
+@locks_option
+@click.option("--delete", is_flag=True, help="Remove it; without this nothing is touched.")
+@answers("store")
+def gc(session: Session, locks: tuple[Path, ...], delete: bool) -> tuple[Any, str]:
+    """What no lock was made of that is in git's history, where it was written, or named by --locks.
+
+    What a running process works with stays.
+
+    Example: curate gc
+    """
+    from curate.commands.keeping import collect, gc_json, gc_text
+
+    answer = gc_json(*collect(session.open_store(), locks, delete), delete)
+    return answer, gc_text(answer)
+
+
 @main.command()
 @manifest_argument
 @click.option("--draws", type=click.IntRange(2, 1000), default=12, show_default=True, help="Of documents.")

@@ -26,4 +26,6 @@ class Session:
     def open_engine(self) -> Engine:
         from curate.engine import open_engine
 
-        return open_engine(self.engine, self.workers, self.memory)
+        engine = open_engine(self.engine, self.workers, self.memory)
+        engine.holds = self.open_store().occupied()
+        return engine

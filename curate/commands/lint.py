@@ -20,7 +20,7 @@ from curate.spec.manifest import Manifest
 from curate.store import Store
 from curate.studies.registry import outline
 from train.config import ModelConfig, OptimizerConfig
-from train.grid import expand
+from train.grid import expand, wrong_batch
 
 WORTH_SAYING = 0.05  # of a source's documents
 FAR_RATE = 50  # times the usual learning rate, or less than it
@@ -47,7 +47,7 @@ def lint(manifest: Manifest, documents: int) -> Lint:
         if not _published(manifest, rule) and _never_fires(manifest, rule)
     ]
     found += missed_pairs(manifest.pooled)
-    found += dict.fromkeys(_odd_rates(manifest))
+    found += dict.fromkeys([*_untrainable(manifest), *_odd_rates(manifest)])
     if not documents:
         return Lint(found)
     was_quiet = progress.quiet(True)
@@ -61,9 +61,20 @@ def lint(manifest: Manifest, documents: int) -> Lint:
         progress.quiet(was_quiet)
 
 
+def _grid(manifest: Manifest) -> list[dict]:
+    return expand({k: v for k, v in manifest.grid.items() if k != "levels"})
+
+
+def _untrainable(manifest: Manifest) -> Iterator[str]:
+    """Sizes that the batch which follows from the depth is too large for: they can be built, not trained on."""
+    for setting in _grid(manifest):
+        if wrong := wrong_batch(manifest.sizes, setting):
+            yield f"[grid]: batch is not given, and {wrong}; else there are corpora and no runs"
+
+
 def _odd_rates(manifest: Manifest) -> Iterator[str]:
     """Learning rates so far from what is usual at their width that runs diverge, or stay where they begin."""
-    knobs = expand({k: v for k, v in manifest.grid.items() if k != "levels"})
+    knobs = _grid(manifest)
     knobs += [trial.knobs for trials in outline(manifest).values() for trial in trials]
     for setting in knobs:
         width = ModelConfig.of(setting.get("model", {}), vocabulary=257, end=256).width

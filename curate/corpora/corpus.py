@@ -198,6 +198,7 @@ def _assemble(
         with atomic(path, lambda there: _is_whole(there, parts)) as temporary:
             temporary.mkdir()
             _fill(temporary, manifest, pool, tokens, level, size, rows, parts)
+    store.note(STAGE, path.name)
     return open_corpus(path)
 
 

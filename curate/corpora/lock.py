@@ -167,7 +167,7 @@ def write_lock(path: Path, facts: dict) -> dict:
 def read_lock(path: Path) -> dict:
     try:
         lock = read_json(path)
-        _check_shape(lock)
+        check_shape(lock)
     except FileNotFoundError:
         raise CurateError(f"{path}: no lock; run `curate build` with its manifest first") from None
     except (ValueError, OSError) as error:
@@ -184,7 +184,7 @@ SHAPE: dict[str, type] = {
 }
 
 
-def _check_shape(lock: Any) -> None:
+def check_shape(lock: Any) -> None:
     """Raises ValueError where what is read of a lock is not there, or is not the text that its digest is of."""
     for name, kind in SHAPE.items():
         if not isinstance(lock, dict) or not isinstance(lock.get(name), kind):

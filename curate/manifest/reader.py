@@ -44,8 +44,7 @@ from curate.spec.manifest import (
 from curate.spec.tables import Tables
 from curate.studies import registry
 from curate.studies.study import StudyTables
-from train.grid import wrong_batch
-from train.grid import tunes
+from train.grid import tunes, wrong_batch
 
 OF_DOCUMENTS = (
     "id",

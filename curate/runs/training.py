@@ -70,7 +70,17 @@ def planned_cells(built: Built) -> list[PlannedCell]:
     trials = registry.trials(built)
     planned = grid_cells(built) + [cell for trial in trials for cell in trial_cells(built, trial)]
     further = registry.further(built, records(planned))
-    return sharing(planned + [cell for trial in further for cell in trial_cells(built, trial)])
+    planned = sharing(planned + [cell for trial in further for cell in trial_cells(built, trial)])
+    folders = {p.directory for p in planned if not p.missing}
+    read = [
+        Path(path)
+        for p in planned
+        if not p.missing
+        for path in (p.cell["packed"], *p.cell["holdouts"].values())
+    ]
+    used = {f"{folder.parent.name}/{folder.name}" for folder in (*folders, *read)}
+    built.annotated.store.remember(built.lock, built.lock_path, used)
+    return planned
 
 
 def sharing(planned: list[PlannedCell]) -> list[PlannedCell]:

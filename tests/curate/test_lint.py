@@ -68,6 +68,23 @@ def test_a_learning_rate_at_the_edge_of_its_range_is_said(tmp_path, rate, said):
     assert len(found) == bool(said)
 
 
+@pytest.mark.parametrize(
+    ("knobs", "said"),
+    [("context = 8192", "a batch of 8,192 tokens is larger than the smallest size, 4,000; lower batch or context"),
+     ("context = [32, 8192]", "batch of 8,192 tokens"), ("context = 2048", "two sizes are as many batches of 2,048"),
+     ("context = 32", None)],
+)  # fmt: skip
+def test_a_default_batch_that_the_sizes_cannot_hold_is_said(tmp_path, knobs, said):
+    right = "context = 32\nbatch = 8"
+    asked = knobs if said is None or "two" not in said else f"{knobs}\n"
+    sizes = ('"4k", "8k", "16k"', '"4k", "4050"') if said and "two" in said else ('"4k"', '"4k"')
+    assert right in MANIFEST
+    text = MANIFEST.replace(right, asked, 1).replace(*sizes, 1)
+    found = lint(load_manifest(write_manifest(tmp_path, text)), 0).found
+    assert len(found) == bool(said), found
+    assert not said or said in found[0]
+
+
 def test_levels_are_tried_on_documents_of_every_source(tmp_path):
     found = linted(tmp_path, "word_count = [8, inf]", "word_count = [8, inf]")
     assert found.found == []
