@@ -172,17 +172,20 @@ def plan(session: Session, manifest: Path, sample: int) -> tuple[Any, str]:
 @main.command()
 @manifest_argument
 @lock_option
+@click.option("--locked", is_flag=True, help="Refuse to differ from the lock, and say what would.")
 @answers(*ALL)
-def build(session: Session, manifest: Path, lock: Path | None) -> tuple[Any, str]:
+def build(session: Session, manifest: Path, lock: Path | None, locked: bool) -> tuple[Any, str]:
     """Sources to corpora, and the lock beside the manifest.
 
     Example: curate build manifests/quickstart.toml
     """
     from curate.commands.summary import build_text
+    from curate.commands.versions import build_locked
     from curate.manifest.reader import load_manifest
     from curate.steps import build as make
 
-    built = make(session.open_store(), load_manifest(manifest), session.open_engine(), lock_path=lock)
+    way = build_locked if locked else make
+    built = way(session.open_store(), load_manifest(manifest), session.open_engine(), lock_path=lock)
     return built.lock, build_text(built)
 
 
@@ -292,16 +295,62 @@ def report(session: Session, manifest: Path, out) -> tuple[Any, str]:
 
 @main.command()
 @click.argument("lock", type=click.Path(path_type=Path))
-@answers("store")
-def verify(session: Session, lock: Path) -> tuple[Any, str]:
+@click.option("--replay", is_flag=True, help="Also judge every document again, from its stored signals.")
+@answers(*ALL)
+def verify(session: Session, lock: Path, replay: bool) -> tuple[Any, str]:
     """Recompute the digests of a lock's corpora from their bytes; exit 1 and name what differs.
 
     Example: curate verify manifests/quickstart.lock.json
     """
+    from curate.commands.versions import replay as judge_again
     from curate.corpora.lock import check
+    from curate.errors import Mismatch
 
-    count = check(session.open_store(), lock)
-    return {"corpora": count, "differ": []}, f"{lock}: {count} corpora are what the lock says"
+    count, verdicts, differing = check(session.open_store(), lock), 0, []
+    if replay:
+        verdicts, differing = judge_again(session.open_store(), lock, session.open_engine())
+    if differing:
+        raise Mismatch("\n".join(differing))
+    again = f"; {verdicts:,} verdicts given again, 0 differences" if replay else ""
+    answer = {"corpora": count, "differ": [], **({"verdicts": verdicts} if replay else {})}
+    return answer, f"{lock}: {count} corpora are what the lock says{again}"
+
+
+@main.command()
+@click.argument("name")
+@answers()
+def log(session: Session, name: str) -> tuple[Any, str]:
+    """Versions of a lock in git's history, the newest first, and what each changed.
+
+    NAME is the manifest's, or the path of a manifest or lock.
+
+    Example: curate log quickstart
+    """
+    from curate.commands.versions import log as read_log
+    from curate.commands.versions import log_text
+
+    rows = read_log(name, Path.cwd())
+    return rows, log_text(rows)
+
+
+@main.command()
+@click.argument("version", metavar="NAME@DIGEST")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Default: NAME@DIGEST here.")
+@answers(*ALL)
+def checkout(session: Session, version: str, out: Path | None) -> tuple[Any, str]:
+    """The corpora of an older lock, in a folder of their own: linked from the store, or built again.
+
+    DIGEST is the beginning of a version's, as `curate log` prints it, of a commit's, or of a corpus's.
+
+    Example: curate checkout quickstart@1a2b3c4d5e6f
+    """
+    from curate.commands.versions import checkout as check_out
+
+    folder, built = check_out(session.open_store(), version, out, Path.cwd(), session.open_engine())
+    return {
+        "folder": str(folder),
+        "built": built,
+    }, f"{folder}: {'built again' if built else 'linked from the store'}"
 
 
 @main.command()

@@ -285,6 +285,11 @@ def _cut(table: pa.Table, part_bytes: int) -> Iterator[pa.Table]:
         begin, base = end, int(total[end - 1])
 
 
+def digest_of_files(inputs: Sequence[Input], hashes: Sequence[str]) -> str:
+    """Of their names and contents: as the lock names what a source was read from."""
+    return digest_of([[i.name, h] for i, h in zip(inputs, hashes, strict=True)])
+
+
 def _account(store: Store, plan: SourcePlan) -> SourceDocuments:
     source, inputs = plan.source, plan.listing.files
     account = SourceDocuments(
@@ -294,7 +299,7 @@ def _account(store: Store, plan: SourcePlan) -> SourceDocuments:
         bytes=0,
         files=len(inputs),
         input_bytes=sum(i.size for i in inputs),
-        digest=digest_of([[i.name, h] for i, h in zip(inputs, plan.hashes, strict=True)]),
+        digest=digest_of_files(inputs, plan.hashes),
         left_out=plan.listing.left_out,
     )
     for task in plan.tasks:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from months import answer, begin, built, git
 
 from curate.cli import main
 from curate.commands.keeping import collect, look
@@ -22,61 +22,10 @@ from curate.steps import build
 from curate.store import Store, read_json
 from train.files import alone, read_record
 
-MANIFEST = """
-name = "month"
-[[source]]
-name = "pages"
-format = "jsonl"
-path = "pages.jsonl"
-[[level]]
-name = "raw"
-[[level]]
-name = "long"
-on = "raw"
-keep = { word_count = [LEAST, inf] }
-[sizes]
-tokens = ["1k", "3k"]
-[holdout]
-tokens = "1k"
-[tokenizer]
-vocabulary = 258
-"""
-
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch) -> Path:
-    """A repository that holds a manifest and its pages; work is done there."""
-    monkeypatch.chdir(tmp_path)
-    chance = random.Random(1)
-    rows = [
-        " ".join(f"w{chance.randrange(900)}" for _ in range(chance.randrange(20, 80))) for _ in range(150)
-    ]
-    Path("pages.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in rows))
-    git("init", "-q", "-b", "main")
-    Path("month.toml").write_text(MANIFEST.replace("LEAST", "30"))
-    return tmp_path
-
-
-def git(*arguments: str) -> None:
-    environment = os.environ | {"GIT_CONFIG_GLOBAL": os.devnull} | {
-        f"GIT_{who}_{what}": "a@b.test" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
-    }  # fmt: skip
-    subprocess.run(["git", *arguments], check=True, capture_output=True, env=environment)
-
-
-def answer(*arguments: str) -> dict:
-    done = CliRunner().invoke(main, [*arguments, "--json"], catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    return json.loads(done.stdout)
-
-
-def built(least: int = 30, commit: str = "") -> dict:
-    Path("month.toml").write_text(MANIFEST.replace("LEAST", str(least)))
-    lock = answer("build", "month.toml", "--workers", "1")
-    if commit:
-        git("add", "month.lock.json")
-        git("commit", "-qm", commit)
-    return lock
+    return begin(tmp_path, monkeypatch)
 
 
 def everything(store: Path) -> dict[str, int]:
