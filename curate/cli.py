@@ -215,7 +215,11 @@ def index(session: Session, manifest: Path, index: str, level: str | None) -> tu
     a = annotate_all(session.open_store(), loaded, session.open_engine())
     found, added = add(loaded, a.pool, a.signals, a.judged[level].kept, index, level)
     answer = {"index": found.where, "added": added, "documents": found.documents}
-    text = f"{added:,} documents added" if added else "these documents are in the index already"
+    text = (
+        f'{added:,} documents of level "{level}" added'
+        if added
+        else "these documents are in the index already"
+    )
     return answer, f"{text}; {found.where} holds {found.documents:,}"
 
 
@@ -381,9 +385,9 @@ def explain(session: Session, manifest: Path, document: str) -> tuple[Any, str]:
 @click.option("--of", "of", type=click.Path(path_type=Path), metavar="MANIFEST",
               help="A and B are levels or profiles; judge them on its documents.")  # fmt: skip
 @answers(*ALL)
-def diff(session: Session, a: str, b: str, of: Path | None) -> tuple[Any, str]:
+def diff(session: Session, a: str, b: str, of: Path | None) -> tuple[Any, str, bool]:
     """Two locks, levels or profiles: documents that only one keeps, and by which rule the other drops them. Two reports:
-    whether their answers agree.
+    whether their answers agree. Exit 1 if they differ.
 
     Example: curate diff c4 fineweb --of manifests/quickstart.toml
     """
@@ -391,7 +395,7 @@ def diff(session: Session, a: str, b: str, of: Path | None) -> tuple[Any, str]:
     from curate.commands.summary import diff_text
 
     difference = compare(session.open_store(), a, b, of, session.open_engine())
-    return difference.as_json(), diff_text(difference)
+    return difference.as_json(), diff_text(difference), difference.differs
 
 
 @main.command()
@@ -490,10 +494,9 @@ def ls(session: Session, locks: tuple[Path, ...]) -> tuple[Any, str]:
 
     Example: curate ls
     """
-    from curate.commands.keeping import look, ls_json, ls_text
+    from curate.commands.keeping import look, ls_answer
 
-    kept = look(session.open_store(), locks)
-    return ls_json(kept), ls_text(kept)
+    return ls_answer(look(session.open_store(), locks))
 
 
 @main.command()
@@ -507,10 +510,9 @@ def gc(session: Session, locks: tuple[Path, ...], delete: bool) -> tuple[Any, st
 
     Example: curate gc
     """
-    from curate.commands.keeping import collect, gc_json, gc_text
+    from curate.commands.keeping import collect, gc_answer
 
-    answer = gc_json(*collect(session.open_store(), locks, delete), delete)
-    return answer, gc_text(answer)
+    return gc_answer(*collect(session.open_store(), locks, delete), delete)
 
 
 @main.command()

@@ -16,20 +16,21 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from curate.commands.summary import table
 from curate.corpora.corpus import RECORD
 from curate.corpora.corpus import STAGE as CORPORA
 from curate.corpora.history import Version, committed, on_disk
 from curate.duplicates.index_folder import RECORD as INDEX_RECORD
 from curate.errors import CurateError
 from curate.quantities import short_bytes
-from curate.store import IN_USE, LOCKS, Damaged, Store, read_json, read_record, remembered
+from curate.store import IN_USE, LOCKS, Damaged, Store, read_record, remembered
 from train.files import alone
 
 KEY = re.compile(r"[0-9a-f]{64}")
 TRAINED = ("packed", "runs")
 FOLDERS = (CORPORA, *TRAINED)  # stages of which every entry is a folder
 OTHERS = (LOCKS, "tracking")  # that hold no artefacts
-CELL, CELL_LOCK = "cell.json", "cell.lock"
+SHOWN = (CORPORA, "runs", "tokenizers")  # stages that are listed one by one
 
 
 @dataclass
@@ -56,25 +57,26 @@ class Kept:
     indexes: dict[Path, list[str]]  # folder -> labels of locks
     accounted: set[str]  # what any lock was made of, living or not
 
-    @property
     def unused(self) -> list[Entry]:
         """Runs cost hours: one that no account names, such as a sweep's, or of before accounts were kept, stays."""
         return [
-            entry for entry in self.entries
-            if not entry.used_by and (entry.stage not in TRAINED or entry.id in self.accounted)
-        ]  # fmt: skip
+            e for e in self.entries if not e.used_by and (e.stage not in TRAINED or e.id in self.accounted)
+        ]
 
 
-def look(store: Store, listed: Iterable[Path] = (), folder: Path | None = None) -> Kept:
+def look(store: Store, listed: Iterable[Path] = ()) -> Kept:
     """`listed`: locks, or text files that name a lock a line. Raises CurateError where one of them is not there."""
-    records = {
-        path.stem: remembered(path, "it counts for nothing") for path in store.folder(LOCKS).glob("*.json")
-    }
+    accounts = store.folder(LOCKS).glob("*.json")
+    records = {path.stem: remembered(path, "it counts for nothing") for path in accounts}
     written = [Path(place) for record in records.values() for place in record.get("lock", ())]
-    living = [*committed(folder or Path.cwd()), *on_disk([*written, *_named(listed)])]
+    living = [*committed(Path.cwd()), *on_disk([*written, *_named(listed)])]
     entries = list(_entries(store))
     users: dict[str, set[str]] = {}
-    corpora = {_digest(store, entry): entry.id for entry in entries if entry.stage == CORPORA}
+    corpora = {}
+    for entry in entries:
+        with suppress(Damaged, OSError):
+            if entry.stage == CORPORA:
+                corpora[read_record(store.folder(CORPORA) / entry.name / RECORD)["digest"]] = entry.id
     indexes: dict[Path, list[str]] = {}
     for lock in {version.digest: version for version in reversed(living)}.values():
         mine = records.get(lock.digest, {}).get("used", [])
@@ -100,13 +102,6 @@ def _named(listed: Iterable[Path]) -> Iterator[Path]:
             yield from _named(path.parent / line.strip() for line in lines if line.strip())
 
 
-def _digest(store: Store, entry: Entry) -> str:
-    try:
-        return read_record(store.folder(CORPORA) / entry.name / RECORD)["digest"]
-    except (Damaged, OSError):
-        return ""
-
-
 def _indexes(lock: Version) -> Iterator[Path]:
     """Folders that its manifest names as indexes, and that are there."""
     named = tomllib.loads(lock.lock["manifest"]["text"]).get("signals", {}).get("index", [])
@@ -118,7 +113,8 @@ def _indexes(lock: Version) -> Iterator[Path]:
 
 def _entries(store: Store) -> Iterator[Entry]:
     """Every artefact of the store. Folders below a stage that are none themselves are stages: signals/words."""
-    waiting = sorted((path for path in _folders(store.root) if path.name not in OTHERS), reverse=True)
+    top = store.root.iterdir() if store.root.is_dir() else ()
+    waiting = sorted((path for path in top if path.is_dir() and path.name not in OTHERS), reverse=True)
     while waiting:
         folder = waiting.pop()
         stage, found = str(folder.relative_to(store.root)), dict[str, Entry]()
@@ -138,10 +134,6 @@ def _files(folder: str) -> Iterator[os.DirEntry]:
         yield from _files(path.path) if path.is_dir(follow_symlinks=False) else [path]
 
 
-def _folders(root: Path) -> list[Path]:
-    return [path for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
-
-
 def _size(path: os.DirEntry) -> tuple[str, int, int, int]:
     status = path.stat(follow_symlinks=False)
     return path.path, status.st_ino, status.st_nlink, status.st_size
@@ -158,29 +150,25 @@ def disk(entries: Iterable[Entry], all_links: bool = False) -> int:
 
 def collect(
     store: Store, listed: Iterable[Path] = (), delete: bool = False
-) -> tuple[Kept, list[Entry], list[Entry]]:
-    """(the store before, artefacts that no living lock was made of, those among them that a running process uses and that
-    stay). The store is looked at when nobody can write to it any more.
+) -> tuple[Kept, list[Entry], list[str]]:
+    """(the store before, artefacts that no living lock was made of, the runs that a process trains now, which stay with
+    everything that is packed). The store is looked at when nobody can write to it any more.
 
     Raises CurateError where something is to be deleted while a command works with the store.
     """
-    with (
-        alone(store.root / IN_USE, lambda: True)
-        if delete and store.root.is_dir()
-        else nullcontext(True) as free
-    ):
+    lock = alone(store.root / IN_USE, lambda: True) if delete and store.root.is_dir() else nullcontext(True)
+    with lock as free:
         if not free:
             raise CurateError(f"{store.root}: another command works with this store; try when it has ended")
-        kept, going, busy = look(store, listed), list[Entry](), list[Entry]()
-        for entry in kept.unused:
-            (busy if _is_trained_now(store.root / entry.id / CELL_LOCK) else going).append(entry)
-        needed = {Path(path).name for entry in busy for path in _packed(store.root / entry.id / CELL)}
-        busy += [entry for entry in going if entry.stage == "packed" and entry.name in needed]
-        going = [entry for entry in going if entry not in busy] if busy else going
+        kept = look(store, listed)
+        going = kept.unused()
+        busy = [entry.id for entry in going if _is_trained_now(store.root / entry.id / "cell.lock")]
+        if busy:
+            going = [entry for entry in going if entry.id not in busy and entry.stage != "packed"]
         if delete:
+            living = {version.digest for version in kept.locks}
             for entry in going:
                 _remove(store, entry)
-            living = {version.digest for version in kept.locks}
             for path in store.folder(LOCKS).glob("*.json"):
                 if path.stem not in living:
                     path.unlink(missing_ok=True)
@@ -188,19 +176,8 @@ def collect(
 
 
 def _is_trained_now(lock: Path) -> bool:
-    if not lock.is_file():
-        return False
-    with alone(lock, lambda: True) as free:
+    with alone(lock, lambda: True) if lock.is_file() else nullcontext(True) as free:
         return not free
-
-
-def _packed(cell: Path) -> list[str]:
-    """What a cell that is being trained reads."""
-    try:
-        found = read_json(cell)
-    except (OSError, ValueError):
-        return []
-    return [found.get("packed", ""), *found.get("holdouts", {}).values()]
 
 
 def _remove(store: Store, entry: Entry) -> None:
@@ -214,75 +191,51 @@ def _remove(store: Store, entry: Entry) -> None:
     shutil.rmtree(folder / entry.name, ignore_errors=True)
 
 
-# ---- as text ------------------------------------------------------------------------------------------------
+# ---- answers ------------------------------------------------------------------------------------------------
 
 
-SHOWN = (CORPORA, "runs", "tokenizers")  # stages that are listed one by one
-
-
-def ls_json(kept: Kept) -> dict:
-    rows = [
+def ls_answer(kept: Kept) -> tuple[dict, str]:
+    """(JSON, text): corpora, runs, tokenizers and indexes one by one, the rest by stage."""
+    listed = [
         {"kind": entry.stage, "name": entry.name, "bytes": disk([entry]), "used_by": entry.used_by}
         for entry in kept.entries if entry.stage in SHOWN
+    ] + [
+        {"kind": "index", "name": str(folder), "bytes": sum(f.stat().st_size for f in folder.iterdir()), "used_by": users}
+        for folder, users in sorted(kept.indexes.items())
     ]  # fmt: skip
-    indexes = [
-        {"kind": "index", "name": str(folder), "bytes": sum(f.stat().st_size for f in folder.iterdir()), "used_by": labels}
-        for folder, labels in sorted(kept.indexes.items())
-    ]  # fmt: skip
-    stages = {
-        stage: {
-            "artefacts": len(mine),
-            "bytes": disk(mine),
-            "unused": sum(not entry.used_by for entry in mine),
-        }
-        for stage, mine in _by_stage(kept.entries).items()
-    }
-    return {"listed": rows + indexes, "stages": stages, "bytes": disk(kept.entries)}
-
-
-def ls_text(kept: Kept) -> str:
-    from curate.commands.summary import table
-
-    answer = ls_json(kept)
-    listed = [
-        [row["kind"], row["name"], short_bytes(row["bytes"]), ", ".join(row["used_by"]) or "no lock"]
-        for row in answer["listed"]
-    ]
-    stages = [
-        [stage, f"{row['artefacts']:,}", short_bytes(row["bytes"]), f"{row['unused']:,}"]
-        for stage, row in answer["stages"].items()
-    ]
-    return (
-        f"{table(listed, ['kind', 'name', 'size', 'used by'])}\n\n"
-        f"{table(stages, ['stage', 'artefacts', 'size', 'used by no lock'])}\n\n"
-        f"{kept.store.root}: {short_bytes(answer['bytes'])} on disk, what corpora share counted once"
-    )
-
-
-def gc_json(kept: Kept, going: list[Entry], busy: list[Entry], deleted: bool) -> dict:
-    stages = {
-        stage: {"artefacts": len(mine), "bytes": disk(mine, True)} for stage, mine in _by_stage(going).items()
-    }
-    locks = sorted({version.label for version in kept.locks})
-    return {"deleted": deleted, "bytes": disk(going, True), "artefacts": len(going), "stages": stages,
-            "in_use": [entry.id for entry in busy], "locks": locks}  # fmt: skip
-
-
-def gc_text(answer: dict) -> str:
-    from curate.commands.summary import table
-
+    stages, total = _by_stage(kept.entries), disk(kept.entries)
+    for stage, row in stages.items():
+        row["unused"] = sum(e.stage.partition("/")[0] == stage and not e.used_by for e in kept.entries)
     rows = [
-        [stage, f"{row['artefacts']:,}", short_bytes(row["bytes"])] for stage, row in answer["stages"].items()
+        [r["kind"], r["name"], short_bytes(r["bytes"]), ", ".join(r["used_by"]) or "no lock"] for r in listed
     ]
-    busy = "".join(f"stays, since a process works with it: {name}\n" for name in answer["in_use"])
-    locks = f"none of {len(answer['locks'])} locks was made of"
-    of = f"{answer['artefacts']:,} artefacts, {short_bytes(answer['bytes'])}, that {locks}"
-    told = f"removed: {of}" if answer["deleted"] else f"would go: {of}; --delete removes them"
-    return (f"{table(rows, ['stage', 'artefacts', 'size'])}\n\n" if rows else "") + busy + told
+    text = f"{table(rows, ['kind', 'name', 'size', 'used by'])}\n\n" + _stages_text(stages, "used by no lock")
+    text += f"{kept.store.root}: {short_bytes(total)} on disk, what corpora share counted once"
+    return {"listed": listed, "stages": stages, "bytes": total}, text
 
 
-def _by_stage(entries: list[Entry]) -> dict[str, list[Entry]]:
+def gc_answer(kept: Kept, going: list[Entry], busy: list[str], deleted: bool) -> tuple[dict, str]:
+    """(JSON, text): what goes, or would."""
+    stages, size = _by_stage(going, True), disk(going, True)
+    locks = sorted({version.label for version in kept.locks})
+    of = f"{len(going):,} artefacts, {short_bytes(size)}, that none of {len(locks)} locks was made of"
+    text = _stages_text(stages) if going else ""
+    text += "".join(f"stays, since a process works with it: {name}\n" for name in busy)
+    text += f"removed: {of}" if deleted else f"would go: {of}; --delete removes them"
+    answer = {"deleted": deleted, "bytes": size, "artefacts": len(going), "stages": stages, "in_use": busy}
+    return answer | {"locks": locks}, text
+
+
+def _stages_text(stages: dict[str, dict], *more: str) -> str:
+    rows = [
+        [stage, f"{row['artefacts']:,}", short_bytes(row["bytes"]), *(f"{row['unused']:,}" for _ in more)]
+        for stage, row in stages.items()
+    ]
+    return f"{table(rows, ['stage', 'artefacts', 'size', *more])}\n\n"
+
+
+def _by_stage(entries: list[Entry], all_links: bool = False) -> dict[str, dict]:
     stages: dict[str, list[Entry]] = {}
     for entry in entries:
         stages.setdefault(entry.stage.partition("/")[0], []).append(entry)
-    return stages
+    return {s: {"artefacts": len(mine), "bytes": disk(mine, all_links)} for s, mine in stages.items()}

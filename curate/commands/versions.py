@@ -3,7 +3,6 @@ and every verdict of a lock judged anew."""
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.corpora.built import Annotated, Built
-from curate.corpora.corpus import RECORD, open_arrow
+from curate.corpora.corpus import link, open_arrow
 from curate.corpora.history import ENDING, Version, named, on_disk
 from curate.corpora.lock import corpus_directory, read_lock
 from curate.engine import Engine
@@ -27,13 +26,7 @@ from curate.steps import annotate_all, build
 from curate.store import Store, atomic, noting, write_json
 
 MOST_DIFFERENCES = 12  # that are said
-CAUSES = (
-    "manifest",
-    "sources",
-    "models",
-    "signals",
-    "profiles",
-)  # of a lock: what decides the rest, said first
+CAUSES = ("manifest", "sources", "models", "signals")  # of a lock: what decides the rest, said first
 ENVIRONMENT = ("environment", "curate")  # of a lock: what machines may differ in
 
 
@@ -59,7 +52,7 @@ def _changes(old: dict, new: dict) -> list[str]:
     sources, levels, corpora = [], [], []
     for lock in (old, new):
         sources.append(
-            {name: (one.get("digest"), one.get("documents", 0)) for name, one in lock["sources"].items()}
+            {name: (s.get("digest"), s.get("documents", 0)) for name, s in lock["sources"].items()}
         )
         levels.append({level["name"]: ("", level["documents"]) for level in lock["levels"]})
         corpora.append({f"{c['level']} {c['size']}": c["digest"] for c in lock["corpora"]})
@@ -82,9 +75,7 @@ def _by(old: tuple | None, new: tuple | None) -> str:
 def log_text(rows: list[dict]) -> str:
     lines = []
     for row in rows:
-        when = (
-            f"{row['date'][:10]} {row['commit'][:9]} {row['subject']}" if row["commit"] else "not committed"
-        )
+        when = f"{row['date'][:10]} {row['commit'][:9]} {row['subject']}".strip() or "not committed"
         lines += [f"{row['version']}  {when}", *(f"    {change}" for change in row["changed"])]
     return "\n".join(lines)
 
@@ -114,10 +105,11 @@ def checkout(store: Store, wanted: str, out: Path | None, folder: Path, engine: 
     with atomic(out) as temporary:
         temporary.mkdir()
         for corpus in version.lock["corpora"]:
-            link(
+            folder, name = (
                 corpus_directory(store, version.lock, corpus),
-                temporary / f"{corpus['level']}-{corpus['size']}",
+                f"{corpus['level']}-{corpus['size']}",
             )
+            shutil.copytree(folder, temporary / name, copy_function=link)
         write_json(temporary / lock.name, version.lock)
     return out, built
 
@@ -135,20 +127,8 @@ def _build_again(store: Store, version: Version, engine: Engine) -> None:
     manifest = parse_manifest(version.path.parent / asked["path"], asked["text"])
     built = build(store, manifest, engine, record=False)
     if missing := list(_missing(store, version.lock)):
-        told = differences(version.lock, built.lock)
-        raise Mismatch(
-            _told(f"{version.label} cannot be built again: {len(missing)} corpora are others", told)
-        )
-
-
-def link(folder: Path, new: Path) -> None:
-    """The same folder under another name; its files are shared, not copied, where the file system can."""
-    new.mkdir()
-    for path in sorted(folder.iterdir(), key=lambda path: path.name == RECORD):
-        try:
-            os.link(path, new / path.name)
-        except OSError:
-            shutil.copyfile(path, new / path.name)
+        what = f"{version.label} cannot be built again: {len(missing)} corpora are others"
+        raise Mismatch(_told(what, differences(version.lock, built.lock)))
 
 
 # ---- as it is locked ----------------------------------------------------------------------------------------
@@ -159,9 +139,7 @@ def build_locked(store: Store, manifest: Manifest, engine: Engine, lock_path: Pa
     path = lock_path or manifest.lock_path
     lock = read_lock(path)
     if lock["manifest"]["sha256"] != manifest.digest:
-        raise Mismatch(
-            f"{path}: of another text of {manifest.path}; build without --locked to write a new lock"
-        )
+        raise Mismatch(f"{path}: of another text of {manifest.path}; without --locked a new lock is written")
     if told := list(_other_sources(store, manifest, lock)):
         raise Mismatch(_told(f"{path}: the build would differ", told))
     with noting() as used:
@@ -190,17 +168,12 @@ def differences(then: Any, now: Any, path: str = "") -> list[str]:
     """Where two locks differ but for what machines may: `levels.2.documents: 359, now 360`."""
     if isinstance(then, dict) and isinstance(now, dict):
         keys = [key for key in dict.fromkeys((*CAUSES, *then, *now)) if path or key not in ENVIRONMENT]
-        return [
-            one
-            for key in keys
-            for one in differences(then.get(key), now.get(key), f"{path}.{key}".lstrip("."))
-        ]
+        pairs = [(key, then.get(key), now.get(key)) for key in keys]
+        return [one for key, a, b in pairs for one in differences(a, b, f"{path}.{key}".lstrip("."))]
     if isinstance(then, list) and isinstance(now, list) and len(then) == len(now):
-        return [
-            one for number, (a, b) in enumerate(zip(then, now, strict=True))
-            for one in differences(a, b, f"{path}.{_name(a, number)}")
-        ]  # fmt: skip
-    return [] if then == now else [f"{path}: {_short(then)}, now {_short(now)}"]
+        both = enumerate(zip(then, now, strict=True))
+        return [one for n, (a, b) in both for one in differences(a, b, f"{path}.{_name(a, n)}")]
+    return [] if then == now else [f"{path}: {str(then)[:40]}, now {str(now)[:40]}"]
 
 
 def _name(value: Any, number: int) -> Any:
@@ -208,11 +181,6 @@ def _name(value: Any, number: int) -> Any:
     if not isinstance(value, dict):
         return number
     return " ".join(str(value[key]) for key in ("level", "size", "name", "rule") if key in value) or number
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def _told(what: str, differing: list[str]) -> str:
@@ -232,11 +200,8 @@ def replay(store: Store, path: Path, engine: Engine) -> tuple[int, list[str]]:
     asked = lock["manifest"]
     manifest = parse_manifest(path.parent / asked["path"], asked["text"])
     a = annotate_all(store, manifest, engine)
-    moved = [
-        s.source.name for s in a.sources if s.digest != lock["sources"].get(s.source.name, {}).get("digest")
-    ]
-    if moved:
-        raise Mismatch(f"{path}: {', '.join(moved)} changed since: what was read then cannot be judged again")
+    if told := list(_other_sources(store, manifest, lock)):
+        raise Mismatch(_told(f"{path}: what was read then cannot be judged again", told))
     locked = {level["name"]: level for level in lock["levels"]}
     kept: dict[str, np.ndarray] = {}
     found: list[str] = []
@@ -250,22 +215,18 @@ def replay(store: Store, path: Path, engine: Engine) -> tuple[int, list[str]]:
                 falls = stays & ~within(a.values.of(rule), bound, a.values)
             stays &= ~falls
             for number, source in enumerate(a.pool.sources):
-                now, before = (
-                    int((falls & (a.pool.source == number)).sum()),
-                    _dropped(lock, level.name, source, rule.name),
-                )
+                now = int((falls & (a.pool.source == number)).sum())
+                before = lock["ledger"][level.name][source]["dropped"].get(rule.name, 0)
                 if now != before:
-                    found.append(
-                        f"level {level.name}, source {source}: {rule.name} drops {now:,}, then {before:,}"
-                    )
+                    where = f"level {level.name}, source {source}"
+                    found.append(f"{where}: {rule.name} drops {now:,}, then {before:,}")
         kept[level.name] = stays
     for corpus in lock["corpora"]:
         table = open_arrow(corpus_directory(store, lock, corpus))
         passes = pc.is_in(table["id"], value_set=a.pool.ids.filter(pa.array(kept[corpus["level"]])))
         if wrong := len(passes) - pc.sum(passes).as_py():
-            found.append(
-                f"corpus {corpus['level']} {corpus['size']}: {wrong:,} documents that the level drops"
-            )
+            what = f"corpus {corpus['level']} {corpus['size']}"
+            found.append(f"{what}: {wrong:,} documents that the level drops")
     return len(a.pool) * len(manifest.levels), found
 
 
@@ -274,7 +235,3 @@ def _first_of_clusters(a: Annotated, stays: np.ndarray) -> np.ndarray:
     cluster, best = a.values.clusters(), np.full(len(a.pool), len(a.pool))
     np.minimum.at(best, cluster[stays], a.pool.rank[stays])
     return best[cluster] == a.pool.rank
-
-
-def _dropped(lock: dict, level: str, source: str, rule: str) -> int:
-    return lock["ledger"][level][source]["dropped"].get(rule, 0)

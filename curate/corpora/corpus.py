@@ -221,7 +221,7 @@ def _names(parts: list[Part]) -> list[str]:
 def _fill(folder: Path, manifest, pool, tokens, level, size, rows, parts: list[Part]) -> None:
     names = _names(parts)
     for name, part in zip(names, parts, strict=True):
-        _link(part.path, folder / name)
+        link(part.path, folder / name)
     digest, schema = content_digest([folder / name for name in names])
     corpus = Corpus(
         level, size, len(rows), int(tokens.count[rows].sum()), int(tokens.bytes[rows].sum()), digest, folder
@@ -254,7 +254,7 @@ def _utf8(column: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     return utf8(column)
 
 
-def _link(existing: str, new: Path) -> None:
+def link(existing: str, new: str | Path) -> None:
     try:
         os.link(existing, new)
     except OSError:  # another file system, or one without links

@@ -6,6 +6,7 @@ import json
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from curate.corpora.lock import check_shape
@@ -44,22 +45,21 @@ def committed(folder: Path) -> list[Version]:
         return []
     told = _git(Path(top), "-c", "core.quotePath=false", "log", "--all", "--raw", "--no-abbrev", "--no-renames", "-m",
                 "--format=commit%x09%H%x09%cI%x09%s", "--", f"*{ENDING}")  # fmt: skip
-    rows, about = [], ["", "", ""]
+    found: dict[tuple[str, Path], Version] = {}
     for line in told.decode(errors="surrogateescape").splitlines():
         kind, *rest = line.split("\t")
         if kind == "commit":
             about = [*rest, "", "", ""][:3]
-        elif line.startswith(":"):
-            blob = kind.split()[3]
-            if set(blob) != {"0"}:  # else it was deleted
-                rows.append((blob, Path(top) / rest[0], *about))
-    texts = _blobs(Path(top), list(dict.fromkeys(row[0] for row in rows)))
-    found: dict[tuple[str, Path], Version] = {}
-    for blob, path, *about in rows:
-        if (lock := _read(texts.get(blob, b""))) is not None:
-            one = Version(path, lock, lock_digest(lock), *about)
-            found.setdefault((one.digest, path), one)  # of merges and cherry-picks the newest
+        elif line.startswith(":") and (lock := _blob(Path(top), kind.split()[3])) is not None:
+            one = Version(Path(top) / rest[0], lock, lock_digest(lock), *about)
+            found.setdefault((one.digest, one.path), one)  # of merges and cherry-picks the newest
     return list(found.values())
+
+
+@cache
+def _blob(top: Path, name: str) -> dict | None:
+    """The lock in this object; None where it is none, or was deleted."""
+    return _read(_git(top, "cat-file", "blob", name))
 
 
 def on_disk(paths: list[Path]) -> Iterator[Version]:
@@ -79,22 +79,14 @@ def named(name: str, folder: Path) -> list[Version]:
     path = path.with_suffix(ENDING) if path.suffix == ".toml" else path
     by_path = path.name.endswith(ENDING)
     history = committed(path.parent if by_path and path.parent.is_dir() else folder)
-    mine = [
-        one
-        for one in history
-        if (one.path.resolve() == path.resolve() if by_path else one.lock["name"] == name)
-    ]
+    mine = [v for v in history if (v.path.resolve() == path.resolve() if by_path else v.lock["name"] == name)]
     places = [path] if by_path else sorted({one.path for one in mine} or folder.rglob(f"{name}{ENDING}"))
     known = {one.digest for one in mine}
     mine = [one for one in on_disk(places) if one.digest not in known] + mine
     if not mine:
         names = sorted({one.lock["name"] for one in history})
-        hint = (
-            f"; the history has {', '.join(names)}"
-            if names
-            else "; commit locks to git to have their history"
-        )
-        raise CurateError(f"{name}: no lock of this name here, and none in the history of git{hint}")
+        hint = f"the history has {', '.join(names)}" if names else "commit locks to git to have their history"
+        raise CurateError(f"{name}: no lock of this name here, and none in the history of git; {hint}")
     return mine
 
 
@@ -107,24 +99,10 @@ def _read(raw: bytes) -> dict | None:
     return lock
 
 
-def _git(folder: Path, *arguments: str, given: bytes = b"") -> bytes:
+def _git(folder: Path, *arguments: str) -> bytes:
     """What git answers; nothing where it fails, or is not installed."""
     try:
-        done = subprocess.run(["git", "-C", str(folder), *arguments], input=given, capture_output=True)
+        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True)
     except OSError:
         return b""
     return done.stdout if done.returncode == 0 else b""
-
-
-def _blobs(top: Path, names: list[str]) -> dict[str, bytes]:
-    """The content of each of these objects."""
-    answer = _git(top, "cat-file", "--batch", given="".join(f"{name}\n" for name in names).encode())
-    found, at = {}, 0
-    while at < len(answer):
-        end = answer.index(b"\n", at)
-        name, _, *size = answer[at:end].decode().split()
-        at = end + 1
-        if size:
-            found[name] = answer[at : at + int(size[0])]
-            at += int(size[0]) + 1
-    return found

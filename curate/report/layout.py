@@ -4,7 +4,8 @@ lays it out."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import groupby
 from pathlib import Path
 
 import jinja2
@@ -94,19 +95,12 @@ def by_cause(missing: list[dict]) -> list[dict[str, str]]:
     ]  # fmt: skip
 
 
-def idle_as_one(funnel: list[dict]) -> list[dict]:
+def idle_as_one(funnel: list[dict]) -> Iterator[dict]:
     """The steps of a funnel; those that follow each other and drop nothing are one, with the names of `idle` rules."""
-    steps: list[dict] = []
-    for step in funnel:
-        idle = step["rule"] and not step["dropped"] and not step["alone"]
-        if idle and steps and "idle" in steps[-1]:
-            steps[-1]["idle"].append(step["rule"])
-        else:
-            steps.append(step | {"idle": [step["rule"]]} if idle else step)
-    return [
-        {k: v for k, v in step.items() if k != "idle"} if len(step.get("idle", [])) == 1 else step
-        for step in steps
-    ]
+    for idle, found in groupby(funnel, lambda s: bool(s["rule"]) and not s["dropped"] and not s["alone"]):
+        steps = list(found)
+        several = idle and len(steps) > 1
+        yield from [steps[-1] | {"idle": [step["rule"] for step in steps]}] if several else steps
 
 
 def write(directory: Path, facts: dict) -> Path:

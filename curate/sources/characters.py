@@ -29,7 +29,7 @@ MOST_NO_TEXT = 0.02
 CONTROLS = bytes(set(range(32)) - set(b"\b\t\n\v\f\r\x1b"))
 SOME_CONTROLS, MANY_CONTROLS = 0.02, 0.25
 TWO_SCRIPTS = (
-    0.6  # of the characters of a text without ASCII, at least: hiragana and ideographs, Arabic and spaces
+    0.6  # of the characters of a text without ASCII, at least: kana and ideographs, Arabic and spaces
 )
 
 

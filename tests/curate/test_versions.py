@@ -151,7 +151,7 @@ def test_every_verdict_is_given_again_from_stored_signals(folder):
 def test_what_was_read_then_must_be_there_to_be_judged_again(folder):
     built()
     write_pages(range(100))
-    assert "pages changed since" in refusal("verify", "month.lock.json", "--replay")
+    assert "cannot be judged again" in refusal("verify", "month.lock.json", "--replay")
 
 
 def test_differences_of_locks_leave_out_what_machines_may_differ_in():
