@@ -184,6 +184,15 @@ class Store:
         if whole != known:
             write_record(record, whole)
 
+    def find(self, stage: str, pattern: str, sha256: str) -> Path:
+        """A file of the store by its digest. Raises CurateError."""
+        for path in sorted(self.folder(stage).glob(pattern)):
+            if file_digest(path) == sha256:
+                self.note(stage, path.stem if path.suffix == ".model" else path.parent.name)
+                return path
+        what = f"{stage} {sha256[:12]}, which the lock of [base] names, is not in it"
+        raise CurateError(f"{self.root}: {what}; build that lock there first")
+
     def occupied(self) -> Shared:
         """As long as the answer lives nothing is removed from the store."""
         return Shared(self.root / IN_USE)

@@ -38,9 +38,7 @@ WAIT_SECONDS = 0.1  # between two looks at a lock that another process holds
 NAMES = "surrogatepass"  # names of files need not be UTF-8, and json.loads reads them so
 LEFT_SECONDS = 7 * 86_400.0  # after which what another machine left half-written is no one's any more
 
-log = logging.getLogger(
-    "curate"
-)  # where nobody listens, Python prints a warning as one line on standard error
+log = logging.getLogger("curate")  # where nobody listens, Python prints a warning as one line
 
 
 class Damaged(ValueError):

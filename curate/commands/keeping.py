@@ -170,7 +170,7 @@ def collect(
             for entry in going:
                 _remove(store, entry)
             for path in store.folder(LOCKS).glob("*.json"):
-                if path.stem not in living:
+                if path.stem not in living and not busy:  # what stays is accounted for
                     path.unlink(missing_ok=True)
     return kept, going, busy
 

@@ -74,22 +74,22 @@ def _untrainable(manifest: Manifest) -> Iterator[str]:
 
 def _odd_rates(manifest: Manifest) -> Iterator[str]:
     """Learning rates so far from what is usual at their width that runs diverge, or stay where they begin."""
-    knobs = _grid(manifest)
-    knobs += [trial.knobs for trials in outline(manifest).values() for trial in trials]
+    knobs = _grid(manifest) + [trial.knobs for trials in outline(manifest).values() for trial in trials]
     for setting in knobs:
         width = ModelConfig.of(setting.get("model", {}), vocabulary=257, end=256).width
         given = OptimizerConfig.of(setting.get("optimizer", {}))
-        usual = OptimizerConfig(given.name)
-        for name, rate, other in (
-            ("learning_rate", given.peak_rate(width), usual.peak_rate(width)),
-            ("embedding_learning_rate", given.peak_embedding_rate(width), usual.peak_embedding_rate(width)),
+        for name, rate in (
+            ("learning_rate", "peak_rate"),
+            ("embedding_learning_rate", "peak_embedding_rate"),
         ):
-            if getattr(given, name) is not None and not 1 / FAR_RATE < rate / other < FAR_RATE:
-                ends = "diverge" if rate > other else "hardly learn"
-                yield (
-                    f"optimizer.{name} = {rate:g} is {max(rate / other, other / rate):,.0f} times "
-                    f"{'more' if rate > other else 'less'} than is usual at width {width}, {other:.2g}: runs will {ends}"
+            mine, usual = (getattr(one, rate)(width) for one in (given, OptimizerConfig(given.name)))
+            if getattr(given, name) is not None and not 1 / FAR_RATE < mine / usual < FAR_RATE:
+                times = max(mine / usual, usual / mine)
+                how, ends = ("more", "diverge") if mine > usual else ("less", "hardly learn")
+                what = (
+                    f"{times:,.0f} times {how} than is usual at width {width}, {usual:.2g}: runs will {ends}"
                 )
+                yield f"optimizer.{name} = {mine:g} is {what}"
 
 
 def _published(manifest: Manifest, rule: Rule) -> bool:

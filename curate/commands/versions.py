@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from curate.corpora.built import Annotated, Built
 from curate.corpora.corpus import link, open_arrow
 from curate.corpora.history import ENDING, Version, named, on_disk
-from curate.corpora.lock import corpus_directory, read_lock
+from curate.corpora.lock import corpus_directory, missing_corpora, read_lock
 from curate.engine import Engine
 from curate.errors import CurateError, Mismatch
 from curate.manifest.reader import parse_manifest
@@ -73,11 +73,11 @@ def _by(old: tuple | None, new: tuple | None) -> str:
 
 
 def log_text(rows: list[dict]) -> str:
-    lines = []
-    for row in rows:
-        when = f"{row['date'][:10]} {row['commit'][:9]} {row['subject']}".strip() or "not committed"
-        lines += [f"{row['version']}  {when}", *(f"    {change}" for change in row["changed"])]
-    return "\n".join(lines)
+    when = [
+        f"{row['date'][:10]} {row['commit'][:9]} {row['subject']}".strip() or "not committed" for row in rows
+    ]
+    heads = [f"{row['version']}  {at}" for row, at in zip(rows, when, strict=True)]
+    return "\n".join("\n    ".join([head, *row["changed"]]) for head, row in zip(heads, rows, strict=True))
 
 
 # ---- checkout -----------------------------------------------------------------------------------------------
@@ -99,7 +99,7 @@ def checkout(store: Store, wanted: str, out: Path | None, folder: Path, engine: 
         return out, False
     if out.exists():
         raise CurateError(f"{out}: there is something else; name another folder with --out")
-    built = any(_missing(store, version.lock))
+    built = bool(missing_corpora(store, version.lock))
     if built:
         _build_again(store, version, engine)
     with atomic(out) as temporary:
@@ -114,19 +114,11 @@ def checkout(store: Store, wanted: str, out: Path | None, folder: Path, engine: 
     return out, built
 
 
-def _missing(store: Store, lock: dict) -> Iterator[str]:
-    for corpus in lock["corpora"]:
-        try:
-            corpus_directory(store, lock, corpus)
-        except CurateError as error:
-            yield str(error)
-
-
 def _build_again(store: Store, version: Version, engine: Engine) -> None:
     asked = version.lock["manifest"]
     manifest = parse_manifest(version.path.parent / asked["path"], asked["text"])
     built = build(store, manifest, engine, record=False)
-    if missing := list(_missing(store, version.lock)):
+    if missing := missing_corpora(store, version.lock):
         what = f"{version.label} cannot be built again: {len(missing)} corpora are others"
         raise Mismatch(_told(what, differences(version.lock, built.lock)))
 
@@ -192,10 +184,9 @@ def _told(what: str, differing: list[str]) -> str:
 # ---- judged anew --------------------------------------------------------------------------------------------
 
 
-def replay(store: Store, path: Path, engine: Engine) -> tuple[int, list[str]]:
-    """(verdicts given, where they differ from the lock): every document judged again by every level, from its stored
-    signals, with the bounds that the lock holds. What each rule dropped of each source must be as many as then, and what a
-    corpus holds must pass."""
+def replay(store: Store, path: Path, engine: Engine) -> int:
+    """Judge every document again by every level, from its stored signals, with the bounds that the lock holds; returns the
+    number of verdicts. Raises Mismatch where a rule drops not as many of a source as then, or what a corpus holds."""
     lock = read_lock(path)
     asked = lock["manifest"]
     manifest = parse_manifest(path.parent / asked["path"], asked["text"])
@@ -227,7 +218,9 @@ def replay(store: Store, path: Path, engine: Engine) -> tuple[int, list[str]]:
         if wrong := len(passes) - pc.sum(passes).as_py():
             what = f"corpus {corpus['level']} {corpus['size']}"
             found.append(f"{what}: {wrong:,} documents that the level drops")
-    return len(a.pool) * len(manifest.levels), found
+    if found:
+        raise Mismatch(_told(f"{path}: verdicts differ", found))
+    return len(a.pool) * len(manifest.levels)
 
 
 def _first_of_clusters(a: Annotated, stays: np.ndarray) -> np.ndarray:

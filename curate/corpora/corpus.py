@@ -325,10 +325,8 @@ def open_corpus(path: Path) -> Corpus:
 
 def open_arrow(path: Path) -> pa.Table:
     """The documents of a corpus directory, memory-mapped. Raises CurateError."""
-    names = [file["name"] for file in corpus_record(path)["files"]]
-    return pa.concat_tables(
-        [pa.ipc.open_stream(pa.memory_map(str(path / name))).read_all() for name in names]
-    )
+    files = [str(path / file["name"]) for file in corpus_record(path)["files"]]
+    return pa.concat_tables([pa.ipc.open_stream(pa.memory_map(file)).read_all() for file in files])
 
 
 def corpus_record(path: Path) -> dict[str, Any]:

@@ -120,16 +120,9 @@ def funnel(judged: Judged, pool: Pool, values: Values) -> dict:
         alone = dropped
         if rule.signal != DUPLICATE:
             alone = before & ~within(values.of(rule), bound, values)
-        rows.append(
-            {
-                "rule": rule.name,
-                "signal": rule.signal,
-                "bound": bound.as_json(),
-                "dropped": int(dropped.sum()),
-                "dropped_bytes": int(pool.bytes[dropped].sum()),
-                "alone": int(alone.sum()),
-            }
-        )
+        counts = {"dropped": int(dropped.sum()), "dropped_bytes": int(pool.bytes[dropped].sum())}
+        about = {"rule": rule.name, "signal": rule.signal, "bound": bound.as_json()}
+        rows.append(about | counts | {"alone": int(alone.sum())})
     return {
         "name": judged.level.name,
         "on": judged.level.on,

@@ -70,12 +70,8 @@ def comparison(near: dict, normalise: str) -> dict:
     from filters.duplicates.leaders import Scheme
 
     scheme = Scheme(**near)
-    return {
-        "signing": scheme.signing,
-        "cut": list(scheme.cut),
-        "similarity": scheme.similarity,
-        "normalise": normalise,
-    }
+    found = {"signing": scheme.signing, "cut": list(scheme.cut), "similarity": scheme.similarity}
+    return found | {"normalise": normalise}
 
 
 def open_to_compare(where: str, duplicates: dict, *, new: bool = False) -> Index:

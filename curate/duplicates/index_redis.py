@@ -209,12 +209,8 @@ class Buckets:
         self.made_with = {"seed": signing["seed"], "permutations": permutations, "scheme": scheme}
         self.sketch = MinHash
         config = {"type": "redis", "basename": PREFIX.encode(), "redis": _options(index.url)}
-        self.lsh = MinHashLSH(
-            num_perm=signing["permutations"],
-            params=(bands, self.rows),
-            storage_config=config,
-            prepickle=False,
-        )
+        cut = {"num_perm": signing["permutations"], "params": (bands, self.rows)}
+        self.lsh = MinHashLSH(**cut, storage_config=config, prepickle=False)
 
     def insert(self, keys: list[bytes], signatures: np.ndarray) -> None:
         with self.lsh.insertion_session() as session:

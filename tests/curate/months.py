@@ -34,6 +34,10 @@ vocabulary = 258
 """
 
 
+_letters = random.Random(0)
+LEXICON = ["".join(_letters.choices("aeioubkrst", k=_letters.randrange(2, 9))) for _ in range(900)]
+
+
 def begin(folder: Path, monkeypatch) -> Path:
     """Make the repository, and go there."""
     monkeypatch.chdir(folder)
@@ -45,7 +49,7 @@ def begin(folder: Path, monkeypatch) -> Path:
 
 def page(number: int) -> str:
     chance = random.Random(number)
-    return " ".join(f"w{chance.randrange(900)}" for _ in range(chance.randrange(20, 80)))
+    return " ".join(chance.choices(LEXICON, k=chance.randrange(20, 80)))
 
 
 def write_pages(numbers, path: str = "pages.jsonl", **more) -> None:

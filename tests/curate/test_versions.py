@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import curate
 from curate.commands import versions
 from curate.manifest.reader import load_manifest
 from curate.session import Session
-from curate.store import read_json
+from curate.store import lock_digest, read_json
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def test_a_lock_that_git_does_not_know_has_a_log_of_itself(folder):
 
 def test_an_older_corpus_is_linked_where_it_is_and_built_again_where_it_is_not(folder):
     first = built(30, commit="first")
-    built(50, commit="second")
+    second = built(50, commit="second")
     version = answer("log", "month")[1]["version"]
     done = answer("checkout", version)
     assert done == {"folder": version, "built": False}
@@ -64,7 +65,9 @@ def test_an_older_corpus_is_linked_where_it_is_and_built_again_where_it_is_not(f
     (folder / "other").mkdir()
     assert "there is something else" in refusal("checkout", version, "--out", "other")
     shutil.rmtree(".curate")
-    commit, corpus = answer("log", "month")[1]["commit"], record["digest"]
+    others = {corpus["digest"] for corpus in second["corpora"]}
+    corpus = next(corpus["digest"] for corpus in first["corpora"] if corpus["digest"] not in others)
+    commit = answer("log", "month")[1]["commit"]
     assert answer("checkout", f"month@{commit[:10]}", "--out", "by-commit")["built"]
     assert not answer("checkout", f"month@{corpus[:16]}", "--out", "by-corpus")["built"]
     for name in ("by-commit", "by-corpus"):
@@ -216,3 +219,61 @@ def test_no_refactor_changes_a_key_of_a_store(folder, monkeypatch):
     if os.environ.get("CURATE_WRITE_KEYS"):
         KEYS.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
     assert found == json.loads(KEYS.read_text())
+
+
+PINNED = """
+[signals]
+perplexity = { train = { keep = { word_count = [40, inf] } }, order = 2 }
+[[level]]
+name = "likely"
+on = "raw"
+keep = { perplexity = { top = 0.5 } }
+"""
+
+
+def test_a_month_may_take_tokenizer_model_and_quantiles_of_an_earlier_one(folder):
+    october = MANIFEST.replace("LEAST", "30").replace('"month"', '"october"').replace("258", "280") + PINNED
+    november = october.replace('"october"', '"november"').replace("pages.jsonl", "later.jsonl")
+    for path, seed, count in (("pages.jsonl", 1, 150), ("later.jsonl", 2, 200)):
+        chance = random.Random(seed)
+        lexicon = ["".join(chance.choices("aeioubkrst", k=chance.randrange(2, 8))) for _ in range(80)]
+        write_pages(
+            (),
+            path,
+            **{f"n{n}": " ".join(chance.choices(lexicon, k=chance.randrange(20, 80))) for n in range(count)},
+        )
+    Path("october.toml").write_text(october)
+    Path("november.toml").write_text(november)
+    Path("pinned.toml").write_text(november + '[base]\nlock = "october.lock.json"\n')
+    assert "[base] lock" in refusal("build", "pinned.toml", code=2)
+    first, free = (answer("build", f"{month}.toml", "--workers", "1") for month in ("october", "november"))
+    pinned = answer("build", "pinned.toml", "--workers", "1")
+
+    def settled(lock: dict) -> tuple:
+        (rule,) = lock["levels"][2]["rules"]
+        return lock["tokenizer"]["sha256"], lock["models"]["perplexity"], rule["bound"]
+
+    assert settled(pinned) == settled(first)
+    assert all(ours != theirs for ours, theirs in zip(settled(free), settled(first), strict=True))
+    assert pinned["base"] == {"name": "october", "sha256": lock_digest(first)}
+    assert pinned["corpora"][0]["digest"] != first["corpora"][0]["digest"]
+    assert answer("verify", "pinned.lock.json", "--replay")["differ"] == []
+    assert answer("gc")["artefacts"] == 0
+    Path("pinned.toml").write_text(Path("pinned.toml").read_text().replace('"likely"', '"best"'))
+    assert "best.perplexity: the lock of [base] has no such rule" in refusal("build", "pinned.toml", code=2)
+    shutil.rmtree(".curate")
+    Path("pinned.toml").write_text(Path("pinned.toml").read_text().replace('"best"', '"likely"'))
+    assert "which the lock of [base] names, is not in it; build that lock there first" in refusal(
+        "build", "pinned.toml"
+    )
+
+
+def test_a_base_lock_stands_beside_the_base_cell_of_factors(folder):
+    built()
+    text = Path("month.toml").read_text()
+    for base, studies in (('lock = "month.lock.json"', 0), ('lock = "month.lock.json"\ntokens = "3k"', 1)):
+        factor = "[[factor]]\nname = 'depth'\nmodel.depth = [2]\n" if studies else ""
+        Path("second.toml").write_text(f"{text}[base]\n{base}\n{factor}")
+        manifest = load_manifest("second.toml")
+        assert manifest.base["name"] == "month"
+        assert len(manifest.studies) == studies
