@@ -98,8 +98,9 @@ def _named(listed: Iterable[Path]) -> Iterator[Path]:
         if path.suffix == ".json":
             yield path
         else:
-            lines = path.read_text(encoding="utf-8").splitlines()
-            yield from _named(path.parent / line.strip() for line in lines if line.strip())
+            yield from _named(
+                path.parent / line for line in path.read_text(encoding="utf-8").split("\n") if line
+            )
 
 
 def _indexes(lock: Version) -> Iterator[Path]:

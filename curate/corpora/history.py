@@ -65,8 +65,7 @@ def _blob(top: Path, name: str) -> dict | None:
 def on_disk(paths: list[Path]) -> Iterator[Version]:
     """The locks in these files; what is none is passed over."""
     for path in paths:
-        lock = _read(path.read_bytes()) if path.is_file() else None
-        if lock is not None:
+        if path.is_file() and (lock := _read(path.read_bytes())) is not None:
             yield Version(path, lock, lock_digest(lock))
 
 
