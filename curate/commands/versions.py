@@ -105,11 +105,8 @@ def checkout(store: Store, wanted: str, out: Path | None, folder: Path, engine: 
     with atomic(out) as temporary:
         temporary.mkdir()
         for corpus in version.lock["corpora"]:
-            folder, name = (
-                corpus_directory(store, version.lock, corpus),
-                f"{corpus['level']}-{corpus['size']}",
-            )
-            shutil.copytree(folder, temporary / name, copy_function=link)
+            there = corpus_directory(store, version.lock, corpus)
+            shutil.copytree(there, temporary / f"{corpus['level']}-{corpus['size']}", copy_function=link)
         write_json(temporary / lock.name, version.lock)
     return out, built
 
@@ -168,11 +165,12 @@ def differences(then: Any, now: Any, path: str = "") -> list[str]:
     return [] if then == now else [f"{path}: {str(then)[:40]}, now {str(now)[:40]}"]
 
 
-def _name(value: Any, number: int) -> Any:
+def _name(value: Any, number: int) -> str:
     """Of an entry of a list: a corpus is called by level and size, a rule by its name."""
-    if not isinstance(value, dict):
-        return number
-    return " ".join(str(value[key]) for key in ("level", "size", "name", "rule") if key in value) or number
+    about = value if isinstance(value, dict) else {}
+    return " ".join(str(about[key]) for key in ("level", "size", "name", "rule") if key in about) or str(
+        number
+    )
 
 
 def _told(what: str, differing: list[str]) -> str:
