@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from curate.commands.summary import table
 from curate.corpora.corpus import RECORD
@@ -197,7 +198,7 @@ def _remove(store: Store, entry: Entry) -> None:
 
 def ls_answer(kept: Kept) -> tuple[dict, str]:
     """(JSON, text): corpora, runs, tokenizers and indexes one by one, the rest by stage."""
-    listed = [
+    listed: list[dict[str, Any]] = [
         {"kind": entry.stage, "name": entry.name, "bytes": disk([entry]), "used_by": entry.used_by}
         for entry in kept.entries if entry.stage in SHOWN
     ] + [
@@ -207,9 +208,7 @@ def ls_answer(kept: Kept) -> tuple[dict, str]:
     stages, total = _by_stage(kept.entries), disk(kept.entries)
     for stage, row in stages.items():
         row["unused"] = sum(e.stage.partition("/")[0] == stage and not e.used_by for e in kept.entries)
-    rows = [
-        [r["kind"], r["name"], short_bytes(r["bytes"]), ", ".join(r["used_by"]) or "no lock"] for r in listed
-    ]
+    rows = [[r["kind"], r["name"], short_bytes(r["bytes"]), ", ".join(r["used_by"]) or "-"] for r in listed]
     text = f"{table(rows, ['kind', 'name', 'size', 'used by'])}\n\n" + _stages_text(stages, "used by no lock")
     text += f"{kept.store.root}: {short_bytes(total)} on disk, what corpora share counted once"
     return {"listed": listed, "stages": stages, "bytes": total}, text
