@@ -26,6 +26,4 @@ class Session:
     def open_engine(self) -> Engine:
         from curate.engine import open_engine
 
-        engine = open_engine(self.engine, self.workers, self.memory)
-        engine.holds = self.open_store().occupied()
-        return engine
+        return open_engine(self.engine, self.workers, self.memory)

@@ -93,6 +93,7 @@ def read_sources(
     """These sources as parts of documents; what is in the store already is not read again."""
     # what is not there is said before hours of hashing and reading
     listed = [_listed(source) for source in sources]
+    engine.holds = store.occupied()
     plans = [_plan(store, s, part_bytes, listing) for s, listing in zip(sources, listed, strict=True)]
     _read(store, [task for plan in plans for task in plan.tasks], engine)
     accounts = [_account(store, plan) for plan in plans]

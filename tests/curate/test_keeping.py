@@ -17,7 +17,7 @@ from curate.commands.keeping import collect, look
 from curate.engine import open_engine
 from curate.errors import CurateError
 from curate.manifest.reader import load_manifest
-from curate.session import Session
+from curate.sources.documents import read_sources
 from curate.steps import build
 from curate.store import Store, read_json
 from train.files import alone, read_record
@@ -96,8 +96,8 @@ def test_ls_names_what_is_there_and_its_locks(folder):
 def test_what_a_running_process_works_with_stays(folder):
     built()
     os.remove("month.lock.json")
-    engine = Session(folder / ".curate").open_engine()
-    store = Store(folder / ".curate")
+    store, engine = Store(folder / ".curate"), open_engine("local", 1)
+    read_sources(store, load_manifest("month.toml").sources, 64_000_000, engine)
     with pytest.raises(CurateError, match="another command works with this store"):
         collect(store, delete=True)
     assert collect(store)[1]
