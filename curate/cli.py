@@ -172,17 +172,20 @@ def plan(session: Session, manifest: Path, sample: int) -> tuple[Any, str]:
 @main.command()
 @manifest_argument
 @lock_option
+@click.option("--locked", is_flag=True, help="Refuse to differ from the lock, and say what would.")
 @answers(*ALL)
-def build(session: Session, manifest: Path, lock: Path | None) -> tuple[Any, str]:
+def build(session: Session, manifest: Path, lock: Path | None, locked: bool) -> tuple[Any, str]:
     """Sources to corpora, and the lock beside the manifest.
 
     Example: curate build manifests/quickstart.toml
     """
     from curate.commands.summary import build_text
+    from curate.commands.versions import build_locked
     from curate.manifest.reader import load_manifest
     from curate.steps import build as make
 
-    built = make(session.open_store(), load_manifest(manifest), session.open_engine(), lock_path=lock)
+    way = build_locked if locked else make
+    built = way(session.open_store(), load_manifest(manifest), session.open_engine(), lock_path=lock)
     return built.lock, build_text(built)
 
 
@@ -212,7 +215,11 @@ def index(session: Session, manifest: Path, index: str, level: str | None) -> tu
     a = annotate_all(session.open_store(), loaded, session.open_engine())
     found, added = add(loaded, a.pool, a.signals, a.judged[level].kept, index, level)
     answer = {"index": found.where, "added": added, "documents": found.documents}
-    text = f"{added:,} documents added" if added else "these documents are in the index already"
+    text = (
+        f'{added:,} documents of level "{level}" added'
+        if added
+        else "these documents are in the index already"
+    )
     return answer, f"{text}; {found.where} holds {found.documents:,}"
 
 
@@ -292,16 +299,58 @@ def report(session: Session, manifest: Path, out) -> tuple[Any, str]:
 
 @main.command()
 @click.argument("lock", type=click.Path(path_type=Path))
-@answers("store")
-def verify(session: Session, lock: Path) -> tuple[Any, str]:
+@click.option("--replay", is_flag=True, help="Also judge every document again, from its stored signals.")
+@answers(*ALL)
+def verify(session: Session, lock: Path, replay: bool) -> tuple[Any, str]:
     """Recompute the digests of a lock's corpora from their bytes; exit 1 and name what differs.
 
     Example: curate verify manifests/quickstart.lock.json
     """
+    from curate.commands.versions import replay as judge_again
     from curate.corpora.lock import check
 
     count = check(session.open_store(), lock)
-    return {"corpora": count, "differ": []}, f"{lock}: {count} corpora are what the lock says"
+    verdicts = judge_again(session.open_store(), lock, session.open_engine()) if replay else 0
+    again = f"; {verdicts:,} verdicts given again, 0 differences" if replay else ""
+    answer = {"corpora": count, "differ": [], "verdicts": verdicts}
+    return answer, f"{lock}: {count} corpora are what the lock says{again}"
+
+
+@main.command()
+@click.argument("name")
+@answers()
+def log(session: Session, name: str) -> tuple[Any, str]:
+    """Versions of a lock in git's history, the newest first, and what each changed.
+
+    NAME is the manifest's, or the path of a manifest or lock.
+
+    Example: curate log quickstart
+    """
+    from curate.commands.versions import log as read_log
+    from curate.commands.versions import log_text
+
+    rows = read_log(name, Path.cwd())
+    return rows, log_text(rows)
+
+
+@main.command()
+@click.argument("version", metavar="NAME@DIGEST")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Default: NAME@DIGEST here.")
+@answers(*ALL)
+def checkout(session: Session, version: str, out: Path | None) -> tuple[Any, str]:
+    """The corpora of an older lock, in a folder of their own: linked from the store, or built again.
+
+    DIGEST is the beginning of a version's, as `curate log` prints it, of a commit's, or of a corpus's.
+
+    Example: curate checkout quickstart@1a2b3c4d5e6f
+    """
+    from curate.commands.versions import checkout as check_out
+
+    folder, built = check_out(session.open_store(), version, out, Path.cwd(), session.open_engine())
+    return {
+        "folder": str(folder),
+        "built": built,
+    }, f"{folder}: {'built again' if built else 'linked from the store'}"
 
 
 @main.command()
@@ -332,9 +381,9 @@ def explain(session: Session, manifest: Path, document: str) -> tuple[Any, str]:
 @click.option("--of", "of", type=click.Path(path_type=Path), metavar="MANIFEST",
               help="A and B are levels or profiles; judge them on its documents.")  # fmt: skip
 @answers(*ALL)
-def diff(session: Session, a: str, b: str, of: Path | None) -> tuple[Any, str]:
+def diff(session: Session, a: str, b: str, of: Path | None) -> tuple[Any, str, bool]:
     """Two locks, levels or profiles: documents that only one keeps, and by which rule the other drops them. Two reports:
-    whether their answers agree.
+    whether their answers agree. Exit 1 if they differ.
 
     Example: curate diff c4 fineweb --of manifests/quickstart.toml
     """
@@ -342,7 +391,7 @@ def diff(session: Session, a: str, b: str, of: Path | None) -> tuple[Any, str]:
     from curate.commands.summary import diff_text
 
     difference = compare(session.open_store(), a, b, of, session.open_engine())
-    return difference.as_json(), diff_text(difference)
+    return difference.as_json(), diff_text(difference), difference.differs
 
 
 @main.command()
@@ -425,6 +474,41 @@ def signals(session: Session, markdown: bool) -> tuple[Any, str]:
 
     rows = described()
     return rows, signals_markdown(rows).rstrip() if markdown else signals_text(rows)
+
+
+locks_option = click.option(
+    "--locks", "locks", multiple=True, type=click.Path(dir_okay=False, path_type=Path),
+    help="A lock, or a file that names a lock a line, beside those of git's history; may be repeated.",
+)  # fmt: skip
+
+
+@main.command()
+@locks_option
+@answers("store")
+def ls(session: Session, locks: tuple[Path, ...]) -> tuple[Any, str]:
+    """What the store holds: corpora, runs, tokenizers and indexes, with sizes and the locks that use them.
+
+    Example: curate ls
+    """
+    from curate.commands.keeping import look, ls_answer
+
+    return ls_answer(look(session.open_store(), locks))
+
+
+@main.command()
+@locks_option
+@click.option("--delete", is_flag=True, help="Remove it; without this nothing is touched.")
+@answers("store")
+def gc(session: Session, locks: tuple[Path, ...], delete: bool) -> tuple[Any, str]:
+    """What no lock was made of that is in git's history, where it was written, or named by --locks.
+
+    What a running process works with stays.
+
+    Example: curate gc
+    """
+    from curate.commands.keeping import collect, gc_answer
+
+    return gc_answer(*collect(session.open_store(), locks, delete), delete)
 
 
 @main.command()

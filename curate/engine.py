@@ -35,6 +35,7 @@ def cores() -> int:
 class Engine(Protocol):
     workers: int
     memory: int  # bytes that a global step may take
+    holds: object  # kept open as long as the engine lives: a lock on the store
 
     def unordered(self, function: Callable, items: list, *, processes: bool) -> Iterator[tuple[int, Any]]:
         """(index of the item, result) as results come; the first exception is raised as it is."""
@@ -74,6 +75,8 @@ def open_engine(name: str, workers: int | None = None, memory: int | None = None
 
 class Local:
     """This machine: threads for kernels, spawned processes for Python code and training."""
+
+    holds: object = None
 
     def __init__(self, workers: int, memory: int):
         self.workers, self.memory = workers, memory
@@ -152,6 +155,8 @@ def _start(parent: int) -> None:
 
 class Ray:
     """Ray tasks on the cluster that `RAY_ADDRESS` names, or on a local one started here."""
+
+    holds: object = None
 
     def __init__(self, workers: int | None, memory: int):
         try:

@@ -34,7 +34,7 @@ from curate.signals.values import Values
 from curate.sources.documents import SourceDocuments, look_for, read_sample, read_sources
 from curate.sources.pool import Pool, open_pool
 from curate.spec.manifest import Manifest
-from curate.store import Store
+from curate.store import Store, noting
 from curate.studies import registry
 
 
@@ -92,6 +92,14 @@ def build(
 ) -> Built:
     """Sources to corpora. Writes the lock, beside the manifest where no other place is named; not with `record` off,
     for a trial."""
+    with noting() as used:
+        built = _build(store, manifest, engine, record, lock_path or manifest.lock_path)
+    if record:
+        store.remember(built.lock, built.lock_path, used)
+    return built
+
+
+def _build(store: Store, manifest: Manifest, engine: Engine, record: bool, lock_path: Path) -> Built:
     a = annotate_all(store, manifest, engine)
     holdouts = hold_out(store, manifest, a.sources, a.pool, a.judged, a.values.clusters(), a.signals, engine)
     targets = open_targets(store, manifest, a.pool, a.signals, engine)
@@ -107,7 +115,6 @@ def build(
     small += _shared_spans(a, holdouts)
     studies = registry.as_json(manifest)
     facts = lock_facts(a, holdouts, targets, tokens, corpora, rows, studies, small)
-    lock_path = lock_path or manifest.lock_path
     lock = write_lock(lock_path, facts) if record else facts
     for warning in lock["warnings"]:
         say(f"warning: {warning}")

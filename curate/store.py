@@ -20,7 +20,9 @@ for the artefact: one that is damaged does not exist either, so the step that as
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ from curate.errors import CurateError
 from train.files import (
     SEAL,
     Damaged,
+    Shared,
     atomic,
     check_of,
     compare,
@@ -59,6 +62,26 @@ __all__ = [
     "write_record",
     "write_table",
 ]
+
+LOCKS = "locks"  # what each lock was made of
+IN_USE = "in-use.lock"
+_noting: list[set[str]] = []
+
+
+@contextmanager
+def noting() -> Iterator[set[str]]:
+    """`stage/key` of every artefact that is read or written in this process meanwhile."""
+    noted: set[str] = set()
+    _noting.append(noted)
+    try:
+        yield noted
+    finally:
+        del _noting[next(i for i, one in enumerate(_noting) if one is noted)]
+
+
+def lock_digest(lock: dict) -> str:
+    """By which a version of a lock is known: of all that it says."""
+    return digest_of(json.loads(json.dumps(lock)))
 
 
 def write_table(path: Path, table: pa.Table, *, stream: bool = False) -> None:
@@ -125,6 +148,7 @@ class Store:
         except Damaged:
             say_damaged(path, "it is made again")
             return None
+        self.note(stage, key)
         return receipt
 
     def made(self, stage: str, key: str) -> dict:
@@ -143,7 +167,35 @@ class Store:
         rows = [vars(part) | {"name": str(Path(part.path).relative_to(folder))} for part in parts]
         receipt = {"parts": [{k: v for k, v in row.items() if k != "path"} for row in rows], **facts}
         write_record(self.receipt_path(stage, key), receipt)
+        self.note(stage, key)
         return receipt
+
+    def note(self, stage: str, name: str) -> None:
+        """Tell whoever is `noting` that this artefact was read or written."""
+        for noted in _noting:
+            noted.add(f"{stage}/{name}")
+
+    def remember(self, lock: dict, path: Path, used: Iterable[str]) -> None:
+        """Keep account of what a lock was made of, for `curate gc`; what is known of it already stays."""
+        record = self.folder(LOCKS) / f"{lock_digest(lock)}.json"
+        known, place = remembered(record), str(path.absolute())
+        whole = {"name": lock["name"], "used": sorted({*used, *known.get("used", ())}),
+                 "lock": sorted({place, *known.get("lock", ())})}  # fmt: skip
+        if whole != known:
+            write_record(record, whole)
+
+    def find(self, stage: str, pattern: str, sha256: str) -> Path:
+        """A file of the store by its digest. Raises CurateError."""
+        for path in sorted(self.folder(stage).glob(pattern)):
+            if file_digest(path) == sha256:
+                self.note(stage, path.stem if path.suffix == ".model" else path.parent.name)
+                return path
+        what = f"{stage} {sha256[:12]}, which the lock of [base] names, is not in it"
+        raise CurateError(f"{self.root}: {what}; build that lock there first")
+
+    def occupied(self) -> Shared:
+        """As long as the answer lives nothing is removed from the store."""
+        return Shared(self.root / IN_USE)
 
     def remove(self, stage: str, key: str) -> None:
         """Forget an artefact: its receipt first, so that nothing half-removed is taken for whole."""

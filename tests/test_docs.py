@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import importlib.util
 import io
 import json
@@ -209,9 +210,30 @@ def test_manifests_on_a_page_are_sound(name, tmp_path):
             continue
         for named in tree.get("signals", {}).get("index", []):
             _begin_index(tmp_path, tree, named)
+        if named := tree.get("base", {}).get("lock"):
+            _write_lock(tmp_path / named)
         manifest = tmp_path / f"block-{number}.toml"
         manifest.write_text(completed(block.text))
         assert load_manifest(manifest).sources
+
+
+def _write_lock(path: Path) -> None:
+    """A lock that a manifest may name as its base."""
+    asked = {"path": "earlier.toml", "text": "", "sha256": hashlib.sha256(b"").hexdigest()}
+    rule = {"rule": "long.mean_word_length", "bound": [4.0, None]}
+    levels = [{"name": "long", "rules": [rule]}]
+    path.write_text(
+        json.dumps(
+            {
+                "name": "earlier",
+                "manifest": asked,
+                "sources": {},
+                "levels": levels,
+                "corpora": [],
+                "profiles": {},
+            }
+        )
+    )
 
 
 def _begin_index(folder: Path, tree: dict, name: str) -> None:
@@ -281,6 +303,41 @@ def followed(words: list[str]) -> str:
     done = CliRunner().invoke(main, words[1:])
     assert done.exit_code == 0, done.output
     return done.output
+
+
+def test_the_page_of_months_runs(tmp_path, monkeypatch):
+    """From two months of stand-in pages, of which the second holds some of the first, to a checked-out version."""
+    from months import git, write_pages
+
+    monkeypatch.chdir(tmp_path)
+    for month, pages in (("october", range(150)), ("november", range(120, 300))):
+        Path(month).mkdir()
+        write_pages(pages, f"{month}/part-0.jsonl")
+    git("init", "-q", "-b", "main")
+    printed: dict[str, str] = {}
+    for block in blocks(DOCS / "howto/months.md"):
+        if block.title:
+            Path(block.title).write_text(block.text)
+        for line in block.text.splitlines() if block.language == "console" else ():
+            words = shlex.split(line.removeprefix("$ "))
+            if words[0] == "git":
+                git(*words[1:])
+                continue
+            digest = printed.get("log", "@ ").partition("@")[2].partition(" ")[0]
+            done = CliRunner().invoke(main, [word.replace("DIGEST", digest) for word in words[1:]])
+            assert done.exit_code == (words[1] == "diff"), done.output
+            printed[words[1]] = done.output
+    lock = json.loads(Path("november.lock.json").read_text())
+    october = json.loads(Path("october.lock.json").read_text())
+    assert lock["ledger"]["unique"]["pages"]["dropped"]["unique.index_similarity"] > 20
+    assert lock["tokenizer"]["sha256"] == october["tokenizer"]["sha256"]
+    assert [origin["manifest"] for origin in lock["pool"]["index"]["index"][0]["from"]] == [
+        "october",
+        "november",
+    ]
+    assert "30 documents in both" in printed["diff"]
+    assert list(tmp_path.glob("november@*/unique-4k/corpus.json"))
+    assert "october@" in printed["ls"]
 
 
 def test_the_tutorial_prints_what_it_shows(tutorial):

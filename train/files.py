@@ -38,9 +38,7 @@ WAIT_SECONDS = 0.1  # between two looks at a lock that another process holds
 NAMES = "surrogatepass"  # names of files need not be UTF-8, and json.loads reads them so
 LEFT_SECONDS = 7 * 86_400.0  # after which what another machine left half-written is no one's any more
 
-log = logging.getLogger(
-    "curate"
-)  # where nobody listens, Python prints a warning as one line on standard error
+log = logging.getLogger("curate")  # where nobody listens, Python prints a warning as one line
 
 
 class Damaged(ValueError):
@@ -189,12 +187,28 @@ def alone(lock: Path, stopped: Callable[[], bool] = lambda: False) -> Iterator[b
     lock.parent.mkdir(parents=True, exist_ok=True)
     with open(lock, "a") as file:
         held = _locked(file)
-        if not held:
+        if not held and not stopped():
             log.warning("%s: another process is at work there; it is waited for", lock.parent)
         while not held and not stopped():
             time.sleep(WAIT_SECONDS)
             held = _locked(file)
         yield held
+
+
+class Shared:
+    """A lock that is held with others for as long as this lives; nobody is `alone` meanwhile. Of no effect where nothing
+    can be written, or the file system knows no locks."""
+
+    def __init__(self, lock: Path) -> None:
+        self.file = -1
+        with suppress(OSError):
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            self.file = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+            fcntl.flock(self.file, fcntl.LOCK_SH)
+
+    def __del__(self) -> None:
+        if self.file >= 0:
+            os.close(self.file)
 
 
 def _locked(file: IO[str]) -> bool:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from train.config import SEEDS, TABLES, ModelConfig, RunConfig, knobs
+from train.config import SEEDS, TABLES, ModelConfig, RunConfig, default_batch, knobs
 from train.knobs import Knob, check_names, former_names, path_to
 
 # Knobs that say how to train, not what on: where one is an axis of a grid, levels are compared each at its best.
@@ -88,6 +88,22 @@ def ladders(sizes: list[int], setting: Mapping[str, Any]) -> list[list[int]]:
     100,000 tokens of four passes it loses 0.19 nats: what comes first is learned by heart before the rest is seen.
     """
     return [sizes] if setting.get("epochs", 1) == 1 else [[size] for size in sizes]
+
+
+def step_tokens(setting: Mapping[str, Any]) -> int:
+    """Tokens of a step: a batch is as given, or follows from the depth."""
+    context, depth = setting.get("context", RunConfig.context), setting.get("model", {}).get("depth")
+    return context * setting.get("batch", default_batch(depth, context))
+
+
+def wrong_batch(sizes: Sequence[int], setting: Mapping[str, Any]) -> str:
+    """Why these sizes, ascending, cannot be trained with the setting's batch; empty where they can."""
+    batch = step_tokens(setting)
+    steps = [size // batch for size in sizes]
+    if not steps[0]:
+        return f"a batch of {batch:,} tokens is larger than the smallest size, {sizes[0]:,}; lower batch or context"
+    same = len(set(steps)) < len(steps)
+    return f"two sizes are as many batches of {batch:,} tokens; drop one" if same else ""
 
 
 def work_tokens(sizes: list[int], setting: Mapping[str, Any]) -> float:

@@ -1,8 +1,9 @@
 """Two locks, levels or profiles beside each other: documents that only one of them keeps, and the rule by which the
 other drops them.
 
-Documents are compared by their ids. Both sides are judged anew from stored signals; where a lock was made of other
-documents than lie there now, that is said, and a document that one side never read counts as `NOT_READ` there.
+Documents are compared by their texts. Both sides are judged anew from stored signals; where a lock was made of other
+documents than lie there now, that is said. A text that one side never read counts as `NOT_READ` there, or as `CHANGED`
+where it read another text under the same id, which a source's own ids can tell.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from curate.spec.manifest import DUPLICATE, Manifest
 from curate.steps import annotate_all
 from curate.store import Store, read_json
 
-NOT_READ = "not read"
+NOT_READ, CHANGED = "not read", "changed under one id"
 OF_EACH = 3  # documents shown of each rule
 
 
@@ -56,6 +57,15 @@ class Difference:
 
     def as_json(self) -> dict:
         return vars(self)
+
+    @property
+    def differs(self) -> bool:
+        only = [level[side]["documents"] for level in self.levels for side in ("only_a", "only_b")]
+        return (
+            any(only)
+            or not all(row["agree"] for row in self.answers)
+            or any("only " in n for n in self.notes)
+        )
 
 
 def diff(store: Store, a: str, b: str, of: Path | None, engine: Engine) -> Difference:
@@ -159,9 +169,16 @@ def _with_levels(manifest: Manifest, wanted: list[str]) -> Manifest:
     return parse_manifest(manifest.path, text)
 
 
+def _texts(side: Side, other: Side) -> Any:
+    """Of all documents of the pool: the hash of each text; its id where the sides hash texts in different ways."""
+    ways = [one.annotated.signals.versions["text_hash"]["parameters"] for one in (side, other)]
+    a = side.annotated
+    return a.signals.column("text_hash", "text_hash").combine_chunks() if ways[0] == ways[1] else a.pool.ids
+
+
 def _compared(a: Side, b: Side) -> dict[str, Any]:
     """{level, in both, only_a: {documents, bytes, dropped_by: [...]}, only_b: the same}."""
-    in_a, in_b = (side.annotated.pool.ids.filter(pa.array(side.kept)) for side in (a, b))
+    in_a, in_b = (_texts(*pair).filter(pa.array(pair[0].kept)) for pair in ((a, b), (b, a)))
     return {
         "level": a.level if a.level == b.level else None,
         "both": int(pc.sum(pc.is_in(in_a, value_set=in_b)).as_py() or 0),
@@ -171,13 +188,13 @@ def _compared(a: Side, b: Side) -> dict[str, Any]:
 
 
 def _only(side: Side, other: Side, kept_there: pa.Array) -> dict[str, Any]:
-    """Documents that this side keeps and the other does not, by the other's first rule that drops them."""
+    """Documents whose text this side keeps and the other does not, by the other's first rule that drops it."""
     pool, judged = side.annotated.pool, other.annotated.judged[other.level]
-    there = pc.is_in(pool.ids, value_set=kept_there).to_numpy(zero_copy_only=False)
-    rows = pool.order[(side.kept & ~there)[pool.order]]
-    at = pc.index_in(pool.ids.take(pa.array(rows)), value_set=other.annotated.pool.ids)
-    at = pc.fill_null(at, -1).to_numpy(zero_copy_only=False).astype(np.int64)
-    verdict = np.where(at >= 0, judged.verdict[at], len(judged.rules))
+    texts = _texts(side, other)
+    rows = pool.order[(side.kept & (_places(texts, kept_there) < 0))[pool.order]]
+    at = _places(texts.take(pa.array(rows)), _texts(other, side))
+    same_id = _places(pool.ids.take(pa.array(rows)), other.annotated.pool.ids)
+    verdict = np.where(at >= 0, judged.verdict[at], len(judged.rules) + (same_id >= 0))
     assert not (verdict == KEPT).any(), "what the other side keeps is in both"
     groups = [_group(side, other, rows[verdict == k], at[verdict == k], int(k)) for k in np.unique(verdict)]
     return {
@@ -187,10 +204,15 @@ def _only(side: Side, other: Side, kept_there: pa.Array) -> dict[str, Any]:
     }
 
 
+def _places(wanted: pa.Array, among: pa.Array) -> np.ndarray:
+    """int64: where the first of its kind stands; -1 where there is none."""
+    return pc.fill_null(pc.index_in(wanted, value_set=among), -1).to_numpy().astype(np.int64)
+
+
 def _group(side: Side, other: Side, rows: np.ndarray, at: np.ndarray, number: int) -> dict[str, Any]:
     judged, values = other.annotated.judged[other.level], other.annotated.values
-    if number == len(judged.rules):
-        dropped: dict[str, Any] = {"rule": NOT_READ}
+    if number >= len(judged.rules):
+        dropped: dict[str, Any] = {"rule": CHANGED if number > len(judged.rules) else NOT_READ}
         found: list[dict] = [{} for _ in rows[:OF_EACH]]
     else:
         rule = judged.rules[number][1]

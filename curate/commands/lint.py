@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,8 +18,12 @@ from curate.sources.pool import Pool
 from curate.spec.bounds import Rule
 from curate.spec.manifest import Manifest
 from curate.store import Store
+from curate.studies.registry import outline
+from train.config import ModelConfig, OptimizerConfig
+from train.grid import expand, wrong_batch
 
 WORTH_SAYING = 0.05  # of a source's documents
+FAR_RATE = 50  # times the usual learning rate, or less than it
 
 
 @dataclass
@@ -42,6 +47,7 @@ def lint(manifest: Manifest, documents: int) -> Lint:
         if not _published(manifest, rule) and _never_fires(manifest, rule)
     ]
     found += missed_pairs(manifest.pooled)
+    found += dict.fromkeys([*_untrainable(manifest), *_odd_rates(manifest)])
     if not documents:
         return Lint(found)
     was_quiet = progress.quiet(True)
@@ -53,6 +59,37 @@ def lint(manifest: Manifest, documents: int) -> Lint:
         return Lint([*found, f"tried on {documents:,} documents a source: {error}"])
     finally:
         progress.quiet(was_quiet)
+
+
+def _grid(manifest: Manifest) -> list[dict]:
+    return expand({k: v for k, v in manifest.grid.items() if k != "levels"})
+
+
+def _untrainable(manifest: Manifest) -> Iterator[str]:
+    """Sizes that the batch which follows from the depth is too large for: they can be built, not trained on."""
+    for setting in _grid(manifest):
+        if wrong := wrong_batch(manifest.sizes, setting):
+            yield f"[grid]: batch is not given, and {wrong}; else there are corpora and no runs"
+
+
+def _odd_rates(manifest: Manifest) -> Iterator[str]:
+    """Learning rates so far from what is usual at their width that runs diverge, or stay where they begin."""
+    knobs = _grid(manifest) + [trial.knobs for trials in outline(manifest).values() for trial in trials]
+    for setting in knobs:
+        width = ModelConfig.of(setting.get("model", {}), vocabulary=257, end=256).width
+        given = OptimizerConfig.of(setting.get("optimizer", {}))
+        for name, rate in (
+            ("learning_rate", "peak_rate"),
+            ("embedding_learning_rate", "peak_embedding_rate"),
+        ):
+            mine, usual = (getattr(one, rate)(width) for one in (given, OptimizerConfig(given.name)))
+            if getattr(given, name) is not None and not 1 / FAR_RATE < mine / usual < FAR_RATE:
+                times = max(mine / usual, usual / mine)
+                how, ends = ("more", "diverge") if mine > usual else ("less", "hardly learn")
+                what = (
+                    f"{times:,.0f} times {how} than is usual at width {width}, {usual:.2g}: runs will {ends}"
+                )
+                yield f"optimizer.{name} = {mine:g} is {what}"
 
 
 def _published(manifest: Manifest, rule: Rule) -> bool:

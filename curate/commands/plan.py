@@ -57,9 +57,7 @@ class Training:
     tokens: float
     seconds: float  # of one core
     tokens_a_parameter: float  # that a run of the largest size reads, all passes; the least of its models
-    smallest_difference: (
-        float | None
-    )  # nats a token that it would find; None: one seed, or nothing to compare
+    smallest_difference: float | None  # nats a token that it would find; None: nothing to compare
 
 
 @dataclass
@@ -75,15 +73,11 @@ class Plan:
     disk_bytes: float
     minutes: float
     load: float  # share of the cores that others kept busy for the last minute
-    smallest_difference: (
-        float | None
-    )  # nats a token between two levels that the grid would find; None: one seed
+    smallest_difference: float | None  # nats a token between two levels, of the grid; None: one seed
     seed_noise: float  # what that rests on
     problems: list[str] = field(default_factory=list)
     lint: Lint = field(default_factory=Lint)
-    code: list[dict] = field(
-        default_factory=list
-    )  # what of the user's is run: signal, function, file, sha256
+    code: list[dict] = field(default_factory=list)  # of the user, that is run: signal, function, file, sha256
 
     def as_json(self) -> dict:
         return asdict(self)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from curate.corpora.corpus import corpus_record
+from curate.corpora.corpus import corpus_record, open_arrow
 from curate.corpora.selection import KEPT, Judged
 from curate.engine import Engine
 from curate.errors import CurateError, did_you_mean
@@ -38,9 +38,7 @@ class Shown:
 def show_corpus(folder: Path, count: int, seed: int, characters: int) -> Shown:
     """A sample of a corpus directory. Raises CurateError where it is none."""
     record = corpus_record(folder)
-    files = [folder / file["name"] for file in record["files"]]
-    tables = [pa.ipc.open_stream(pa.memory_map(str(file))).read_all() for file in files]
-    table = pa.concat_tables(tables)
+    table = open_arrow(folder)
     rows = _sample(np.arange(len(table)), count, seed)
     columns = ["id", "source", "place", "tokens", "text"]
     found = table.select(columns).take(pa.array(rows)).to_pylist() if len(rows) else []

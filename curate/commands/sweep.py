@@ -112,19 +112,14 @@ def _candidates(a: Annotated, asked: Asked, level: Level, side: str, own: dict) 
     rows = []
     for bound in sorted(set(bounds)):
         kept = reached & (value >= bound if side == "low" else value <= bound)
-        rows.append(
-            {
-                "bound": [bound, None] if side == "low" else [None, bound],
-                "value": bound,
-                "now": bound in own[side],
-                "documents": int(kept.sum()),
-                "bytes": int(a.pool.bytes[kept].sum()),
-                "tokens": round(int(a.pool.bytes[kept].sum()) / BYTES_A_TOKEN),
-                "share": float(a.pool.bytes[kept].sum() / a.pool.bytes[reached].sum()),
-                "outside": _documents(a, value, reached & ~kept, bound, asked.signal),
-                "inside": _documents(a, value, kept, bound, asked.signal),
-            }
-        )
+        size = int(a.pool.bytes[kept].sum())
+        rows.append({
+            "bound": [bound, None] if side == "low" else [None, bound], "value": bound, "now": bound in own[side],
+            "documents": int(kept.sum()), "bytes": size, "tokens": round(size / BYTES_A_TOKEN),
+            "share": float(size / a.pool.bytes[reached].sum()),
+            "outside": _documents(a, value, reached & ~kept, bound, asked.signal),
+            "inside": _documents(a, value, kept, bound, asked.signal),
+        })  # fmt: skip
     return {
         "signal": asked.signal, "level": level.name, "side": side, "documents": int(reached.sum()),
         "missing": int((a.everything[UNBOUND].kept & ~np.isfinite(value)).sum()), "candidates": rows, "now": own,

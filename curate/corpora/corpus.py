@@ -198,6 +198,7 @@ def _assemble(
         with atomic(path, lambda there: _is_whole(there, parts)) as temporary:
             temporary.mkdir()
             _fill(temporary, manifest, pool, tokens, level, size, rows, parts)
+    store.note(STAGE, path.name)
     return open_corpus(path)
 
 
@@ -220,7 +221,7 @@ def _names(parts: list[Part]) -> list[str]:
 def _fill(folder: Path, manifest, pool, tokens, level, size, rows, parts: list[Part]) -> None:
     names = _names(parts)
     for name, part in zip(names, parts, strict=True):
-        _link(part.path, folder / name)
+        link(part.path, folder / name)
     digest, schema = content_digest([folder / name for name in names])
     corpus = Corpus(
         level, size, len(rows), int(tokens.count[rows].sum()), int(tokens.bytes[rows].sum()), digest, folder
@@ -253,7 +254,7 @@ def _utf8(column: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     return utf8(column)
 
 
-def _link(existing: str, new: Path) -> None:
+def link(existing: str, new: str | Path) -> None:
     try:
         os.link(existing, new)
     except OSError:  # another file system, or one without links
@@ -320,6 +321,12 @@ def open_corpus(path: Path) -> Corpus:
     """The corpus in a directory, from its record."""
     r = corpus_record(path)
     return Corpus(r["level"], r["budget"], r["documents"], r["tokens"], r["bytes"], r["digest"], path)
+
+
+def open_arrow(path: Path) -> pa.Table:
+    """The documents of a corpus directory, memory-mapped. Raises CurateError."""
+    files = [str(path / file["name"]) for file in corpus_record(path)["files"]]
+    return pa.concat_tables([pa.ipc.open_stream(pa.memory_map(file)).read_all() for file in files])
 
 
 def corpus_record(path: Path) -> dict[str, Any]:

@@ -28,7 +28,16 @@ from curate.duplicates.pooled import as_told
 from curate.errors import CurateError, Mismatch
 from curate.sources.pool import Pool
 from curate.spec.manifest import Level
-from curate.store import Damaged, Store, digest_of, file_digest, read_json, read_record, write_json
+from curate.store import (
+    Damaged,
+    Store,
+    digest_of,
+    file_digest,
+    lock_digest,
+    read_json,
+    read_record,
+    write_json,
+)
 
 PACKAGES = ("datasets", "numba", "numpy", "pyarrow", "tokenizers", "torch", "xxhash")
 
@@ -65,6 +74,11 @@ def lock_facts(
     return {
         "name": manifest.name,
         "manifest": {"path": manifest.path.name, "sha256": manifest.digest, "text": manifest.text},
+        **(
+            {"base": {"name": manifest.base["name"], "sha256": lock_digest(manifest.base)}}
+            if manifest.base
+            else {}
+        ),
         "sources": {s.source.name: s.as_json() for s in a.sources},
         "models": a.signals.models,
         "signals": _without_infinities(a.signals.versions),
@@ -167,7 +181,7 @@ def write_lock(path: Path, facts: dict) -> dict:
 def read_lock(path: Path) -> dict:
     try:
         lock = read_json(path)
-        _check_shape(lock)
+        check_shape(lock)
     except FileNotFoundError:
         raise CurateError(f"{path}: no lock; run `curate build` with its manifest first") from None
     except (ValueError, OSError) as error:
@@ -184,7 +198,7 @@ SHAPE: dict[str, type] = {
 }
 
 
-def _check_shape(lock: Any) -> None:
+def check_shape(lock: Any) -> None:
     """Raises ValueError where what is read of a lock is not there, or is not the text that its digest is of."""
     for name, kind in SHAPE.items():
         if not isinstance(lock, dict) or not isinstance(lock.get(name), kind):
@@ -218,33 +232,30 @@ def corpus_directory(store: Store, lock: dict, corpus: dict) -> Path:
     )
 
 
+def missing_corpora(store: Store, lock: dict) -> dict[str, str]:
+    """By digest: why a corpus of the lock is not in the store."""
+    missing = {}
+    for corpus in lock["corpora"]:
+        try:
+            corpus_directory(store, lock, corpus)
+        except CurateError as error:
+            missing[corpus["digest"]] = str(error)
+    return missing
+
+
 def verify(store: Store, path: Path) -> list[str]:
     """What differs between a lock and the corpora in the store, every byte read; empty where nothing does."""
     lock = read_lock(path)
-    differing = []
-    for corpus in lock["corpora"]:
-        name = f"corpus {corpus['level']} {corpus['size']}"
-        try:
-            directory = corpus_directory(store, lock, corpus)
-        except CurateError as error:
-            differing.append(str(error))
-            continue
-        record = read_record(directory / RECORD)
-        for file in record["files"]:
-            found = (
-                file_digest(directory / file["name"]) if (directory / file["name"]).exists() else "missing"
-            )
-            if found != file["sha256"]:
-                differing.append(
-                    f"{name}: {directory / file['name']} is {found[:12]}, not {file['sha256'][:12]}"
-                )
-                break
-        else:
-            digest, _ = content_digest([directory / file["name"] for file in record["files"]])
-            if digest != corpus["digest"]:
-                differing.append(
-                    f"{name}: its content is {digest[:12]}, the lock says {corpus['digest'][:12]}"
-                )
+    missing = missing_corpora(store, lock)
+    differing = list(missing.values())
+    for corpus in (one for one in lock["corpora"] if one["digest"] not in missing):
+        name, directory = f"corpus {corpus['level']} {corpus['size']}", corpus_directory(store, lock, corpus)
+        files = {directory / f["name"]: f["sha256"] for f in read_record(directory / RECORD)["files"]}
+        now = {file: file_digest(file) if file.exists() else "missing" for file in files}
+        wrong = [f"{name}: {f} is {now[f][:12]}, not {files[f][:12]}" for f in files if now[f] != files[f]]
+        if not wrong and (digest := content_digest(list(files))[0]) != corpus["digest"]:
+            wrong = [f"{name}: its content is {digest[:12]}, the lock says {corpus['digest'][:12]}"]
+        differing += wrong[:1]
     return differing
 
 

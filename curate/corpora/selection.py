@@ -22,7 +22,7 @@ from curate.errors import CurateError
 from curate.signals.values import Values, resolve, within
 from curate.sources.pool import Pool
 from curate.spec.bounds import Bound, Rule
-from curate.spec.manifest import DUPLICATE, Level, Manifest
+from curate.spec.manifest import DUPLICATE, INDEX, Level, Manifest
 
 KEPT = -1
 NEARLY_ALL = 0.95  # a rule that drops more than this share of what reaches it is worth a warning
@@ -102,8 +102,10 @@ def _keeps_nothing(manifest: Manifest, judged: Judged) -> str:
     dropped = np.bincount(judged.verdict[judged.verdict != KEPT], minlength=len(judged.rules))
     worst = int(dropped.argmax())
     _, rule = judged.rules[worst]
+    known = manifest.pooled.get(INDEX, {}).get(INDEX, []) if rule.signal.startswith("index_") else []
+    of = f" (of {', '.join(known)})" if known else ""
     return (
-        f'{manifest.path}, level "{judged.level.name}" keeps nothing: {rule.name} = {rule.bound.text()} alone drops '
+        f'{manifest.path}, level "{judged.level.name}" keeps nothing: {rule.name}{of} = {rule.bound.text()} alone drops '
         f"{dropped[worst]:,} of {len(judged.verdict):,} documents; loosen it or leave it out"
     )
 
@@ -118,16 +120,9 @@ def funnel(judged: Judged, pool: Pool, values: Values) -> dict:
         alone = dropped
         if rule.signal != DUPLICATE:
             alone = before & ~within(values.of(rule), bound, values)
-        rows.append(
-            {
-                "rule": rule.name,
-                "signal": rule.signal,
-                "bound": bound.as_json(),
-                "dropped": int(dropped.sum()),
-                "dropped_bytes": int(pool.bytes[dropped].sum()),
-                "alone": int(alone.sum()),
-            }
-        )
+        counts = {"dropped": int(dropped.sum()), "dropped_bytes": int(pool.bytes[dropped].sum())}
+        about = {"rule": rule.name, "signal": rule.signal, "bound": bound.as_json()}
+        rows.append(about | counts | {"alone": int(alone.sum())})
     return {
         "name": judged.level.name,
         "on": judged.level.on,

@@ -31,9 +31,8 @@ VERSION = 2
 STAGE = "tokens"
 TRIED_BYTES = 1_000_000  # of text that a tokenizer from elsewhere is tried on
 CHUNK_BYTES = 4_000_000
-MORE_TEXT = (
-    1.25  # of what fills a size at BYTES_A_TOKEN: the first guess; what it lacks is encoded in a second round
-)
+# Of what fills a size at BYTES_A_TOKEN: the first guess; what it lacks is encoded in a second round.
+MORE_TEXT = 1.25
 
 
 @dataclass(frozen=True)
@@ -96,6 +95,9 @@ def make_tokenizer(
     if spec.path:
         _try(manifest, edited.texts(pool.parts, pool.part[rows], pool.row[rows]).to_pylist())
         return spec.path, file_digest(spec.path)
+    if manifest.base:
+        sha256 = manifest.base["tokenizer"]["sha256"]
+        return str(store.find("tokenizers", "*/tokenizer.json", sha256)), sha256
     from train.tokens import train_tokenizer
 
     ids = pool.ids.take(pa.array(rows)).to_pylist()
@@ -178,19 +180,8 @@ def _encode(store: Store, pool: Pool, tokens: Tokens, rows: np.ndarray, engine: 
     for piece in pieces:
         ids = pool.ids.take(pa.array(piece)).to_pylist()
         key = digest_of([STAGE, VERSION, tokens.sha256, parts_digest, ids, *tokens.edited.identity])
-        size = int(pool.bytes[piece].sum())
-        chunks.append(
-            Chunk(
-                store,
-                pool.parts,
-                pool.part[piece],
-                pool.row[piece],
-                tokens.tokenizer,
-                key,
-                size,
-                tokens.edited,
-            )
-        )
+        place, size = (pool.part[piece], pool.row[piece]), int(pool.bytes[piece].sum())
+        chunks.append(Chunk(store, pool.parts, *place, tokens.tokenizer, key, size, tokens.edited))
     todo = [c for c in chunks if store.receipt(STAGE, c.key) is None]
     if todo:
         warm_up(tokens.tokenizer)

@@ -24,7 +24,7 @@ from curate.errors import CurateError
 from curate.signals.annotate import Signals
 from curate.sources.pool import Pool, gather
 from curate.spec.manifest import DUPLICATES, Manifest
-from curate.store import Part, Store, digest_of
+from curate.store import Part, Store, digest_of, lock_digest, read_json
 
 STAGE = "index"
 
@@ -42,6 +42,9 @@ class Index(Protocol):
     def documents(self) -> int: ...
     @property
     def digest(self) -> str: ...
+    @property
+    def origins(self) -> list[dict]:
+        """What was added, in order: {manifest, its sha256, level, documents, lock where there was one}."""
 
     def add(self, rows: pa.Table, origin: dict) -> tuple[Index, int]:
         """The index with these documents (id, text_hash, signature) as well, and how many of them it had not."""
@@ -49,7 +52,8 @@ class Index(Protocol):
     def match(
         self, store: Store, pool: Pool, signals: Signals, near: dict, engine: Engine
     ) -> tuple[pa.Array, np.ndarray]:
-        """(id of the most similar document of the index or null, similarity or 0) of every document of the pool."""
+        """(id of the most similar document of the index or null, similarity or 0) of every document of the pool. What
+        the index holds of these very documents, by their ids, counts for none of them: it was not seen before."""
 
 
 def open_index(where: str, new: dict | None = None) -> Index:
@@ -66,12 +70,8 @@ def comparison(near: dict, normalise: str) -> dict:
     from filters.duplicates.leaders import Scheme
 
     scheme = Scheme(**near)
-    return {
-        "signing": scheme.signing,
-        "cut": list(scheme.cut),
-        "similarity": scheme.similarity,
-        "normalise": normalise,
-    }
+    found = {"signing": scheme.signing, "cut": list(scheme.cut), "similarity": scheme.similarity}
+    return found | {"normalise": normalise}
 
 
 def open_to_compare(where: str, duplicates: dict, *, new: bool = False) -> Index:
@@ -109,7 +109,10 @@ def add(
             "signature": gather(signals.families["signatures"], *place, "signature"),
         }
     )
-    return index.add(table, {"manifest": manifest.name, "sha256": manifest.digest, "level": level})
+    origin = {"manifest": manifest.name, "sha256": manifest.digest, "level": level}
+    if manifest.lock_path.is_file():
+        origin["lock"] = lock_digest(read_json(manifest.lock_path))
+    return index.add(table, origin)
 
 
 def find_indexed(
@@ -118,7 +121,7 @@ def find_indexed(
     """A table of matches beside each part of the pool."""
     indexes = [open_to_compare(where, duplicates) for where in parameters["index"]]
     made_of = [signals.versions[name] for name in ("text_hash", "signatures")]
-    key = digest_of([STAGE, VERSION, [i.digest for i in indexes], pool.digest, made_of])
+    key = digest_of([STAGE, VERSION, "others", [i.digest for i in indexes], pool.digest, made_of])
     receipt = store.receipt(STAGE, key)
     if receipt is None:
         match = pa.nulls(len(pool), pa.string())

@@ -7,7 +7,7 @@ DIR/index.lock            held by whoever adds
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +68,9 @@ def open_folder(folder: Path, new: dict | None = None) -> Folder:
 class Folder:
     folder: Path
     record: dict
+    among: pa.ChunkedArray | None = (
+        None  # bool: its documents that are looked at; all of them where nothing is said
+    )
 
     @property
     def where(self) -> str:
@@ -89,10 +92,15 @@ class Folder:
     def digest(self) -> str:
         return digest_of(self.record)
 
+    @property
+    def origins(self) -> list[dict]:
+        return [s["from"] | {"documents": s["documents"]} for s in self.record["segments"]]
+
     def table(self, columns: list[str]) -> pa.Table:
         """Columns of all segments, memory-mapped."""
         files = [self.folder / segment["name"] for segment in self.record["segments"]]
-        return pa.concat_tables([read_table(file, columns) for file in files])
+        table = pa.concat_tables([read_table(file, columns) for file in files])
+        return table if self.among is None else table.filter(self.among)
 
     def add(self, rows: pa.Table, origin: dict) -> tuple[Folder, int]:
         """All of them or none, as one segment; none where one of the same documents is there. What other processes
@@ -118,18 +126,20 @@ class Folder:
     def match(
         self, store: Store, pool: Pool, signals: Signals, near: dict, engine: Engine
     ) -> tuple[pa.Array, np.ndarray]:
-        ids = self.table(["id"])["id"].combine_chunks()
+        foreign = pc.invert(pc.is_in(self.table(["id"])["id"], value_set=pool.ids))
+        index = replace(self, among=foreign)
+        ids = index.table(["id"])["id"].combine_chunks()
         parts = band_parts(store, signals, near, engine)
-        tasks = [(parts, self, band) for band in range(self.comparison["cut"][0])]
+        tasks = [(parts, index, band) for band in range(self.comparison["cut"][0])]
         rows, others = np.unique(np.concatenate(map_parts(engine, _band_pairs, tasks)), axis=0).T
         estimate = np.empty(len(rows))
-        theirs = self.table(["signature"])["signature"]
+        theirs = index.table(["signature"])["signature"]
         for begin in range(0, len(rows), AT_ONCE):
             some = slice(begin, begin + AT_ONCE)
             own = signatures_at(signals, pool.part[rows[some]], pool.row[rows[some]])
             estimate[some] = (own == flat(theirs.take(pa.array(others[some])))).mean(axis=1)
         best, found = most_similar(len(pool), rows, others, estimate, near["similarity"])
-        hashes = self.table(["text_hash"])["text_hash"].combine_chunks()
+        hashes = index.table(["text_hash"])["text_hash"].combine_chunks()
         equal = pc.index_in(signals.column("text_hash", "text_hash"), value_set=hashes)
         same = equal.is_valid().to_numpy()
         best[same] = pc.fill_null(equal, -1).to_numpy()[same]

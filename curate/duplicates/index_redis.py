@@ -150,6 +150,11 @@ class Database:
     def digest(self) -> str:
         return digest_of([self.comparison, self.documents, self.chain])
 
+    @property
+    def origins(self) -> list[dict]:
+        with _redis(self.url) as connection:
+            return [json.loads(row) for row in connection.lrange(FROM, 0, -1)]
+
     def add(self, rows: pa.Table, origin: dict) -> tuple[Database, int]:
         """Those that it has not, in their order."""
         added = 0
@@ -176,7 +181,8 @@ class Database:
     ) -> tuple[pa.Array, np.ndarray]:
         parts = zip(signals.families["signatures"], signals.families["text_hash"], strict=True)
         with Progress("redis index", len(pool), "documents") as progress:
-            tasks = [(self, signatures, hashes) for signatures, hashes in parts]
+            own = set(map(str.encode, pool.ids.to_pylist()))
+            tasks = [(self, signatures, hashes, own) for signatures, hashes in parts]
             answers = map_parts(engine, _match_part, tasks, done=lambda a: progress.add(len(a[0])))
         return pa.concat_arrays([ids for ids, _ in answers]), np.concatenate([found for _, found in answers])
 
@@ -203,12 +209,8 @@ class Buckets:
         self.made_with = {"seed": signing["seed"], "permutations": permutations, "scheme": scheme}
         self.sketch = MinHash
         config = {"type": "redis", "basename": PREFIX.encode(), "redis": _options(index.url)}
-        self.lsh = MinHashLSH(
-            num_perm=signing["permutations"],
-            params=(bands, self.rows),
-            storage_config=config,
-            prepickle=False,
-        )
+        cut = {"num_perm": signing["permutations"], "params": (bands, self.rows)}
+        self.lsh = MinHashLSH(**cut, storage_config=config, prepickle=False)
 
     def insert(self, keys: list[bytes], signatures: np.ndarray) -> None:
         with self.lsh.insertion_session() as session:
@@ -226,16 +228,16 @@ class Buckets:
 # ---- Looking documents up ---------------------------------------------------------------------------------
 
 
-def _match_part(task: tuple[Database, Part, Part]) -> tuple[pa.Array, np.ndarray]:
+def _match_part(task: tuple[Database, Part, Part, set[bytes]]) -> tuple[pa.Array, np.ndarray]:
     """As `Index.match`, of the documents of one part."""
-    index, signatures, hashes = task
+    index, signatures, hashes, own_ids = task
     ids: list[str | None] = []
     found = [np.empty(0)]
     signed, text = signatures.table(["signature"])["signature"], hashes.table(["text_hash"])["text_hash"]
     with _redis(index.url) as connection:
         buckets = Buckets(index)
         for begin in range(0, signatures.rows, AT_ONCE):
-            asked = Asked(index, connection, buckets)
+            asked = Asked(index, connection, buckets, own_ids)
             own, similarity = asked.match(
                 flat(signed.slice(begin, AT_ONCE)), text.slice(begin, AT_ONCE).to_pylist()
             )
@@ -251,6 +253,7 @@ class Asked:
     index: Database
     connection: Any
     buckets: Buckets
+    own: set[bytes]  # ids of the documents that ask: none of them was seen before
 
     def match(self, signatures: np.ndarray, hashes: list[bytes]) -> tuple[list[str | None], np.ndarray]:
         shared = list(self.buckets.sharing(signatures))
@@ -278,8 +281,9 @@ class Asked:
         entries = self.connection.hmget(ENTRIES, asked) if asked else []
         split = [(key, *entry.split(b":", 1)) for key, entry in zip(asked, entries, strict=True) if entry]
         known = [
-            (key, int(number), signed) for key, number, signed in split if int(number) < self.index.documents
-        ]
+            (key, int(number), signed) for key, number, signed in split
+            if int(number) < self.index.documents and key.rsplit(b":", 1)[0] not in self.own
+        ]  # fmt: skip
         self.numbers = {key: number for key, number, _ in known}
         self.place = {number: place for place, (_, number, _) in enumerate(known)}
         self.known = [key for key, _, _ in known]

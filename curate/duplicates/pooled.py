@@ -40,7 +40,9 @@ def as_told(parameters: dict) -> dict:
     if "index" not in parameters:
         return parameters
     indexes = map(open_index, parameters["index"])
-    return {"index": [{"name": i.name, "documents": i.documents, "sha256": i.digest} for i in indexes]}
+    return {"index": [
+        {"name": i.name, "documents": i.documents, "sha256": i.digest, "from": i.origins} for i in indexes
+    ]}  # fmt: skip
 
 
 def preferring(pool: Pool, signals: Signals, prefer: tuple[str, ...]) -> Pool:

@@ -31,9 +31,7 @@ VERSION = 2
 STAGE = "duplicates"
 BANDS = "bands"
 LEAST, MOST = 4_000_000, 64_000_000  # bytes of text held at once by one worker, as the memory allows
-BYTES_A_BYTE = (
-    4  # of text, that clustering it takes: the text part by part, in order, and twice while it is put so
-)
+BYTES_A_BYTE = 4  # of text, that clustering it takes: part by part, in order, and twice while it is put so
 BYTES_A_HASH = 64  # what sorting the hashes of one cut needs for each
 
 

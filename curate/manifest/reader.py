@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 import sysconfig
 import tomllib
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 
 from curate.addresses import check_no_secret
 from curate.corpora.draws import piece_tokens
-from curate.errors import ManifestError, did_you_mean
+from curate.corpora.lock import read_lock
+from curate.errors import CurateError, ManifestError, did_you_mean
 from curate.manifest.measured import Measured
 from curate.manifest.pooled import near_scheme
 from curate.manifest.profiles import load_profile
@@ -44,17 +45,10 @@ from curate.spec.manifest import (
 from curate.spec.tables import Tables
 from curate.studies import registry
 from curate.studies.study import StudyTables
-from train.grid import tunes
+from train.grid import tunes, wrong_batch
 
-OF_DOCUMENTS = (
-    "id",
-    "text",
-    "source",
-    "place",
-    "own_id",
-    "tokens",
-    "copies",
-)  # columns that every document has by itself
+# Columns that every document has by itself.
+OF_DOCUMENTS = ("id", "text", "source", "place", "own_id", "tokens", "copies")
 READING = ("documents", "pieces")  # of [grid]: what is no knob of a model
 MOST_BYTES = 2_000_000_000  # of a document
 
@@ -103,7 +97,7 @@ class _Reader(Tables):
         self.profiles: dict[str, str] = {}
 
     def manifest(self) -> Manifest:
-        allowed = (
+        allowed = [
             "name",
             "source",
             "evaluation",
@@ -114,8 +108,9 @@ class _Reader(Tables):
             "holdout",
             "tokenizer",
             "grid",
-        )
+        ]
         self.known("", self.tree, (*allowed, "draw", "parts", "power", *registry.tables()))
+        self.base = self.base_lock()
         name = self.named("", self.typed("", self.tree, "name", str, self.path.stem))
         sources, evaluations = self.sources("source"), self.sources("evaluation")
         if not sources:
@@ -159,10 +154,37 @@ class _Reader(Tables):
             apart=tuple(grid["levels"]) if tunes(grid) else (),
             pieces=self.pieces(self.table("grid"), sizes, grid),
             most_seeds=max(grid.get("seeds", 1), *(asked.seeds for asked in studies.values()), 1),
+            base=self.base,
             seed_noise=self.seed_noise(self.table("power")),
             part_bytes=self.part_bytes(self.table("parts")),
             profiles=self.profiles,
         )
+
+    def base_lock(self) -> dict:
+        """[base] lock: taken out of the table, whose other keys are a study's."""
+        table = self.table("base")
+        named = self.typed("[base]", table, "lock", str)
+        if named is None:
+            return {}
+        rest = {key: value for key, value in table.items() if key != "lock"}
+        self.tree = {k: v for k, v in self.tree.items() if k != "base"} | ({"base": rest} if rest else {})
+        try:
+            return read_lock(self.path.parent / named)
+        except CurateError as error:
+            raise self.fail("[base] lock", str(error)) from None
+
+    def settled(self, where: str, rule: Rule) -> Rule:
+        """`top = 0.3` as the number that it came to in the lock of [base], so that months compare."""
+        if rule.bound.top is None or not self.base:
+            return rule
+        then = [
+            r["bound"][0] for level in self.base["levels"] for r in level["rules"] if r["rule"] == rule.name
+        ]
+        if not then:
+            raise self.fail(
+                where, f"{rule.name}: the lock of [base] has no such rule; write the number itself"
+            )
+        return replace(rule, bound=Bound(low=then[0]))
 
     def sources(self, kind: str) -> tuple[Source, ...]:
         """[[source]] and [[evaluation]] are written alike."""
@@ -296,6 +318,7 @@ class _Reader(Tables):
             loaded = self.profile(where, profile)
             rules += loaded.rules
             edits += loaded.edits
+        rules = [self.settled(where, rule) for rule in rules]
         edits += self.edits(where, table)
         edits = list(dict.fromkeys(edits))
         if len(edits) > len(next((level.edits for level in earlier if level.name == on), ())):
@@ -449,23 +472,11 @@ class _Reader(Tables):
 
 
 def _check_ladder(sizes: tuple[int, ...], setting: dict) -> None:
-    """What a cell would say of these sizes after hours of building (of a batch by the dial, only the cell can).
-
-    Raises ValueError.
+    """What a cell would say of these sizes after hours of building (of a batch by the dial, `curate plan` does, since
+    who only builds trains on none). Raises ValueError.
     """
-    if "batch" not in setting:
-        return
-    batch = setting["batch"] * setting.get("context", 256)
-    steps = [size // batch for size in sizes]
-    if not steps[0]:
-        raise ValueError(
-            f"batch = {setting['batch']}: a batch of {batch:,} tokens is larger than the smallest size, "
-            f"{short_count(sizes[0])}; lower batch or context"
-        )
-    if len(set(steps)) < len(steps):
-        raise ValueError(
-            f"batch = {setting['batch']}: two sizes are as many batches of {batch:,} tokens; drop one"
-        )
+    if "batch" in setting and (wrong := wrong_batch(sizes, setting)):
+        raise ValueError(f"batch = {setting['batch']}: {wrong}")
 
 
 def placeholders() -> dict[str, str]:

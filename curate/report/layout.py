@@ -4,7 +4,8 @@ lays it out."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import groupby
 from pathlib import Path
 
 import jinja2
@@ -68,7 +69,7 @@ def _page(facts: dict, figures: dict[str, str]) -> str:
     environment.filters |= {
         "count": short_count, "size": short_bytes, "time": short_time,
         "rate": rate_text, "gap": difference_text, "bound": bound_text,
-        "together": keep_together, "text_of": text_of, "runs": runs_of,
+        "by_cause": by_cause, "idle_as_one": idle_as_one, "together": keep_together, "text_of": text_of, "runs": runs_of,
         "histogram": lambda counts, label: Markup(charts.histogram(counts, label)),
     }  # fmt: skip
     drawn = {name: Markup(charts.inside_page(svg, name)) for name, svg in figures.items()}
@@ -79,6 +80,27 @@ def _page(facts: dict, figures: dict[str, str]) -> str:
     template = environment.get_template("report.html")
     page = template.render(f=facts, figures=drawn, pairs=pairs, light=charts.LIGHT, dark=charts.DARK)
     return CONTROL.sub("\ufffd", page).strip() + "\n"
+
+
+def by_cause(missing: list[dict]) -> list[dict[str, str]]:
+    """Missing runs of one level and one cause as one row: {level, setting, sizes, seeds, why}."""
+    rows: dict[tuple, list[dict]] = {}
+    for run in missing:
+        rows.setdefault((run["level"], run["setting"], run["why"]), []).append(run)
+    return [
+        {"level": level, "setting": where, "why": why,
+         "sizes": ", ".join(dict.fromkeys(short_count(run["size"]) if run["size"] else "all" for run in some)),
+         "seeds": ", ".join(map(str, sorted({run["seed"] for run in some})))}
+        for (level, where, why), some in rows.items()
+    ]  # fmt: skip
+
+
+def idle_as_one(funnel: list[dict]) -> Iterator[dict]:
+    """The steps of a funnel; those that follow each other and drop nothing are one, with the names of `idle` rules."""
+    for idle, found in groupby(funnel, lambda s: bool(s["rule"]) and not s["dropped"] and not s["alone"]):
+        steps = list(found)
+        several = idle and len(steps) > 1
+        yield from [steps[-1] | {"idle": [step["rule"] for step in steps]}] if several else steps
 
 
 def write(directory: Path, facts: dict) -> Path:

@@ -70,7 +70,13 @@ def planned_cells(built: Built) -> list[PlannedCell]:
     trials = registry.trials(built)
     planned = grid_cells(built) + [cell for trial in trials for cell in trial_cells(built, trial)]
     further = registry.further(built, records(planned))
-    return sharing(planned + [cell for trial in further for cell in trial_cells(built, trial)])
+    planned = sharing(planned + [cell for trial in further for cell in trial_cells(built, trial)])
+    cells = [p for p in planned if not p.missing]
+    folders = {p.directory for p in cells} | {Path(p.cell["packed"]) for p in cells}
+    folders |= {Path(path) for p in cells for path in p.cell["holdouts"].values()}
+    used = [f"{folder.parent.name}/{folder.name}" for folder in folders]
+    built.annotated.store.remember(built.lock, built.lock_path, used)
+    return planned
 
 
 def sharing(planned: list[PlannedCell]) -> list[PlannedCell]:

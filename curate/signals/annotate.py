@@ -30,9 +30,7 @@ from curate.store import Part, Store, digest_of, file_digest
 from filters.family import Family
 
 STAGE = "signals"
-HUGE = (
-    32_000_000  # bytes of a text from which on it is measured alone: kernels take a multiple of the longest
-)
+HUGE = 32_000_000  # bytes of a text that is measured alone: kernels take a multiple of the longest
 _one_huge = threading.Lock()  # and one at a time, of all threads
 
 

@@ -55,7 +55,10 @@ def make_models(
     """({family: the parameters it is measured with}, {family: what the lock says of its model})."""
     families, facts = {}, {}
     for name, recipe in manifest.recipes.items():
-        if name == "contamination":
+        then = manifest.base.get("models", {}).get(name, {})
+        if then and name != "contamination":
+            path, facts[name] = store.find(f"{STAGE}/{name}", "*.model", then["sha256"]), then
+        elif name == "contamination":
             path, facts[name] = _index(store, recipe, evaluations)
         else:
             path, facts[name] = _trained(store, manifest, name, pool, values)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import codecs
 import io
+import math
 import unicodedata
+from collections import Counter
 
 from curate.sources.rows import Problems
 
@@ -22,6 +24,13 @@ MARKS = (  # the longer first: that of UTF-32 begins as that of UTF-16 does
 SAMPLE = 4096  # bytes that an encoding is recognised by
 NO_TEXT = ("Cc", "Cn", "Co", "Cs")  # categories of characters that text has hardly any of
 MOST_NO_TEXT = 0.02
+# Bytes that no other encoding of text has many of, while a tenth of the lower halves of UTF-16 are: so it is recognised
+# where it holds no ASCII, and has no zero byte. What could as well be UTF-8 must be full of them, as Cyrillic is.
+CONTROLS = bytes(set(range(32)) - set(b"\b\t\n\v\f\r\x1b"))
+SOME_CONTROLS, MANY_CONTROLS = 0.02, 0.25
+TWO_SCRIPTS = (
+    0.6  # of the characters of a text without ASCII, at least: kana and ideographs, Arabic and spaces
+)
 
 
 def wide_encoding(begin: bytes) -> str | None:
@@ -29,20 +38,34 @@ def wide_encoding(begin: bytes) -> str | None:
     for mark, encoding in MARKS:
         if begin.startswith(mark):
             return encoding
-    if b"\0" not in begin:
+    controls = len(begin) - len(begin.translate(None, CONTROLS))
+    enough = MANY_CONTROLS if _reads(begin, "utf-8") is not None else SOME_CONTROLS
+    if b"\0" not in begin and controls <= enough * len(begin):
         return None
-    ranked = sorted((-_latin(begin, encoding), encoding) for _, encoding in MARKS)
+    ranked = sorted((_unlike_text(begin, encoding), encoding) for _, encoding in MARKS)
     return ranked[0][1] if ranked[0][0] < ranked[1][0] else None
 
 
-def _latin(begin: bytes, encoding: str) -> int:
-    """How many characters of this reading are ASCII, which every text has some of; 0 where it cannot be text."""
+def _reads(begin: bytes, encoding: str) -> str | None:
+    """The text in this encoding; its last character may be cut."""
     try:
-        text = codecs.getincrementaldecoder(encoding)().decode(begin)  # the last may be cut
+        return codecs.getincrementaldecoder(encoding)().decode(begin)
     except UnicodeDecodeError:
-        return 0
-    odd = sum(unicodedata.category(c) in NO_TEXT for c in text if c not in "\t\n\r\f")
-    return 0 if "\0" in text or odd > MOST_NO_TEXT * len(text) else sum(c < "\x80" for c in text)
+        return None
+
+
+def _unlike_text(begin: bytes, encoding: str) -> float:
+    """Blocks of 256 characters that this reading uses, less the different characters of ASCII: of a text the former are
+    few, or the latter many; infinite where it cannot be text."""
+    text = _reads(begin, encoding)
+    odd = sum(unicodedata.category(c) in NO_TEXT for c in text or "" if c not in "\t\n\r\f")
+    if not text or "\0" in text or odd > MOST_NO_TEXT * len(text):
+        return math.inf
+    scripts = Counter(unicodedata.name(c, "?").partition(" ")[0] for c in text)
+    in_ascii = sum(map(str.isascii, set(text)))
+    if not in_ascii and sum(count for _, count in scripts.most_common(2)) < TWO_SCRIPTS * len(text):
+        return math.inf
+    return len({ord(c) >> 8 for c in text}) - in_ascii
 
 
 def decoded(raw: bytes, at: str, problems: Problems) -> str:

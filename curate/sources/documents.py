@@ -93,6 +93,7 @@ def read_sources(
     """These sources as parts of documents; what is in the store already is not read again."""
     # what is not there is said before hours of hashing and reading
     listed = [_listed(source) for source in sources]
+    engine.holds = store.occupied()
     plans = [_plan(store, s, part_bytes, listing) for s, listing in zip(sources, listed, strict=True)]
     _read(store, [task for plan in plans for task in plan.tasks], engine)
     accounts = [_account(store, plan) for plan in plans]
@@ -285,6 +286,11 @@ def _cut(table: pa.Table, part_bytes: int) -> Iterator[pa.Table]:
         begin, base = end, int(total[end - 1])
 
 
+def digest_of_files(inputs: Sequence[Input], hashes: Sequence[str]) -> str:
+    """Of their names and contents: as the lock names what a source was read from."""
+    return digest_of([[i.name, h] for i, h in zip(inputs, hashes, strict=True)])
+
+
 def _account(store: Store, plan: SourcePlan) -> SourceDocuments:
     source, inputs = plan.source, plan.listing.files
     account = SourceDocuments(
@@ -294,7 +300,7 @@ def _account(store: Store, plan: SourcePlan) -> SourceDocuments:
         bytes=0,
         files=len(inputs),
         input_bytes=sum(i.size for i in inputs),
-        digest=digest_of([[i.name, h] for i, h in zip(inputs, plan.hashes, strict=True)]),
+        digest=digest_of_files(inputs, plan.hashes),
         left_out=plan.listing.left_out,
     )
     for task in plan.tasks:

@@ -36,9 +36,7 @@ class Pool:
     sources: list[str]
     draw: int = 0  # another draw, another random order of the same documents
     fields: dict = field(default_factory=dict)  # what `field` gave
-    foreign: list[str] = field(
-        default_factory=list
-    )  # which values of fields are of another kind than their bound
+    foreign: list[str] = field(default_factory=list)  # values of another kind than their bound
 
     @cached_property
     def places(self) -> np.ndarray:
@@ -172,18 +170,8 @@ def open_pool(sources: list[SourceDocuments], draw: int = 0) -> Pool:
     rank[np.lexsort((by_id, -size))] = np.arange(len(order))
     source = np.concatenate([np.full(s.documents, i, np.int32) for i, s in enumerate(sources)])
     names = [s.source.name for s in sources]
-    return Pool(
-        parts,
-        ids,
-        order,
-        rank,
-        size,
-        source,
-        np.concatenate(columns["part"]),
-        np.concatenate(columns["row"]),
-        names,
-        draw,
-    )
+    places = np.concatenate(columns["part"]), np.concatenate(columns["row"])
+    return Pool(parts, ids, order, rank, size, source, *places, names, draw)
 
 
 def _check_unique(ids: pa.StringArray, order: np.ndarray) -> None:

@@ -9,9 +9,8 @@ from typing import Any
 
 from curate.spec.bounds import Edit, Rule
 
-Weights = tuple[
-    tuple[int, int], ...
-]  # (least size of a cluster, copies of its document), sizes ascending, the first 1
+# (least size of a cluster, copies of its document), sizes ascending, the first 1
+Weights = tuple[tuple[int, int], ...]
 AS_THEY_ARE = "as they are"
 PER_SEED, SHARED = "per seed", "shared"
 
@@ -20,12 +19,7 @@ DUPLICATE = "duplicate"  # resolved by a level among the documents it is built o
 DUPLICATE_SIGNALS = (DUPLICATE, "duplicate_cluster_size", "near_duplicate_similarity")
 DUPLICATES = "duplicates"
 INDEX = "index"
-PACKAGE, HOST, FOLDER, DOCUMENT = (
-    "package",
-    "host",
-    "folder",
-    "document",
-)  # what a holdout may group documents by
+PACKAGE, HOST, FOLDER, DOCUMENT = "package", "host", "folder", "document"  # groups of a holdout
 EDITED_BYTES = "edited_byte_count"  # what is left of a text after a level's edits: nothing left, nothing kept
 
 
@@ -138,6 +132,7 @@ class Manifest:
     apart: tuple[str, ...] = ()  # levels whose runs choose among settings, and need text to choose by
     pieces: int = 0  # tokens of the longest piece that runs read; 0: whole documents
     most_seeds: int = 1  # of the grid or of a study
+    base: dict = field(default_factory=dict)  # an earlier lock: its tokenizer, models and quantiles
     seed_noise: float | None = None  # nats: what is believed of a run's noise before any was trained
 
     @property

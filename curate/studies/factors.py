@@ -72,7 +72,7 @@ class FactorsStudy(Study):
     def read(self, tables: StudyTables) -> Factors:
         """Each change must make a cell."""
         table = tables.table("base")
-        tables.known("[base]", table, ("level", "tokens", "seeds", "rates", *GRID_KNOBS))
+        tables.known("[base]", table, ("level", "tokens", "seeds", "rates", "lock", *GRID_KNOBS))
         level = tables.level("[base]", table, "level", tables.grid["levels"][-1])
         common = tables.common("[base]", table)
         changes = [

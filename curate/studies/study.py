@@ -112,7 +112,7 @@ class StudyTables(Tables):
 
     def common(self, where: str, table: dict) -> dict:
         """tokens, seeds and the knobs of the model, which are the grid's where the study says nothing."""
-        from train.grid import expand
+        from train.grid import expand, step_tokens
 
         tokens = self.count(where, "tokens", table.get("tokens", max(self.sizes)))
         if tokens > max(self.sizes):
@@ -129,6 +129,9 @@ class StudyTables(Tables):
             settings = expand(knobs | {"seeds": seeds})
         except ValueError as error:
             raise self.fail(where, str(error)) from None
+        if tokens < step_tokens(settings[0]):
+            batch = f"a batch of {step_tokens(settings[0]):,} tokens is larger; lower batch or context"
+            raise self.fail(where, f"tokens = {tokens:,}: {batch}")
         if len(settings) > seeds:
             raise self.fail(where, "a knob is an axis of the grid; name one value of it here")
         return {"tokens": tokens, "seeds": seeds, "knobs": knobs}

@@ -4,7 +4,8 @@ Lists are files, an entry a line (`#` begins a comment): domains, which block th
 them where only that part of a site is meant; and words, looked for between the marks of an address, as RefinedWeb does.
 
 A list of domains may be written as lists on the web are: `0.0.0.0 bad.com` of hosts files, `*.bad.com`, `||bad.com^` of ad
-blockers, addresses with a scheme or a port. All of these are the domain: ports are not compared. What a list of domains
+blockers, addresses with a scheme or a port. All of these are the domain: ports are not compared, and `xn--bcher-kva.de` is
+`bücher.de`. What a list of domains
 cannot say (exceptions, options, patterns, queries) is refused with the number of its line.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +36,7 @@ SIGNALS = (
 
 _COMMENT = re.compile(r"(^|\s)#.*|^!.*|^\[adblock.*\]$", re.IGNORECASE)
 _ENTRY = re.compile(
-    r"(?:\|\||(?:[a-z][a-z0-9+.-]*:)?//)?(?:[^/?#@\s]*@)?(?:\*?\.)?(?P<host>\[[0-9a-f:.]+\]|[\w-]+(?:\.[\w-]+)*)\.?(?::[0-9]*)?"
+    r"(?:\|\||(?:[a-z][a-z0-9+.-]*:)?//)?(?:[^/?#@\s]*@)?(?:\*?\.)?(?P<host>\[[0-9a-f:.]+\]|[\w\x80-\U0010ffff-]+(?:\.[\w\x80-\U0010ffff-]+)*)\.?(?::[0-9]*)?"
     r"(?P<path>/[^?#*|^$\s]*)?\^?"
 )
 # Names that hosts files give to the machine itself.
@@ -64,8 +66,21 @@ def read_domains(path: Path) -> list[str]:
                     f'line {number}, "{line.strip()}": no domain and no part of a site; write "bad.com" or "bad.com/path", '
                     "or remove it (exceptions, options, patterns and queries are not compared)"
                 )
-            entries.add(entry["host"] + (entry["path"] or "").rstrip("/"))
+            entries.add(_in_unicode(entry["host"]) + (entry["path"] or "").rstrip("/"))
     return sorted(entries)
+
+
+def _in_unicode(host: str) -> str:
+    """A host in lower case with its labels in Unicode, composed: the one spelling in which hosts are compared."""
+    labels = (_label(one) if one.startswith("xn--") else one for one in host.split("."))
+    return unicodedata.normalize("NFC", ".".join(labels)).lower()
+
+
+def _label(label: str) -> str:
+    try:
+        return label.removeprefix("xn--").encode("ascii").decode("punycode")
+    except UnicodeError:
+        return label
 
 
 def _is_address(word: str) -> bool:
@@ -94,6 +109,10 @@ def _domains(host: pa.Array, path: pa.Array, domains: str) -> np.ndarray:
     plain, longer = entries.filter(pc.invert(with_path)), set(entries.filter(with_path).to_pylist())
     hosts = pa.array(sorted({entry.partition("/")[0] for entry in longer}), pa.large_string())
     counts = np.zeros(len(host), np.int64)
+    other = pc.match_substring_regex(host, r"xn--|[^\x00-\x7f]").fill_null(False)
+    if pc.any(other).as_py():
+        in_unicode = [_in_unicode(one) for one in host.filter(other).to_pylist()]
+        host = pc.replace_with_mask(host, other, pa.array(in_unicode, host.type))
     rest = host
     while True:
         counts += pc.is_in(rest, plain).to_numpy(zero_copy_only=False)
@@ -120,4 +139,4 @@ def _words(url: pa.Array, words: str) -> np.ndarray:
     return np.bincount(pairs[0], minlength=len(url)).astype(np.int64)
 
 
-FAMILY = Family("url_lists", 2, measure, SIGNALS, takes=("url",))
+FAMILY = Family("url_lists", 3, measure, SIGNALS, takes=("url",))

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import zstandard
 
 from curate.engine import open_engine
 from curate.sources import columns
@@ -30,6 +31,10 @@ from curate.spec.manifest import Source
 from curate.store import Store
 
 ENGLISH = "A first line of plain words.\nAnd a second one, with a name: Zoë.\n"
+NO_ASCII = "春眠不觉晓，处处闻啼鸟。夜来风雨声，花落知多少。" * 3
+SCRIPTS = {"chinese": NO_ASCII, "japanese": "吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。", "korean": "나보기가역겨워가실때에는말없이고이보내드리오리다",
+           "russian": "Мороз и солнце день чудесный", "hindi": "सारे　जहाँ　से　अच्छा　हिन्दोस्ताँ　हमारा",
+           "arabic": "قفا　نبك　من　ذكرى　حبيب　ومنزل"}  # fmt: skip
 CHINESE = "春眠不觉晓，处处闻啼鸟。\n夜来风雨声，花落知多少。\n"
 RUSSIAN = "Мороз и солнце; день чудесный!\nЕщё ты дремлешь, друг прелестный.\n"
 WIDE = ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
@@ -94,6 +99,27 @@ def test_binary_data_is_no_text(tmp_path):
 def test_a_zero_byte_in_a_long_text_stays_where_it_is(tmp_path):
     texts, problems = of_bytes(tmp_path, "a.txt", ENGLISH.encode() + b"\0end", "text")
     assert (texts, problems) == ([ENGLISH + "\0end"], Problems())
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("encoding", WIDE)
+def test_utf16_without_a_single_ascii_character_is_recognised(tmp_path, encoding, script):
+    text = SCRIPTS[script]
+    assert not any(character.isascii() for character in text)
+    assert of_bytes(tmp_path, "a.txt", text.encode(encoding), "text") == ([text], Problems())
+    assert wide_encoding((text * 80).encode(encoding)[:4095]) == encoding  # whose last character is cut
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [(NO_ASCII, "gb18030"), (NO_ASCII.replace("觉晓", "曉").replace("处处闻", "聞").replace("鸟", "鳥").replace("来风", "風").replace("声", "聲"), "big5"),
+     (SCRIPTS["japanese"], "shift_jis"), (SCRIPTS["japanese"], "euc_jp"), (SCRIPTS["korean"], "euc_kr"), (SCRIPTS["japanese"], "iso2022_jp"),
+     ("Морозисолнце" * 5, "cp1251"), ("Морозисолнце" * 5, "koi8_r"), *((text, "utf-8") for text in SCRIPTS.values()),
+     ("\x1b[31mred\x1b[0m \x1b[1mbold\x1b[0m\n" * 50, "utf-8"), ("N\bNA\bAM\bME\bE\n" * 50, "utf-8")],
+)  # fmt: skip
+def test_text_of_another_encoding_without_ascii_is_not_taken_for_utf16(text, encoding):
+    assert wide_encoding(text.encode(encoding)) is None
+    assert wide_encoding((text * 40).encode(encoding)[:4095]) is None
 
 
 @pytest.mark.parametrize(
@@ -180,6 +206,21 @@ def test_a_damaged_end_costs_no_row_before_it(tmp_path, pack):
         found, problems = of_bytes(tmp_path, "a", damaged)
         assert found == texts
         assert counts(problems.failed) in ({"broken-file": 1}, {})  # some libraries pass over what follows
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
+def test_of_a_cut_zst_file_every_whole_block_is_kept_and_the_cut_is_counted(tmp_path, share):
+    chance = random.Random(0)
+    texts = [" ".join(f"w{chance.randrange(5000)}" for _ in range(12)) for _ in range(10_000)]
+    whole = PACKS["zst"](rows(*texts).encode())
+    cut = whole[: int(len(whole) * share)]
+    blocks = (
+        zstandard.ZstdDecompressor().decompressobj().decompress(cut)
+    )  # a block is whole or cannot be unpacked
+    found, problems = of_bytes(tmp_path, "a.jsonl", cut)
+    assert found == texts[: len(found)]
+    assert len(found) == blocks.count(b"\n") > 0
+    assert counts(problems.failed) == {"broken-file": 1}
 
 
 def test_what_no_reader_of_text_can_read_is_named(tmp_path):

@@ -59,8 +59,10 @@ def project(tmp_path_factory):
 
 def differing(project, *arguments):
     done = curate("diff", *arguments, "--json", store=project[1])
-    assert done.exit_code == 0, done.output
-    return json.loads(done.stdout)
+    found = json.loads(done.stdout)
+    only = any(level[side]["documents"] for level in found["levels"] for side in ("only_a", "only_b"))
+    assert done.exit_code == int(only), done.output
+    return found
 
 
 def test_two_levels_differ_by_the_documents_of_one_and_the_rule_of_the_other(project):
@@ -113,6 +115,32 @@ def test_a_lock_is_compared_as_it_was_asked_and_says_what_has_changed_since(proj
     assert [note.partition(": ")[2] for note in answer["notes"]] == ['source "notes" has changed since']
     long = next(level for level in answer["levels"] if level["level"] == "long")
     assert (long["only_a"]["documents"], long["only_b"]["documents"]) == (1, 0)
+
+
+def test_documents_are_compared_by_text_and_own_ids_tell_what_changed(tmp_path):
+    """Months hold the same texts at other places, and other texts under the same ids."""
+    texts = {f"k{n}": " ".join(f"word{i}" for i in range(n, n + 3 + n % 9)) for n in range(40)}
+    later = {key: text for key, text in texts.items() if key not in ("k1", "k2")} | {
+        "k3": "another text " * 9,
+        "k50": "new text " * 9,
+    }
+    for month, rows in (("one", texts), ("two", dict(reversed(later.items())))):
+        (tmp_path / month).mkdir()
+        lines = [json.dumps({"text": text, "key": key}) for key, text in rows.items()]
+        (tmp_path / month / "notes.jsonl").write_text("\n".join(lines))
+        for name, more in (("keyed", 'id = "key"\n'), ("placed", "")):
+            (tmp_path / month / f"{name}.toml").write_text(MANIFEST.format(more=more, least=4))
+    for name, changed in (("keyed", 1), ("placed", 0)):
+        pair = [tmp_path / month / f"{name}.toml" for month in ("one", "two")]
+        answer = differing((tmp_path, tmp_path / "store"), *pair)
+        raw = next(level for level in answer["levels"] if level["level"] == "raw")
+        assert raw["both"] == 37, name
+        for side, gone in (("only_a", 3), ("only_b", 2)):
+            groups = {g["rule"]: g["documents"] for g in raw[side]["dropped_by"]}
+            rest = {"not read": gone - changed} | ({"changed under one id": 1} if changed else {})
+            assert groups == rest, (name, side)
+    same = curate("diff", pair[0], pair[0], store=tmp_path / "store")
+    assert same.exit_code == 0
 
 
 def test_what_cannot_be_compared_is_one_clear_error(project):

@@ -17,7 +17,7 @@ from curate.engine import open_engine
 from curate.errors import CurateError, ManifestError
 from curate.manifest.reader import load_manifest
 from curate.steps import annotate_all, build
-from curate.store import Store
+from curate.store import Store, lock_digest, read_json
 
 MANIFEST = """
 [[source]]
@@ -120,7 +120,7 @@ def test_an_index_grows_and_old_entries_stay_as_they_are(tmp_path, seen):
     assert add(annotated(tmp_path / "second", texts(2)), seen, "raw")[1] == 0
     a = annotated(
         tmp_path / "third",
-        [*texts(1)[:5], *texts(2)[:5], *texts(3)],
+        [*texts(3), *texts(1)[:5], *texts(2)[:5]],
         'index = "../seen"',
         "index_similarity = [0, 0]",
     )
@@ -129,13 +129,41 @@ def test_an_index_grows_and_old_entries_stay_as_they_are(tmp_path, seen):
 
 def test_a_build_says_of_its_index_what_it_held_and_not_where_it_lies(tmp_path, seen):
     path = write(
-        tmp_path / "second", [*texts(1), *texts(4, 200)], 'index = "../seen"', "index_similarity = [0, 0]"
+        tmp_path / "second", [*texts(4, 200), *texts(1)], 'index = "../seen"', "index_similarity = [0, 0]"
     )
     lock = build(Store(tmp_path / "store"), load_manifest(path), open_engine("local", 2)).lock
     (said,) = lock["pool"]["index"]["index"]
     assert (said["name"], said["documents"]) == ("seen", 60)
+    (origin,) = said["from"]
+    assert (origin["manifest"], origin["level"], origin["documents"]) == ("m", "raw", 60)
     assert str(tmp_path) not in json.dumps(lock)
     assert lock["ledger"]["new"]["pages"]["dropped"] == {"new.index_similarity": 60}
+
+
+def test_a_manifest_never_finds_itself_in_an_index(tmp_path, seen):
+    """A month that is built again, or has grown, after it was added: its own documents stay, others still go."""
+    add(annotated(tmp_path / "other", [*texts(7, 20), *texts(2)]), seen, "raw")
+    for rows, expected in ((texts(1), 60), ([*texts(1), *texts(3, 30), *texts(2)[:10]], 90)):
+        a = annotated(tmp_path / "first", rows, 'index = "../seen"', "index_similarity = [0, 0]")
+        assert a.judged["new"].kept.sum() == expected
+        assert add(a, seen, "new")[1] in (0, 90), "the same documents add nothing"
+
+
+def test_what_an_index_was_made_of_is_stated_with_level_and_lock(tmp_path):
+    path = write(tmp_path / "first", [*texts(1), *texts(2, 200)])
+    store = ["--store", str(tmp_path / "store"), "--workers", "1"]
+    assert CliRunner().invoke(main, ["build", str(path), *store]).exit_code == 0
+    done = CliRunner().invoke(main, ["index", str(path), str(tmp_path / "seen"), "--level", "raw", *store])
+    assert '260 documents of level "raw" added' in done.stdout
+    (origin,) = open_index(str(tmp_path / "seen")).origins
+    assert origin["lock"] == lock_digest(read_json(tmp_path / "first/m.lock.json"))
+
+
+def test_a_level_that_an_index_leaves_nothing_of_names_the_index(tmp_path, seen):
+    with pytest.raises(
+        CurateError, match=r'level "new" keeps nothing: new.index_similarity \(of .*seen\) = \[0, 0\]'
+    ):
+        annotated(tmp_path / "second", texts(1)[::-1], 'index = "../seen"', "index_similarity = [0, 0]")
 
 
 def test_another_comparison_is_refused_by_name(tmp_path, seen):
@@ -162,7 +190,7 @@ def test_a_missing_index_or_segment_is_named_with_the_fix(tmp_path, seen):
 def test_the_command_adds_once(tmp_path):
     path = write(tmp_path / "first", texts(1))
     common = ["--store", str(tmp_path / "store"), "--workers", "1"]
-    for said in ("60 documents added", "these documents are in the index already"):
+    for said in ('60 documents of level "new" added', "these documents are in the index already"):
         done = CliRunner().invoke(main, ["index", str(path), str(tmp_path / "seen"), *common])
         assert done.exit_code == 0, done.output
         assert said in done.output

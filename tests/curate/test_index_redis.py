@@ -135,7 +135,8 @@ def test_a_build_sees_what_its_index_held_when_it_was_opened(tmp_path, database)
     opened = open_index(database)
     second = annotated(tmp_path / "second", texts(2))
     add(second, database, "raw")
-    match = (Store(tmp_path / "s"), second.pool, second.signals, {}, open_engine("local", 1))
+    later = annotated(tmp_path / "later", texts(2)[::-1])
+    match = (Store(tmp_path / "s"), later.pool, later.signals, {}, open_engine("local", 1))
     assert opened.match(*match)[0].null_count == 60
     assert open_index(database).match(*match)[0].null_count == 0
     assert open_index(database).digest != opened.digest
@@ -159,7 +160,7 @@ def test_two_programs_add_at_once_and_nothing_is_lost_or_counted_twice(tmp_path,
     numbers = sorted(int(value.split(b":", 1)[0]) for value in content(database)["entries"].values())
     assert numbers == list(range(900))
     found = annotated(
-        tmp_path / "later", [*texts(1, 300), *texts(2, 300), *texts(3)], f'index = "{database}"', RULE
+        tmp_path / "later", [*texts(3), *texts(1, 300), *texts(2, 300)], f'index = "{database}"', RULE
     )
     assert found.judged["new"].kept.sum() == 60
 
@@ -176,7 +177,7 @@ def test_a_program_killed_before_the_entries_leaves_no_half_documents(tmp_path, 
     assert again.judged["new"].kept.sum() == 120
     monkeypatch.undo()
     assert add(first, database, "raw")[1] == 60
-    later = annotated(tmp_path / "later", [*texts(1), *texts(3)], f'index = "{database}"', RULE)
+    later = annotated(tmp_path / "later", [*texts(3), *texts(1)], f'index = "{database}"', RULE)
     assert later.judged["new"].kept.sum() == 60
 
 
@@ -203,9 +204,19 @@ def test_datasketch_itself_finds_in_the_database_what_was_added(tmp_path, databa
     assert [key.decode().split(":")[0] for key in lsh.query(sketch)] == [ids[texts(1)[7]]]
 
 
+def test_a_manifest_never_finds_itself_in_a_database(tmp_path, database):
+    add(annotated(tmp_path / "first", texts(1)), database, "raw")
+    add(annotated(tmp_path / "other", [*texts(7, 20), *texts(2)]), database, "raw")
+    a = annotated(
+        tmp_path / "first", [*texts(1), *texts(3, 30), *texts(2)[:10]], f'index = "{database}"', RULE
+    )
+    assert a.judged["new"].kept.sum() == 90
+    assert [origin["documents"] for origin in open_index(database).origins] == [60, 80]
+
+
 def test_the_lock_says_what_the_database_held_and_not_where_it_is(tmp_path, database):
     add(annotated(tmp_path / "first", texts(1)), database, "raw")
-    path = write(tmp_path / "second", [*texts(1), *texts(4, 200)], f'index = "{database}"', RULE)
+    path = write(tmp_path / "second", [*texts(4, 200), *texts(1)], f'index = "{database}"', RULE)
     lock = build(Store(tmp_path / "store"), load_manifest(path), open_engine("local", 2)).lock
     (said,) = lock["pool"]["index"]["index"]
     assert (said["name"], said["documents"]) == ("redis", 60)
@@ -255,7 +266,7 @@ def test_mistakes_are_said_with_the_fix_and_the_password_never(tmp_path, databas
 def test_the_command_adds_once(tmp_path, database):
     path = write(tmp_path / "first", texts(1))
     common = ["--store", str(tmp_path / "store"), "--workers", "1"]
-    for said in ("60 documents added", "these documents are in the index already"):
+    for said in ('60 documents of level "new" added', "these documents are in the index already"):
         done = CliRunner().invoke(main, ["index", str(path), database, *common])
         assert done.exit_code == 0, done.output
         assert f"{said}; {database} holds 60" in done.output

@@ -54,6 +54,37 @@ def test_bands_that_miss_pairs_of_the_similarity_asked_for_are_said_without_read
     assert not said or said in found[0]
 
 
+@pytest.mark.parametrize(
+    ("rate", "said"),
+    [("learning_rate = 9.9", "optimizer.learning_rate = 9.9 is 248 times more than is usual at width 32, 0.04: runs will diverge"),
+     ("learning_rate = 1e-7", "400,000 times less than is usual at width 32"),
+     ("embedding_learning_rate = 9.5", "optimizer.embedding_learning_rate = 9.5 is"),
+     ("learning_rate = 0.2", None), ("learning_rate = 0.002, name = 'adamw'", None)],
+)  # fmt: skip
+def test_a_learning_rate_at_the_edge_of_its_range_is_said(tmp_path, rate, said):
+    right = next(line for line in MANIFEST.splitlines() if line.startswith("model ="))
+    found = linted(tmp_path, right, f"{right}\noptimizer = {{ {rate} }}", 0).found
+    assert [line for line in found if said and said in line] == found
+    assert len(found) == bool(said)
+
+
+@pytest.mark.parametrize(
+    ("knobs", "said"),
+    [("context = 8192", "a batch of 8,192 tokens is larger than the smallest size, 4,000; lower batch or context"),
+     ("context = [32, 8192]", "batch of 8,192 tokens"), ("context = 2048", "two sizes are as many batches of 2,048"),
+     ("context = 32", None)],
+)  # fmt: skip
+def test_a_default_batch_that_the_sizes_cannot_hold_is_said(tmp_path, knobs, said):
+    right = "context = 32\nbatch = 8"
+    asked = knobs if said is None or "two" not in said else f"{knobs}\n"
+    sizes = ('"4k", "8k", "16k"', '"4k", "4050"') if said and "two" in said else ('"4k"', '"4k"')
+    assert right in MANIFEST
+    text = MANIFEST.replace(right, asked, 1).replace(*sizes, 1)
+    found = lint(load_manifest(write_manifest(tmp_path, text)), 0).found
+    assert len(found) == bool(said), found
+    assert not said or said in found[0]
+
+
 def test_levels_are_tried_on_documents_of_every_source(tmp_path):
     found = linted(tmp_path, "word_count = [8, inf]", "word_count = [8, inf]")
     assert found.found == []

@@ -345,6 +345,28 @@ def test_a_failed_run_is_named_and_never_filled_in():
     assert len(facts["holdouts"]["raw"]["levels"]["unique"]["points"][-1]["seeds"]) == 2
 
 
+def test_identical_rows_of_a_level_are_one():
+    there = [r for r in runs() if r["level"] != "unique"]
+    failed = [{"level": "unique", "size": size, "seed": seed, "failed": "out of memory"}
+              for size in SIZES.values() for seed in (1, 2, 3)]  # fmt: skip
+    page = words(layout.render(gather(lock(), there + failed, {})))
+    assert "12 runs are missing." in page
+    assert page.count("out of memory") == 2  # at the top, and in the table of runs
+    assert "unique, 400k, 800k, 1.6M, 3.2M tokens, seeds 1, 2, 3: out of memory" in page
+
+
+def test_rules_that_drop_nothing_are_one_row_that_names_them():
+    made = lock()
+    rule = {"bound": [0, 1], "signal": "x", "dropped": 0, "dropped_bytes": 0, "alone": 0}
+    made["levels"][1]["rules"] += [{**rule, "rule": f"english.idle_{n}"} for n in range(30)]
+    made["levels"][2]["rules"].insert(0, {**rule, "rule": "filtered.single"})
+    page = layout.render(gather(made, runs(), {}))
+    assert page.count("rules that drop nothing") == 1
+    assert "30 rules that drop nothing" in page
+    assert all(f"english.idle_{n}" in page for n in range(30))
+    assert "<details><summary>1 rule" not in page
+
+
 def test_a_cell_without_any_record_is_named_too():
     there = [r for r in runs() if (r["level"], r["size"], r["seed"]) != ("english", 800_000, 2)]
     (missing,) = gather(lock(), there, {})["missing"]

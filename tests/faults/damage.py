@@ -104,7 +104,7 @@ def judged(words: tuple[str, ...], undisturbed: str) -> list[str]:
     answer = curate(*words)
     if answer.fault:
         return [f"{words[0]}: {answer.fault}"]
-    if answer.code == 0 and answer.out != undisturbed and words[0] != "plan":  # that says what is left to do
+    if answer.out and answer.out != undisturbed and words[0] != "plan":  # that says what is left to do
         return [f"{words[0]}: silently another answer"]
     return []
 

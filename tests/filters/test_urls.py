@@ -117,6 +117,23 @@ def test_lists_are_understood_as_lists_on_the_web_are_written(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "spellings",
+    [["xn--bcher-kva.test", "bücher.test", "BÜCHER.test", "bücher.test"],
+     ["xn--j2bd4cyah0f.xn--h2brj9c", "हिन्दी.भारत"], ["xn--fiqs8s", "中国"]],
+)  # fmt: skip
+def test_a_domain_is_the_same_in_punycode_and_in_unicode(spellings, tmp_path):
+    path = tmp_path / "domains.txt"
+    for listed in spellings:
+        path = tmp_path / f"{spellings.index(listed)}.txt"
+        path.write_text(f"{listed}\n{listed}/part\n", encoding="utf-8")
+        assert len(blocklists.read_domains(path)) == 2
+        for met in spellings:
+            own = [f"https://a.{met}/x", f"{met}:80/part/y", "https://xn--other.test/", "https://xn--.test/"]
+            found = blocklists.measure(column([""] * 4), column(own), str(path))
+            assert found["url_blocked_domain_count"].to_pylist() == [1, 2, 0, 0], (listed, met)
+
+
+@pytest.mark.parametrize(
     "line",
     [
         "@@||good.test^", "||ads.test^$third-party", "site.test##.banner", "/banner[0-9]+/", "ad*.test", "a.test b.test", "a..test",
