@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def preview(store: Store, manifest: Manifest, engine: Engine, draws: int = DRAWS
     built = build(store, wide, engine, record=False)
     judges = texts_among({name: path for name, (path, _) in scored_on(built).items()})
     with ThreadPoolExecutor(engine.workers) as threads:  # kernels let go of the interpreter
-        runs = list(threads.map(lambda read: _trigram_run(*read, judges), _readings(built, draws)))
+        runs = list(threads.map(partial(_trigram_run, judges), _readings(built, draws)))
     holdouts = {name: holdout_answers(name, built.lock, runs) for name in judges} if runs else {}
     trained = [run for run in records(grid_cells(built)) if "losses" in run]
     return {
@@ -51,8 +52,21 @@ def preview(store: Store, manifest: Manifest, engine: Engine, draws: int = DRAWS
     }
 
 
-def _readings(built: Built, draws: int) -> Iterator[tuple]:
-    """(level, size, draw, shared, tokens, ends of documents, end token, vocabulary) of every corpus that is read."""
+@dataclass(frozen=True)
+class _Reading:
+    """What a run of one level and size would read: document i is tokens[documents[i]:documents[i + 1]]."""
+
+    level: str
+    size: int
+    draw: int
+    shared: float
+    tokens: np.ndarray
+    documents: np.ndarray
+    end: int
+    vocabulary: int
+
+
+def _readings(built: Built, draws: int) -> Iterator[_Reading]:
     from train.tokens import load_tokenizer
     from train.tokens.bpe import end_id
 
@@ -71,16 +85,14 @@ def _readings(built: Built, draws: int) -> Iterator[tuple]:
             text = np.concatenate(list(tokens.of(units, end)))
             documents = np.concatenate([[0], np.cumsum(units.lengths(tokens.count))])
             for size in read.ends:
-                yield level, size, draw, read.shared, text, documents, end, vocabulary
+                yield _Reading(level, size, draw, read.shared, text, documents, end, vocabulary)
 
 
-def _trigram_run(
-    level, size, draw, shared, text, documents, end, vocabulary, judges: dict[str, Path]
-) -> dict:
+def _trigram_run(judges: dict[str, Path], read: _Reading) -> dict:
     """As the record of a run."""
     from train.tokens import Packed
 
-    nats = trigram_nats(text, documents, size, end, vocabulary, judges)
+    nats = trigram_nats(read.tokens, read.documents, read.size, read.end, read.vocabulary, judges)
     losses = {}
     for name, path in judges.items():
         meta, total = Packed.open(path).meta, float(nats[name].sum())
@@ -91,7 +103,13 @@ def _trigram_run(
             "documents": len(nats[name]),
         }
     holdouts = {name: str(path) for name, path in judges.items()}
-    about = {"level": level, "size": size, "seed": draw, "tags": {}, "documents_shared": shared}
+    about = {
+        "level": read.level,
+        "size": read.size,
+        "seed": read.draw,
+        "tags": {},
+        "documents_shared": read.shared,
+    }
     return about | {"losses": losses, "nats": nats, "cell": {"holdouts": holdouts}}
 
 
@@ -122,7 +140,8 @@ def preview_text(seen: dict) -> str:
         for name, holdout in seen["holdouts"].items()
         for level, one in holdout["levels"].items()
     ]
-    sizes = max((holdout["sizes"] for holdout in seen["holdouts"].values()), key=len, default=[])
+    every: list[list[int]] = [holdout["sizes"] for holdout in seen["holdouts"].values()]
+    sizes = max(every, key=len, default=[])
     lines = [table(rows, ["judged on", "level", *(f"{size:,} tokens" for size in sizes)]), ""]
     lines += seen["statements"]
     lines.append(

@@ -67,7 +67,8 @@ def hold_out(
 ) -> Holdouts:
     """Raises CurateError where a level is too small to hold anything out."""
     grouped = groups_of(pool, sources, cluster, manifest.holdout.group)
-    scored, apart, groups, held = {}, {}, {}, np.zeros(len(pool), bool)
+    scored, apart = dict[str, np.ndarray](), dict[str, np.ndarray]()
+    groups, held = dict[str, Groups](), np.zeros(len(pool), bool)
     for drawn, levels in ((scored, manifest.holdout.levels), (apart, manifest.apart)):
         free = ~held  # what chooses shares no group with what is scored
         for name in levels:

@@ -38,7 +38,7 @@ def at_best(
     tried: dict[Any, dict[Any, dict[int, dict]]] = {}
     for run in runs:
         tried.setdefault(name(run), {}).setdefault(how(run), {})[run["seed"]] = run
-    kept, losses = [], {}
+    kept, losses = list[dict](), dict[Any, dict[Any, float]]()
     for key, every in tried.items():
         most = max(map(len, every.values()))
         settings = {one: by_seed for one, by_seed in every.items() if len(by_seed) == most}
