@@ -262,6 +262,7 @@ def train(
     from curate.steps import build as make
 
     opened, loaded = session.open_engine(), load_manifest(manifest)
+    loaded.check_trains()
     if cells:
         written = list(map(str, write_cells(make(session.open_store(), loaded, opened))))
         return written, "\n".join(written) or "all cells are trained"

@@ -16,6 +16,7 @@ from pathlib import Path
 from curate.commands.lint import Lint, lint
 from curate.engine import cores
 from curate.errors import TRAINING, CurateError, InputError
+from curate.quantities import BYTES_A_TOKEN
 from curate.signals import custom
 from curate.sources.documents import STAGE as DOCUMENTS
 from curate.sources.documents import plan_tasks
@@ -105,6 +106,8 @@ def plan(store: Store, manifest: Manifest, workers: int | None = None, sample: i
     wanted = manifest.read_tokens * len(manifest.levels) + manifest.holdout.tokens * len(
         manifest.holdout.levels
     )
+    if manifest.whole_levels:  # of levels that keep all
+        wanted = max(wanted, sum(size for _, size in new) // BYTES_A_TOKEN * len(manifest.levels))
     seconds += 4 * wanted / TOKENIZE_BYTES_A_SECOND
     seconds += sum(part.seconds for part in training)
     besides = (*manifest.evaluations, *(target.source for target in manifest.targets))
@@ -121,7 +124,7 @@ def plan(store: Store, manifest: Manifest, workers: int | None = None, sample: i
             {"name": level.name, "on": level.on, "rules": {r.name: r.bound.text() for r in level.rules}}
             for level in manifest.levels
         ],
-        corpora=len(manifest.levels) * len(manifest.sizes),
+        corpora=len(manifest.levels) * (len(manifest.sizes) + manifest.whole_levels),
         cells=training[0].cells,
         runs=training[0].runs,
         training=training,
@@ -165,6 +168,8 @@ def _grid(manifest: Manifest, flops: float) -> Training:
     """Levels are compared with the first, at one size."""
     settings = expand({k: v for k, v in manifest.grid.items() if k != "levels"})
     levels, sizes = len(manifest.grid["levels"]), list(manifest.sizes)
+    if not sizes:
+        return Training("grid", 0, 0, 0, 0.0, None)
     cells = sum(len(ladders(sizes, setting)) for setting in settings) * levels
     tokens = sum(work_tokens(sizes, setting) for setting in settings) * levels
     seconds = sum(_train_seconds(manifest, setting, sizes, flops) for setting in settings) * levels

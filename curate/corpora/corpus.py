@@ -22,6 +22,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,11 @@ from curate.spec.manifest import Level, Manifest
 from curate.store import Damaged, Part, Store, atomic, digest_of, write_json
 from train.files import CHECKS, SEAL, open_sealed, say_damaged, seal_folder
 
-VERSION = 2
+VERSION = 3
 STAGE = "corpora"
 SHARDS = "shards"
-SHARD_BYTES = 256_000_000
+BATCH_BYTES = 16_000_000  # of text that is gathered at once: a shard need not fit in memory
+WHOLE = 0  # the size of a corpus that is all of its level
 RECORD = "corpus.json"
 DESCRIPTION = (
     "state.json",
@@ -59,6 +61,7 @@ class Shard:
     part: np.ndarray
     row: np.ndarray
     tokens: np.ndarray
+    sizes: np.ndarray  # bytes of each text before edits
     key: str
     bytes: int
     edited: Edited
@@ -69,7 +72,7 @@ class Shard:
 @dataclass(frozen=True)
 class Corpus:
     level: str
-    size: int  # tokens asked for
+    size: int  # tokens asked for, or WHOLE
     documents: int
     tokens: int  # tokens it holds: at least `size`
     bytes: int
@@ -78,11 +81,11 @@ class Corpus:
 
     @property
     def label(self) -> str:
-        return short_count(self.size)
+        return size_label(self.size)
 
     def as_json(self) -> dict:
         return {
-            "level": self.level, "size": self.label, "budget": self.size, "documents": self.documents,
+            "level": self.level, "size": self.label, "budget": self.size or None, "documents": self.documents,
             "tokens": self.tokens, "bytes": self.bytes, "digest": self.digest,
         }  # fmt: skip
 
@@ -101,7 +104,11 @@ def cut(rows: np.ndarray, tokens: Tokens, sizes: tuple[int, ...]) -> Cut:
     encoded = tokens.count[rows] > 0
     rows = rows[: len(rows) if encoded.all() else int(np.argmin(encoded))]
     total = np.cumsum(tokens.count[rows])
-    ends = {size: int(np.searchsorted(total, size)) + 1 for size in sizes if len(total) and total[-1] >= size}
+    ends = {
+        size: int(np.searchsorted(total, size)) + 1 if size else len(rows)
+        for size in sizes
+        if len(total) and total[-1] >= size
+    }
     return Cut(rows, ends, [size for size in sizes if size not in ends])
 
 
@@ -119,7 +126,8 @@ def build_corpora(
     """
     weighed = {level.name for level in manifest.levels if level.weights}
     plan = {
-        name: list(_shards(store, pool, tokens[name], cut, name in weighed)) for name, cut in cuts.items()
+        name: list(_shards(store, pool, tokens[name], cut, name in weighed, manifest.shard_bytes))
+        for name, cut in cuts.items()
     }
     shards = {s.key: s for level in plan.values() for s, _ in level}
     todo = [s for s in shards.values() if store.receipt(SHARDS, s.key) is None]
@@ -133,50 +141,69 @@ def build_corpora(
     return corpora
 
 
-def _shards(store: Store, pool: Pool, tokens: Tokens, cut: Cut, weighed: bool) -> Iterator[tuple[Shard, int]]:
+def _shards(
+    store: Store, pool: Pool, tokens: Tokens, cut: Cut, weighed: bool, most: int
+) -> Iterator[tuple[Shard, int]]:
     """(shard, number of the level's documents up to its end): no shard crosses the end of a size."""
     parts_digest = pool.digest
     schema = pa.unify_schemas(
         [_carried(part.table()).schema for part in pool.parts], promote_options="permissive"
     )
     copies = np.bincount(cut.rows, minlength=len(pool)) if weighed else None
+    total = np.cumsum(tokens.bytes[cut.rows])
     begin = 0
     for end in sorted(set(cut.ends.values())):
         while begin < end:
-            total = np.cumsum(pool.bytes[cut.rows[begin:end]])
-            stop = begin + max(1, int(np.searchsorted(total, SHARD_BYTES, "right")))
+            reach = (total[begin - 1] if begin else 0) + most
+            stop = min(end, max(begin + 1, int(np.searchsorted(total, reach, "right"))))
             rows = cut.rows[begin:stop]
             ids = pool.ids.take(pa.array(rows)).to_pylist()
             own = None if copies is None else copies[rows]
             parameters = [*tokens.edited.identity, *([] if own is None else [own.tolist()])]
             key = digest_of([SHARDS, VERSION, parts_digest, tokens.sha256, ids, *parameters])
-            place = (pool.part[rows], pool.row[rows], tokens.count[rows])
+            place = (pool.part[rows], pool.row[rows], tokens.count[rows], pool.bytes[rows])
             size = int(pool.bytes[rows].sum())
             yield Shard(store, pool.parts, *place, key, size, tokens.edited, schema, own), stop
             begin = stop
 
 
 def write_shard(shard: Shard) -> int:
-    """Gather the documents in order and write them in the stream format. Returns their bytes of text."""
-    tables, places = [shard.schema.empty_table()], []
-    for number in np.unique(shard.part):
-        here = np.flatnonzero(shard.part == number)
-        table = _carried(shard.documents[number].table())
-        tables.append(table.take(pa.array(shard.row[here])))
+    """Gather the documents in order, a batch at a time, and write them in the stream format. Returns their bytes of text."""
+
+    def write(path: Path) -> int:
+        tables = _batches(shard)
+        first = next(tables)
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, first.schema) as writer:
+            for table in chain([first], tables):
+                writer.write_table(table)
+        return len(shard.row)
+
+    shard.store.finish(SHARDS, shard.key, [shard.store.write(SHARDS, f"{shard.key}.arrow", write)])
+    return shard.bytes
+
+
+def _batches(shard: Shard) -> Iterator[pa.Table]:
+    cuts = np.flatnonzero(np.diff(np.cumsum(shard.sizes) // BATCH_BYTES)) + 1
+    for begin, end in pairwise([0, *cuts.tolist(), len(shard.row)]):
+        yield _gathered(shard, slice(begin, end))
+
+
+def _gathered(shard: Shard, batch: slice) -> pa.Table:
+    tables, places, parts, rows = [shard.schema.empty_table()], [], shard.part[batch], shard.row[batch]
+    for number in np.unique(parts):
+        here = np.flatnonzero(parts == number)
+        tables.append(_carried(shard.documents[number].table()).take(pa.array(rows[here])))
         places.append(here)
     table = pa.concat_tables(tables, promote_options="permissive")
     table = table.take(pa.array(np.argsort(np.concatenate(places), kind="stable")))
     if shard.edited.edits:
         at = table.schema.get_field_index("text")
-        texts = shard.edited.of(table["text"].combine_chunks(), shard.part, shard.row)
+        texts = shard.edited.of(table["text"].combine_chunks(), parts, rows)
         table = table.set_column(at, table.schema.field("text"), texts)
-    table = table.append_column("tokens", pa.array(shard.tokens))
+    table = table.append_column("tokens", pa.array(shard.tokens[batch]))
     if shard.copies is not None:
-        table = table.append_column("copies", pa.array(shard.copies))
-    table = table.combine_chunks()
-    part = shard.store.write_part(SHARDS, f"{shard.key}.arrow", table, stream=True)
-    shard.store.finish(SHARDS, shard.key, [part])
-    return shard.bytes
+        table = table.append_column("copies", pa.array(shard.copies[batch]))
+    return table.combine_chunks()
 
 
 def _carried(table: pa.Table) -> pa.Table:
@@ -191,7 +218,7 @@ def _shard_part(store: Store, shard: Shard) -> Part:
 def _assemble(
     store, manifest, pool, tokens, level: str, size: int, rows: np.ndarray, parts: list[Part]
 ) -> Corpus:
-    label = short_count(size)
+    label = size_label(size)
     key = digest_of([VERSION, level, size, tokens.sha256, [p.digest for p in parts]])
     path = store.folder(STAGE) / f"{level}-{label}-{key[:12]}"
     if not _is_whole(path, parts):
@@ -316,10 +343,16 @@ def _weights(level: Level) -> str:
     return f"Documents stand several times, by the size of their duplicate cluster (`copies`): {steps}.\n\n"
 
 
+def size_label(size: int) -> str:
+    return short_count(size) if size else "all"
+
+
 def open_corpus(path: Path) -> Corpus:
     """The corpus in a directory, from its record."""
     r = corpus_record(path)
-    return Corpus(r["level"], r["budget"], r["documents"], r["tokens"], r["bytes"], r["digest"], path)
+    return Corpus(
+        r["level"], r["budget"] or WHOLE, r["documents"], r["tokens"], r["bytes"], r["digest"], path
+    )
 
 
 def corpus_record(path: Path) -> dict[str, Any]:

@@ -67,6 +67,7 @@ class PlannedCell:
 
 def planned_cells(built: Built) -> list[PlannedCell]:
     """Every cell of the grid and of the studies, packing what they read where it is not packed yet."""
+    built.annotated.manifest.check_trains()
     trials = registry.trials(built)
     planned = grid_cells(built) + [cell for trial in trials for cell in trial_cells(built, trial)]
     further = registry.further(built, records(planned))
