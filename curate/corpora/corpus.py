@@ -1,4 +1,5 @@
-"""Corpora: level x size, immutable Arrow data sets that `datasets.load_from_disk` opens and memory-maps.
+"""Corpora: level x size, immutable Arrow data sets that `datasets` opens: `load_from_disk(folder)["train"]` memory-maps
+the files, `load_dataset(folder)` copies or streams them.
 
 The digest of a corpus is of its content (ids, texts, sources in order), not of its files: another cut in
 files or another version of Arrow does not change it.
@@ -8,9 +9,10 @@ shortest beginning of it that holds N. So sizes nest. Their text is written once
 size ends, and a smaller corpus is made of hard links to the first files of the larger one.
 
     corpora/LEVEL-SIZE-KEY/
-      data-00000.arrow ...    documents: id, text, source, place, the sources' columns, tokens (their number);
+      train/data-00000.arrow ...    documents: id, text, source, place, the sources' columns, tokens (their number);
                               copies (how often the document stands in the level) where the level has weights
-      state.json, dataset_info.json    what `datasets` reads
+      train/state.json, train/dataset_info.json, dataset_dict.json    what `datasets` reads
+      tokenizer.json          which the tokens are counted with
       corpus.json             level, size, counts, digests: written last
       README.md               the data set's card
 """
@@ -18,13 +20,15 @@ size ends, and a smaller corpus is made of hard links to the first files of the 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -40,15 +44,21 @@ from curate.spec.manifest import Level, Manifest
 from curate.store import Damaged, Part, Store, atomic, digest_of, write_json
 from train.files import CHECKS, SEAL, open_sealed, say_damaged, seal_folder
 
-VERSION = 3
+if TYPE_CHECKING:
+    import datasets
+
+VERSION = 4
 STAGE = "corpora"
 SHARDS = "shards"
 BATCH_BYTES = 16_000_000  # of text that is gathered at once: a shard need not fit in memory
 WHOLE = 0  # the size of a corpus that is all of its level
 RECORD = "corpus.json"
+SPLIT = "train"  # the folder of the files: with a state.json beside README.md, `load_dataset` would refuse the corpus
+TOKENIZER = "tokenizer.json"
 DESCRIPTION = (
-    "state.json",
-    "dataset_info.json",
+    f"{SPLIT}/state.json",
+    f"{SPLIT}/dataset_info.json",
+    "dataset_dict.json",
 )  # by which `datasets` knows a data set that was saved to disk
 
 
@@ -241,13 +251,15 @@ def _is_whole(path: Path, parts: list[Part]) -> bool:
 
 
 def _names(parts: list[Part]) -> list[str]:
-    return [f"data-{i:05d}.arrow" for i in range(len(parts))]
+    return [f"{SPLIT}/data-{i:05d}.arrow" for i in range(len(parts))]
 
 
 def _fill(folder: Path, manifest, pool, tokens, level, size, rows, parts: list[Part]) -> None:
     names = _names(parts)
+    (folder / SPLIT).mkdir()
     for name, part in zip(names, parts, strict=True):
         _link(part.path, folder / name)
+    shutil.copyfile(tokens.tokenizer, folder / TOKENIZER)
     digest, schema = content_digest([folder / name for name in names])
     corpus = Corpus(
         level, size, len(rows), int(tokens.count[rows].sum()), int(tokens.bytes[rows].sum()), digest, folder
@@ -257,7 +269,7 @@ def _fill(folder: Path, manifest, pool, tokens, level, size, rows, parts: list[P
     (folder / "README.md").write_text(_card(manifest, pool, by_source, corpus), encoding="utf-8")
     files = [{"name": n, "sha256": p.digest, "rows": p.rows} for n, p in zip(names, parts, strict=True)]
     facts = {"manifest": manifest.name, "tokenizer_sha256": tokens.sha256, "files": files}
-    seal_folder(folder / RECORD, corpus.as_json() | facts, [*names, *DESCRIPTION])
+    seal_folder(folder / RECORD, corpus.as_json() | facts, [*names, *DESCRIPTION, TOKENIZER])
 
 
 def content_digest(files: list[Path]) -> tuple[str, pa.Schema]:
@@ -288,16 +300,17 @@ def _link(existing: str, new: Path) -> None:
 
 
 def _describe(folder: Path, names: list[str], schema: pa.Schema, corpus: Corpus) -> None:
-    """The two files of DESCRIPTION."""
+    """The files of DESCRIPTION."""
     from datasets import DatasetInfo, Features
 
-    DatasetInfo(features=Features.from_arrow_schema(schema)).write_to_directory(str(folder))
+    DatasetInfo(features=Features.from_arrow_schema(schema)).write_to_directory(str(folder / SPLIT))
     state: dict[str, Any] = {
-        "_data_files": [{"filename": name} for name in names], "_fingerprint": corpus.digest[:16],
+        "_data_files": [{"filename": Path(name).name} for name in names], "_fingerprint": corpus.digest[:16],
         "_format_columns": None, "_format_kwargs": {}, "_format_type": None, "_output_all_columns": False,
-        "_split": None,
+        "_split": SPLIT,
     }  # fmt: skip
     write_json(folder / DESCRIPTION[0], state)
+    write_json(folder / DESCRIPTION[2], {"splits": [SPLIT]})
 
 
 def _card(manifest: Manifest, pool: Pool, by_source: np.ndarray, corpus: Corpus) -> str:
@@ -311,7 +324,8 @@ def _card(manifest: Manifest, pool: Pool, by_source: np.ndarray, corpus: Corpus)
         for name, count in zip(pool.sources, by_source, strict=True)
     )
     return f"""---
-pretty_name: {manifest.name} {corpus.level} {corpus.label}
+pretty_name: {json.dumps(f"{manifest.name} {corpus.level} {corpus.label}")}
+configs: {json.dumps([config(corpus.level, corpus.label, [f"{SPLIT}/*.arrow"])])}
 ---
 # {manifest.name}: level `{corpus.level}`, {corpus.label} tokens
 
@@ -336,6 +350,14 @@ Rules that every document passed:
 """
 
 
+def config(level: str, label: str, files: list[str]) -> dict[str, Any]:
+    """What a data set's card says of one corpus in it, so that `load_dataset(folder, "LEVEL-SIZE")` opens that."""
+    name = re.sub(
+        r"[^\w.+-]+", "-", f"{level}-{label}"
+    )  # names of configurations are names of folders to `datasets`
+    return {"config_name": name, "data_files": [{"split": SPLIT, "path": files}]}
+
+
 def _weights(level: Level) -> str:
     if not level.weights:
         return ""
@@ -353,6 +375,14 @@ def open_corpus(path: Path) -> Corpus:
     return Corpus(
         r["level"], r["budget"] or WHOLE, r["documents"], r["tokens"], r["bytes"], r["digest"], path
     )
+
+
+def open_data(path: Path) -> datasets.Dataset:
+    """The documents of a corpus directory, memory-mapped, every file compared before. Raises CurateError."""
+    import datasets
+
+    corpus_record(path)
+    return datasets.load_from_disk(str(path / SPLIT))
 
 
 def corpus_record(path: Path) -> dict[str, Any]:

@@ -409,13 +409,12 @@ def train_corpus(
 
 def _pack_corpus(store: Store, corpus: Path, name: str, vocabulary: int) -> Path:
     """The folder of packed tokens `train` and `holdout` of a corpus, and of the tokenizer that was trained on the former."""
-    import datasets
-
+    from curate.corpora.corpus import open_data
     from curate.corpora.tokenization import warm_up
     from filters.duplicates.leaders import resembling
     from train.tokens import Packed, train_tokenizer
 
-    data = datasets.load_from_disk(str(corpus)).with_format("arrow")
+    data = open_data(corpus).with_format("arrow")
     texts, ids = data[:]["text"], data[:]["id"]
     end = len(texts) - max(1, len(texts) // 20)
     held = pc.is_in(

@@ -49,7 +49,7 @@ def test_sources_and_levels_alone_make_every_document_of_a_level_a_corpus(tmp_pa
     (corpus,) = made.corpora
     assert corpus.label == "all"
     assert corpus.documents == made.lock["levels"][0]["documents"] == 202
-    assert sum(datasets.load_from_disk(str(corpus.path))["tokens"][:]) == corpus.tokens
+    assert sum(datasets.load_from_disk(str(corpus.path))["train"]["tokens"][:]) == corpus.tokens
     assert made.lock["held_out"]["documents"] == 0
     assert made.lock["warnings"] == []
     assert [(c["size"], c["budget"]) for c in made.lock["corpora"]] == [("all", None)]
@@ -61,12 +61,12 @@ def test_budgets_beside_all_are_the_beginnings_of_the_whole_level(tmp_path):
     for level in ("raw", "long", "unique"):
         mine = {c.label: c for c in made.corpora if c.level == level}
         assert list(mine) == ["4k", "8k", "16k", "all"]
-        whole = datasets.load_from_disk(str(mine["all"].path))["id"][:]
+        whole = datasets.load_from_disk(str(mine["all"].path))["train"]["id"][:]
         a = made.annotated
         kept = (a.judged[level].kept & ~made.holdouts.held)[a.pool.order]
         assert whole == a.pool.ids.take(a.pool.order[kept]).to_pylist()
         for corpus in mine.values():
-            ids = datasets.load_from_disk(str(corpus.path))["id"][:]
+            ids = datasets.load_from_disk(str(corpus.path))["train"]["id"][:]
             assert ids == whole[: len(ids)]
 
 
