@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from curate import __version__, progress, terminal
+from curate.commands.export import FORMATS, HF
 from curate.errors import CurateError, ManifestError, require_training
 from curate.session import Session
 from train.files import Damaged
@@ -504,23 +505,35 @@ def probe(session: Session, run: Path, steps: int | None, families: tuple[str, .
 
 
 @main.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--to", type=click.Choice(["hf"]), default="hf", show_default=True, help="Whose layout.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Default: RUN/hf.")
-@answers(trains=True)
-def export(session: Session, run: Path, to: str, out: Path | None) -> tuple[Any, str]:
-    """A trained model as a folder that transformers, vLLM or lm-eval open (as Qwen3), tokenizer included.
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--to", type=click.Choice([HF, *FORMATS]), help="Of a run: hf. Of a corpus: one of the others.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Default: the format's name, in FOLDER of a run, beside FOLDER of a corpus.",
+)
+@click.option(
+    "--tokenizer",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Of a corpus: a tokenizer.json in place of its own.",
+)
+@click.option("--end", help='Of --tokenizer: what ends a document, such as "<|endoftext|>".')
+@click.option(
+    "--shuffle", type=click.IntRange(0), metavar="SEED", help="Of a corpus: in another random order."
+)
+@answers()
+def export(session: Session, folder: Path, to, out, tokenizer, end, shuffle) -> tuple[Any, str]:
+    """A trained model as a folder that transformers, vLLM or lm-eval open (as Qwen3), or a corpus in the files of another
+    trainer.
 
-    Example: curate export .curate/runs/unique-seed-0-*/400000 --to hf
+    FOLDER is that of a finished run, or of a corpus, as `curate build` names them. Beside a corpus's files export.json says
+    what they hold.
+
+    Example: curate export .curate/corpora/unique-1M-* --to megatron
     """
-    from curate.errors import CurateError
-    from train.export import export_hf
+    from curate.commands.export import export_any
 
-    try:
-        folder = export_hf(run, out or run / "hf")
-    except (ValueError, OSError) as error:
-        raise CurateError(str(error)) from None
-    return {"folder": str(folder)}, f"{folder}: AutoModelForCausalLM.from_pretrained opens it"
+    return export_any(folder, to, out, tokenizer, end, shuffle)
 
 
 if __name__ == "__main__":
