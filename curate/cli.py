@@ -536,5 +536,31 @@ def export(session: Session, folder: Path, to, out, tokenizer, end, shuffle) -> 
     return export_any(folder, to, out, tokenizer, end, shuffle)
 
 
+@main.command()
+@click.argument("lock", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("url")
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="LEVEL-SIZE",
+    help="Of the lock's corpora; may be repeated. Default: all.",
+)
+@answers("store")
+def publish(session: Session, lock: Path, url: str, only: tuple[str, ...]) -> tuple[Any, str]:
+    """The corpora of a lock as a data set for others: Parquet, a card, Croissant.
+
+    URL is a folder, any address that fsspec knows (s3://, gs://, ...), or a data set of the hub, hf://datasets/OWNER/NAME.
+    What is there already is not sent again.
+
+    Example: curate publish manifests/quickstart.lock.json published
+    """
+    from curate.commands.publish import publish as publish_lock
+    from curate.quantities import short_bytes
+
+    done = publish_lock(session.open_store(), lock, url, only)
+    sent = f"{done['sent']} of {done['files']} files sent, {short_bytes(done['bytes_sent'])}; {done['removed']} removed"
+    return done, f"{url}: {', '.join(done['configs'])}; {sent}"
+
+
 if __name__ == "__main__":
     main()

@@ -28,6 +28,7 @@ RECORD = "export.json"
 TOKENIZER = "tokenizer.json"
 CHUNK_BYTES = 1 << 26  # of a file of tokens for LitGPT: what litdata writes
 BATCH = 4096  # documents that are taken at once
+PAGES = {"min_chunk_size": 32_768, "max_chunk_size": 131_072}  # bytes of a column in a page of Parquet
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def write_parquet(path: Path | Any, schema: pa.Schema, batches: Iterator[pa.Tabl
     import pyarrow.parquet as pq
 
     with pq.ParquetWriter(
-        path, schema, compression="zstd", use_content_defined_chunking=True, write_page_index=True
+        path, schema, compression="zstd", use_content_defined_chunking=PAGES, write_page_index=True
     ) as writer:
         for batch in batches:
             writer.write_table(batch)

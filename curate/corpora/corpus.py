@@ -19,7 +19,6 @@ size ends, and a smaller corpus is made of hard links to the first files of the 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -39,6 +38,7 @@ from curate.errors import CurateError
 from curate.progress import Progress
 from curate.quantities import short_bytes, short_count
 from curate.signals.edits import Edited
+from curate.sources.formats.published import ContentDigest
 from curate.sources.pool import Pool
 from curate.spec.manifest import Level, Manifest
 from curate.store import Damaged, Part, Store, atomic, digest_of, write_json
@@ -273,23 +273,14 @@ def _fill(folder: Path, manifest, pool, tokens, level, size, rows, parts: list[P
 
 
 def content_digest(files: list[Path]) -> tuple[str, pa.Schema]:
-    """sha256 over three streams, the lengths and bytes of ids, texts and sources, however they are cut in files."""
-    streams = {name: (hashlib.sha256(), hashlib.sha256()) for name in ("id", "text", "source")}
+    """As `ContentDigest` says, and the files' schema."""
+    digest = ContentDigest()
     for path in files:
         with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as reader:
             schema = reader.schema
             for batch in reader:
-                for name, (lengths, values) in streams.items():
-                    offsets, data = _utf8(batch.column(name))
-                    lengths.update(np.diff(offsets).data)
-                    values.update(data[offsets[0] : offsets[-1]].data)
-    return digest_of([[a.hexdigest(), b.hexdigest()] for a, b in streams.values()]), schema
-
-
-def _utf8(column: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-    from filters.arrow import utf8
-
-    return utf8(column)
+                digest.add(batch)
+    return digest.hexdigest(), schema
 
 
 def _link(existing: str, new: Path) -> None:
@@ -352,10 +343,12 @@ Rules that every document passed:
 
 def config(level: str, label: str, files: list[str]) -> dict[str, Any]:
     """What a data set's card says of one corpus in it, so that `load_dataset(folder, "LEVEL-SIZE")` opens that."""
-    name = re.sub(
-        r"[^\w.+-]+", "-", f"{level}-{label}"
-    )  # names of configurations are names of folders to `datasets`
-    return {"config_name": name, "data_files": [{"split": SPLIT, "path": files}]}
+    return {"config_name": plain_name(f"{level}-{label}"), "data_files": [{"split": SPLIT, "path": files}]}
+
+
+def plain_name(name: str) -> str:
+    """One that can be a configuration's, and a folder's in a glob, wherever the data set goes."""
+    return re.sub(r"[^\w.+-]+", "-", name)
 
 
 def _weights(level: Level) -> str:
