@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from pathlib import Path
 from typing import Any
 
 from curate.addresses import without_secrets
@@ -16,6 +17,7 @@ from curate.quantities import short_bytes
 from curate.sources.formats.published import PUBLISHED as PUBLISHED
 
 CROISSANT = "croissant.json"
+HERE = Path(__file__).parent / "published"  # the card's text, and the context of every Croissant file
 ABSOLUTE = re.compile(r"file:|[/~\\]|[A-Za-z]:[/\\]|\.\.")  # how a path of this machine begins
 OF_SOURCES = ("format", "license", "files", "documents", "bytes", "digest")
 TYPES = {
@@ -126,9 +128,7 @@ def languages(facts: dict[str, Any]) -> list[str]:
             below = levels[below]["on"]
         if not mine:
             return []
-        named.update(
-            label for bound in mine if isinstance(bound, list) for label in bound if isinstance(label, str)
-        )
+        named.update(label for bound in mine for label in bound)
     return sorted(named)
 
 
@@ -168,55 +168,12 @@ def _body(facts: dict[str, Any]) -> str:
          for name, s in sources.items()],
     )  # fmt: skip
     edits = [f"- `{level['name']}`: `{edit}`" for level in levels for edit in level.get("edits", ())]
-    return f"""
-# {facts["name"]}
-
-```python
-datasets.load_dataset(URL, "{first}", split="train", streaming=True)
-```
-
-## Counts
-
-{counts}
-Sizes nest: a smaller one is the beginning of a larger one, in a fixed random order. Tokens are of the `tokenizer.json`
-beside this card ({facts["tokenizer"]["vocabulary"]:,} tokens). A digest is of ids, texts and sources in their order.
-
-## Sources
-
-{from_where}
-Licences are what whoever built this wrote of each source. A text keeps the rights that it had there.
-
-## Levels
-
-{funnel}
-{"Edits of texts:" if edits else "Texts are as their sources gave them."}
-
-{chr(10).join(edits)}
-
-## Known limits
-
-{chr(10).join(f"- {line}" for line in _limits(facts))}
-
-## How it was made
-
-With [curate](https://pypi.org/project/curate-lm/) {facts["curate"]}. The same sources and this manifest build it again, to
-the same digests; of files that lay on a machine the manifest says the last part of their path.
-
-```toml
-{facts["manifest"]}```
-
-`curate build` takes it as a source, checked against its digest:
-
-```toml
-[[source]]
-name = "{first}"
-format = "published"
-path = "URL"
-id = "id"
-config = "{first}"
-revision = "{configs[first]["digest"]}"
-```
-"""
+    return (HERE / "card.md").read_text(encoding="utf-8").format(
+        counts=counts, from_where=from_where, funnel=funnel, first=first, digest=configs[first]["digest"],
+        edits="\n".join(edits) or "Texts are as their sources gave them.", vocabulary=facts["tokenizer"]["vocabulary"],
+        limits="\n".join(f"- {line}" for line in _limits(facts)),
+        name=facts["name"], curate=facts["curate"], manifest=facts["manifest"],
+    )  # fmt: skip
 
 
 def _limits(facts: dict[str, Any]) -> list[str]:
@@ -240,19 +197,6 @@ def _limits(facts: dict[str, Any]) -> list[str]:
 
 # ---- Croissant -----------------------------------------------------------------------------------------------
 
-CONTEXT = {
-    "@language": "en", "@vocab": "https://schema.org/", "sc": "https://schema.org/", "cr": "http://mlcommons.org/croissant/",
-    "rai": "http://mlcommons.org/croissant/RAI/", "dct": "http://purl.org/dc/terms/", "citeAs": "cr:citeAs",
-    "column": "cr:column", "conformsTo": "dct:conformsTo", "data": {"@id": "cr:data", "@type": "@json"},
-    "dataType": {"@id": "cr:dataType", "@type": "@vocab"}, "examples": {"@id": "cr:examples", "@type": "@json"},
-    "extract": "cr:extract", "field": "cr:field", "fileProperty": "cr:fileProperty", "fileObject": "cr:fileObject",
-    "fileSet": "cr:fileSet", "format": "cr:format", "includes": "cr:includes", "isLiveDataset": "cr:isLiveDataset",
-    "jsonPath": "cr:jsonPath", "key": "cr:key", "md5": "cr:md5", "parentField": "cr:parentField", "path": "cr:path",
-    "recordSet": "cr:recordSet", "references": "cr:references", "regex": "cr:regex", "repeated": "cr:repeated",
-    "replace": "cr:replace", "samplingRate": "cr:samplingRate", "separator": "cr:separator", "source": "cr:source",
-    "subField": "cr:subField", "transform": "cr:transform",
-}  # fmt: skip
-
 
 def croissant(facts: dict[str, Any]) -> dict[str, Any]:
     """JSON-LD of the format Croissant: every file with its digest, a set of records for each configuration's columns."""
@@ -271,7 +215,7 @@ def croissant(facts: dict[str, Any]) -> dict[str, Any]:
     ]  # fmt: skip
     named = ", ".join(facts["configs"])
     return {
-        "@context": CONTEXT, "@type": "sc:Dataset", "name": facts["name"],
+        "@context": json.loads((HERE / "croissant-context.json").read_bytes()), "@type": "sc:Dataset", "name": facts["name"],
         "conformsTo": "http://mlcommons.org/croissant/1.1",
         "description": f"Text to train language models on, as levels of quality and sizes: {named}.",
         "license": licenses(facts), "version": "1.0.0", "distribution": objects, "recordSet": records,

@@ -232,8 +232,8 @@ def export_corpus(
     with atomic(out) as folder:
         folder.mkdir()
         try:
-            with_end(tokenizer or corpus / TOKENIZER, end, folder / TOKENIZER)
-        except (ValueError, FileNotFoundError) as error:
+            (folder / TOKENIZER).write_bytes(with_end(tokenizer or corpus / TOKENIZER, end))
+        except ValueError as error:
             raise CurateError(f"--tokenizer {error}") from None
         documents = Documents(data, len(record["files"]), seed, folder / TOKENIZER)
         facts = FORMATS[to].write(folder, documents)

@@ -13,6 +13,7 @@ import json
 import re
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ def publish(store: Store, lock_path: Path, url: str, only: tuple[str, ...] = ())
     """Write the corpora of a lock, or those of `only` (LEVEL-SIZE), to a URL; what was sent. Raises CurateError."""
     from curate.corpora.corpus import TOKENIZER, corpus_record, plain_name
     from curate.corpora.lock import corpus_directory, read_lock
+    from train.tokens.ends import as_it_was
 
     try:
         check_no_secret(url)
@@ -52,17 +54,14 @@ def publish(store: Store, lock_path: Path, url: str, only: tuple[str, ...] = ())
     with tempfile.TemporaryDirectory(prefix="publish-", dir=store.root) as staged, _saying(url):
         before = place.known()
         sent: dict[str, tuple[str, dict]] = {}  # by digest of the Arrow file
-        total = {f["sha256"]: folders[n] / f["name"] for n, r in records.items() for f in r["files"]}
+        shards = {
+            f["sha256"]: (r["level"], folders[n] / f["name"]) for n, r in records.items() for f in r["files"]
+        }
         columns: dict[str, str] = {}
-        with Progress("publish", sum(path.stat().st_size for path in total.values()), "B") as progress:
-            for digest, path in total.items():
+        with Progress("publish", sum(path.stat().st_size for _, path in shards.values()), "B") as progress:
+            for digest, (level, path) in shards.items():
                 table = _opened(path)
                 columns = {field.name: str(field.type) for field in table.schema}
-                level = next(
-                    named[n]["level"]
-                    for n, r in records.items()
-                    if digest in {f["sha256"] for f in r["files"]}
-                )
                 sent[digest] = _send(place, table, level, Path(staged), before)
                 progress.add(path.stat().st_size)
         configs = {
@@ -72,7 +71,7 @@ def publish(store: Store, lock_path: Path, url: str, only: tuple[str, ...] = ())
         }
         facts = facts_of(lock, configs, dict(sorted(sent.values())), columns)
         texts = {
-            TOKENIZER: (next(iter(folders.values())) / TOKENIZER).read_bytes(),
+            TOKENIZER: as_it_was(next(iter(folders.values())) / TOKENIZER),
             CROISSANT: _json(croissant(facts)), "README.md": readme(facts).encode(), PUBLISHED: _json(facts),
         }  # fmt: skip
         stale = [name for name in before if name not in facts["files"]]
@@ -122,19 +121,16 @@ def row_groups(table: pa.Table) -> Iterator[pa.Table]:
         yield table.slice(begin, end - begin)
 
 
-class _saying:
+@contextmanager
+def _saying(url: str) -> Iterator[None]:
     """Errors of a file system, each library's own, as one line without secrets."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if isinstance(error, Exception) and not isinstance(error, CurateError):
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise CurateError(without_secrets(f"{self.url}: cannot be written: {reason}")) from error
+    try:
+        yield
+    except CurateError:
+        raise
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CurateError(without_secrets(f"{url}: cannot be written: {reason}")) from error
 
 
 class _Place:

@@ -66,9 +66,9 @@ def hold_out(
     engine: Engine,
 ) -> Holdouts:
     """Raises CurateError where a level is too small to hold anything out."""
-    if not manifest.holdout.levels:
+    if not manifest.holdout.levels and not manifest.apart:
         nothing = np.zeros(len(pool), bool)
-        return Holdouts({}, {}, nothing, 0, nothing)
+        return Holdouts({}, {}, {}, nothing, 0, nothing)
     grouped = groups_of(pool, sources, cluster, manifest.holdout.group)
     scored, apart, groups, held = {}, {}, {}, np.zeros(len(pool), bool)
     for drawn, levels in ((scored, manifest.holdout.levels), (apart, manifest.apart)):

@@ -58,6 +58,7 @@ READING = ("documents", "pieces")  # of [grid]: what is no knob of a model
 MOST_BYTES = 2_000_000_000  # of a document
 ALL = "all"  # a size: the whole level
 NONE = "none"  # of `holdout`: nothing is held out
+HELD_OUT = 200_000  # tokens of a holdout
 
 
 def load_manifest(path: str | Path) -> Manifest:
@@ -365,7 +366,7 @@ class _Reader(Tables):
         near = near_scheme(self.measured.pooled)
         given = self.tree.get("holdout", {} if sizes else NONE)
         if given == NONE:
-            return Holdout(0, (), near)
+            return Holdout(HELD_OUT, (), near)
         if isinstance(given, str):
             raise self.fail("", f'holdout = "{given}": write "{NONE}" to hold nothing out, or [holdout]')
         table = self.table("holdout")
@@ -375,7 +376,7 @@ class _Reader(Tables):
         for name in chosen:
             if name not in names:
                 raise self.fail("[holdout]", f'from: "{name}" is no level{did_you_mean(name, names)}')
-        tokens = self.count("[holdout]", "tokens", table.get("tokens", "0.2M"))
+        tokens = self.count("[holdout]", "tokens", table.get("tokens", HELD_OUT))
         group = self.typed("[holdout]", table, "group", str)
         known = {
             PACKAGE,
@@ -393,12 +394,16 @@ class _Reader(Tables):
         where = "[tokenizer]"
         self.known(where, table, [f.name for f in fields(TokenizerSpec)])
         names = [level.name for level in levels]
-        path = self.typed(where, table, "path", str)
+        path, end = (self.typed(where, table, key, str) for key in ("path", "end"))
         if path:
             path = str(self.path.parent / path)
             if not Path(path).is_file():
                 raise self.fail(where, f"path = {path}: no such file; leave it out to train one")
-            self.tokenizer_file(where, path)
+            self.tokenizer_file(where, path, end)
+        elif end is not None:
+            raise self.fail(
+                where, f'end = "{end}" is of a tokenizer that path names; leave it out to train one'
+            )
         train_on = self.typed(where, table, "train_on", str, names[0])
         if train_on not in names:
             raise self.fail(where, f'train_on = "{train_on}" is no level{did_you_mean(train_on, names)}')
@@ -406,13 +411,13 @@ class _Reader(Tables):
         if not 257 <= vocabulary <= 1_000_000:
             raise self.fail(where, f"vocabulary = {vocabulary}: at least 257 (the bytes and the end mark)")
         amount = self.count(where, "bytes", table.get("bytes", TokenizerSpec.bytes))
-        return TokenizerSpec(vocabulary, train_on, amount, path)
+        return TokenizerSpec(vocabulary, train_on, amount, path, end)
 
-    def tokenizer_file(self, where: str, path: str) -> None:
-        from train.tokens.bpe import load_tokenizer
+    def tokenizer_file(self, where: str, path: str, end: str | None) -> None:
+        from train.tokens.ends import with_end
 
         try:
-            load_tokenizer(path)
+            with_end(Path(path), end)
         except ValueError as error:
             raise self.fail(where, f"path = {error}") from None
 

@@ -109,6 +109,7 @@ class TokenizerSpec:
     train_on: str | None = None  # a level
     bytes: int = 10_000_000  # of text it is trained on
     path: str | None = None  # an existing tokenizer.json instead
+    end: str | None = None  # its end token, where that is not `<|end|>`
 
 
 @dataclass(frozen=True)

@@ -227,7 +227,7 @@ def test_an_end_token_that_is_lacking_is_named_or_added(corpus, foreign, tmp_pat
         match=r"no token <\|end\|> to end documents in; name its own with end: one of <\|endoftext",
     ):
         export_corpus(corpus, "numpy", tmp_path / "a", foreign)
-    with pytest.raises(CurateError, match='end = "</s>": it has no such token; write'):
+    with pytest.raises(CurateError, match='end = "</s>": no such token; write'):
         export_corpus(corpus, "numpy", tmp_path / "a", foreign, "</s>")
     assert not (tmp_path / "a").exists()
     record = export_corpus(corpus, "numpy", tmp_path / "a", foreign, "<|end|>")
@@ -249,3 +249,21 @@ def test_the_command_tells_a_corpus_from_a_run(corpus, tmp_path):
         "exists and is not empty; name another folder"
         in said(corpus, "--to", "numpy", "--out", tmp_path / "out")[1]
     )
+
+
+def test_a_build_with_a_tokenizer_from_elsewhere_ends_documents_in_its_token(foreign, tmp_path):
+    from conftest import MANIFEST
+
+    asked = f'[tokenizer]\npath = "{foreign}"\nend = "<|endoftext|>"\n'
+    text = MANIFEST[: MANIFEST.index("[tokenizer]")] + asked + MANIFEST[MANIFEST.index("[sizes]") :]
+    manifest = load_manifest(write_manifest(tmp_path, text))
+    made = build(Store(tmp_path / "store"), manifest, open_engine("local", 1)).corpora[0].path
+    record = export_corpus(made, "numpy", tmp_path / "out")
+    assert record["end"]["token"] == "<|endoftext|>"
+    assert record["tokens"] == json.loads((made / "corpus.json").read_text())["tokens"]
+    with pytest.raises(
+        CurateError, match="no token <.end.> to end documents in; name its own with end: one of"
+    ):
+        load_manifest(write_manifest(tmp_path, text.replace('end = "<|endoftext|>"\n', "")))
+    with pytest.raises(CurateError, match='end = "x" is of a tokenizer that path names'):
+        load_manifest(write_manifest(tmp_path, MANIFEST.replace("[tokenizer]", '[tokenizer]\nend = "x"')))

@@ -12,34 +12,35 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from train.files import write_whole
 from train.tokens.bpe import END
 
 WAS = "was"  # key of an added token in the copy: its name in the user's file
+SPECIAL = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
 
 
-def with_end(tokenizer: Path, end: str | None, out: Path) -> None:
-    """Write the copy whose `<|end|>` is this token; `<|end|>` itself is added where it is lacking, None takes what is there.
-
-    Raises ValueError where there is no such token.
-    """
+def with_end(tokenizer: Path, end: str | None) -> bytes:
+    """The tokenizer.json whose `<|end|>` is this token; `<|end|>` itself is added where it is lacking, None takes what is
+    there. Raises ValueError where there is no such token."""
     try:
         loaded = Tokenizer.from_file(str(tokenizer))
     except Exception as error:  # the library raises bare Exception
         raise ValueError(f"{tokenizer}: not a tokenizer.json ({error})") from None
-    content = tokenizer.read_bytes()
-    if end == END and loaded.token_to_id(END) is None:
+    content, there = tokenizer.read_bytes(), loaded.token_to_id(END) is not None
+    if end == END and not there:
         loaded.add_special_tokens([END])
-        content = loaded.to_str(pretty=True).encode()
-    elif end not in (None, END):
-        content = _renamed(tokenizer, json.loads(content), str(end), END, loaded.token_to_id(str(end)))
-    elif loaded.token_to_id(END) is None:
-        known = [token["content"] for token in json.loads(content)["added_tokens"] if token["special"]]
-        names = f"one of {', '.join(known[:8])}" if known else f'"{END}", which is then added'
+        return loaded.to_str(pretty=True).encode()
+    if end is None and not there:
+        special = [token["content"] for token in json.loads(content)["added_tokens"] if token["special"]]
+        names = f"one of {', '.join(special[:8])}" if special else f'"{END}", which is then added'
         raise ValueError(
-            f"{tokenizer}: it has no token {END} to end documents in; name its own with end: {names}"
+            f"{tokenizer}: the tokenizer has no token {END} to end documents in; name its own with end: {names}"
         )
-    write_whole(out, lambda file: file.write(content))
+    if end in (None, END):
+        return content
+    if loaded.token_to_id(end) is None or there:
+        what = f"it has {END}, which ends documents" if there else f'no such token; write "{END}" to add one'
+        raise ValueError(f'{tokenizer}: end = "{end}": {what}')
+    return _renamed(content, end, END, loaded.token_to_id(end))
 
 
 def end_of(tokenizer: Path) -> tuple[str, int]:
@@ -52,22 +53,14 @@ def as_it_was(tokenizer: Path) -> bytes:
     """The tokenizer.json with the end token under the name that its user knows."""
     name, number = end_of(tokenizer)
     content = tokenizer.read_bytes()
-    return content if name == END else _renamed(tokenizer, json.loads(content), END, name, number)
+    return content if name == END else _renamed(content, END, name, number)
 
 
-def _renamed(path: Path, shape: dict[str, Any], old: str, new: str, number: int | None) -> bytes:
-    if number is None:
-        raise ValueError(f'{path}: end = "{old}": it has no such token; write "{END}" to add one')
-    if any(token["content"] == new for token in shape["added_tokens"]):
-        raise ValueError(f"{path}: it has a token {new} already, which ends documents")
-    plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
-    token = next((t for t in shape["added_tokens"] if t["content"] == old), None)
-    if token is None:
-        token = plain | {"id": number}
-        shape["added_tokens"] = sorted([*shape["added_tokens"], token], key=lambda t: t["id"])
-    token |= {"content": new, "special": True} | ({WAS: old} if new == END else {})
-    if new != END:
-        token.pop(WAS, None)
+def _renamed(content: bytes, old: str, new: str, number: int) -> bytes:
+    shape: dict[str, Any] = json.loads(content)
+    others = [token for token in shape["added_tokens"] if token["content"] != old]
+    token = {"id": number, "content": new, **SPECIAL, **({WAS: old} if new == END else {})}
+    shape["added_tokens"] = sorted([*others, token], key=lambda one: one["id"])
     vocabulary = shape["model"]["vocab"]
     if isinstance(vocabulary, dict):
         if old in vocabulary:
