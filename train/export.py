@@ -119,20 +119,10 @@ def model_card(model: Transformer, record: dict[str, Any]) -> str:
     table = (
         "\n".join(["| text | nats per token |", "|---|---:|", *losses]) if losses else "No loss was measured."
     )
-    return f"""---
-library_name: transformers
-pipeline_tag: text-generation
-tags: [curate]
----
-# A model of {model.parameters_total():,} parameters
-
-Trained by curate on {record.get("size", "some")} tokens of the level `{record.get("level", "")}`, in windows of
-{model.config.context} tokens. It completes text; it follows no instruction. Such models are made to compare corpora.
-
-{table}
-
-Put the end token ahead of a text, as training did: `tokenizer.bos_token + text`, or its id before the others.
-"""
+    return (Path(__file__).parent / "card.md").read_text(encoding="utf-8").format(
+        parameters=model.parameters_total(), tokens=record.get("size", "some"), level=record.get("level", ""),
+        context=model.config.context, losses=table,
+    )  # fmt: skip
 
 
 def tokenizer_config(context: int, end: str = END) -> dict[str, Any]:

@@ -20,18 +20,9 @@ CROISSANT = "croissant.json"
 HERE = Path(__file__).parent / "published"  # the card's text, and the context of every Croissant file
 ABSOLUTE = re.compile(r"file:|[/~\\]|[A-Za-z]:[/\\]|\.\.")  # how a path of this machine begins
 OF_SOURCES = ("format", "license", "files", "documents", "bytes", "digest")
-TYPES = {
-    "string": "sc:Text",
-    "large_string": "sc:Text",
-    "bool": "sc:Boolean",
-    "double": "sc:Float",
-    "float": "sc:Float",
-}
 
 
-def facts_of(
-    lock: dict, configs: dict[str, dict], files: dict[str, dict], columns: dict[str, str]
-) -> dict[str, Any]:
+def facts_of(lock: dict, configs: dict, files: dict, columns: dict[str, str]) -> dict[str, Any]:
     """What `curate.json` holds. `configs`: by name, level, size, counts, digest and files; `files`: bytes and sha256."""
     sources = {
         name: {k: source.get(k) for k in OF_SOURCES}
@@ -96,17 +87,16 @@ def _value(value: Any) -> str:
 def readme(facts: dict[str, Any]) -> str:
     import yaml
 
+    from curate.corpora.corpus import config
+
     head = {
         "pretty_name": facts["name"],
-        "license": licenses(facts) if len(licenses(facts)) > 1 else licenses(facts)[0],
-        **({"language": languages(facts)} if languages(facts) else {}),
+        "license": licenses(facts),
+        "language": languages(facts) or ["und"],
         "size_categories": [_size_category(max(c["documents"] for c in facts["configs"].values()))],
         "task_categories": ["text-generation"],
         "tags": ["curate", "croissant"],
-        "configs": [
-            {"config_name": name, "data_files": [{"split": "train", "path": config["files"]}]}
-            for name, config in facts["configs"].items()
-        ],
+        "configs": [config(name, about["files"]) for name, about in facts["configs"].items()],
     }
     return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n{_body(facts)}"
 
@@ -119,17 +109,12 @@ def licenses(facts: dict[str, Any]) -> list[str]:
 
 def languages(facts: dict[str, Any]) -> list[str]:
     """What the levels bound languages to; none where one of them takes any."""
-    named: set[str] = set()
-    levels = {level["name"]: level for level in facts["levels"]}
-    for name in {config["level"] for config in facts["configs"].values()}:
-        below, mine = name, []
-        while below is not None:
-            mine += [rule["bound"] for rule in levels[below]["rules"] if rule["signal"] == "language"]
-            below = levels[below]["on"]
-        if not mine:
-            return []
-        named.update(label for bound in mine for label in bound)
-    return sorted(named)
+    named: dict[str, list[str]] = {}
+    for level in facts["levels"]:
+        mine = [one for rule in level["rules"] if rule["signal"] == "language" for one in rule["bound"]]
+        named[level["name"]] = mine or named.get(level["on"], [])
+    each = [named[config["level"]] for config in facts["configs"].values()]
+    return sorted({one for mine in each for one in mine}) if all(each) else []
 
 
 def _size_category(documents: int) -> str:
@@ -223,8 +208,8 @@ def croissant(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _field(records: str, column: str, kind: str, file: str) -> dict[str, Any]:
+    data = "Integer" if "int" in kind else "Float" if kind in ("float", "double") else "Text"
     return {
-        "@type": "cr:Field", "@id": f"{records}/{column}", "name": f"{records}/{column}", "description": f"Column {column}.",
-        "dataType": TYPES.get(kind, "sc:Integer" if "int" in kind else "sc:Text"),
+        "@type": "cr:Field", "@id": f"{records}/{column}", "name": f"{records}/{column}", "dataType": f"sc:{data}",
         "source": {"fileObject": {"@id": file}, "extract": {"column": column}},
     }  # fmt: skip

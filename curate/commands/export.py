@@ -59,7 +59,8 @@ class Documents:
 
     def batches(self, rows: np.ndarray) -> Iterator[pa.Table]:
         for begin in range(0, len(rows), BATCH):
-            yield self.table.take(rows[begin : begin + BATCH])
+            some = rows[begin : begin + BATCH]
+            yield self.table.take(some) if self.seed is not None else self.table.slice(some[0], len(some))
 
     def pieces(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """(ids, tokens of each document) of some documents after the other."""
@@ -213,13 +214,8 @@ FORMATS = {
 
 
 def export_corpus(
-    corpus: Path,
-    to: str,
-    out: Path,
-    tokenizer: Path | None = None,
-    end: str | None = None,
-    seed: int | None = None,
-) -> dict[str, Any]:
+    corpus: Path, to: str, out: Path, tokenizer: Path | None = None, end: str | None = None, seed: int | None = None
+) -> dict[str, Any]:  # fmt: skip
     """Write the folder and return its record. `tokenizer`: in place of the corpus's own; `end`: its end token, which stands
     behind every document. Raises CurateError."""
     from curate.corpora.corpus import corpus_record, open_data
@@ -239,9 +235,7 @@ def export_corpus(
         facts = FORMATS[to].write(folder, documents)
         text, number = end_of(folder / TOKENIZER)
         facts["corpus"] = {k: record[k] for k in ("manifest", "level", "size", "digest", "documents")}
-        facts["order"] = (
-            "of the corpus: random, by hash of id" if seed is None else f"shuffled with seed {seed}"
-        )
+        facts["order"] = "of the corpus, by hash of id" if seed is None else f"shuffled with seed {seed}"
         if "dtype" in facts:
             facts["tokenizer"] = {"file": TOKENIZER, "vocabulary": documents.vocabulary}
             facts["end"] = {"token": text, "id": number, "place": "behind every document"}

@@ -8,7 +8,6 @@ is not whole. Then files that nothing names are removed.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import tempfile
@@ -21,7 +20,7 @@ from curate.addresses import check_no_secret, without_secrets
 from curate.commands.card import CROISSANT, PUBLISHED, croissant, facts_of, readme
 from curate.errors import CurateError, did_you_mean
 from curate.progress import Progress
-from curate.store import Store, file_digest
+from curate.store import Store, file_digest, read_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,6 +31,8 @@ HUB = re.compile(r"hf://datasets/(?P<repo>[^/@]+/[^/@]+)(?:@(?P<revision>[^/]+))
 
 def publish(store: Store, lock_path: Path, url: str, only: tuple[str, ...] = ()) -> dict[str, Any]:
     """Write the corpora of a lock, or those of `only` (LEVEL-SIZE), to a URL; what was sent. Raises CurateError."""
+    import pyarrow as pa
+
     from curate.corpora.corpus import TOKENIZER, corpus_record, plain_name
     from curate.corpora.lock import corpus_directory, read_lock
     from train.tokens.ends import as_it_was
@@ -60,7 +61,7 @@ def publish(store: Store, lock_path: Path, url: str, only: tuple[str, ...] = ())
         columns: dict[str, str] = {}
         with Progress("publish", sum(path.stat().st_size for _, path in shards.values()), "B") as progress:
             for digest, (level, path) in shards.items():
-                table = _opened(path)
+                table = pa.ipc.open_stream(pa.memory_map(str(path))).read_all().replace_schema_metadata(None)
                 columns = {field.name: str(field.type) for field in table.schema}
                 sent[digest] = _send(place, table, level, Path(staged), before)
                 progress.add(path.stat().st_size)
@@ -84,13 +85,7 @@ def publish(store: Store, lock_path: Path, url: str, only: tuple[str, ...] = ())
 
 
 def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=2, ensure_ascii=False, sort_keys=False) + "\n").encode()
-
-
-def _opened(path: Path) -> pa.Table:
-    import pyarrow as pa
-
-    return pa.ipc.open_stream(pa.memory_map(str(path))).read_all().replace_schema_metadata(None)
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def _send(place: _Place, table: pa.Table, level: str, staged: Path, before: dict) -> tuple[str, dict]:
@@ -170,35 +165,22 @@ class _Hub(_Place):
     """A data set of the hub: files are sent as they are made, and one commit names them all."""
 
     def known(self) -> dict[str, dict]:
-        from huggingface_hub import HfApi
+        import huggingface_hub
 
         found = HUB.fullmatch(self.url)
         assert found is not None
-        self.api, self.where = (
-            HfApi(),
-            {"repo_id": found["repo"], "repo_type": "dataset", "revision": found["revision"]},
-        )
+        self.api, self.hub, self.operations = huggingface_hub.HfApi(), huggingface_hub, list[Any]()
+        self.where = {"repo_id": found["repo"], "repo_type": "dataset", "revision": found["revision"]}
         self.api.create_repo(found["repo"], repo_type="dataset", exist_ok=True)
-        self.operations: list[Any] = []
         if not self.api.file_exists(filename=PUBLISHED, **self.where):
             return {}
-        return json.loads(Path(self.api.hf_hub_download(filename=PUBLISHED, **self.where)).read_bytes())[
-            "files"
-        ]
+        return read_json(Path(self.api.hf_hub_download(filename=PUBLISHED, **self.where)))["files"]
 
     def put(self, local: Path, name: str) -> None:
-        from huggingface_hub import CommitOperationAdd
-
-        operation = CommitOperationAdd(path_in_repo=name, path_or_fileobj=str(local))
-        self.api.preupload_lfs_files(additions=[operation], **self.where)
-        self.operations.append(operation)
+        self.operations.append(self.hub.CommitOperationAdd(name, str(local)))
+        self.api.preupload_lfs_files(additions=self.operations[-1:], **self.where)
 
     def finish(self, texts: dict[str, bytes], stale: list[str]) -> None:
-        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
-
-        digest = hashlib.sha256(texts[PUBLISHED]).hexdigest()[:12]
-        self.operations += [CommitOperationAdd(path_in_repo=n, path_or_fileobj=c) for n, c in texts.items()]
-        self.operations += [CommitOperationDelete(path_in_repo=name) for name in stale]
-        self.api.create_commit(
-            operations=self.operations, commit_message=f"curate publish {digest}", **self.where
-        )
+        self.operations += [self.hub.CommitOperationAdd(name, content) for name, content in texts.items()]
+        self.operations += [self.hub.CommitOperationDelete(name) for name in stale]
+        self.api.create_commit(operations=self.operations, commit_message="curate publish", **self.where)

@@ -179,23 +179,18 @@ def _shards(
 
 def write_shard(shard: Shard) -> int:
     """Gather the documents in order, a batch at a time, and write them in the stream format. Returns their bytes of text."""
+    cuts = np.flatnonzero(np.diff(np.cumsum(shard.sizes) // BATCH_BYTES)) + 1
+    batches = (_gathered(shard, slice(*edges)) for edges in pairwise([0, *cuts.tolist(), len(shard.row)]))
 
     def write(path: Path) -> int:
-        tables = _batches(shard)
-        first = next(tables)
+        first = next(batches)
         with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, first.schema) as writer:
-            for table in chain([first], tables):
+            for table in chain([first], batches):
                 writer.write_table(table)
         return len(shard.row)
 
     shard.store.finish(SHARDS, shard.key, [shard.store.write(SHARDS, f"{shard.key}.arrow", write)])
     return shard.bytes
-
-
-def _batches(shard: Shard) -> Iterator[pa.Table]:
-    cuts = np.flatnonzero(np.diff(np.cumsum(shard.sizes) // BATCH_BYTES)) + 1
-    for begin, end in pairwise([0, *cuts.tolist(), len(shard.row)]):
-        yield _gathered(shard, slice(begin, end))
 
 
 def _gathered(shard: Shard, batch: slice) -> pa.Table:
@@ -314,36 +309,17 @@ def _card(manifest: Manifest, pool: Pool, by_source: np.ndarray, corpus: Corpus)
         f"| {name} | {count:,} | {next(s.license for s in manifest.sources if s.name == name)} |"
         for name, count in zip(pool.sources, by_source, strict=True)
     )
-    return f"""---
-pretty_name: {json.dumps(f"{manifest.name} {corpus.level} {corpus.label}")}
-configs: {json.dumps([config(corpus.level, corpus.label, [f"{SPLIT}/*.arrow"])])}
----
-# {manifest.name}: level `{corpus.level}`, {corpus.label} tokens
-
-{corpus.documents:,} documents, {corpus.tokens:,} tokens, {short_bytes(corpus.bytes)} of UTF-8 text.
-Digest `{corpus.digest}`; made by `curate build` from the manifest below.
-
-| source | documents | licence |
-|---|---:|---|
-{sources}
-
-Rules that every document passed:
-
-{rules}
-
-{_weights(level)}Edits of its text:
-
-{edits}
-
-```toml
-{manifest.text.strip()}
-```
-"""
+    name = f"{corpus.level}-{corpus.label}"
+    return (Path(__file__).parent / "card.md").read_text(encoding="utf-8").format(
+        pretty=json.dumps(f"{manifest.name} {name}"), configs=json.dumps([config(name, [f"{SPLIT}/*.arrow"])]),
+        name=manifest.name, corpus=corpus, size=short_bytes(corpus.bytes), sources=sources, rules=rules, edits=edits,
+        weights=_weights(level), manifest=manifest.text.strip(),
+    )  # fmt: skip
 
 
-def config(level: str, label: str, files: list[str]) -> dict[str, Any]:
+def config(name: str, files: list[str]) -> dict[str, Any]:
     """What a data set's card says of one corpus in it, so that `load_dataset(folder, "LEVEL-SIZE")` opens that."""
-    return {"config_name": plain_name(f"{level}-{label}"), "data_files": [{"split": SPLIT, "path": files}]}
+    return {"config_name": plain_name(name), "data_files": [{"split": SPLIT, "path": files}]}
 
 
 def plain_name(name: str) -> str:

@@ -195,7 +195,7 @@ def test_export_json_says_tokenizer_end_order_and_checksums(corpus, tmp_path):
     assert record["end"] == {"token": "<|end|>", "id": 0, "place": "behind every document"}
     assert record["tokenizer"] == {"file": "tokenizer.json", "vocabulary": 400}
     assert record["corpus"]["digest"] == json.loads((corpus / "corpus.json").read_text())["digest"]
-    assert record["order"] == "of the corpus: random, by hash of id"
+    assert record["order"] == "of the corpus, by hash of id"
     assert set(record["checks"]) == {"tokens.npy", "documents.npy", "tokenizer.json"}
     assert open_sealed(folder / "export.json") == {k: v for k, v in record.items() if k != "xxh3"}
 
