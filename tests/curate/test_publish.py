@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import shlex
 import tomllib
 import warnings
 from pathlib import Path
@@ -303,6 +304,24 @@ def test_the_hub_gets_files_as_they_are_made_and_one_commit(world, published, tm
     }
     assert publish(store, lock, "hf://datasets/owner/name")["sent"] == 0 < first["sent"]
     assert Hub.commits == 2
+
+
+def test_the_page_on_handing_on_works_as_it_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs/howto/hand-on.md").read_text(encoding="utf-8")
+    space: dict = {}
+    for kind, title, text in re.findall(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', page, re.S | re.M):
+        if title:
+            Path(title).write_text(text)
+        elif kind == "python":
+            if module := re.search(r"import (polars|duckdb)", text):
+                pytest.importorskip(module[1], reason=OUTSIDE)
+            exec(text, space)
+        elif kind == "console" and "gpt2.json" not in text:
+            words = [str(next(tmp_path.glob(w), w)) if "*" in w else w for w in shlex.split(text)[2:]]
+            done = CliRunner().invoke(main, words)
+            assert done.exit_code == 0, done.output
+    assert len(space["documents"]) == len(space["mapped"]) == len(list(space["data"]))
 
 
 # ---- How much is sent again --------------------------------------------------------------------------------
