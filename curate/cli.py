@@ -507,20 +507,10 @@ def probe(session: Session, run: Path, steps: int | None, families: tuple[str, .
 @main.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--to", type=click.Choice([HF, *FORMATS]), help="Of a run: hf. Of a corpus: one of the others.")
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Default: the format's name, in FOLDER of a run, beside FOLDER of a corpus.",
-)
-@click.option(
-    "--tokenizer",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Of a corpus: a tokenizer.json in place of its own.",
-)
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Default: in or beside FOLDER.")
+@click.option("--tokenizer", type=click.Path(path_type=Path), help="Of a corpus: not its own, but this.")
 @click.option("--end", help='Of --tokenizer: what ends a document, such as "<|endoftext|>".')
-@click.option(
-    "--shuffle", type=click.IntRange(0), metavar="SEED", help="Of a corpus: in another random order."
-)
+@click.option("--shuffle", type=click.IntRange(0), metavar="SEED", help="Of a corpus: another order.")
 @answers()
 def export(session: Session, folder: Path, to, out, tokenizer, end, shuffle) -> tuple[Any, str]:
     """A trained model as a folder that transformers, vLLM or lm-eval open (as Qwen3), or a corpus in the files of another
@@ -539,12 +529,7 @@ def export(session: Session, folder: Path, to, out, tokenizer, end, shuffle) -> 
 @main.command()
 @click.argument("lock", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("url")
-@click.option(
-    "--only",
-    multiple=True,
-    metavar="LEVEL-SIZE",
-    help="Of the lock's corpora; may be repeated. Default: all.",
-)
+@click.option("--only", multiple=True, metavar="LEVEL-SIZE", help="Some of the corpora. Default: all.")
 @answers("store")
 def publish(session: Session, lock: Path, url: str, only: tuple[str, ...]) -> tuple[Any, str]:
     """The corpora of a lock as a data set for others: Parquet, a card, Croissant.

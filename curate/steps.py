@@ -144,9 +144,7 @@ def _small_holdouts(manifest: Manifest, holdouts: Holdouts, tokens: dict[str, To
 
 def _too_small(manifest: Manifest, tokens: dict[str, Tokens], cuts: dict[str, Cut]) -> str:
     if not manifest.sizes:
-        return (
-            f"{manifest.path}: every document of its levels resembles a target or is held out; add other text"
-        )
+        return f"{manifest.path}: every document of its levels resembles a target; add other text"
     most = {name: int(tokens[name].count[c.rows].sum()) for name, c in cuts.items()}
     largest = max(most, key=lambda name: most[name])
     return (
@@ -188,9 +186,7 @@ def _tokens(
     shared = {}
     for recipe in dict.fromkeys(edits.values()):
         names = [name for name in rows if edits[name] == recipe]
-        wanted = [
-            (whole(rows[name]), size) for name in names if name in a.judged for size in manifest.sizes[-1:]
-        ]
+        wanted = [(whole(rows[n]), size) for n in names if n in a.judged for size in manifest.sizes[-1:]]
         wanted += [(units[name], manifest.read_tokens) for name in names]
         wanted += [
             (units[name].take(a.pool.source[units[name].row] == number), manifest.read_tokens)

@@ -116,9 +116,7 @@ def qwen3_weights(state: dict[str, Tensor], config: ModelConfig) -> dict[str, Te
 def model_card(model: Transformer, record: dict[str, Any]) -> str:
     """What the run's record says, for whoever meets the model elsewhere; no path of this machine."""
     losses = [f"| {name} | {loss['nats_per_token']:.4f} |" for name, loss in record.get("losses", {}).items()]
-    table = (
-        "\n".join(["| text | nats per token |", "|---|---:|", *losses]) if losses else "No loss was measured."
-    )
+    table = "\n".join(["| text | nats per token |", "|---|---:|", *losses])
     return (Path(__file__).parent / "card.md").read_text(encoding="utf-8").format(
         parameters=model.parameters_total(), tokens=record.get("size", "some"), level=record.get("level", ""),
         context=model.config.context, losses=table,

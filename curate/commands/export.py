@@ -12,6 +12,7 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +67,17 @@ class Documents:
         """(ids, tokens of each document) of some documents after the other."""
         for batch in self.batches(self.rows):
             yield from self.encoder.pieces(batch["text"])
+
+    def gathered(self, tokens: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The same, joined until there are so many tokens."""
+        import numpy as np
+
+        waiting: list[tuple[np.ndarray, np.ndarray]] = []
+        for piece in chain(self.pieces(), [None]):
+            waiting += [piece] if piece else []
+            if waiting and (piece is None or sum(len(ids) for ids, _ in waiting) >= tokens):
+                yield tuple(map(np.concatenate, zip(*waiting, strict=True)))
+                waiting = []
 
     def shards(self, folder: Path, ending: str) -> Iterator[tuple[Path, Iterator[pa.Table]]]:
         """(file, its documents), as many files as the corpus has, called as the hub does."""
@@ -147,27 +159,14 @@ def _litgpt(folder: Path, documents: Documents) -> dict[str, Any]:
     import numpy as np
 
     chunks: list[dict[str, Any]] = []
-    waiting: list[tuple[np.ndarray, np.ndarray]] = []
-
-    def flush() -> None:
-        ids, counts = (np.concatenate(both) for both in zip(*waiting, strict=True))
-        waiting.clear()
+    for ids, counts in documents.gathered(CHUNK_BYTES // 4):
         head = 4 * (len(counts) + 2)
         offsets = head + 4 * np.concatenate([[0], np.cumsum(counts)])
-        name = f"chunk-0-{len(chunks)}.bin"
+        name, size = f"chunk-0-{len(chunks)}.bin", int(offsets[-1])
         with open(folder / name, "wb") as file:
             file.write(struct.pack("<I", len(counts)) + offsets.astype("<u4").tobytes())
             file.write(ids.astype("<i4").data)
-        chunks.append(
-            {"chunk_bytes": head + 4 * len(ids), "chunk_size": len(counts), "dim": len(ids), "filename": name}
-        )
-
-    for piece in documents.pieces():
-        waiting.append(piece)
-        if 4 * sum(len(ids) for ids, _ in waiting) >= CHUNK_BYTES:
-            flush()
-    if waiting:
-        flush()
+        chunks.append({"chunk_bytes": size, "chunk_size": len(counts), "dim": len(ids), "filename": name})
     leaf = json.dumps([1, {"type": None, "context": None, "children_spec": []}])
     config = {
         "chunk_bytes": CHUNK_BYTES, "chunk_size": None, "compression": None, "data_format": ["no_header_tensor:16"],
@@ -197,19 +196,14 @@ def _numpy(folder: Path, documents: Documents) -> dict[str, Any]:
     return {"dtype": dtype, "tokens": int(begins[-1])}
 
 
-@dataclass(frozen=True)
-class Format:
-    write: Callable[[Path, Documents], dict[str, Any]]  # returns facts for `export.json`
-    opens: str  # what reads it
-
-
-FORMATS = {
-    "parquet": Format(_parquet, "datasets, polars, DuckDB and Spark"),
-    "jsonl.zst": Format(_jsonl, "datasets, datatrove and dolma"),
-    "megatron": Format(_megatron, "Megatron-LM and NeMo, by the prefix corpus_text_document"),
-    "nanotron": Format(_nanotron, "nanotron and datatrove (DatatroveFolderDataset)"),
-    "litgpt": Format(_litgpt, "LitGPT (LitData) and litdata.StreamingDataset with TokensLoader"),
-    "numpy": Format(_numpy, "numpy.load, memory-mapped"),
+# By name: what writes it, and returns facts for `export.json`; and what reads it.
+FORMATS: dict[str, tuple[Callable[[Path, Documents], dict[str, Any]], str]] = {
+    "parquet": (_parquet, "datasets, polars, DuckDB and Spark"),
+    "jsonl.zst": (_jsonl, "datasets, datatrove and dolma"),
+    "megatron": (_megatron, "Megatron-LM and NeMo, by the prefix corpus_text_document"),
+    "nanotron": (_nanotron, "nanotron and datatrove (DatatroveFolderDataset)"),
+    "litgpt": (_litgpt, "LitGPT (LitData) and litdata.StreamingDataset with TokensLoader"),
+    "numpy": (_numpy, "numpy.load, memory-mapped"),
 }
 
 
@@ -229,10 +223,10 @@ def export_corpus(
         folder.mkdir()
         try:
             (folder / TOKENIZER).write_bytes(with_end(tokenizer or corpus / TOKENIZER, end))
-        except ValueError as error:
+        except (FileNotFoundError, ValueError) as error:
             raise CurateError(f"--tokenizer {error}") from None
         documents = Documents(data, len(record["files"]), seed, folder / TOKENIZER)
-        facts = FORMATS[to].write(folder, documents)
+        facts = FORMATS[to][0](folder, documents)
         text, number = end_of(folder / TOKENIZER)
         facts["corpus"] = {k: record[k] for k in ("manifest", "level", "size", "digest", "documents")}
         facts["order"] = "of the corpus, by hash of id" if seed is None else f"shuffled with seed {seed}"
@@ -253,7 +247,7 @@ def export_any(
             raise CurateError(f"{folder} is a corpus; write --to {', '.join(FORMATS)} (hf is for a run)")
         out = out or folder.with_name(f"{folder.name}-{to}")
         facts = export_corpus(folder, to, out, tokenizer, end, seed)
-        return {"folder": str(out), **facts}, f"{out}: for {FORMATS[to].opens}"
+        return {"folder": str(out), **facts}, f"{out}: for {FORMATS[to][1]}"
     if (to or HF) != HF or tokenizer or end or seed is not None:
         raise CurateError(f"{folder} is no corpus; of a run there is --to {HF} alone")
     require_training()

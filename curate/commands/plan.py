@@ -98,7 +98,7 @@ def plan(store: Store, manifest: Manifest, workers: int | None = None, sample: i
     workers, load = workers or cores(), _load()
     sources = [_source(store, manifest, source) for source in manifest.sources]
     flops = _flops_a_second(manifest)
-    training = [_grid(manifest, flops), *_studies(manifest, flops)]
+    training = [_grid(manifest, flops), *_studies(manifest, flops)] if manifest.sizes else []
     new = [(s.format, s.bytes - s.read_already) for s in sources]
     seconds = sum(
         size / FORMATS[format].bytes_per_second + size / ANNOTATE_BYTES_A_SECOND for format, size in new
@@ -125,14 +125,14 @@ def plan(store: Store, manifest: Manifest, workers: int | None = None, sample: i
             for level in manifest.levels
         ],
         corpora=len(manifest.levels) * (len(manifest.sizes) + manifest.whole_levels),
-        cells=training[0].cells,
-        runs=training[0].runs,
+        cells=training[0].cells if training else 0,
+        runs=training[0].runs if training else 0,
         training=training,
         training_tokens=sum(part.tokens for part in training),
         disk_bytes=1.7 * sum(s.bytes for s in sources) + 12 * wanted,
         minutes=seconds / workers / 60,
         load=load,
-        smallest_difference=training[0].smallest_difference,
+        smallest_difference=training[0].smallest_difference if training else None,
         seed_noise=manifest.seed_noise or SEED_NOISE[manifest.documents],
         problems=problems,
         lint=tried,
@@ -168,8 +168,6 @@ def _grid(manifest: Manifest, flops: float) -> Training:
     """Levels are compared with the first, at one size."""
     settings = expand({k: v for k, v in manifest.grid.items() if k != "levels"})
     levels, sizes = len(manifest.grid["levels"]), list(manifest.sizes)
-    if not sizes:
-        return Training("grid", 0, 0, 0, 0.0, None)
     cells = sum(len(ladders(sizes, setting)) for setting in settings) * levels
     tokens = sum(work_tokens(sizes, setting) for setting in settings) * levels
     seconds = sum(_train_seconds(manifest, setting, sizes, flops) for setting in settings) * levels

@@ -152,7 +152,7 @@ def build_corpora(
 
 
 def _shards(
-    store: Store, pool: Pool, tokens: Tokens, cut: Cut, weighed: bool, most: int
+    store, pool: Pool, tokens: Tokens, cut: Cut, weighed: bool, most: int
 ) -> Iterator[tuple[Shard, int]]:
     """(shard, number of the level's documents up to its end): no shard crosses the end of a size."""
     parts_digest = pool.digest
@@ -341,9 +341,8 @@ def size_label(size: int) -> str:
 def open_corpus(path: Path) -> Corpus:
     """The corpus in a directory, from its record."""
     r = corpus_record(path)
-    return Corpus(
-        r["level"], r["budget"] or WHOLE, r["documents"], r["tokens"], r["bytes"], r["digest"], path
-    )
+    counts = r["documents"], r["tokens"], r["bytes"]
+    return Corpus(r["level"], r["budget"] or WHOLE, *counts, r["digest"], path)
 
 
 def open_data(path: Path) -> datasets.Dataset:

@@ -119,12 +119,10 @@ def _with_end(store: Store, path: str, end: str) -> str:
     """The copy of a tokenizer from elsewhere in which its end token is ours."""
     from train.tokens.ends import with_end
 
-    def make(copy: Path) -> dict:
-        copy.write_bytes(with_end(Path(path), end))
-        return {}
-
     key = digest_of(["tokenizer", VERSION, file_digest(path), end])
-    return store.file("tokenizers", key, f"{key}/tokenizer.json", make)[0].path
+    return store.file(
+        "tokenizers", key, f"{key}/tokenizer.json", lambda copy: {"bytes": copy.write_bytes(with_end(Path(path), end))}
+    )[0].path  # fmt: skip
 
 
 def _try(manifest: Manifest, path: str, texts: list[str]) -> None:

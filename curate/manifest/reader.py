@@ -151,7 +151,9 @@ class _Reader(Tables):
             levels=made,
             sizes=sizes,
             whole_levels=whole_levels,
-            shard_bytes=self.shard(self.table("sizes")),
+            shard_bytes=self.count(
+                "[sizes]", "shard", self.table("sizes").get("shard", Manifest.shard_bytes)
+            ),
             holdout=holdout,
             targets=targets,
             tokenizer=self.tokenizer(self.table("tokenizer"), levels),
@@ -359,9 +361,6 @@ class _Reader(Tables):
             raise self.fail("[sizes]", f"a size is named twice: {', '.join(map(short_count, sizes))}")
         return tuple(sorted(sizes)), ALL in given
 
-    def shard(self, table: dict) -> int:
-        return self.count("[sizes]", "shard", table.get("shard", Manifest.shard_bytes))
-
     def holdout(self, levels: list[Level], sources: tuple[Source, ...], sizes: tuple[int, ...]) -> Holdout:
         near = near_scheme(self.measured.pooled)
         given = self.tree.get("holdout", {} if sizes else NONE)
@@ -402,7 +401,7 @@ class _Reader(Tables):
             self.tokenizer_file(where, path, end)
         elif end is not None:
             raise self.fail(
-                where, f'end = "{end}" is of a tokenizer that path names; leave it out to train one'
+                where, f'end = "{end}" is of a tokenizer that path names; name one, or leave it out'
             )
         train_on = self.typed(where, table, "train_on", str, names[0])
         if train_on not in names:

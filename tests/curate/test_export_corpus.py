@@ -224,7 +224,7 @@ def test_a_tokenizer_from_elsewhere_ends_documents_in_its_own_token(corpus, fore
 def test_an_end_token_that_is_lacking_is_named_or_added(corpus, foreign, tmp_path):
     with pytest.raises(
         CurateError,
-        match=r"no token <\|end\|> to end documents in; name its own with end: one of <\|endoftext",
+        match=r"no token <\|end\|> to end documents in; name its own: end = one of <\|endoftext",
     ):
         export_corpus(corpus, "numpy", tmp_path / "a", foreign)
     with pytest.raises(CurateError, match='end = "</s>": no such token; write'):
@@ -261,9 +261,7 @@ def test_a_build_with_a_tokenizer_from_elsewhere_ends_documents_in_its_token(for
     record = export_corpus(made, "numpy", tmp_path / "out")
     assert record["end"]["token"] == "<|endoftext|>"
     assert record["tokens"] == json.loads((made / "corpus.json").read_text())["tokens"]
-    with pytest.raises(
-        CurateError, match="no token <.end.> to end documents in; name its own with end: one of"
-    ):
+    with pytest.raises(CurateError, match="no token <.end.> to end documents in; name its own: end = one of"):
         load_manifest(write_manifest(tmp_path, text.replace('end = "<|endoftext|>"\n', "")))
-    with pytest.raises(CurateError, match='end = "x" is of a tokenizer that path names'):
+    with pytest.raises(CurateError, match='end = "x" is of a tokenizer that path names; name one'):
         load_manifest(write_manifest(tmp_path, MANIFEST.replace("[tokenizer]", '[tokenizer]\nend = "x"')))

@@ -145,3 +145,4 @@ def test_plan_says_what_a_short_manifest_takes(tmp_path):
     planned = json.loads(done.output)
     assert (planned["corpora"], planned["cells"]) == (1, 0)
     assert planned["disk_bytes"] > 0
+    assert "nothing is trained: [sizes] names no budget" in CliRunner().invoke(main, command[:-1]).output

@@ -10,9 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
-
-from train.tokens.bpe import END
+from train.tokens.bpe import END, read_tokenizer
 
 WAS = "was"  # key of an added token in the copy: its name in the user's file
 SPECIAL = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
@@ -21,10 +19,7 @@ SPECIAL = {"single_word": False, "lstrip": False, "rstrip": False, "normalized":
 def with_end(tokenizer: Path, end: str | None) -> bytes:
     """The tokenizer.json whose `<|end|>` is this token; `<|end|>` itself is added where it is lacking, None takes what is
     there. Raises ValueError where there is no such token."""
-    try:
-        loaded = Tokenizer.from_file(str(tokenizer))
-    except Exception as error:  # the library raises bare Exception
-        raise ValueError(f"{tokenizer}: not a tokenizer.json ({error})") from None
+    loaded = read_tokenizer(tokenizer)
     content, there = tokenizer.read_bytes(), loaded.token_to_id(END) is not None
     if end == END and not there:
         loaded.add_special_tokens([END])
@@ -33,7 +28,7 @@ def with_end(tokenizer: Path, end: str | None) -> bytes:
         special = [token["content"] for token in json.loads(content)["added_tokens"] if token["special"]]
         names = f"one of {', '.join(special[:8])}" if special else f'"{END}", which is then added'
         raise ValueError(
-            f"{tokenizer}: the tokenizer has no token {END} to end documents in; name its own with end: {names}"
+            f"{tokenizer}: the tokenizer has no token {END} to end documents in; name its own: end = {names}"
         )
     if end in (None, END):
         return content

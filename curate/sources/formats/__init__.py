@@ -10,6 +10,5 @@ from curate.sources.formats.pages import HTML, MARKDOWN
 from curate.sources.formats.published import PUBLISHED_CORPUS
 
 FORMATS: dict[str, Format] = {
-    one.name: one
-    for one in (JSONL, PARQUET, ARROW, TEXT, MARKDOWN, HTML, WARC, WET, PYTHON, HUB, PUBLISHED_CORPUS)
-}
+    one.name: one for one in (JSONL, PARQUET, ARROW, TEXT, MARKDOWN, HTML, WARC, WET, PYTHON, HUB, PUBLISHED_CORPUS)
+}  # fmt: skip

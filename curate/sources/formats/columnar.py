@@ -26,12 +26,9 @@ def _parquet(source: Source, inputs: Iterable[Input], problems: Problems) -> Ite
 
 
 def parquet_tables(
-    source: Source,
-    item: Input,
-    file: pq.ParquetFile,
-    problems: Problems,
+    source: Source, item: Input, file: pq.ParquetFile, problems: Problems,
     heard: Callable[[pa.RecordBatch], object] | None = None,
-) -> Iterator[pa.Table]:
+) -> Iterator[pa.Table]:  # fmt: skip
     """The documents of an opened file. `heard`: told of every batch, with all columns."""
     wanted, row = _columns(source, item, file.schema_arrow), 0
     for batch in file.iter_batches(_batch_rows(file.metadata), columns=None if heard else wanted):

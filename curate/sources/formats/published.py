@@ -48,7 +48,7 @@ def _config(source: Source, item: Input) -> dict:
     config = configs[source.config]
     if not source.revision or not config["digest"].startswith(source.revision):
         raise NoInput(
-            f'{where}: revision = "{source.revision}" is not the digest of what is there, {config["digest"]}'
+            f'{where}: revision = "{source.revision}" is not the digest of what is there: {config["digest"]}'
         )
     return config
 
