@@ -2,8 +2,8 @@
 
 Sizes nest, so the files of a level's largest corpus are those of all. A file is called by its content and never written
 over; what is there already is not sent again. Rows are grouped where their ids say, and pages are cut where their content
-says, so a store that keeps chunks, as the hub does, gets the chunks that changed. `curate.json` comes last: what has none
-is not whole. Then files that nothing names are removed.
+says, so a store that keeps chunks, as the hub does, gets the chunks that changed. `curate.json` comes after all that it
+names: what has none is not whole. Then comes the card, and files that nothing names are removed.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def publish(store: Store, lock_path: Path, url: str, only: tuple[str, ...] = ())
         facts = facts_of(lock, configs, dict(sorted(sent.values())), columns)
         texts = {
             TOKENIZER: as_it_was(next(iter(folders.values())) / TOKENIZER),
-            CROISSANT: _json(croissant(facts)), "README.md": readme(facts).encode(), PUBLISHED: _json(facts),
+            CROISSANT: _json(croissant(facts)), PUBLISHED: _json(facts), "README.md": readme(facts).encode(),
         }  # fmt: skip
         stale = [name for name in before if name not in facts["files"]]
         place.finish(texts, stale)
@@ -142,9 +142,9 @@ class _Place:
         self.root = self.root.rstrip("/")
         if self.system.exists(f"{self.root}/{PUBLISHED}"):
             return json.loads(self.system.cat_file(f"{self.root}/{PUBLISHED}"))["files"]
-        if self.system.exists(self.root) and any(
-            not path.removeprefix(self.root).startswith("/data/") for path in self.system.find(self.root)
-        ):
+        there = self.system.find(self.root) if self.system.exists(self.root) else []
+        ours = ("/data/", f"/{CROISSANT}", "/tokenizer.json")  # of a publication that was killed
+        if not all(path.removeprefix(self.root).startswith(ours) for path in there):
             raise CurateError(f"{self.url}: something else is there; name an empty place")
         return {}
 
@@ -179,6 +179,8 @@ class _Hub(_Place):
     def put(self, local: Path, name: str) -> None:
         self.operations.append(self.hub.CommitOperationAdd(name, str(local)))
         self.api.preupload_lfs_files(additions=self.operations[-1:], **self.where)
+        if self.operations[-1].path_or_fileobj == b"":  # it is there: the disk need not hold all of them
+            local.unlink()
 
     def finish(self, texts: dict[str, bytes], stale: list[str]) -> None:
         self.operations += [self.hub.CommitOperationAdd(name, content) for name, content in texts.items()]

@@ -202,6 +202,28 @@ def test_a_place_with_something_else_and_a_corpus_that_is_not_there_are_refused(
     assert json.loads(done.output)["files"] == len(list((tmp_path / "e").rglob("*.parquet")))
 
 
+def test_a_publication_that_was_killed_is_finished_by_the_next(world, published, tmp_path, monkeypatch):
+    store, lock, _ = world
+
+    def killed(self, texts, stale):
+        for name in list(texts)[:2]:
+            self.system.pipe_file(f"{self.root}/{name}", texts[name])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("curate.commands.publish._Place.finish", killed)
+        publish(store, lock, str(tmp_path / "d"))
+    assert not (tmp_path / "d/curate.json").exists()
+    publish(store, lock, str(tmp_path / "d"))
+    files = {
+        str(p.relative_to(tmp_path / "d")): p.read_bytes() for p in (tmp_path / "d").rglob("*") if p.is_file()
+    }
+    assert files == {
+        str(p.relative_to(published[0])): p.read_bytes() for p in published[0].rglob("*") if p.is_file()
+    }
+    assert not list(store.root.glob("publish-*"))
+
+
 def test_a_published_corpus_is_a_source_by_its_digest(world, published, tmp_path):
     out, _ = published
     corpus = next(c for c in world[2] if c.level == "unique" and c.label == "8k")
