@@ -76,7 +76,8 @@ class Documents:
         for piece in chain(self.pieces(), [None]):
             waiting += [piece] if piece else []
             if waiting and (piece is None or sum(len(ids) for ids, _ in waiting) >= tokens):
-                yield tuple(map(np.concatenate, zip(*waiting, strict=True)))
+                ids, counts = map(np.concatenate, zip(*waiting, strict=True))
+                yield ids, counts
                 waiting = []
 
     def shards(self, folder: Path, ending: str) -> Iterator[tuple[Path, Iterator[pa.Table]]]:

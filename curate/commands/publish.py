@@ -170,7 +170,11 @@ class _Hub(_Place):
         found = HUB.fullmatch(self.url)
         assert found is not None
         self.api, self.hub, self.operations = huggingface_hub.HfApi(), huggingface_hub, list[Any]()
-        self.where = {"repo_id": found["repo"], "repo_type": "dataset", "revision": found["revision"]}
+        self.where: dict[str, Any] = {
+            "repo_id": found["repo"],
+            "repo_type": "dataset",
+            "revision": found["revision"],
+        }
         self.api.create_repo(found["repo"], repo_type="dataset", exist_ok=True)
         if not self.api.file_exists(filename=PUBLISHED, **self.where):
             return {}

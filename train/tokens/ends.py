@@ -32,10 +32,11 @@ def with_end(tokenizer: Path, end: str | None) -> bytes:
         )
     if end in (None, END):
         return content
-    if loaded.token_to_id(end) is None or there:
+    number = loaded.token_to_id(str(end))
+    if number is None or there:
         what = f"it has {END}, which ends documents" if there else f'no such token; write "{END}" to add one'
         raise ValueError(f'{tokenizer}: end = "{end}": {what}')
-    return _renamed(content, end, END, loaded.token_to_id(end))
+    return _renamed(content, str(end), END, number)
 
 
 def end_of(tokenizer: Path) -> tuple[str, int]:
