@@ -104,12 +104,9 @@ def write_report(
 
 def open_corpus(path: str | Path) -> datasets.Dataset:
     """A corpus directory as a memory-mapped data set: id, text, source, place, tokens and the sources' columns."""
-    import datasets
+    from curate.corpora.corpus import open_data
 
-    from curate.corpora.corpus import corpus_record
-
-    corpus_record(Path(path))
-    return datasets.load_from_disk(str(path))
+    return open_data(Path(path))
 
 
 def explain(manifest: str | Path | Manifest, document: str, **options: Unpack[Options]) -> Explanation:

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from curate import __version__, progress, terminal
+from curate.commands.export import FORMATS, HF
 from curate.errors import CurateError, ManifestError, require_training
 from curate.session import Session
 from train.files import Damaged
@@ -269,6 +270,7 @@ def train(
     from curate.steps import build as make
 
     opened, loaded = session.open_engine(), load_manifest(manifest)
+    loaded.check_trains()
     if cells:
         written = list(map(str, write_cells(make(session.open_store(), loaded, opened))))
         return written, "\n".join(written) or "all cells are trained"
@@ -587,23 +589,46 @@ def probe(session: Session, run: Path, steps: int | None, families: tuple[str, .
 
 
 @main.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--to", type=click.Choice(["hf"]), default="hf", show_default=True, help="Whose layout.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Default: RUN/hf.")
-@answers(trains=True)
-def export(session: Session, run: Path, to: str, out: Path | None) -> tuple[Any, str]:
-    """A trained model as a folder that transformers, vLLM or lm-eval open (as Qwen3), tokenizer included.
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--to", type=click.Choice([HF, *FORMATS]), help="Of a run: hf. Of a corpus: one of the others.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Default: in or beside FOLDER.")
+@click.option("--tokenizer", type=click.Path(path_type=Path), help="Of a corpus: not its own, but this.")
+@click.option("--end", help='Of --tokenizer: what ends a document, such as "<|endoftext|>".')
+@click.option("--shuffle", type=click.IntRange(0), metavar="SEED", help="Of a corpus: another order.")
+@answers()
+def export(session: Session, folder: Path, to, out, tokenizer, end, shuffle) -> tuple[Any, str]:
+    """A trained model as a folder that transformers, vLLM or lm-eval open (as Qwen3), or a corpus in the files of another
+    trainer.
 
-    Example: curate export .curate/runs/unique-seed-0-*/400000 --to hf
+    FOLDER is that of a finished run, or of a corpus, as `curate build` names them. Beside a corpus's files export.json says
+    what they hold.
+
+    Example: curate export .curate/corpora/unique-1M-* --to megatron
     """
-    from curate.errors import CurateError
-    from train.export import export_hf
+    from curate.commands.export import export_any
 
-    try:
-        folder = export_hf(run, out or run / "hf")
-    except (ValueError, OSError) as error:
-        raise CurateError(str(error)) from None
-    return {"folder": str(folder)}, f"{folder}: AutoModelForCausalLM.from_pretrained opens it"
+    return export_any(folder, to, out, tokenizer, end, shuffle)
+
+
+@main.command()
+@click.argument("lock", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("url")
+@click.option("--only", multiple=True, metavar="LEVEL-SIZE", help="Some of the corpora. Default: all.")
+@answers("store")
+def publish(session: Session, lock: Path, url: str, only: tuple[str, ...]) -> tuple[Any, str]:
+    """The corpora of a lock as a data set for others: Parquet, a card, Croissant.
+
+    URL is a folder, any address that fsspec knows (s3://, gs://, ...), or a data set of the hub, hf://datasets/OWNER/NAME.
+    What is there already is not sent again.
+
+    Example: curate publish manifests/quickstart.lock.json published
+    """
+    from curate.commands.publish import publish as publish_lock
+    from curate.quantities import short_bytes
+
+    done = publish_lock(session.open_store(), lock, url, only)
+    sent = f"{done['sent']} of {done['files']} files sent, {short_bytes(done['bytes_sent'])}; {done['removed']} removed"
+    return done, f"{url}: {', '.join(done['configs'])}; {sent}"
 
 
 if __name__ == "__main__":

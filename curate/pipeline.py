@@ -39,6 +39,7 @@ def run_all(
 ) -> Outcome:
     begin = time.monotonic()
     manifest = load_manifest(path)
+    manifest.check_trains()
     tracker = open_tracker(track, manifest.name, store.root / "tracking")
     built = build(store, manifest, engine, lock_path=lock_path)
     planned = planned_cells(built)

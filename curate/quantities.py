@@ -17,13 +17,22 @@ def parse_count(text: str | int | float) -> int:
     if isinstance(text, int | float) and not isinstance(text, bool):
         value = float(text)
     else:
-        found = re.fullmatch(r"\s*([0-9_]*\.?[0-9]+)\s*([kmgbt]?)(?:b|bytes|tokens)?\s*", str(text).lower())
+        found = re.fullmatch(r"\s*([0-9_]*\.?[0-9]+)\s*([kmgbt]?)\s*(b|bytes|tokens)?\s*", str(text).lower())
         if not found:
             raise ValueError(f'"{text}" is no quantity; write a number such as 500000, "0.5M" or "64 MB"')
         value = float(found[1].replace("_", "")) * _SUFFIX[found[2]]
     if not 1 <= value <= 2**60 or isinstance(text, float) and value != round(value):
         raise ValueError(f'"{text}" is not a whole positive quantity')
     return round(value)
+
+
+def parse_tokens(text: str | int | float) -> int:
+    """As `parse_count`, of tokens: "10MB" is refused, since a reader would take it for bytes. Raises ValueError."""
+    if re.fullmatch(r"[^a-z]*([kmgt]b|bytes)\s*", str(text).lower()):
+        raise ValueError(
+            f'"{text}" is bytes; write tokens, such as "10M", each some {BYTES_A_TOKEN} bytes of text'
+        )
+    return parse_count(text)
 
 
 def short_count(value: float) -> str:

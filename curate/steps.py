@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from curate.corpora.built import Annotated, Built
-from curate.corpora.corpus import Cut, build_corpora, cut
+from curate.corpora.corpus import WHOLE, Cut, build_corpora, cut, size_label
 from curate.corpora.draws import in_pieces
 from curate.corpora.holdout import RUN, Holdouts, hold_out
 from curate.corpora.lock import lock_facts, write_lock
@@ -107,7 +107,8 @@ def _build(store: Store, manifest: Manifest, engine: Engine, record: bool, lock_
     rows = {name: _in_order(a, name, mask) for name, mask in usable.items()}
     units = _units(a, rows)
     tokens = _tokens(a, usable, rows, units, holdouts)
-    cuts = {name: cut(rows[name], tokens[name], manifest.sizes) for name in a.judged}
+    sizes = (*manifest.sizes, *([WHOLE] if manifest.whole_levels else []))
+    cuts = {name: cut(rows[name], tokens[name], sizes) for name in a.judged}
     if not any(c.ends for c in cuts.values()):
         raise ManifestError(_too_small(manifest, tokens, cuts))
     corpora = build_corpora(store, manifest, a.pool, tokens, cuts, engine)
@@ -124,7 +125,7 @@ def _build(store: Store, manifest: Manifest, engine: Engine, record: bool, lock_
 def _small_levels(cuts: dict[str, Cut]) -> Iterator[str]:
     for name, level in cuts.items():
         if level.missing:
-            yield f'level "{name}" has too little text for {", ".join(map(short_count, level.missing))} tokens'
+            yield f'level "{name}" has too little text for {", ".join(map(size_label, level.missing))} tokens'
 
 
 def _shared_spans(a: Annotated, holdouts: Holdouts) -> Iterator[str]:
@@ -149,6 +150,8 @@ def _small_holdouts(manifest: Manifest, holdouts: Holdouts, tokens: dict[str, To
 
 
 def _too_small(manifest: Manifest, tokens: dict[str, Tokens], cuts: dict[str, Cut]) -> str:
+    if not manifest.sizes:
+        return f"{manifest.path}: every document of its levels resembles a target; add other text"
     most = {name: int(tokens[name].count[c.rows].sum()) for name, c in cuts.items()}
     largest = max(most, key=lambda name: most[name])
     return (
@@ -190,7 +193,7 @@ def _tokens(
     shared = {}
     for recipe in dict.fromkeys(edits.values()):
         names = [name for name in rows if edits[name] == recipe]
-        wanted = [(whole(rows[name]), max(manifest.sizes)) for name in names if name in a.judged]
+        wanted = [(whole(rows[n]), size) for n in names if n in a.judged for size in manifest.sizes[-1:]]
         wanted += [(units[name], manifest.read_tokens) for name in names]
         wanted += [
             (units[name].take(a.pool.source[units[name].row] == number), manifest.read_tokens)
@@ -199,6 +202,7 @@ def _tokens(
         ]  # fmt: skip
         held = [mine for drawn in (holdouts.rows, holdouts.apart)
                 for name, mine in drawn.items() if edits[name] == recipe]  # fmt: skip
+        held += [rows[name] for name in names if manifest.whole_levels and name in a.judged]
         text = edited(recipe, a.signals)
         shared[recipe] = tokenize(a.store, a.pool, tokenizer, wanted, held, a.engine, text)
     return {name: shared[recipe] for name, recipe in edits.items()}

@@ -219,6 +219,7 @@ def manifest_schema() -> dict[str, Any]:
         inner = tables.get(f"[[{key}]]" if listed else f"[{key}]")
         if inner is not None:
             top["properties"][key] = {"type": "array", "items": inner} if listed else inner
+    top["properties"]["holdout"] = {"anyOf": [{"const": "none"}, top["properties"]["holdout"]]}
     top["properties"]["signals"]["additionalProperties"] = (
         True  # lists of words and custom signals have names of their own
     )

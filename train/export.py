@@ -2,8 +2,10 @@
 
     config.json, generation_config.json, model.safetensors    `AutoModelForCausalLM.from_pretrained(folder)`
     tokenizer.json, tokenizer_config.json                     `AutoTokenizer.from_pretrained(folder)`
+    README.md                                                 the model's card
 
-`<|end|>` both ends a text and stands before the first token, as in training. Weights are the run's own float32
+The end token (`<|end|>`, or that of the user's tokenizer) both ends a text and stands before the first token, as in
+training; it pads, too. Its characters inside a text are text, as they were in training. Weights are the run's own float32
 numbers, only cut and renamed, so the logits are equal up to the order of additions.
 """
 
@@ -20,6 +22,7 @@ from train.files import atomic, write_json, write_whole
 from train.model.attention import EPSILON
 from train.model.transformer import Transformer
 from train.tokens.bpe import END
+from train.tokens.ends import as_it_was, end_of
 from train.trained import load_run
 
 QWEN3 = {"mixer": "attention", "position": "rotary", "norm": "rms", "window": 0, "mask": None}
@@ -43,12 +46,14 @@ def _write(folder: Path, run: Path, model: Transformer, record: dict[str, Any]) 
     weights = qwen3_weights(model.state_dict(), model.config)
     content = safetensors.torch.save(weights, {"format": "pt"})
     write_whole(folder / "model.safetensors", lambda file: file.write(content))
-    ends = {"bos_token_id": record["end"], "eos_token_id": record["end"]}
+    ends = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), record["end"])
     write_json(folder / "generation_config.json", ends)
     if (run / "tokenizer.json").exists():
-        tokenizer = (run / "tokenizer.json").read_bytes()
+        tokenizer, (end, _) = as_it_was(run / "tokenizer.json"), end_of(run / "tokenizer.json")
         write_whole(folder / "tokenizer.json", lambda file: file.write(tokenizer))
-        write_json(folder / "tokenizer_config.json", tokenizer_config(model.config.context))
+        write_json(folder / "tokenizer_config.json", tokenizer_config(model.config.context, end))
+    card = model_card(model, record).encode()
+    write_whole(folder / "README.md", lambda file: file.write(card))
     write_json(folder / "config.json", qwen3_config(model.config) | ends)
 
 
@@ -108,11 +113,23 @@ def qwen3_weights(state: dict[str, Tensor], config: ModelConfig) -> dict[str, Te
     return {name: weight.contiguous() for name, weight in weights.items()}
 
 
-def tokenizer_config(context: int) -> dict[str, Any]:
+def model_card(model: Transformer, record: dict[str, Any]) -> str:
+    """What the run's record says, for whoever meets the model elsewhere; no path of this machine."""
+    losses = [f"| {name} | {loss['nats_per_token']:.4f} |" for name, loss in record.get("losses", {}).items()]
+    table = "\n".join(["| text | nats per token |", "|---|---:|", *losses])
+    return (Path(__file__).parent / "card.md").read_text(encoding="utf-8").format(
+        parameters=model.parameters_total(), tokens=record.get("size", "some"), level=record.get("level", ""),
+        context=model.config.context, losses=table,
+    )  # fmt: skip
+
+
+def tokenizer_config(context: int, end: str = END) -> dict[str, Any]:
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": END,
-        "eos_token": END,
+        "bos_token": end,
+        "eos_token": end,
+        "pad_token": end,
+        "split_special_tokens": True,
         "model_max_length": context,
         "clean_up_tokenization_spaces": False,
     }

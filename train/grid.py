@@ -100,7 +100,7 @@ def wrong_batch(sizes: Sequence[int], setting: Mapping[str, Any]) -> str:
     """Why these sizes, ascending, cannot be trained with the setting's batch; empty where they can."""
     batch = step_tokens(setting)
     steps = [size // batch for size in sizes]
-    if not steps[0]:
+    if steps and not steps[0]:
         return f"a batch of {batch:,} tokens is larger than the smallest size, {sizes[0]:,}; lower batch or context"
     same = len(set(steps)) < len(steps)
     return f"two sizes are as many batches of {batch:,} tokens; drop one" if same else ""

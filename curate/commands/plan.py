@@ -16,6 +16,7 @@ from pathlib import Path
 from curate.commands.lint import Lint, lint
 from curate.engine import cores
 from curate.errors import TRAINING, CurateError, InputError
+from curate.quantities import BYTES_A_TOKEN
 from curate.signals import custom
 from curate.sources.documents import STAGE as DOCUMENTS
 from curate.sources.documents import plan_tasks
@@ -91,7 +92,7 @@ def plan(store: Store, manifest: Manifest, workers: int | None = None, sample: i
     workers, load = workers or cores(), _load()
     sources = [_source(store, manifest, source) for source in manifest.sources]
     flops = _flops_a_second(manifest)
-    training = [_grid(manifest, flops), *_studies(manifest, flops)]
+    training = [_grid(manifest, flops), *_studies(manifest, flops)] if manifest.sizes else []
     new = [(s.format, s.bytes - s.read_already) for s in sources]
     seconds = sum(
         size / FORMATS[format].bytes_per_second + size / ANNOTATE_BYTES_A_SECOND for format, size in new
@@ -99,6 +100,8 @@ def plan(store: Store, manifest: Manifest, workers: int | None = None, sample: i
     wanted = manifest.read_tokens * len(manifest.levels) + manifest.holdout.tokens * len(
         manifest.holdout.levels
     )
+    if manifest.whole_levels:  # of levels that keep all
+        wanted = max(wanted, sum(size for _, size in new) // BYTES_A_TOKEN * len(manifest.levels))
     seconds += 4 * wanted / TOKENIZE_BYTES_A_SECOND
     seconds += sum(part.seconds for part in training)
     besides = (*manifest.evaluations, *(target.source for target in manifest.targets))
@@ -115,15 +118,15 @@ def plan(store: Store, manifest: Manifest, workers: int | None = None, sample: i
             {"name": level.name, "on": level.on, "rules": {r.name: r.bound.text() for r in level.rules}}
             for level in manifest.levels
         ],
-        corpora=len(manifest.levels) * len(manifest.sizes),
-        cells=training[0].cells,
-        runs=training[0].runs,
+        corpora=len(manifest.levels) * (len(manifest.sizes) + manifest.whole_levels),
+        cells=training[0].cells if training else 0,
+        runs=training[0].runs if training else 0,
         training=training,
         training_tokens=sum(part.tokens for part in training),
         disk_bytes=1.7 * sum(s.bytes for s in sources) + 12 * wanted,
         minutes=seconds / workers / 60,
         load=load,
-        smallest_difference=training[0].smallest_difference,
+        smallest_difference=training[0].smallest_difference if training else None,
         seed_noise=manifest.seed_noise or SEED_NOISE[manifest.documents],
         problems=problems,
         lint=tried,

@@ -81,6 +81,8 @@ def _load_text(plan: Plan) -> str:
 
 def _training_text(plan: Plan) -> str:
     """The grid and every study: what each costs, and the smallest difference that each can hope to distinguish."""
+    if not plan.training:
+        return "nothing is trained: [sizes] names no budget"
     rows = [
         [part.name, part.cells, part.runs, short_count(part.tokens), short_time(part.seconds),
          "nothing: one seed, or one corpus" if part.smallest_difference is None

@@ -143,6 +143,7 @@ def _documents(a: Annotated, value: np.ndarray, mask: np.ndarray, bound: float, 
 def _trained(store: Store, manifest: Manifest, engine: Engine, asked: Asked, level: Level, side: str) -> dict:
     from curate.runs.training import train_trials
 
+    manifest.check_trains()
     unbound = _without(manifest, level, asked.signal)
     annotated = annotate_all(store, replace(manifest, derived=(unbound,)), engine)
     swept = _candidates(annotated, asked, level, side, _own(manifest, level, asked.signal))

@@ -1,4 +1,5 @@
-"""Corpora: level x size, immutable Arrow data sets that `datasets.load_from_disk` opens and memory-maps.
+"""Corpora: level x size, immutable Arrow data sets that `datasets` opens: `load_from_disk(folder)["train"]` memory-maps
+the files, `load_dataset(folder)` copies or streams them.
 
 The digest of a corpus is of its content (ids, texts, sources in order), not of its files: another cut in
 files or another version of Arrow does not change it.
@@ -8,22 +9,25 @@ shortest beginning of it that holds N. So sizes nest. Their text is written once
 size ends, and a smaller corpus is made of hard links to the first files of the larger one.
 
     corpora/LEVEL-SIZE-KEY/
-      data-00000.arrow ...    documents: id, text, source, place, the sources' columns, tokens (their number);
+      train/data-00000.arrow ...    documents: id, text, source, place, the sources' columns, tokens (their number);
                               copies (how often the document stands in the level) where the level has weights
-      state.json, dataset_info.json    what `datasets` reads
+      train/state.json, train/dataset_info.json, dataset_dict.json    what `datasets` reads
+      tokenizer.json          which the tokens are counted with
       corpus.json             level, size, counts, digests: written last
       README.md               the data set's card
 """
 
 from __future__ import annotations
 
-import hashlib
+import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -34,19 +38,27 @@ from curate.errors import CurateError
 from curate.progress import Progress
 from curate.quantities import short_bytes, short_count
 from curate.signals.edits import Edited
+from curate.sources.formats.published import ContentDigest
 from curate.sources.pool import Pool
 from curate.spec.manifest import Level, Manifest
 from curate.store import Damaged, Part, Store, atomic, digest_of, write_json
 from train.files import CHECKS, SEAL, open_sealed, say_damaged, seal_folder
 
-VERSION = 2
+if TYPE_CHECKING:
+    import datasets
+
+VERSION = 4
 STAGE = "corpora"
 SHARDS = "shards"
-SHARD_BYTES = 256_000_000
+BATCH_BYTES = 16_000_000  # of text that is gathered at once: a shard need not fit in memory
+WHOLE = 0  # the size of a corpus that is all of its level
 RECORD = "corpus.json"
+SPLIT = "train"  # the folder of the files: with a state.json beside README.md, `load_dataset` would refuse the corpus
+TOKENIZER = "tokenizer.json"
 DESCRIPTION = (
-    "state.json",
-    "dataset_info.json",
+    f"{SPLIT}/state.json",
+    f"{SPLIT}/dataset_info.json",
+    "dataset_dict.json",
 )  # by which `datasets` knows a data set that was saved to disk
 
 
@@ -59,6 +71,7 @@ class Shard:
     part: np.ndarray
     row: np.ndarray
     tokens: np.ndarray
+    sizes: np.ndarray  # bytes of each text before edits
     key: str
     bytes: int
     edited: Edited
@@ -69,7 +82,7 @@ class Shard:
 @dataclass(frozen=True)
 class Corpus:
     level: str
-    size: int  # tokens asked for
+    size: int  # tokens asked for, or WHOLE
     documents: int
     tokens: int  # tokens it holds: at least `size`
     bytes: int
@@ -78,11 +91,11 @@ class Corpus:
 
     @property
     def label(self) -> str:
-        return short_count(self.size)
+        return size_label(self.size)
 
     def as_json(self) -> dict:
         return {
-            "level": self.level, "size": self.label, "budget": self.size, "documents": self.documents,
+            "level": self.level, "size": self.label, "budget": self.size or None, "documents": self.documents,
             "tokens": self.tokens, "bytes": self.bytes, "digest": self.digest,
         }  # fmt: skip
 
@@ -101,7 +114,11 @@ def cut(rows: np.ndarray, tokens: Tokens, sizes: tuple[int, ...]) -> Cut:
     encoded = tokens.count[rows] > 0
     rows = rows[: len(rows) if encoded.all() else int(np.argmin(encoded))]
     total = np.cumsum(tokens.count[rows])
-    ends = {size: int(np.searchsorted(total, size)) + 1 for size in sizes if len(total) and total[-1] >= size}
+    ends = {
+        size: int(np.searchsorted(total, size)) + 1 if size else len(rows)
+        for size in sizes
+        if len(total) and total[-1] >= size
+    }
     return Cut(rows, ends, [size for size in sizes if size not in ends])
 
 
@@ -119,7 +136,8 @@ def build_corpora(
     """
     weighed = {level.name for level in manifest.levels if level.weights}
     plan = {
-        name: list(_shards(store, pool, tokens[name], cut, name in weighed)) for name, cut in cuts.items()
+        name: list(_shards(store, pool, tokens[name], cut, name in weighed, manifest.shard_bytes))
+        for name, cut in cuts.items()
     }
     shards = {s.key: s for level in plan.values() for s, _ in level}
     todo = [s for s in shards.values() if store.receipt(SHARDS, s.key) is None]
@@ -133,50 +151,64 @@ def build_corpora(
     return corpora
 
 
-def _shards(store: Store, pool: Pool, tokens: Tokens, cut: Cut, weighed: bool) -> Iterator[tuple[Shard, int]]:
+def _shards(
+    store, pool: Pool, tokens: Tokens, cut: Cut, weighed: bool, most: int
+) -> Iterator[tuple[Shard, int]]:
     """(shard, number of the level's documents up to its end): no shard crosses the end of a size."""
     parts_digest = pool.digest
     schema = pa.unify_schemas(
         [_carried(part.table()).schema for part in pool.parts], promote_options="permissive"
     )
     copies = np.bincount(cut.rows, minlength=len(pool)) if weighed else None
+    total = np.cumsum(tokens.bytes[cut.rows])
     begin = 0
     for end in sorted(set(cut.ends.values())):
         while begin < end:
-            total = np.cumsum(pool.bytes[cut.rows[begin:end]])
-            stop = begin + max(1, int(np.searchsorted(total, SHARD_BYTES, "right")))
+            reach = (total[begin - 1] if begin else 0) + most
+            stop = min(end, max(begin + 1, int(np.searchsorted(total, reach, "right"))))
             rows = cut.rows[begin:stop]
             ids = pool.ids.take(pa.array(rows)).to_pylist()
             own = None if copies is None else copies[rows]
             parameters = [*tokens.edited.identity, *([] if own is None else [own.tolist()])]
             key = digest_of([SHARDS, VERSION, parts_digest, tokens.sha256, ids, *parameters])
-            place = (pool.part[rows], pool.row[rows], tokens.count[rows])
+            place = (pool.part[rows], pool.row[rows], tokens.count[rows], pool.bytes[rows])
             size = int(pool.bytes[rows].sum())
             yield Shard(store, pool.parts, *place, key, size, tokens.edited, schema, own), stop
             begin = stop
 
 
 def write_shard(shard: Shard) -> int:
-    """Gather the documents in order and write them in the stream format. Returns their bytes of text."""
-    tables, places = [shard.schema.empty_table()], []
-    for number in np.unique(shard.part):
-        here = np.flatnonzero(shard.part == number)
-        table = _carried(shard.documents[number].table())
-        tables.append(table.take(pa.array(shard.row[here])))
+    """Gather the documents in order, a batch at a time, and write them in the stream format. Returns their bytes of text."""
+    cuts = np.flatnonzero(np.diff(np.cumsum(shard.sizes) // BATCH_BYTES)) + 1
+    batches = (_gathered(shard, slice(*edges)) for edges in pairwise([0, *cuts.tolist(), len(shard.row)]))
+
+    def write(path: Path) -> int:
+        first = next(batches)
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, first.schema) as writer:
+            for table in chain([first], batches):
+                writer.write_table(table)
+        return len(shard.row)
+
+    shard.store.finish(SHARDS, shard.key, [shard.store.write(SHARDS, f"{shard.key}.arrow", write)])
+    return shard.bytes
+
+
+def _gathered(shard: Shard, batch: slice) -> pa.Table:
+    tables, places, parts, rows = [shard.schema.empty_table()], [], shard.part[batch], shard.row[batch]
+    for number in np.unique(parts):
+        here = np.flatnonzero(parts == number)
+        tables.append(_carried(shard.documents[number].table()).take(pa.array(rows[here])))
         places.append(here)
     table = pa.concat_tables(tables, promote_options="permissive")
     table = table.take(pa.array(np.argsort(np.concatenate(places), kind="stable")))
     if shard.edited.edits:
         at = table.schema.get_field_index("text")
-        texts = shard.edited.of(table["text"].combine_chunks(), shard.part, shard.row)
+        texts = shard.edited.of(table["text"].combine_chunks(), parts, rows)
         table = table.set_column(at, table.schema.field("text"), texts)
-    table = table.append_column("tokens", pa.array(shard.tokens))
+    table = table.append_column("tokens", pa.array(shard.tokens[batch]))
     if shard.copies is not None:
-        table = table.append_column("copies", pa.array(shard.copies))
-    table = table.combine_chunks()
-    part = shard.store.write_part(SHARDS, f"{shard.key}.arrow", table, stream=True)
-    shard.store.finish(SHARDS, shard.key, [part])
-    return shard.bytes
+        table = table.append_column("copies", pa.array(shard.copies[batch]))
+    return table.combine_chunks()
 
 
 def _carried(table: pa.Table) -> pa.Table:
@@ -191,7 +223,7 @@ def _shard_part(store: Store, shard: Shard) -> Part:
 def _assemble(
     store, manifest, pool, tokens, level: str, size: int, rows: np.ndarray, parts: list[Part]
 ) -> Corpus:
-    label = short_count(size)
+    label = size_label(size)
     key = digest_of([VERSION, level, size, tokens.sha256, [p.digest for p in parts]])
     path = store.folder(STAGE) / f"{level}-{label}-{key[:12]}"
     if not _is_whole(path, parts):
@@ -215,13 +247,15 @@ def _is_whole(path: Path, parts: list[Part]) -> bool:
 
 
 def _names(parts: list[Part]) -> list[str]:
-    return [f"data-{i:05d}.arrow" for i in range(len(parts))]
+    return [f"{SPLIT}/data-{i:05d}.arrow" for i in range(len(parts))]
 
 
 def _fill(folder: Path, manifest, pool, tokens, level, size, rows, parts: list[Part]) -> None:
     names = _names(parts)
+    (folder / SPLIT).mkdir()
     for name, part in zip(names, parts, strict=True):
         link(part.path, folder / name)
+    shutil.copyfile(tokens.tokenizer, folder / TOKENIZER)
     digest, schema = content_digest([folder / name for name in names])
     corpus = Corpus(
         level, size, len(rows), int(tokens.count[rows].sum()), int(tokens.bytes[rows].sum()), digest, folder
@@ -231,27 +265,18 @@ def _fill(folder: Path, manifest, pool, tokens, level, size, rows, parts: list[P
     (folder / "README.md").write_text(_card(manifest, pool, by_source, corpus), encoding="utf-8")
     files = [{"name": n, "sha256": p.digest, "rows": p.rows} for n, p in zip(names, parts, strict=True)]
     facts = {"manifest": manifest.name, "tokenizer_sha256": tokens.sha256, "files": files}
-    seal_folder(folder / RECORD, corpus.as_json() | facts, [*names, *DESCRIPTION])
+    seal_folder(folder / RECORD, corpus.as_json() | facts, [*names, *DESCRIPTION, TOKENIZER])
 
 
 def content_digest(files: list[Path]) -> tuple[str, pa.Schema]:
-    """sha256 over three streams, the lengths and bytes of ids, texts and sources, however they are cut in files."""
-    streams = {name: (hashlib.sha256(), hashlib.sha256()) for name in ("id", "text", "source")}
+    """As `ContentDigest` says, and the files' schema."""
+    digest = ContentDigest()
     for path in files:
         with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as reader:
             schema = reader.schema
             for batch in reader:
-                for name, (lengths, values) in streams.items():
-                    offsets, data = _utf8(batch.column(name))
-                    lengths.update(np.diff(offsets).data)
-                    values.update(data[offsets[0] : offsets[-1]].data)
-    return digest_of([[a.hexdigest(), b.hexdigest()] for a, b in streams.values()]), schema
-
-
-def _utf8(column: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-    from filters.arrow import utf8
-
-    return utf8(column)
+                digest.add(batch)
+    return digest.hexdigest(), schema
 
 
 def link(existing: str, new: str | Path) -> None:
@@ -262,16 +287,17 @@ def link(existing: str, new: str | Path) -> None:
 
 
 def _describe(folder: Path, names: list[str], schema: pa.Schema, corpus: Corpus) -> None:
-    """The two files of DESCRIPTION."""
+    """The files of DESCRIPTION."""
     from datasets import DatasetInfo, Features
 
-    DatasetInfo(features=Features.from_arrow_schema(schema)).write_to_directory(str(folder))
+    DatasetInfo(features=Features.from_arrow_schema(schema)).write_to_directory(str(folder / SPLIT))
     state: dict[str, Any] = {
-        "_data_files": [{"filename": name} for name in names], "_fingerprint": corpus.digest[:16],
+        "_data_files": [{"filename": Path(name).name} for name in names], "_fingerprint": corpus.digest[:16],
         "_format_columns": None, "_format_kwargs": {}, "_format_type": None, "_output_all_columns": False,
-        "_split": None,
+        "_split": SPLIT,
     }  # fmt: skip
     write_json(folder / DESCRIPTION[0], state)
+    write_json(folder / DESCRIPTION[2], {"splits": [SPLIT]})
 
 
 def _card(manifest: Manifest, pool: Pool, by_source: np.ndarray, corpus: Corpus) -> str:
@@ -284,30 +310,22 @@ def _card(manifest: Manifest, pool: Pool, by_source: np.ndarray, corpus: Corpus)
         f"| {name} | {count:,} | {next(s.license for s in manifest.sources if s.name == name)} |"
         for name, count in zip(pool.sources, by_source, strict=True)
     )
-    return f"""---
-pretty_name: {manifest.name} {corpus.level} {corpus.label}
----
-# {manifest.name}: level `{corpus.level}`, {corpus.label} tokens
+    name = f"{corpus.level}-{corpus.label}"
+    return (Path(__file__).parent / "card.md").read_text(encoding="utf-8").format(
+        pretty=json.dumps(f"{manifest.name} {name}"), configs=json.dumps([config(name, [f"{SPLIT}/*.arrow"])]),
+        name=manifest.name, corpus=corpus, size=short_bytes(corpus.bytes), sources=sources, rules=rules, edits=edits,
+        weights=_weights(level), manifest=manifest.text.strip(),
+    )  # fmt: skip
 
-{corpus.documents:,} documents, {corpus.tokens:,} tokens, {short_bytes(corpus.bytes)} of UTF-8 text.
-Digest `{corpus.digest}`; made by `curate build` from the manifest below.
 
-| source | documents | licence |
-|---|---:|---|
-{sources}
+def config(name: str, files: list[str]) -> dict[str, Any]:
+    """What a data set's card says of one corpus in it, so that `load_dataset(folder, "LEVEL-SIZE")` opens that."""
+    return {"config_name": plain_name(name), "data_files": [{"split": SPLIT, "path": files}]}
 
-Rules that every document passed:
 
-{rules}
-
-{_weights(level)}Edits of its text:
-
-{edits}
-
-```toml
-{manifest.text.strip()}
-```
-"""
+def plain_name(name: str) -> str:
+    """One that can be a configuration's, and a folder's in a glob, wherever the data set goes."""
+    return re.sub(r"[^\w.+-]+", "-", name)
 
 
 def _weights(level: Level) -> str:
@@ -317,10 +335,23 @@ def _weights(level: Level) -> str:
     return f"Documents stand several times, by the size of their duplicate cluster (`copies`): {steps}.\n\n"
 
 
+def size_label(size: int) -> str:
+    return short_count(size) if size else "all"
+
+
 def open_corpus(path: Path) -> Corpus:
     """The corpus in a directory, from its record."""
     r = corpus_record(path)
-    return Corpus(r["level"], r["budget"], r["documents"], r["tokens"], r["bytes"], r["digest"], path)
+    counts = r["documents"], r["tokens"], r["bytes"]
+    return Corpus(r["level"], r["budget"] or WHOLE, *counts, r["digest"], path)
+
+
+def open_data(path: Path) -> datasets.Dataset:
+    """The documents of a corpus directory, memory-mapped, every file compared before. Raises CurateError."""
+    import datasets
+
+    corpus_record(path)
+    return datasets.load_from_disk(str(path / SPLIT))
 
 
 def open_arrow(path: Path) -> pa.Table:

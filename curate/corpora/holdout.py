@@ -66,6 +66,9 @@ def hold_out(
     engine: Engine,
 ) -> Holdouts:
     """Raises CurateError where a level is too small to hold anything out."""
+    if not manifest.holdout.levels and not manifest.apart:
+        nothing = np.zeros(len(pool), bool)
+        return Holdouts({}, {}, {}, nothing, 0, nothing)
     grouped = groups_of(pool, sources, cluster, manifest.holdout.group)
     scored, apart = dict[str, np.ndarray](), dict[str, np.ndarray]()
     groups, held = dict[str, Groups](), np.zeros(len(pool), bool)

@@ -93,8 +93,9 @@ def make_tokenizer(
         : int(np.searchsorted(np.cumsum(pool.bytes[rows]), spec.bytes if not spec.path else TRIED_BYTES)) + 1
     ]
     if spec.path:
-        _try(manifest, edited.texts(pool.parts, pool.part[rows], pool.row[rows]).to_pylist())
-        return spec.path, file_digest(spec.path)
+        path = spec.path if spec.end is None else _with_end(store, spec.path, spec.end)
+        _try(manifest, path, edited.texts(pool.parts, pool.part[rows], pool.row[rows]).to_pylist())
+        return path, file_digest(path)
     if manifest.base:
         sha256 = manifest.base["tokenizer"]["sha256"]
         return str(store.find("tokenizers", "*/tokenizer.json", sha256)), sha256
@@ -116,11 +117,21 @@ def make_tokenizer(
     return part.path, part.digest
 
 
-def _try(manifest: Manifest, texts: list[str]) -> None:
+def _with_end(store: Store, path: str, end: str) -> str:
+    """The copy of a tokenizer from elsewhere in which its end token is ours."""
+    from train.tokens.ends import with_end
+
+    key = digest_of(["tokenizer", VERSION, file_digest(path), end])
+    return store.file(
+        "tokenizers", key, f"{key}/tokenizer.json", lambda copy: {"bytes": copy.write_bytes(with_end(Path(path), end))}
+    )[0].path  # fmt: skip
+
+
+def _try(manifest: Manifest, path: str, texts: list[str]) -> None:
     """A tokenizer from elsewhere: said where it changes texts, refused where it loses them."""
     from train.tokens.losses import LEAST_LETTERS, round_trip
 
-    found = round_trip(manifest.tokenizer.path or "", texts)
+    found = round_trip(path, texts)
     where = f"{manifest.path}, [tokenizer] {manifest.tokenizer.path}"
     if found.letters < LEAST_LETTERS:
         unknown = f", {found.unknown:.0%} of its tokens are unknown ones" if found.unknown else ""

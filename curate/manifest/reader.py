@@ -10,7 +10,6 @@ import re
 import sysconfig
 import tomllib
 from dataclasses import fields, replace
-from functools import partial
 from pathlib import Path
 
 from curate.addresses import check_no_secret
@@ -51,6 +50,9 @@ from train.grid import tunes, wrong_batch
 OF_DOCUMENTS = ("id", "text", "source", "place", "own_id", "tokens", "copies")
 READING = ("documents", "pieces")  # of [grid]: what is no knob of a model
 MOST_BYTES = 2_000_000_000  # of a document
+ALL = "all"  # a size: the whole level
+NONE = "none"  # of `holdout`: nothing is held out
+HELD_OUT = 200_000  # tokens of a holdout
 
 
 def load_manifest(path: str | Path) -> Manifest:
@@ -123,10 +125,12 @@ class _Reader(Tables):
         if not levels:
             raise self.fail("", 'no level; add at least [[level]] name = "raw"')
         made = tuple(levels)
-        sizes = self.sizes(self.table("sizes"))
+        sizes, whole_levels = self.sizes(self.table("sizes"))
         grid = self.grid(self.table("grid"), levels, sizes)
-        holdout, targets = self.holdout(self.table("holdout"), levels, sources), self.targets()
+        holdout, targets = self.holdout(levels, sources, sizes), self.targets()
         judges = (*holdout.levels, *(target.name for target in targets))
+        if not (sizes and judges) and any(table in self.tree for table in registry.tables()):
+            raise self.fail("", "a study needs budgets in [sizes], and a [holdout] or a [[target]]")
         studies = registry.read_studies(StudyTables(self.path, self.tree, made, sizes, grid, judges))
         derived = self.unique("derived level", registry.derived_levels(studies, made))
         return Manifest(
@@ -141,6 +145,10 @@ class _Reader(Tables):
             prefer=self.measured.prefer,
             levels=made,
             sizes=sizes,
+            whole_levels=whole_levels,
+            shard_bytes=self.count(
+                "[sizes]", "shard", self.table("sizes").get("shard", Manifest.shard_bytes)
+            ),
             holdout=holdout,
             targets=targets,
             tokenizer=self.tokenizer(self.table("tokenizer"), levels),
@@ -364,25 +372,33 @@ class _Reader(Tables):
         self.profiles[profile.name] = profile.digest
         return profile
 
-    def sizes(self, table: dict) -> tuple[int, ...]:
-        self.known("[sizes]", table, ("tokens",))
-        given = table.get("tokens", [])
+    def sizes(self, table: dict) -> tuple[tuple[int, ...], bool]:
+        """(budgets, whether whole levels become corpora too): those alone where no size is named."""
+        self.known("[sizes]", table, ("tokens", "shard"))
+        given = table.get("tokens", ALL)
         given = given if isinstance(given, list) else [given]
-        sizes = tuple(map(partial(self.count, "[sizes]", "tokens"), given))
-        if not sizes:
-            raise self.fail("[sizes]", 'no size; write tokens = ["0.5M", "1M"]')
+        sizes = tuple(self.count("[sizes]", "tokens", size) for size in given if size != ALL)
+        if not given:
+            raise self.fail("[sizes]", f'no size; write tokens = ["0.5M", "1M"], or "{ALL}" for whole levels')
         if len(set(sizes)) < len(sizes):
             raise self.fail("[sizes]", f"a size is named twice: {', '.join(map(short_count, sizes))}")
-        return tuple(sorted(sizes))
+        return tuple(sorted(sizes)), ALL in given
 
-    def holdout(self, table: dict, levels: list[Level], sources: tuple[Source, ...]) -> Holdout:
+    def holdout(self, levels: list[Level], sources: tuple[Source, ...], sizes: tuple[int, ...]) -> Holdout:
+        near = near_scheme(self.measured.pooled)
+        given = self.tree.get("holdout", {} if sizes else NONE)
+        if given == NONE:
+            return Holdout(HELD_OUT, (), near)
+        if isinstance(given, str):
+            raise self.fail("", f'holdout = "{given}": write "{NONE}" to hold nothing out, or [holdout]')
+        table = self.table("holdout")
         self.known("[holdout]", table, ("tokens", "from", "group"))
         names = [level.name for level in levels]
         chosen = self.strings("[holdout]", table, "from") or (names[0],)
         for name in chosen:
             if name not in names:
                 raise self.fail("[holdout]", f'from: "{name}" is no level{did_you_mean(name, names)}')
-        tokens = self.count("[holdout]", "tokens", table.get("tokens", "0.2M"))
+        tokens = self.count("[holdout]", "tokens", table.get("tokens", HELD_OUT))
         group = self.typed("[holdout]", table, "group", str)
         known = {
             PACKAGE,
@@ -394,18 +410,22 @@ class _Reader(Tables):
         if group is not None and group not in known:
             what = f'group = "{group}": no source carries this field in its columns'
             raise self.fail("[holdout]", f"{what}{did_you_mean(group, known)}")
-        return Holdout(tokens, chosen, near_scheme(self.measured.pooled), group)
+        return Holdout(tokens, chosen, near, group)
 
     def tokenizer(self, table: dict, levels: list[Level]) -> TokenizerSpec:
         where = "[tokenizer]"
         self.known(where, table, [f.name for f in fields(TokenizerSpec)])
         names = [level.name for level in levels]
-        path = self.typed(where, table, "path", str)
+        path, end = (self.typed(where, table, key, str) for key in ("path", "end"))
         if path:
             path = str(self.path.parent / path)
             if not Path(path).is_file():
                 raise self.fail(where, f"path = {path}: no such file; leave it out to train one")
-            self.tokenizer_file(where, path)
+            self.tokenizer_file(where, path, end)
+        elif end is not None:
+            raise self.fail(
+                where, f'end = "{end}" is of a tokenizer that path names; name one, or leave it out'
+            )
         train_on = self.typed(where, table, "train_on", str, names[0])
         if train_on not in names:
             raise self.fail(where, f'train_on = "{train_on}" is no level{did_you_mean(train_on, names)}')
@@ -413,13 +433,13 @@ class _Reader(Tables):
         if not 257 <= vocabulary <= 1_000_000:
             raise self.fail(where, f"vocabulary = {vocabulary}: at least 257 (the bytes and the end mark)")
         amount = self.count(where, "bytes", table.get("bytes", TokenizerSpec.bytes))
-        return TokenizerSpec(vocabulary, train_on, amount, path)
+        return TokenizerSpec(vocabulary, train_on, amount, path, end)
 
-    def tokenizer_file(self, where: str, path: str) -> None:
-        from train.tokens.bpe import load_tokenizer
+    def tokenizer_file(self, where: str, path: str, end: str | None) -> None:
+        from train.tokens.ends import with_end
 
         try:
-            load_tokenizer(path)
+            with_end(Path(path), end)
         except ValueError as error:
             raise self.fail(where, f"path = {error}") from None
 
@@ -453,10 +473,10 @@ class _Reader(Tables):
 
     def pieces(self, table: dict, sizes: tuple[int, ...], grid: dict) -> int:
         """Tokens of the longest piece; 0 where documents are read whole."""
-        given, context = table.get("pieces", True), grid.get("context", 256)
+        given, context = table.get("pieces", bool(sizes)), grid.get("context", 256)
         if isinstance(given, bool):
             longest = max(context) if isinstance(context, list) else context
-            return piece_tokens(sizes, longest) if given else 0
+            return piece_tokens(sizes, longest) if given and sizes else 0
         return self.count("[grid]", "pieces", given)
 
     def seed_noise(self, table: dict) -> float | None:

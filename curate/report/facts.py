@@ -120,7 +120,7 @@ def _missing(lock: dict, runs: list[dict]) -> list[dict]:
     silent = [
         {"level": c["level"], "setting": where, "size": c["budget"], "seed": seed,
          "why": "no record of this run"}
-        for c in lock.get("corpora", []) if c["level"] in trained
+        for c in lock.get("corpora", []) if c["level"] in trained and c["budget"]
         for where in settings for seed in seeds
         if (c["level"], where, c["budget"], seed) not in known and (c["level"], where, seed) not in whole
     ]  # fmt: skip

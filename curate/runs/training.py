@@ -67,6 +67,7 @@ class PlannedCell:
 
 def planned_cells(built: Built) -> list[PlannedCell]:
     """Every cell of the grid and of the studies, packing what they read where it is not packed yet."""
+    built.annotated.manifest.check_trains()
     trials = registry.trials(built)
     planned = grid_cells(built) + [cell for trial in trials for cell in trial_cells(built, trial)]
     further = registry.further(built, records(planned))
@@ -414,13 +415,12 @@ def train_corpus(
 
 def _pack_corpus(store: Store, corpus: Path, name: str, vocabulary: int) -> Path:
     """The folder of packed tokens `train` and `holdout` of a corpus, and of the tokenizer that was trained on the former."""
-    import datasets
-
+    from curate.corpora.corpus import open_data
     from curate.corpora.tokenization import warm_up
     from filters.duplicates.leaders import resembling
     from train.tokens import Packed, train_tokenizer
 
-    data = datasets.load_from_disk(str(corpus)).with_format("arrow")
+    data = open_data(corpus).with_format("arrow")
     texts, ids = data[:]["text"], data[:]["id"]
     end = len(texts) - max(1, len(texts) // 20)
     held = pc.is_in(

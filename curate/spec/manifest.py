@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from curate.errors import ManifestError
 from curate.spec.bounds import Edit, Rule
 
 # (least size of a cluster, copies of its document), sizes ascending, the first 1
@@ -102,6 +103,7 @@ class TokenizerSpec:
     train_on: str | None = None  # a level
     bytes: int = 10_000_000  # of text it is trained on
     path: str | None = None  # an existing tokenizer.json instead
+    end: str | None = None  # its end token, where that is not `<|end|>`
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ class Manifest:
     pooled: dict[str, dict]  # family that is measured over the whole pool -> its parameters
     prefer: tuple[str, ...]  # which of several duplicates stays
     levels: tuple[Level, ...]
-    sizes: tuple[int, ...]
+    sizes: tuple[int, ...]  # token budgets, ascending; none where whole levels alone are asked for
     holdout: Holdout
     targets: tuple[Target, ...]
     tokenizer: TokenizerSpec
@@ -134,6 +136,8 @@ class Manifest:
     most_seeds: int = 1  # of the grid or of a study
     base: dict = field(default_factory=dict)  # an earlier lock: its tokenizer, models and quantiles
     seed_noise: float | None = None  # nats: what is believed of a run's noise before any was trained
+    whole_levels: bool = False  # whether all of each level is a corpus too
+    shard_bytes: int = 256_000_000  # of text, at most, in a file of a corpus
 
     @property
     def digest(self) -> str:
@@ -142,12 +146,19 @@ class Manifest:
     @property
     def most_tokens(self) -> int:
         """Of the largest corpus that is trained on: what each level is encoded for."""
-        return max(*self.sizes, self.study_tokens)
+        return max((*self.sizes, self.study_tokens), default=0)
 
     @property
     def read_tokens(self) -> int:
         """What the runs of one level read together."""
         return self.most_tokens * (self.most_seeds if self.documents == PER_SEED else 1)
+
+    def check_trains(self) -> None:
+        """Raises ManifestError where nothing can be trained: no budget, or nothing to measure loss on."""
+        if not self.sizes:
+            raise ManifestError(f'{self.path}, [sizes]: no budget to train with; write tokens = ["1M", "2M"]')
+        if not self.holdout.levels and not self.targets:
+            raise ManifestError(f"{self.path}: nothing to measure loss on; add a [holdout] or a [[target]]")
 
     @property
     def lock_path(self) -> Path:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from curate.errors import ManifestError, did_you_mean
-from curate.quantities import parse_count
+from curate.quantities import parse_count, parse_tokens
 
 FORMER = {"own": "custom"}  # keys that were called otherwise
+TOKENS = ("tokens", "clean_tokens", "most", "budgets")  # keys whose quantities are of tokens
 
 
 class Tables:
@@ -50,7 +51,7 @@ class Tables:
 
     def count(self, where: str, key: str, value: Any) -> int:
         try:
-            return parse_count(value)
+            return (parse_tokens if key in TOKENS else parse_count)(value)
         except ValueError as error:
             raise self.fail(where, f"{key}: {error}") from None
 

@@ -56,7 +56,7 @@ def test_sizes_nest_and_hold_at_least_their_tokens(built):
         assert [c.size for c in corpora] == [4000, 8000, 16000]
         before: list[str] = []
         for corpus in corpora:
-            data = datasets.load_from_disk(str(corpus.path))
+            data = datasets.load_from_disk(str(corpus.path))["train"]
             ids = data["id"][:]
             assert ids == sorted(ids)
             assert ids[: len(before)] == before
@@ -79,7 +79,7 @@ def test_every_file_of_a_corpus_has_the_columns_of_all_sources(tmp_path):
         Store(tmp_path / "store"), load_manifest(tmp_path / "m.toml"), open_engine("local", 1)
     ).corpora
     for corpus in corpora:
-        data = datasets.load_from_disk(str(corpus.path))
+        data = datasets.load_from_disk(str(corpus.path))["train"]
         assert data.column_names == ["id", "text", "source", "place", "url", "lang", "tokens"]
         assert set(data.features) == set(data.column_names)
 
@@ -219,7 +219,7 @@ def test_verify_names_the_corpus_whose_bytes_changed(tmp_path):
     corpora = build(store, manifest, open_engine("local", 1)).corpora
     assert check(store, manifest.lock_path) == len(read_lock(manifest.lock_path)["corpora"])
     corpus = next(c for c in corpora if c.level == "long" and c.size == 4000)
-    file = next(corpus.path.glob("data-*.arrow"))
+    file = next(corpus.path.glob("train/data-*.arrow"))
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
     file.unlink()  # a hard link: the other corpora keep their bytes

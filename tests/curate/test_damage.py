@@ -54,7 +54,7 @@ def garble(path: Path) -> None:
 
 PLACES = [
     "documents/*.arrow", "documents/*.json", "signals/words/*.arrow", "signals/words/*.json", "tokens/*.arrow", "tokens/*.json",
-    "tokenizers/*/tokenizer.json", "shards/*.arrow", "shards/*.json", "corpora/*/data-*.arrow", "corpora/*/corpus.json", "inputs.json",
+    "tokenizers/*/tokenizer.json", "shards/*.arrow", "shards/*.json", "corpora/*/train/data-*.arrow", "corpora/*/corpus.json", "inputs.json",
 ]  # fmt: skip
 
 
@@ -92,11 +92,11 @@ def test_a_shard_that_changed_on_the_disk_never_becomes_a_corpus(copied):
 def test_what_reads_a_damaged_corpus_says_so_in_one_line(copied):
     manifest, store, _ = copied
     corpus = sorted(store.glob("corpora/*"))[0]
-    change(corpus / "data-00000.arrow")
+    change(corpus / "train/data-00000.arrow")
     for command in (["show", corpus], ["train", "--corpus", corpus]):
         done = curate(*command, store=store)
         assert (done.exit_code, len(done.output.splitlines())) == (1, 1), done.output
-        assert f"error: {corpus / 'data-00000.arrow'}: damaged since it was written" in done.output
+        assert f"error: {corpus / 'train/data-00000.arrow'}: damaged since it was written" in done.output
 
 
 def change_text(lock: bytes) -> bytes:

@@ -129,7 +129,9 @@ def test_a_level_that_cuts_repeats_has_them_once(tmp_path):
     built = build(Store(tmp_path / "store"), load_manifest(write(tmp_path)), open_engine("local", 2))
     import datasets
 
-    texts = datasets.load_from_disk(str(next(c for c in built.corpora if c.level == "clean").path))["text"][:]
+    texts = datasets.load_from_disk(str(next(c for c in built.corpora if c.level == "clean").path))["train"][
+        "text"
+    ][:]
     assert sum("passage1 passage2" in text for text in texts) <= 1
     assert sum("All rights" in text for text in texts) <= 1
     assert built.lock["signals"]["repeated_spans"]["parameters"] == {"words": 20}

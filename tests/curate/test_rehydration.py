@@ -67,7 +67,7 @@ def write(folder: Path, weights: str) -> Path:
 
 def texts(built, level: str, size: int) -> tuple[list[str], list[int]]:
     path = next(c.path for c in built.corpora if (c.level, c.size) == (level, size))
-    table = datasets.load_from_disk(str(path)).with_format("arrow")[:]
+    table = datasets.load_from_disk(str(path))["train"].with_format("arrow")[:]
     return table["text"].to_pylist(), table["copies"].to_pylist()
 
 

@@ -102,4 +102,4 @@ def test_a_level_that_cuts_has_corpora_without_the_dropped_lines(tmp_path):
 
 def rows(datasets, built, level):
     corpus = max((c for c in built.corpora if c.level == level), key=lambda c: c.size)
-    return datasets.load_from_disk(str(corpus.path)).to_list()
+    return datasets.load_from_disk(str(corpus.path))["train"].to_list()

@@ -47,7 +47,14 @@ def test_transformers_opens_an_exported_run_as_qwen3_with_equal_logits(tmp_path,
     assert sum(p.numel() for p in theirs.parameters()) == model.parameters_total()
     ids, _ = encode(tmp_path / "run/tokenizer.json", TEXTS[:1])
     assert [*tokenizer(TEXTS[0])["input_ids"], tokenizer.eos_token_id] == ids.tolist()
-    assert tokenizer.eos_token == END
+    assert tokenizer.eos_token == tokenizer.pad_token == END
+    assert theirs.generation_config.pad_token_id == theirs.config.eos_token_id
+    hostile = f"a {END} b"  # these characters are text, in training and here
+    ids, _ = encode(tmp_path / "run/tokenizer.json", [hostile])
+    assert [*tokenizer(hostile)["input_ids"], 0] == ids.tolist()
+    assert tokenizer(["a", "a b c"], padding=True)["attention_mask"][0][-1] == 0
+    assert "parameters" in (out / "README.md").read_text()
+    assert str(tmp_path) not in (out / "README.md").read_text()
     assert theirs.config.eos_token_id == 0
 
 
@@ -59,3 +66,28 @@ def test_what_is_no_qwen3_and_a_folder_that_is_taken_are_refused(tmp_path):
     export_hf(tmp_path / "good", tmp_path / "out")
     with pytest.raises(FileExistsError, match="not empty"):
         export_hf(tmp_path / "good", tmp_path / "out")
+
+
+def test_a_tokenizer_of_the_user_is_handed_on_with_its_own_end_token(tmp_path):
+    from tokenizers import Tokenizer
+
+    from train.tokens.ends import end_of, with_end
+
+    make_run(tmp_path / "run")
+    theirs = tmp_path / "theirs.json"
+    theirs.write_text((tmp_path / "run/tokenizer.json").read_text().replace(END, "<|endoftext|>"))
+    (tmp_path / "run/tokenizer.json").write_bytes(with_end(theirs, "<|endoftext|>"))
+    assert end_of(tmp_path / "run/tokenizer.json") == ("<|endoftext|>", 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        transformers = pytest.importorskip("transformers")
+        out = export_hf(tmp_path / "run", tmp_path / "out")
+        tokenizer = transformers.AutoTokenizer.from_pretrained(out)
+    assert (tokenizer.eos_token, tokenizer.eos_token_id) == ("<|endoftext|>", 0)
+    assert (
+        Tokenizer.from_file(str(out / "tokenizer.json")).to_str() == Tokenizer.from_file(str(theirs)).to_str()
+    )
+    hostile = "a <|endoftext|> b"
+    assert [*tokenizer(hostile)["input_ids"], 0] == encode(tmp_path / "run/tokenizer.json", [hostile])[
+        0
+    ].tolist()

@@ -64,18 +64,22 @@ def load_tokenizer(tokenizer: str | Path | Tokenizer) -> Tokenizer:
     """A tokenizer that has `<|end|>` and treats these characters inside a text as text, and all of a text: a file may hold
     truncation and padding, which are for whoever wrote it."""
     if not isinstance(tokenizer, Tokenizer):
-        path = Path(tokenizer)
-        if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such tokenizer; train one with train_tokenizer")
-        try:
-            tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises bare Exception
-            raise ValueError(f"{path}: not a tokenizer.json ({error})") from None
+        tokenizer = read_tokenizer(Path(tokenizer))
     end_id(tokenizer)
     tokenizer.encode_special_tokens = True
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
+
+
+def read_tokenizer(path: Path) -> Tokenizer:
+    """As the file says. Raises FileNotFoundError, and ValueError where it is none."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such tokenizer; train one with train_tokenizer")
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises bare Exception
+        raise ValueError(f"{path}: not a tokenizer.json ({error})") from None
 
 
 def end_id(tokenizer: Tokenizer) -> int:

@@ -7,7 +7,8 @@ from curate.sources.formats.format import Format
 from curate.sources.formats.json_lines import JSONL
 from curate.sources.formats.lines import TEXT
 from curate.sources.formats.pages import HTML, MARKDOWN
+from curate.sources.formats.published import PUBLISHED_CORPUS
 
 FORMATS: dict[str, Format] = {
-    one.name: one for one in (JSONL, PARQUET, ARROW, TEXT, MARKDOWN, HTML, WARC, WET, PYTHON, HUB)
-}
+    one.name: one for one in (JSONL, PARQUET, ARROW, TEXT, MARKDOWN, HTML, WARC, WET, PYTHON, HUB, PUBLISHED_CORPUS)
+}  # fmt: skip

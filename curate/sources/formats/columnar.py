@@ -22,12 +22,20 @@ from curate.spec.manifest import Source
 def _parquet(source: Source, inputs: Iterable[Input], problems: Problems) -> Iterator[pa.Table]:
     for item in inputs:
         with _counting_damage(item, problems):
-            file = pq.ParquetFile(_seekable(item))
-            wanted = _columns(source, item, file.schema_arrow)
-            row = 0
-            for batch in file.iter_batches(batch_size=_batch_rows(file.metadata), columns=wanted):
-                yield from _documents(source, item.name, row, batch, problems)
-                row += batch.num_rows
+            yield from parquet_tables(source, item, pq.ParquetFile(_seekable(item)), problems)
+
+
+def parquet_tables(
+    source: Source, item: Input, file: pq.ParquetFile, problems: Problems,
+    heard: Callable[[pa.RecordBatch], object] | None = None,
+) -> Iterator[pa.Table]:  # fmt: skip
+    """The documents of an opened file. `heard`: told of every batch, with all columns."""
+    wanted, row = _columns(source, item, file.schema_arrow), 0
+    for batch in file.iter_batches(_batch_rows(file.metadata), columns=None if heard else wanted):
+        if heard:
+            heard(batch)
+        yield from _documents(source, item.name, row, batch, problems)
+        row += batch.num_rows
 
 
 def _batch_rows(metadata: pq.FileMetaData) -> int:
