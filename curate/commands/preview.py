@@ -37,6 +37,7 @@ def preview(store: Store, manifest: Manifest, engine: Engine, draws: int = DRAWS
     from curate.runs.training import grid_cells, records, scored_on
     from curate.steps import build
 
+    manifest.check_trains()
     wide = replace(manifest, most_seeds=max(draws, manifest.most_seeds))
     built = build(store, wide, engine, record=False)
     judges = texts_among({name: path for name, (path, _) in scored_on(built).items()})
