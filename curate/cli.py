@@ -151,6 +151,21 @@ def run(session: Session, manifest: Path, lock: Path | None, track) -> tuple[Any
 
 
 @main.command()
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.option("--out", metavar="NAME.toml", type=click.Path(path_type=Path), help="Default: PATH's name.")
+@click.option("--text", metavar="FIELD", help="The field that holds the text; default: what looks like it.")
+@answers()
+def init(session: Session, paths: tuple[str, ...], out: Path | None, text: str | None) -> tuple[Any, str]:
+    """Look at files, folders, globs or URLs, and write a manifest of them to begin with. Nothing is overwritten.
+
+    Example: curate init docs
+    """
+    from curate.commands.init import init as look_at
+
+    return look_at(paths, out, text)
+
+
+@main.command()
 @manifest_argument
 @click.option("--sample", type=click.IntRange(0), default=300, show_default=True,
               help="Documents of each source to try the levels on; 0: none.")  # fmt: skip

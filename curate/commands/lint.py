@@ -121,22 +121,24 @@ def _tried(manifest: Manifest, documents: int, found: list[str]) -> Lint:
         warnings = [
             f"tried on {len(a.pool):,} documents: {warning}" for warning in nearly_all(levels, len(a.pool))
         ]
-        return Lint([*found, *_foreign_newlines(a.pool), *warnings], len(a.pool), kept)
+        newlines = [
+            f'source "{name}": in {share:.0%} of documents tried lines end in \\r\\n, so blank lines count as repeated '
+            'ones; newlines = "unix" in that source reads them as \\n'
+            for name, share in foreign_newlines(a.pool).items()
+        ]
+        return Lint([*found, *newlines, *warnings], len(a.pool), kept)
 
 
-def _foreign_newlines(pool: Pool) -> list[str]:
-    """Sources whose lines end in "\\r\\n": to filters that split at "\\n", blank lines are then equal lines of text."""
+def foreign_newlines(pool: Pool) -> dict[str, float]:
+    """{source: share of its documents whose lines end in "\\r\\n"}, where it is worth saying: to filters that split at
+    "\\n", blank lines are then equal lines of text."""
     import pyarrow.compute as pc
 
     returns = np.concatenate(
         [pc.match_substring(part.table(["text"])["text"], "\r\n").to_numpy() for part in pool.parts]
     )
-    found = []
-    for number, name in enumerate(pool.sources):
-        share = float(returns[pool.source == number].mean()) if (pool.source == number).any() else 0.0
-        if share > WORTH_SAYING:
-            found.append(
-                f'source "{name}": in {share:.0%} of documents tried lines end in \\r\\n, so blank lines count as repeated '
-                'ones; newlines = "unix" in that source reads them as \\n'
-            )
-    return found
+    count = np.bincount(pool.source, minlength=len(pool.sources)).clip(1)
+    shares = np.bincount(pool.source, returns, len(pool.sources)) / count
+    return {
+        name: share for name, share in zip(pool.sources, shares.tolist(), strict=True) if share > WORTH_SAYING
+    }

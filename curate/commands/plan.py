@@ -21,7 +21,9 @@ from curate.signals import custom
 from curate.sources.documents import STAGE as DOCUMENTS
 from curate.sources.documents import plan_tasks
 from curate.sources.formats import FORMATS
+from curate.sources.formats.format import PACKED
 from curate.sources.inputs import digests, list_inputs
+from curate.sources.rows import Input
 from curate.spec.manifest import PER_SEED, SHARED, Manifest
 from curate.store import Store, file_digest
 from curate.studies.registry import STUDIES, outline
@@ -151,11 +153,12 @@ def _source(store: Store, manifest: Manifest, source) -> SourcePlan:
         return SourcePlan(source.name, source.format, 0, 0, 0, str(error))
     tasks = plan_tasks(store, source, manifest.part_bytes, inputs, hashes)
     done = sum(i.size for t in tasks if store.receipt(DOCUMENTS, t.key) for i in t.inputs)
-    size = sum(
-        round(i.size * (COMPRESSION if i.name.endswith((".gz", ".zst", ".bz2", ".lz4", ".xz")) else 1))
-        for i in inputs
-    )
-    return SourcePlan(source.name, source.format, len(inputs), size, done)
+    return SourcePlan(source.name, source.format, len(inputs), sum(map(unpacked_bytes, inputs)), done)
+
+
+def unpacked_bytes(item: Input) -> int:
+    """Of a file, roughly."""
+    return round(item.size * (COMPRESSION if item.name.endswith(PACKED[1:]) else 1))
 
 
 def _grid(manifest: Manifest, flops: float) -> Training:

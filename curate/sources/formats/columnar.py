@@ -171,9 +171,17 @@ def _check(schema_of: Callable[[Input], pa.Schema], source: Source, item: Input)
         _columns(source, item, schema_of(item))
 
 
-PARQUET = Format("parquet", _parquet, 1e8, ("*.parquet",), check=partial(_check, _parquet_schema))
+def _peek(batches: Callable[[Input], Iterable[pa.RecordBatch]], item: Input) -> Iterator[dict]:
+    return (row for batch in batches(item) for row in batch.slice(0, 500).to_pylist())
+
+
+PARQUET = Format(
+    "parquet", _parquet, 1e8, ("*.parquet",), check=partial(_check, _parquet_schema),
+    peek=partial(_peek, lambda item: pq.ParquetFile(_seekable(item)).iter_batches(500)),
+)  # fmt: skip
 ARROW = Format(
     "arrow", _arrow, 2e8, ("*.arrow", "*.feather", "*.ipc"),
     check=partial(_check, lambda item: _ipc_reader(item).schema),
+    peek=partial(_peek, _ipc_batches),
 )  # fmt: skip
 HUB = Format("hub", _hub, 2e7, whole=True)

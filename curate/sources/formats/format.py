@@ -28,8 +28,8 @@ class Format:
     """`include`: globs of its files below a folder. `fields`: those that are carried along where the source names none,
     then the others that it has; None: whatever its rows hold. `requires`: libraries of the extra `web` that decide what
     it makes of the same bytes. `bytes_per_second`: of input that a core reads, roughly. `check`: raises NoInput where a
-    file lacks what the source asks for, before anything is read. `group`: what
-    a holdout keeps together where files are documents."""
+    file lacks what the source asks for, before anything is read. `group`: what a holdout keeps together where files are
+    documents. `peek`: some rows of a file as plain values, where these say which fields there are."""
 
     name: str
     read: Read
@@ -39,6 +39,7 @@ class Format:
     requires: tuple[str, ...] = ()
     check: Callable[[Source, Input], object] = lambda source, item: None
     group: str | None = None
+    peek: Callable[[Input], Iterator[dict]] | None = None
     whole: bool = False
 
     def libraries(self) -> dict[str, str]:

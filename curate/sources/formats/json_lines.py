@@ -195,4 +195,9 @@ def _as_string(value: Any) -> str | None:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-JSONL = Format("jsonl", _jsonl, 6e7, packed("*.jsonl", "*.ndjson", "*.json"))
+def _peek(item: Input) -> Iterator[dict]:
+    pieces = _pieces(item, ESCAPED * Source.longest + BESIDES, Problems())
+    return (row for at, raw in pieces for _, row in _objects(raw, at, Problems()))
+
+
+JSONL = Format("jsonl", _jsonl, 6e7, packed("*.jsonl", "*.ndjson", "*.json"), peek=_peek)

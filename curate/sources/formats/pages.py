@@ -122,8 +122,9 @@ def characters(raw: bytes, charset: str | None, at: str, problems: Problems) -> 
 
 
 MARKDOWN = Format(
-    "markdown", reading(_markdown), 5e7, ("*.md", "*.markdown", "*.md.gz", "*.md.zst"), group=FOLDER
-)
+    "markdown", reading(_markdown), 5e7, ("*.md", "*.markdown", "*.md.gz", "*.md.zst"), group=FOLDER,
+    peek=lambda item: ({"text": text} | fields for _, text, fields in _markdown(item, Problems())),
+)  # fmt: skip
 HTML = Format(
     "html", reading(_html), 1.2e7, ("*.html", "*.htm", "*.xhtml", "*.html.gz", "*.htm.gz", "*.html.zst"),
     fields=(("title",), ("language",)), requires=("resiliparse",), group=FOLDER,
