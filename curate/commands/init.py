@@ -50,7 +50,7 @@ IDS = re.compile(r"(.*[_-])?(id|uuid|guid)|docid", re.I)
 GROUPS = ("domain", "repo", "repository", "work")  # fields whose documents are of one hand
 CARRIED = ("url", "title", "author", "date", "timestamp", "license", *GROUPS)
 MOST, SOME = 0.6, 0.1  # of the text: a language that stands alone, and one among several
-SURE, OTHERS_SURE = {"en": 0.65}, 0.5  # of a language's score: others are more like their neighbours
+SURE, OTHERS_SURE = 0.65, 0.5  # of the score of English; other languages are more like their neighbours
 ENGLISH, MANY = ("gopher-quality", "gopher-repetition", "fineweb"), ("fineweb-2",)
 LEAST_KEPT = 0.1  # of what reaches it: a level that keeps less was made for other text
 LARGEST_SIZE = 1_000_000  # tokens, to begin with: minutes of training
@@ -69,15 +69,17 @@ def init(paths: Iterable[str], out: Path | None, text: str | None = None) -> tup
 
     Raises CurateError where there is nothing to read, or something in the place of the manifest.
     """
-    alike: dict[Any, list[str]] = {}  # files that a shell has named one by one are one source
+    alike: dict[str, list[str]] = {}  # files that a shell has named one by one are one source
     for path in dict.fromkeys(path if "://" in path else os.path.abspath(path) for path in paths):
-        folder, ending = os.path.dirname(path), os.path.splitext(path)[1]
-        alike.setdefault((folder, ending) if os.path.isfile(path) else path, []).append(path)
+        if printable(path) != path:
+            raise InputError(f"{printable(path)}: a manifest is UTF-8, and this name is not; rename it")
+        of = f"{os.path.dirname(path)}/*{os.path.splitext(path)[1]}" if os.path.isfile(path) else path
+        alike.setdefault(of, []).append(path)
     seen = [one for some in alike.values() for one in _found(tuple(some), text)]
     names = [one.source.name for one in seen]
     for number, one in enumerate(seen):
-        if again := names[:number].count(one.source.name):
-            one.source = replace(one.source, name=f"{one.source.name}-{again + 1}")
+        again = names[:number].count(names[number])
+        one.source = replace(one.source, name=names[number] + (f"-{again + 1}" if again else ""))
     out = out or Path(f"{names[0]}.toml")
     if os.path.lexists(out):
         raise ManifestError(f"{out}: is there already; name another file with --out NAME.toml")
@@ -107,7 +109,7 @@ def _found(path: tuple[str, ...], text: str | None) -> list[Seen]:
         raise InputError(f"{where}: nothing but empty files; name files that hold text")
     left, seen, why = {item.name: item for item in files}, list[Seen](), ""
     formats = {one.name: one.include for one in reversed(FORMATS.values()) if one.include != ("*",)}
-    while of := {one: mine for one, include in formats.items() if (mine := _matching(include, left))}:
+    while of := {one: some for one, include in formats.items() if (some := _matching(include, left))}:
         best = max(of, key=lambda one: sum(left[name].size for name in of[one]))
         mine = [left.pop(name) for name in sorted(of[best])]
         formats = {one: include for one, include in formats.items() if not _matching(include, of[best])}
@@ -152,8 +154,8 @@ def _with_fields(source: Source, files: list[Input], text: str | None) -> Seen:
         has = f"it has {', '.join(values)}" if values else "no row can be read"
         what = f'no field "{text}"' if text else "no field holds text"
         raise InputError(f"{printable(files[0].url)}: {what} ({has}); name one that does with --text FIELD")
-    share = sum(len(str(v)) for v in values[chosen])
-    share /= sum(len(json.dumps(row, default=str, ensure_ascii=False)) for row in rows)
+    of_rows = sum(len(json.dumps(row, default=str, ensure_ascii=False)) for row in rows)
+    share = sum(len(str(v)) for v in values[chosen]) / of_rows
     ids = [n for n, s in usual.items() if n != chosen and len(rows) == len(s) == len(set(map(str, s))) > 1]
     own = next((name for name in ids if IDS.fullmatch(name.rpartition(".")[2])), None)
     source = replace(source, text=chosen, id=own)
@@ -167,14 +169,13 @@ def _with_fields(source: Source, files: list[Input], text: str | None) -> Seen:
     return Seen(source, files, share, ids)
 
 
-def _flat(row: dict, before: str = "") -> dict[str, Any]:
+def _flat(row: dict) -> dict[str, Any]:
     """Fields inside others by their paths; bytes as text."""
     flat: dict[str, Any] = {}
     for name, value in row.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{before}{name}.")
-        else:
-            flat[f"{before}{name}"] = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+        value = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+        inside = _flat(value) if isinstance(value, dict) else None
+        flat |= {str(name): value} if inside is None else {f"{name}.{n}": v for n, v in inside.items()}
     return flat
 
 
@@ -211,9 +212,9 @@ def _sampled(seen: list[Seen], out: Path, store: Store) -> tuple[dict[str, str],
             notes += f"# No level asks for {asked.strip()}: it keeps {kept} of {before} documents that were looked at.\n"
             continue
         levels[name], a = asked, more
-    parse_manifest(
-        out, manifest := _text(seen, out, levels, notes + _rest(a, whole := _whole_bytes(seen, a)))
-    )
+    whole = _whole_bytes(seen, a)
+    manifest = _text(seen, out, levels, notes + _rest(a, whole))
+    parse_manifest(out, manifest)
     size, hashes = a.pool.bytes, a.signals.column("text_hash", "text_hash")
     equal, near = (1 - len(of) / len(size) for of in (pc.unique(hashes), np.unique(a.values.clusters())))
     returns = [one.source.name for one in seen if one.source.newlines == "unix"]
@@ -248,12 +249,9 @@ def _candidates(spoken: dict[str, float]) -> Iterator[tuple[str, str]]:
         main = main[:1]
     if main:
         name = languages()[main[0]].name.lower() if main[0] in languages() else main[0]
-        sure = SURE.get(main[0], OTHERS_SURE) if len(main) == 1 else OTHERS_SURE
-        bounds = f"language = {json.dumps(main)}, language_score = [{sure}, inf]"
+        bounds = f"language = {json.dumps(main)}, language_score = [{SURE if main == ['en'] else OTHERS_SURE}, inf]"
         yield (name if len(main) == 1 else "languages"), f"keep = {{ {bounds} }}\n"
-        covered = next(
-            rule.bound for rule in load_profile(MANY[0], Path()).rules if rule.signal == "language"
-        )
+        (covered,) = (r.bound for r in load_profile(MANY[0], Path()).rules if r.signal == "language")
         if main == ["en"] or set(main) <= set(covered.accepted(main)):
             yield "filtered", f"profiles = {json.dumps(ENGLISH if main == ['en'] else MANY)}\n"
     yield "unique", "keep = { duplicate = false }\n"
@@ -262,10 +260,9 @@ def _candidates(spoken: dict[str, float]) -> Iterator[tuple[str, str]]:
 def _whole_bytes(seen: list[Seen], a: Annotated) -> np.ndarray:
     """[sources]: of text in all files, at least: as in those that were read, or by its share of rows."""
     read = [account.bytes / max(1, account.input_bytes) for account in a.sources]
-    return np.array(
-        [max(share * sum(item.size for item in one.files), one.text_share * sum(map(unpacked_bytes, one.files)))
-         for one, share in zip(seen, read, strict=True)]
-    )  # fmt: skip
+    size = [sum(item.size for item in one.files) for one in seen]
+    by_rows = [one.text_share * sum(map(unpacked_bytes, one.files)) for one in seen]
+    return np.maximum(np.multiply(read, size), by_rows)
 
 
 def _rest(a: Annotated, whole: np.ndarray) -> str:
@@ -309,29 +306,29 @@ def _round(value: float) -> str:
 
 
 def _group(a: Annotated, kept: np.ndarray) -> str | None:
-    """What all sources can be held out by, where the sample has enough of them."""
+    """What all sources can be held out by, where the sample has enough of it."""
     sources = [account.source for account in a.sources]
     common = [name for name in GROUPS if all(name in source.columns for source in sources)]
-    kinds = {*common[:1]} or {usual_group(source) for source in sources}
-    with suppress(CurateError):
-        groups = groups_of(a.pool, a.sources, a.values.clusters(), kind := next(iter(kinds)))
-        named = groups.code[kept & groups.named()]
-        if len(kinds) == 1 and kind != DOCUMENT and len(np.unique(named)) >= FEW_GROUPS:
-            return kind
+    kind, *others = {*common[:1]} or {usual_group(source) for source in sources}
+    with suppress(CurateError):  # no document has one
+        groups = groups_of(a.pool, a.sources, a.values.clusters(), kind)
+        many = len(np.unique(groups.code[kept & groups.named()])) >= FEW_GROUPS
+        return kind if many and not others and kind != DOCUMENT else None
     return None
 
 
 def _text(seen: list[Seen], out: Path, levels: dict[str, str], rest: str) -> str:
-    """The manifest."""
+    """The manifest. Paths are relative to its folder, where they have more in common than the root."""
     made = "# Made by `curate init` from a sample of each source. Change what you know better.\n"
+    folder = os.path.abspath(out.parent)
     for source in (one.source for one in seen):
-        paths = [_beside(path, out) for path in source.path]
-        given = {"name": source.name, "format": source.format, "path": paths[0] if len(paths) == 1 else paths}
-        given |= {"text": source.text} if source.text != Source.text else {}
-        given |= {"id": source.id} if source.id else {}
-        given |= {"columns": source.columns} if source.columns else {}
-        given |= {"document": source.document} if source.document != Source.document else {}
-        given |= {"newlines": source.newlines} if source.newlines != Source.newlines else {}
+        far = any("://" in path or os.path.commonpath([path, folder]) == "/" for path in source.path)
+        paths = source.path if far else [os.path.relpath(path, folder) for path in source.path]
+        given: dict[str, Any] = {"name": source.name, "format": source.format}
+        given["path"] = paths[0] if len(paths) == 1 else paths
+        for key in ("text", "id", "columns", "document", "newlines"):
+            if getattr(source, key) != getattr(Source, key):
+                given[key] = getattr(source, key)
         table = "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in given.items())
         made += f'\n[[source]]\n{table}license = "unknown"   # for you to say; it stands in the card of every corpus\n'
     made += '\n[signals]\nlanguage = { model = "lid.176" }\nnear_duplicates = { similarity = 0.8 }\n\n'
@@ -340,11 +337,3 @@ def _text(seen: list[Seen], out: Path, levels: dict[str, str], rest: str) -> str
         made += f'[[level]]\nname = "{name}"\n{below}{asked}\n'
         below = f'on = "{name}"\n'
     return made + rest
-
-
-def _beside(path: str, out: Path) -> str:
-    """Relative to the manifest's folder, where they have more in common than the root."""
-    folder = os.path.abspath(out.parent)
-    return (
-        path if "://" in path or os.path.commonpath([path, folder]) == "/" else os.path.relpath(path, folder)
-    )
