@@ -53,7 +53,8 @@ MOST, SOME = 0.6, 0.1  # of the text: a language that stands alone, and one amon
 SURE, OTHERS_SURE = 0.65, 0.5  # of the score of English; other languages are more like their neighbours
 ENGLISH, MANY = ("gopher-quality", "gopher-repetition", "fineweb"), ("fineweb-2",)
 LEAST_KEPT = 0.1  # of what reaches it: a level that keeps less was made for other text
-LARGEST_SIZE = 1_000_000  # tokens, to begin with: minutes of training
+LITTLE = "too little to build: add text"
+LARGEST_SIZE, LEAST_SIZE = 1_000_000, 4000  # tokens, to begin with: minutes of training
 
 
 @dataclass
@@ -202,7 +203,9 @@ def _sampled(seen: list[Seen], out: Path, store: Store) -> tuple[dict[str, str],
             one.source = replace(one.source, id=None)
         if one.source.name in foreign_newlines(a.pool):
             one.source = replace(one.source, newlines="unix")
-    spoken = _languages(a)
+    codes = pc.fill_null(a.values.column("language"), "none").combine_chunks().dictionary_encode()
+    of = np.bincount(codes.indices.to_numpy(), a.pool.bytes) / a.pool.bytes.sum()
+    spoken = {codes.dictionary[i].as_py(): float(of[i]) for i in np.argsort(-of)}  # shares of the text
     for name, asked in _candidates(spoken):
         kept, before = 0, a.judged[list(levels)[-1]].kept.sum()
         with suppress(CurateError):  # it keeps nothing
@@ -212,34 +215,30 @@ def _sampled(seen: list[Seen], out: Path, store: Store) -> tuple[dict[str, str],
             notes += f"# No level asks for {asked.strip()}: it keeps {kept} of {before} documents that were looked at.\n"
             continue
         levels[name], a = asked, more
-    whole = _whole_bytes(seen, a)
+    size = np.array([sum(item.size for item in one.files) for one in seen])
+    read = [account.bytes / max(1, account.input_bytes) for account in a.sources]
+    by_rows = [one.text_share * sum(map(unpacked_bytes, one.files)) for one in seen]
+    whole = np.maximum(size * read, by_rows)  # bytes of text, by source, at least
     manifest = _text(seen, out, levels, notes + _rest(a, whole))
     parse_manifest(out, manifest)
-    size, hashes = a.pool.bytes, a.signals.column("text_hash", "text_hash")
-    equal, near = (1 - len(of) / len(size) for of in (pc.unique(hashes), np.unique(a.values.clusters())))
+    texts, hashes = a.pool.bytes, a.signals.column("text_hash", "text_hash")
+    equal, near = (1 - len(of) / len(texts) for of in (pc.unique(hashes), np.unique(a.values.clusters())))
     returns = [one.source.name for one in seen if one.source.newlines == "unix"]
     columns = dict.fromkeys(column for one in seen for column in one.source.columns)
     return {
-        "files": "; ".join(
-            f"{one.source.name}: {one.source.format}, {len(one.files):,} of "
-            f"{short_bytes(sum(item.size for item in one.files))}" for one in seen),
-        "text": f"in {', '.join(dict.fromkeys(one.source.text for one in seen))}; some {short_bytes(whole.sum())} at least",
-        "ids": "; ".join(f"{one.source.id or 'by place and text'} (all differ: {', '.join(one.ids) or 'no field'})"
-                         for one in seen),
+        "files": "; ".join(f"{one.source.name}: {one.source.format}, {len(one.files):,} of {short_bytes(bytes)}"
+                           for one, bytes in zip(seen, size.tolist(), strict=True)),
+        "text": f"in {', '.join(dict.fromkeys(one.source.text for one in seen))}; some {short_bytes(whole.sum())} at least"
+                + ("; " + LITTLE) * (LITTLE in manifest),
+        "ids": "; ".join(dict.fromkeys(
+            f"{one.source.id or 'by place and text'} (all differ: {', '.join(one.ids) or 'no field'})" for one in seen)),
         "fields": f"carried: {', '.join(columns) or 'none'}",
-        "documents": f"{len(size):,} looked at, half over {short_bytes(np.median(size))}, at most {short_bytes(size.max())}",
+        "documents": f"{len(texts):,} read, half over {short_bytes(np.median(texts))}, none over {short_bytes(texts.max())}",
         "languages": ", ".join(f"{code} {share:.0%}" for code, share in list(spoken.items())[:5]) + " of the text",
         "lines": f"end in \\r\\n in {', '.join(returns)}" if returns else "end in \\n",
         "duplicates": f"{equal:.1%} equal, {near:.1%} equal or near, of those looked at",
         "levels": ", ".join(f"{name} keeps {a.judged[name].kept.sum():,}" for name in levels),
     }, manifest  # fmt: skip
-
-
-def _languages(a: Annotated) -> dict[str, float]:
-    """{code: share of the text}, the largest first; "none" where no language was found."""
-    codes = pc.fill_null(a.values.column("language"), "none").combine_chunks().dictionary_encode()
-    of = np.bincount(codes.indices.to_numpy(), a.pool.bytes) / a.pool.bytes.sum()
-    return {codes.dictionary[i].as_py(): float(of[i]) for i in np.argsort(-of)}
 
 
 def _candidates(spoken: dict[str, float]) -> Iterator[tuple[str, str]]:
@@ -257,24 +256,17 @@ def _candidates(spoken: dict[str, float]) -> Iterator[tuple[str, str]]:
     yield "unique", "keep = { duplicate = false }\n"
 
 
-def _whole_bytes(seen: list[Seen], a: Annotated) -> np.ndarray:
-    """[sources]: of text in all files, at least: as in those that were read, or by its share of rows."""
-    read = [account.bytes / max(1, account.input_bytes) for account in a.sources]
-    size = [sum(item.size for item in one.files) for one in seen]
-    by_rows = [one.text_share * sum(map(unpacked_bytes, one.files)) for one in seen]
-    return np.maximum(np.multiply(read, size), by_rows)
-
-
 def _rest(a: Annotated, whole: np.ndarray) -> str:
     """Tokenizer, sizes, holdout and grid, for this much text."""
     best = list(a.judged)[-1]
     kept = a.judged[best].kept
     share = np.bincount(a.pool.source, a.pool.bytes * kept) / np.bincount(a.pool.source, a.pool.bytes)
     tokens = float((whole * share).sum()) / BYTES_A_TOKEN
-    largest = max(4000, min(LARGEST_SIZE, tokens / 8))
+    largest = max(LEAST_SIZE, min(LARGEST_SIZE, tokens / 8))
     sizes = ", ".join(f'"{_round(largest / part)}"' for part in (4, 2, 1))
     held = max(1000, min(LARGEST_SIZE, tokens) / 10, 5 * float(np.median(a.pool.bytes[kept])))
     group = _group(a, kept)
+    little = f"# It is {LITTLE}.\n" if tokens < 2 * largest else ""
     return f"""[tokenizer]
 vocabulary = {4096 if whole.sum() > 4e6 else 1024 if whole.sum() > 1e6 else 400}
 train_on = "raw"
@@ -282,7 +274,7 @@ bytes = "{_round(max(1e5, min(8e6, whole.sum())))}B"
 
 # "{best}" holds some {short_count(tokens)} tokens or more. The largest size is an eighth of them, of which every seed
 # reads its own and holdouts take theirs, and at most {short_count(LARGEST_SIZE)} to begin with. Each size begins the next.
-[sizes]
+{little}[sizes]
 tokens = [{sizes}]
 
 # Text that loss is measured on. No corpus holds it, or anything that resembles it.

@@ -226,6 +226,15 @@ def test_what_cannot_be_read_is_one_line_and_no_manifest(tmp_path, name, raw, sa
     assert not list(tmp_path.glob("*.toml"))
 
 
+def test_too_little_text_is_said(tmp_path):
+    write_lines(tmp_path / "little.jsonl", [{"text": "Hello there."}])
+    write_lines(tmp_path / "enough.jsonl", [{"text": text} for text in documents(ENGLISH)])
+    assert ["too little to build" in made(name)[1] for name in ("little.jsonl", "enough.jsonl")] == [
+        True,
+        False,
+    ]
+
+
 def test_the_text_may_be_named(tmp_path):
     rows = [{"text": "short", "long": text} for text in documents(ENGLISH)]
     write_lines(tmp_path / "a.jsonl", rows)
