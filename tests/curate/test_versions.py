@@ -60,7 +60,7 @@ def test_an_older_corpus_is_linked_where_it_is_and_built_again_where_it_is_not(f
         c["digest"] for c in first["corpora"] if (c["level"], c["size"]) == ("long", "1k")
     )
     assert len(curate.open_corpus(f"{version}/long-1k")) == record["documents"]
-    assert os.stat(f"{version}/long-1k/data-00000.arrow").st_nlink > 1, "files are shared"
+    assert os.stat(f"{version}/long-1k/train/data-00000.arrow").st_nlink > 1, "files are shared"
     assert answer("checkout", version) == done, "what is there stays"
     (folder / "other").mkdir()
     assert "there is something else" in refusal("checkout", version, "--out", "other")
