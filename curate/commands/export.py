@@ -186,9 +186,8 @@ def _numpy(folder: Path, documents: Documents) -> dict[str, Any]:
     def head(count: int) -> None:
         header = {"descr": dtype, "fortran_order": False, "shape": (count,)}
         with open(folder / "tokens.npy", "r+b" if count else "wb") as file:
-            np.lib.format.write_array_header_1_0(
-                file, header
-            )  # as long for every count: room to grow is part of it
+            # As long for every count: room to grow is part of it.
+            np.lib.format.write_array_header_1_0(file, header)
 
     head(0)
     begins = documents.write_ids(folder / "tokens.npy", dtype)

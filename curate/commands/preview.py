@@ -24,6 +24,7 @@ from curate.corpora.draws import Reading, block
 from curate.engine import Engine
 from curate.results.answers import holdout_answers
 from curate.results.trigram import MOST, texts_among, trigram_nats
+from curate.results.tuning import tuned
 from curate.results.words import figure_text, statement
 from curate.spec.manifest import Manifest
 from curate.store import Store
@@ -44,7 +45,7 @@ def preview(store: Store, manifest: Manifest, engine: Engine, draws: int = DRAWS
     with ThreadPoolExecutor(engine.workers) as threads:  # kernels let go of the interpreter
         runs = list(threads.map(partial(_trigram_run, judges), _readings(built, draws)))
     holdouts = {name: holdout_answers(name, built.lock, runs) for name in judges} if runs else {}
-    trained = [run for run in records(grid_cells(built)) if "losses" in run]
+    trained = [run for run in tuned(records(grid_cells(built)))[0] if "losses" in run]
     return {
         "draws": draws,
         "statements": [text for name, one in holdouts.items() if (text := statement(name, one))],

@@ -50,9 +50,8 @@ class Holdouts:
     groups: dict[str, Groups]  # level -> what was held out and is resampled together
     held: np.ndarray  # bool [documents]: not in any corpus
     similar: int  # documents held out only because they resemble a scored one
-    shares: (
-        np.ndarray
-    )  # bool [documents]: not held out, but has a run of RUN words in common with a scored one
+    # bool [documents]: not held out, but has a run of RUN words in common with a scored one.
+    shares: np.ndarray
 
 
 def hold_out(

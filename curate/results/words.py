@@ -108,11 +108,6 @@ def bound_text(bound: Any) -> str:
     )
 
 
-def worth_text(row: dict) -> str:
-    """`+0.021 [+0.004, +0.038]`: as a difference."""
-    return difference_text(row)
-
-
 def figure_text(value: float, low: float | None, high: float | None, *, digits: int = 3) -> str:
     """`2.31 [2.20, 2.45]`."""
     left, right = ("∞" if x is None or math.isinf(x) else f"{x:,.{digits}f}" for x in (low, high))

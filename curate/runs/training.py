@@ -423,9 +423,8 @@ def _pack_corpus(store: Store, corpus: Path, name: str, vocabulary: int) -> Path
     data = open_data(corpus).with_format("arrow")
     texts, ids = data[:]["text"], data[:]["id"]
     end = len(texts) - max(1, len(texts) // 20)
-    held = pc.is_in(
-        ids.slice(0, end), value_set=ids.slice(end).combine_chunks()
-    )  # further copies, with weights
+    # Further copies, with weights.
+    held = pc.is_in(ids.slice(0, end), value_set=ids.slice(end).combine_chunks())
     held = pc.or_(held, resembling(texts.slice(end), texts.slice(0, end)))
     trained = texts.slice(0, end).filter(pc.invert(held))
     if not len(trained):

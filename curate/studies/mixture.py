@@ -102,9 +102,8 @@ class MixtureStudy(Study):
             return []
         if not law.foretells:
             return []
-        shares = np.round(
-            shares, 3
-        )  # what a run is keyed by must not hang on the last bits of a library's sums
+        # What a run is keyed by must not hang on the last bits of a library's sums.
+        shares = np.round(shares, 3)
         waiting = next(t for t in self.outline(asked, built.annotated.manifest) if t.waits)
         return [replace(waiting, shares=tuple(float(x) for x in shares / shares.sum()), waits=False)]
 

@@ -144,9 +144,8 @@ class Memory(NamedTuple):
     n_more: np.ndarray
 
 
-_thread = (
-    threading.local()
-)  # .memories: of the models that it applied last, each (its tables, what it remembers)
+# .memories: of the models that it applied last, each (its tables, what it remembers).
+_thread = threading.local()
 
 
 def _memory(tables: Tables) -> Memory:

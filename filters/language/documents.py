@@ -10,7 +10,6 @@ A label becomes one canonical code (`codes.py`), so that a level can say `langua
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 from dataclasses import dataclass
@@ -63,12 +62,6 @@ def find_model(model: str | os.PathLike[str] = "lid.176") -> Path:
             f"language model {model}: no such file; give a path (.ftz, .bin) or one of: {known}"
         )
     return path
-
-
-def model_digest(model: str | os.PathLike[str] = "lid.176") -> str:
-    """sha256 of the model's file: what a result was computed with, whatever the file is called."""
-    with find_model(model).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def model_codes(model: str | os.PathLike[str] = "lid.176") -> list[str]:

@@ -37,9 +37,8 @@ def instruction(result: Any, *kinds: Any) -> Callable[[Callable], Any]:
         typed.__name__, typed.__doc__ = generate.__name__, generate.__doc__
         context, _, _, *arguments = inspect.signature(generate).parameters.values()
         typed.__signature__ = inspect.Signature([context, *arguments])  # type: ignore[attr-defined]
-        intrinsic: Any = (
-            extending.intrinsic
-        )  # numba's type for it wants the compiler's argument from callers too
+        # Numba's type for it wants the compiler's argument from callers too.
+        intrinsic: Any = extending.intrinsic
         return intrinsic(typed)
 
     return decorate

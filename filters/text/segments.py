@@ -158,9 +158,8 @@ def _ascii_bytes(page, at, length):
     spaces, others = space_mask(page, at), non_ascii_mask(page, at)
     if length - at < 64:
         spaces &= (ONE_BIT << np.uint64(length - at)) - ONE_BIT
-    runs = (
-        spaces & ~(spaces << ONE_BIT | ONE_BIT) & ~others & (others - ONE_BIT)
-    )  # below the first beyond ASCII
+    # Below the first beyond ASCII.
+    runs = spaces & ~(spaces << ONE_BIT | ONE_BIT) & ~others & (others - ONE_BIT)
     return 63 - leading_zeros(runs) if runs else 0
 
 

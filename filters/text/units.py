@@ -212,9 +212,8 @@ def words_of(page, length, table, lower, hashes, starts, ends, edges):
     A run of ASCII is hashed eight bytes at a time, its case folded by a bit; a run with anything else in it
     goes through the table, to the same hashes.
     """
-    words = np.uint64(
-        0
-    )  # unsigned, as are all places here: a signed one may count from the end, which is checked
+    # Unsigned, as are all places here: a signed one may count from the end, which is checked.
+    words = np.uint64(0)
     for run in range(_edges_of(page, length, edges)):
         begin, end = edges[np.uint64(2 * run)], edges[np.uint64(2 * run + 1)]
         h, wide = _hash_bytes(page, begin, end, EIGHT_CASE_BITS)

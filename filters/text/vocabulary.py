@@ -123,9 +123,8 @@ def _name_document(page, length, by_space, window, breaks, classes, hash_key, ta
 @kernel
 def _name_all(offsets, data, by_space, breaks, classes, hash_key):
     documents, longest = len(offsets) - 1, longest_document(offsets)
-    room = (
-        offsets[documents] - offsets[0] + 1
-    )  # a token is a byte or more: what is not touched takes no memory
+    # A token is a byte or more: what is not touched takes no memory.
+    room = offsets[documents] - offsets[0] + 1
     names, counts = np.empty(room, np.uint32), np.empty(room, np.uint32)
     lengths, flags = np.empty(room, np.int32), np.empty(room, np.uint8)
     edges = np.empty(2 * room, np.int32)

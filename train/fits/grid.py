@@ -80,11 +80,6 @@ class Grid:
     def _index(self, point: Point) -> tuple[int, int, int]:
         return self.levels.index(point.level), self.tokens.index(point.tokens), self.seeds.index(point.seed)
 
-    def loss_of(self, level: str, tokens: int, seed: int) -> float:
-        return float(
-            self.loss_LDS[self.levels.index(level), self.tokens.index(tokens), self.seeds.index(seed)]
-        )
-
     @cached_property
     def documents(self) -> int | None:
         """Holdout documents to resample; None where a run lacks them or their number differs."""

@@ -17,9 +17,8 @@ def shard(model: Transformer, compiled: bool) -> Transformer:
         if compiled:
             block.compile()
         fully_shard(block)
-    fully_shard(
-        model, reshard_after_forward=True
-    )  # else evaluation would leave its weights gathered, and old
+    # Else evaluation would leave its weights gathered, and old.
+    fully_shard(model, reshard_after_forward=True)
     for method in ("token_losses", "logits"):
         register_fsdp_forward_method(model, method)
     return model
