@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from train.evaluate import BATCH
 from train.model.transformer import Transformer
@@ -45,8 +46,10 @@ def context_use(model: Transformer, holdout: Packed) -> dict[str, Any] | None:
     nats_BT, right = [], 0
     for first in range(0, len(texts_BT), BATCH):
         rows = slice(first, first + BATCH)
-        nats_BT.append(model.token_losses(inputs_BT[rows], texts_BT[rows]).cpu().double())
-        right += int((model.logits(inputs_BT[rows]).argmax(-1) == texts_BT[rows]).sum())
+        logits_BTV, targets_BT = model.logits(inputs_BT[rows]).float(), texts_BT[rows]
+        losses_N = F.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten(), reduction="none")
+        nats_BT.append(losses_N.view_as(targets_BT).cpu().double())
+        right += int((logits_BTV.argmax(-1) == targets_BT).sum())
     edges = [0, *(2**power for power in range(length.bit_length()) if 2**power < length), length]
     all_BT = torch.cat(nats_BT).numpy()
     means_BE = np.stack([all_BT[:, a:b].mean(1) for a, b in zip(edges[:-1], edges[1:], strict=True)], 1)
