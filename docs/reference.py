@@ -106,6 +106,7 @@ seeds = 2
 [mixture]
 [repetition]
 [overtaking]
+[anneal]
 [base]
 [[factor]]
 name = "loss"

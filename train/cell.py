@@ -32,7 +32,11 @@ ALWAYS_IN_IDENTITY = ("context", "batch", "cooldown", "epochs", "precision", "lo
 
 @dataclass(frozen=True, kw_only=True)
 class Cell(RunConfig):
-    """JSON-able: what is trained on, and the knobs. `sizes` count tokens."""
+    """JSON-able: what is trained on, and the knobs. `sizes` count tokens.
+
+    `cooldown_packed`: what is read in place of `packed` while the rate falls. `trunk`: a folder where cells that differ in
+    that alone share the steps before it.
+    """
 
     packed: str
     sizes: list[int]
@@ -42,6 +46,8 @@ class Cell(RunConfig):
     model: dict[str, Any] = field(default_factory=dict)
     optimizer: dict[str, Any] = field(default_factory=dict)
     tags: dict[str, Any] = field(default_factory=dict)
+    cooldown_packed: str = ""
+    trunk: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -51,6 +57,8 @@ class Cell(RunConfig):
             raise ValueError(
                 f"epochs = {self.epochs} with {len(self.sizes)} sizes: repeat data with one size only"
             )
+        if self.cooldown_packed and len(self.sizes) > 1:
+            raise ValueError("cooldown_packed: a cool-down on other text has one size only")
         if self.batch == BY_DEPTH:
             batch = default_batch(self.model.get("depth", ModelConfig.depth), self.context)
             object.__setattr__(self, "batch", batch)
@@ -79,6 +87,8 @@ PLAIN: dict[str, type] = {
     "model": dict,
     "optimizer": dict,
     "tags": dict,
+    "cooldown_packed": str,
+    "trunk": str,
 }
 
 
@@ -126,6 +136,11 @@ class Ladder:
         return steps
 
     def check(self) -> None:
+        cooldown, needed = self.cooldown_packed, self.cooldown_steps() * self.cell.batch_tokens + 1
+        if cooldown and cooldown.meta["tokens"] < needed:
+            raise ValueError(
+                f"{cooldown.path} holds {cooldown.meta['tokens']:,} tokens; the cool-down reads {needed:,}"
+            )
         same = [a for a, b in zip(self.boundaries, self.boundaries[1:], strict=False) if a == b]
         if same:
             raise ValueError(
@@ -141,6 +156,15 @@ class Ladder:
         """The step at which the rate begins to fall."""
         steps = self.steps(size)
         return steps - max(1, round(steps * self.cell.cooldown))
+
+    @cached_property
+    def cooldown_packed(self) -> Packed | None:
+        """What the rate falls on, where that is other text."""
+        return Packed.open(self.cell.cooldown_packed) if self.cell.cooldown_packed else None
+
+    def cooldown_steps(self) -> int:
+        """Of the largest size."""
+        return self.steps(self.cell.sizes[-1]) - self.branch_start(self.cell.sizes[-1])
 
     def work_steps(self) -> int:
         """Steps to train for all sizes: the trunk once, every branch."""
@@ -169,7 +193,14 @@ class Ladder:
                 "run": [cell.seed, *(getattr(cell, name) for name in ALWAYS_IN_IDENTITY)],
             }
             | self._later_knobs()
+            | (self._cooldown_digest() if size is not None else {})
         )
+
+    def _cooldown_digest(self) -> dict[str, str]:
+        if self.cooldown_packed is None:
+            return {}
+        tokens = self.cooldown_steps() * self.cell.batch_tokens + 1
+        return {"cooldown_sha256": self.cooldown_packed.prefix_sha256(tokens)}
 
     def _later_knobs(self) -> dict[str, Any]:
         later = {name: one for name, one in knobs("").items() if name not in ALWAYS_IN_IDENTITY}

@@ -9,7 +9,7 @@ each branch is exactly the run of that size trained alone, at a part of the pric
     directory/SIZE/metrics.jsonl       training loss, rate and gradient norm along the way
     directory/SIZE/holdout-NAME.npy    nats of each holdout document, float64; right-NAME.npy of each question, where there
                                        is a choice
-    directory/trunk.state, branch.state   checkpoints, gone once all sizes are done
+    directory/trunk.state, branch.state   checkpoints, gone once all sizes are done; a trunk that cells share stays
     directory/progress.json            tokens done and to do
     directory/failed.json              why the last attempt ended, if it did
     directory/cell.lock                held by the process that trains
@@ -30,6 +30,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 import torch
 
@@ -51,7 +52,7 @@ from train.parallel import processes
 from train.records import RECORD, finished_run
 from train.tokens.bpe import load_tokenizer
 from train.tokens.packed import Packed
-from train.tokens.windows import Windows, word_beginnings
+from train.tokens.windows import Switched, Windows, word_beginnings
 from train.trainer import Diverged, Trainer, load_checkpoint, save_checkpoint
 
 CHECKPOINT_SECONDS = 30.0
@@ -108,6 +109,10 @@ class _CellRun:
         self.reporter.report(self.reporter.total, force=True)
         return {str(size): run for size, run in runs.items()}
 
+    @property
+    def trunk_path(self) -> Path:
+        return Path(self.cell.trunk or self.directory) / "trunk.state"
+
     def _forget(self, *names: str) -> None:
         if processes.first():
             for name in names:
@@ -136,13 +141,14 @@ class _CellRun:
             if not ladder.packed.tokenizer_path:
                 raise ValueError(f"{ladder.packed.path}: no tokenizer tells which tokens begin a word")
             begins = word_beginnings(load_tokenizer(ladder.packed.tokenizer_path))
-        end = ladder.packed.end
-        windows = Windows(
-            ladder.packed.tokens, cell.context, cell.batch, ladder.boundaries, cell.seed, begins, end
-        )
+        windows: Windows | Switched
+        windows = trunk = self._windows(ladder.packed, ladder.boundaries, begins)
+        if ladder.cooldown_packed:
+            after = self._windows(ladder.cooldown_packed, [ladder.cooldown_steps()], begins)
+            windows = Switched(trunk, after, ladder.branch_start(cell.sizes[-1]))
         record_every = max(1, ladder.steps(cell.sizes[-1]) // CURVE_POINTS)
         trainer = Trainer(cell, cell.model_config(ladder.packed), windows, record_every)
-        state = load_checkpoint(self.directory / "trunk.state", ladder.identity())
+        state = load_checkpoint(self.trunk_path, ladder.identity())
         if state:
             fresh = trainer.state()
             trainer.load(state)
@@ -150,12 +156,15 @@ class _CellRun:
                 trainer.load(fresh)
         return trainer
 
+    def _windows(self, packed: Packed, boundaries: list[int], begins: np.ndarray | None) -> Windows:
+        cell = self.cell
+        return Windows(packed.tokens, cell.context, cell.batch, boundaries, cell.seed, begins, packed.end)
+
     def _size(self, trainer: Trainer, size: int) -> dict[str, Any]:
         """Walk the trunk to where this size leaves it, train the branch, put the trunk back."""
         start, steps = self.ladder.branch_start(size), self.ladder.steps(size)
-        trunk_path, branch_path = self.directory / "trunk.state", self.directory / "branch.state"
-        self._walk(trainer, start, None, None, trunk_path, self.ladder.identity(), f"the trunk to {size}")
-        trunk = self._save(trainer, trunk_path, self.ladder.identity())
+        branch_path = self.directory / "branch.state"
+        trunk = self._trunk(trainer, start, f"the trunk to {size}")
         branch = load_checkpoint(branch_path, self.ladder.identity(size))
         if branch:
             trainer.load(branch)
@@ -166,6 +175,25 @@ class _CellRun:
         self._forget(branch_path.name)
         trainer.load(trunk)
         return run
+
+    def _trunk(self, trainer: Trainer, start: int, what: str) -> bytes:
+        """The state at the end of the trunk, walked to or, where cells share it, loaded."""
+        path, identity = self.trunk_path, self.ladder.identity()
+        shared = bool(self.cell.trunk)
+        lock = (
+            alone(path.with_suffix(".lock"), stop.asked)
+            if shared and processes.first()
+            else nullcontext(True)
+        )
+        with lock as held:
+            if not held:
+                raise stop.Stopped("stopped while another process trained the trunk of this cell")
+            if shared and (state := processes.from_first(lambda: load_checkpoint(path, identity))):
+                trainer.load(state)
+                if trainer.step == start:
+                    return state
+            self._walk(trainer, start, None, None, path, identity, what)
+            return self._save(trainer, path, identity)
 
     def _save(self, trainer: Trainer, path: Path, identity: str) -> bytes:
         state = trainer.state()

@@ -25,7 +25,7 @@ from train.model.objectives import objective
 from train.model.transformer import Transformer
 from train.optim.optimizers import clip_gradients, make_optimizers, rate_factor, set_rate
 from train.parallel import processes
-from train.tokens.windows import Windows
+from train.tokens.windows import Switched, Windows
 
 SMOOTHING = 0.95  # of the running training loss
 SPIKE = 0.25  # of ln V: a running loss this far above its best has diverged
@@ -48,7 +48,9 @@ class Diverged(RuntimeError):
 class Trainer:
     """A model in training, at a step. `step`, weights, optimizer and curve are its whole state."""
 
-    def __init__(self, cell: Cell, config: ModelConfig, windows: Windows, record_every: int = 1) -> None:
+    def __init__(
+        self, cell: Cell, config: ModelConfig, windows: Windows | Switched, record_every: int = 1
+    ) -> None:
         self.cell, self.windows, self.record_every = cell, windows, record_every
         self.config = OptimizerConfig.of(cell.optimizer)
         self.device = processes.own_device(choose_device(cell.device))

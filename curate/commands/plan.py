@@ -180,7 +180,8 @@ def _studies(manifest: Manifest, flops: float) -> list[Training]:
         cells = sum(trial.seeds for trial in trials)
         tokens = sum(trial.trained * trial.seeds for trial in trials)
         seconds = sum(
-            _train_seconds(manifest, trial.knobs, [trial.tokens], flops) * trial.seeds for trial in trials
+            _train_seconds(manifest, trial.knobs, [trial.tokens], flops) * trial.seeds * trial.share
+            for trial in trials
         )
         smallest = _smallest_difference(manifest, len(trials), seeds, STUDIES[study].comparisons(trials))
         a_parameter = min(_tokens_a_parameter(manifest, trial.knobs, trial.tokens) for trial in trials)

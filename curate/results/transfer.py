@@ -34,8 +34,8 @@ def transfer_finding(name: str, lock: dict, runs: list[dict]) -> list[dict]:
     grid = grid_of(name, used, place=lambda run: (_series(run["level"], run["parameters"]), run["size"]))
     pairs = list(combinations(order, 2))
     gaps_NMP = np.stack([_gaps_NP(grid, pairs, size) for size in parameters], 1)
-    rows = [_agreement(grid, parameters[number], gaps_NMP[:, number], gaps_NMP[:, -1])
-            for number in range(len(parameters) - 1)]  # fmt: skip
+    rows = [{"parameters": size} | agreement(grid, gaps_NMP[:, number], gaps_NMP[:, -1])
+            for number, size in enumerate(parameters[:-1])]  # fmt: skip
     ahead = _ahead(parameters, pairs, gaps_NMP)
     size, largest = used[0]["size"], short_count(parameters[-1])
     sentences = [
@@ -80,11 +80,9 @@ def _gaps_NP(grid: fits.Grid, pairs: list[tuple[str, str]], parameters: int) -> 
     return np.stack([mean_N[b] - mean_N[a] for a, b in pairs], 1)
 
 
-def _agreement(
-    grid: fits.Grid, parameters: int, small_NP: np.ndarray, large_NP: np.ndarray
-) -> dict[str, Any]:
-    """The interval is of what other seeds and documents might have given for both models; `clear`: of the pairs that both
-    tell apart."""
+def agreement(grid: fits.Grid, small_NP: np.ndarray, large_NP: np.ndarray) -> dict[str, Any]:
+    """Share of pairs whose difference has one sign in both. The interval is of what other seeds and documents might have
+    given; `clear`: of the pairs that both tell apart."""
     same_N = (np.sign(small_NP) == np.sign(large_NP)).mean(1)
     low, high = grid.interval(same_N)
     clear = [
@@ -94,8 +92,8 @@ def _agreement(
     ]
     alike = sum(bool(np.sign(small_NP[0, p]) == np.sign(large_NP[0, p])) for p in clear)
     return {
-        "parameters": parameters, "share": float(same_N[0]), "low": low, "high": high, "pairs": small_NP.shape[1],
-        "clear": len(clear), "clear_alike": alike,
+        "share": float(same_N[0]), "low": low, "high": high, "pairs": small_NP.shape[1], "clear": len(clear),
+        "clear_alike": alike,
     }  # fmt: skip
 
 

@@ -7,6 +7,7 @@ write beside their runs, so a killed grid continues, and a finished one costs a 
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -33,7 +34,7 @@ from curate.store import Store, digest_of, remembered, write_json
 from curate.studies import registry
 from curate.studies.study import Trial
 from train import VERSION
-from train.grid import APART, Outcome, expand, ladders, run_grid, work_tokens
+from train.grid import APART, Outcome, expand, ladders, run_grid, step_tokens, work_tokens
 from train.records import finished_run
 
 PACKED = "packed"
@@ -74,6 +75,7 @@ def planned_cells(built: Built) -> list[PlannedCell]:
     planned = sharing(planned + [cell for trial in further for cell in trial_cells(built, trial)])
     cells = [p for p in planned if not p.missing]
     folders = {p.directory for p in cells} | {Path(p.cell["packed"]) for p in cells}
+    folders |= {Path(p.cell[name]) for p in cells for name in ("trunk", "cooldown_packed") if name in p.cell}
     folders |= {Path(path) for p in cells for path in p.cell["holdouts"].values()}
     used = [f"{folder.parent.name}/{folder.name}" for folder in folders]
     built.annotated.store.remember(built.lock, built.lock_path, used)
@@ -112,29 +114,52 @@ def grid_cells(built: Built) -> list[PlannedCell]:
 
 def trial_cells(built: Built, trial: Trial) -> list[PlannedCell]:
     """A cell a seed."""
-    a, tokens, planned = built.annotated, built.tokens[trial.level], list[PlannedCell]()
+    a, level, planned = built.annotated, trial.trunk or trial.level, list[PlannedCell]()
+    tokens = built.tokens[level]
     reading = _reading(built, trial.seeds, max(*a.manifest.sizes, trial.tokens))
     known = {"study": trial.study, "level": trial.name, **trial.about}
     if trial.shares is not None:
         known["shares"] = dict(zip(a.pool.sources, trial.shares, strict=True))
     for setting in expand({k: v for k, v in trial.knobs.items() if k != "epochs"}):
         seed = setting["seed"]
-        read = block(a.pool, built.units[trial.level], tokens, (trial.tokens,), seed, reading, trial.shares)
-        if not read.ends:
-            why = f"only {int(read.units.lengths(tokens.count).sum()):,} tokens in these shares"
+        read = block(a.pool, built.units[level], tokens, (trial.tokens,), seed, reading, trial.shares)
+        after = _cooldown_block(built, trial, seed, read) if trial.branches and read.ends else None
+        if not read.ends or (after and not after.ends):
+            where = "of the cool-down's own" if read.ends else "in these shares"
+            lengths = (after or read).units.lengths(built.tokens[trial.level].count)
+            why = f"only {int(lengths.sum()):,} tokens {where}"
             lost = {"seed": seed, "size": trial.tokens, "tags": {}, "failed": why, "impossible": True}
             planned.append(PlannedCell({"sizes": []}, a.store.folder(RUNS), known, [lost]))
             continue
         name = f"{trial.study}-{trial.name}-seed-{seed}"
-        packed, key = _pack_block(built, trial.level, name, read)
+        packed, key = _pack_block(built, level, name, read)
         cell = {"sizes": [trial.tokens], **setting}
         if "epochs" in trial.knobs:
             cell["epochs"] = trial.knobs["epochs"]
-        judges = scored_on(built)
+        judges, paths = scored_on(built), {}
+        if trial.trunk:
+            trunk_name = f"trunk-{trial.study}-{level}-seed-{seed}"
+            paths["trunk"] = str(_directory(built, trunk_name, cell | {"part": "trunk"}, key, {}))
+        if after:
+            cooldown, cooldown_key = _pack_block(built, trial.level, name, after)
+            paths["cooldown_packed"], key = str(cooldown), digest_of([key, cooldown_key])
         directory = _directory(built, name, cell, key, judges)
         about = known | {"packed_key": key}
-        planned.append(PlannedCell(cell | _paths(packed, judges), directory, about, shared=read.shared))
+        planned.append(
+            PlannedCell(cell | _paths(packed, judges) | paths, directory, about, shared=read.shared)
+        )
     return planned
+
+
+def _cooldown_block(built: Built, trial: Trial, seed: int, trunk: Block) -> Block:
+    """What a trial reads while the rate falls: text of its own level, of documents that its trunk has not read."""
+    units = built.units[trial.level]
+    seen = trunk.units.row[: trunk.ends[trial.tokens]]
+    fresh = units.take(~np.isin(units.row, seen))
+    step = step_tokens({k: v for k, v in trial.knobs.items() if k != "seeds"})
+    size = math.ceil(trial.tokens * trial.knobs.get("epochs", 1) * trial.cooldown) + 2 * step
+    reading = _reading(built, trial.seeds, size)
+    return block(built.annotated.pool, fresh, built.tokens[trial.level], (size,), seed, reading)
 
 
 def _reading(built: Built, seeds: int, stride: int) -> Reading:
@@ -294,7 +319,9 @@ def write_cells(built: Built) -> list[Path]:
     for planned in useful_first(_unfinished(planned_cells(built))):
         cell = planned.cell
         holdouts = {name: str(Path(path).resolve()) for name, path in cell["holdouts"].items()}
-        whole = cell | {"packed": str(Path(cell["packed"]).resolve()), "holdouts": holdouts}
+        named = ("packed", "trunk", "cooldown_packed")
+        places = {name: str(Path(cell[name]).resolve()) for name in named if name in cell}
+        whole = cell | places | {"holdouts": holdouts}
         written.append(planned.directory / "cell.json")
         write_json(written[-1], whole)
     return written
@@ -312,10 +339,17 @@ def _unfinished(planned: list[PlannedCell]) -> list[PlannedCell]:
 
 
 def useful_first(planned: list[PlannedCell]) -> list[PlannedCell]:
-    """In the order that makes a report useful early: every level at seed 0 and the first setting, then the others."""
+    """In the order that makes a report useful early: every level at seed 0 and the first setting, then the others. Of
+    cells that share a trunk one comes early, since the others wait for it."""
     tags = [str(p.cell.get("tags", {})) for p in planned]
     place = {tag: number for number, tag in reversed(list(enumerate(tags)))}
-    return sorted(planned, key=lambda p: (p.cell.get("seed", 0), place[str(p.cell.get("tags", {}))]))
+    first = {p.cell.get("trunk", p.directory): p.directory for p in reversed(planned)}
+
+    def order(p: PlannedCell) -> tuple[bool, int, int]:
+        waits = first[p.cell.get("trunk", p.directory)] != p.directory
+        return waits, p.cell.get("seed", 0), place[str(p.cell.get("tags", {}))]
+
+    return sorted(planned, key=order)
 
 
 def records(planned: list[PlannedCell], failed: dict[str, str] | None = None) -> list[dict]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from curate.corpora.built import Built
 from curate.spec.manifest import Level, Manifest
+from curate.studies.anneal import AnnealStudy
 from curate.studies.attribution import AttributionStudy
 from curate.studies.factors import FactorsStudy
 from curate.studies.mixture import MixtureStudy
@@ -17,7 +18,14 @@ from curate.studies.study import Study, StudyTables, Trial
 
 STUDIES: dict[str, Study] = {
     study.key: study
-    for study in (AttributionStudy(), RepetitionStudy(), MixtureStudy(), OvertakingStudy(), FactorsStudy())
+    for study in (
+        AttributionStudy(),
+        RepetitionStudy(),
+        MixtureStudy(),
+        OvertakingStudy(),
+        AnnealStudy(),
+        FactorsStudy(),
+    )  # fmt: skip
 }  # in the order of the page
 
 

@@ -18,7 +18,7 @@ from curate.corpora.built import Built
 from curate.errors import did_you_mean
 from curate.spec.manifest import Level, Manifest
 from curate.spec.tables import Tables
-from train.config import RUN_KNOBS
+from train.config import RUN_KNOBS, RunConfig
 
 GRID_KNOBS = (*RUN_KNOBS, "model", "optimizer")
 COMMON = ("tokens", "seeds", *GRID_KNOBS)  # what the table of any study may say
@@ -29,7 +29,7 @@ class Trial:
     """A corpus that a study trains on, with every seed: documents of `level`, perhaps in shares of sources.
 
     A trial that `waits` is settled last, when the runs of its study tell what it is. Its runs carry `about` into the
-    report.
+    report. Trials with a `trunk` train together on that level until the rate falls, and only then on their own.
     """
 
     study: str
@@ -40,15 +40,30 @@ class Trial:
     shares: tuple[float, ...] | None = None  # by source, in the pool's order
     about: dict = field(default_factory=dict)
     waits: bool = False
+    trunk: str = ""
 
     @property
     def seeds(self) -> int:
         return self.knobs["seeds"]
 
     @property
+    def branches(self) -> bool:
+        """Whether it trains only while the rate falls: the trunk before is another trial's."""
+        return bool(self.trunk) and self.level != self.trunk
+
+    @property
+    def cooldown(self) -> float:
+        return self.knobs.get("cooldown", RunConfig.cooldown)
+
+    @property
     def trained(self) -> int:
-        """Tokens of a run, all epochs of them."""
-        return round(self.tokens * self.knobs.get("epochs", 1))
+        """Tokens that a run of its own trains, all epochs of them."""
+        return round(self.tokens * self.knobs.get("epochs", 1) * self.share)
+
+    @property
+    def share(self) -> float:
+        """Of a whole run, that it trains itself."""
+        return self.cooldown if self.branches else 1.0
 
 
 class Study:

@@ -22,7 +22,7 @@ from train.optim.optimizers import make_optimizers
 from train.run import curve_summary, main, train_cell
 from train.shuffling import shuffled
 from train.tokens import Packed, encode, train_tokenizer
-from train.tokens.windows import Windows
+from train.tokens.windows import Switched, Windows
 from train.trained import load_run
 from train.trainer import Diverged, Trainer, new_model
 
@@ -506,3 +506,49 @@ def test_bfloat16_trains_where_it_is_asked_for(folder, tmp_path):
     exact = train_cell(cell(folder), tmp_path / "exact")["640"]
     difference = record["losses"]["raw"]["nats_per_token"] - exact["losses"]["raw"]["nats_per_token"]
     assert 0 < abs(difference) < 0.05
+
+
+def test_cells_that_share_a_trunk_end_as_if_each_had_walked_it_alone(folder, tmp_path):
+    make_packed(tmp_path / "clean", 9 * STEP_TOKENS, 8)
+    whole = {"sizes": [20 * STEP_TOKENS]}
+    candidate = whole | {"cooldown_packed": str(tmp_path / "clean")}
+    shared = {"trunk": str(tmp_path / "trunk")}
+    train_cell(cell(folder, **whole), tmp_path / "alone")
+    train_cell(cell(folder, **candidate), tmp_path / "candidate-alone")
+    train_cell(cell(folder, **candidate, **shared), tmp_path / "candidate")  # it trains the trunk
+    steps: list[int] = []
+    record = train_cell(
+        cell(folder, **whole, **shared), tmp_path / "after", lambda done, total: steps.append(done)
+    )
+    assert min(steps) > 12 * STEP_TOKENS  # steps of the branch alone
+    assert record[str(20 * STEP_TOKENS)]["tokens_trained"] == 20 * STEP_TOKENS
+    size = str(20 * STEP_TOKENS)
+    for ours, theirs in (("after", "alone"), ("candidate", "candidate-alone")):
+        found, expected = weights(tmp_path / ours / size), weights(tmp_path / theirs / size)
+        assert all(torch.equal(found[name], expected[name]) for name in expected)
+    other, same = weights(tmp_path / "candidate" / size), weights(tmp_path / "after" / size)
+    assert any(not torch.equal(other[name], same[name]) for name in same)
+
+
+def test_a_cooldown_reads_its_own_text_from_the_first_token(folder, tmp_path):
+    make_packed(tmp_path / "clean", 8 * STEP_TOKENS + 1, 8)
+    here = cell(folder, sizes=[20 * STEP_TOKENS], cooldown_packed=str(tmp_path / "clean"))
+    before = cell(folder, sizes=[20 * STEP_TOKENS])
+    data, clean = Packed.open(folder / "data"), Packed.open(tmp_path / "clean")
+    assert Ladder(here, data).identity() == Ladder(before, data).identity()  # the trunk is the same
+    size = 20 * STEP_TOKENS
+    assert Ladder(here, data).identity(size) != Ladder(before, data).identity(size)
+    windows = Switched(*(Windows(p.tokens, CONTEXT, BATCH, [n], 5) for p, n in ((data, 20), (clean, 8))), 12)
+    starts = {tuple(row.tolist()) for step in range(12, 20) for row in windows(step)[0]}
+    assert starts == {
+        tuple(clean.tokens[n : n + CONTEXT].tolist()) for n in range(0, 8 * STEP_TOKENS, CONTEXT)
+    }
+
+
+def test_a_cooldown_with_too_little_text_is_refused(folder, tmp_path):
+    make_packed(tmp_path / "clean", 8 * STEP_TOKENS, 8)
+    short = cell(folder, sizes=[20 * STEP_TOKENS], cooldown_packed=str(tmp_path / "clean"))
+    with pytest.raises(ValueError, match="holds 256 tokens; the cool-down reads 257"):
+        train_cell(short, tmp_path / "run")
+    with pytest.raises(ValueError, match="one size only"):
+        cell(folder, cooldown_packed=str(tmp_path / "clean"))

@@ -8,6 +8,8 @@ size has been seen, once. With several epochs each has an order of its own.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from tokenizers import Tokenizer
@@ -66,6 +68,18 @@ class Windows:
         word = np.cumsum(first) - 1
         place = np.argsort(shuffled(0, word[-1] + 1, self.seed, int(start) + (1 << 40)))
         return row[np.lexsort((np.arange(len(row)), place[word], ended, document))]
+
+
+@dataclass(frozen=True)
+class Switched:
+    """The windows of one text up to a step, and from there on those of another, from its first."""
+
+    before: Windows
+    after: Windows
+    step: int
+
+    def __call__(self, step: int) -> tuple[Tensor, Tensor]:
+        return self.before(step) if step < self.step else self.after(step - self.step)
 
 
 def word_beginnings(tokenizer: Tokenizer) -> np.ndarray:
