@@ -106,6 +106,8 @@ seeds = 2
 [mixture]
 [repetition]
 [overtaking]
+[value]
+epochs = [1, 2]
 [anneal]
 [base]
 [[factor]]

@@ -159,7 +159,9 @@ class _Reader(Tables):
             study_tokens=registry.most_tokens(studies),
             draw=self.draw(),
             documents=self.documents(self.table("grid")),
-            apart=tuple(grid["levels"]) if tunes(grid) else (),
+            apart=tuple(
+                dict.fromkeys([*(grid["levels"] if tunes(grid) else ()), *registry.chosen_apart(studies)])
+            ),
             pieces=self.pieces(self.table("grid"), sizes, grid),
             most_seeds=max(grid.get("seeds", 1), *(asked.seeds for asked in studies.values()), 1),
             base=self.base,

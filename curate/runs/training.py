@@ -136,7 +136,7 @@ def trial_cells(built: Built, trial: Trial) -> list[PlannedCell]:
         cell = {"sizes": [trial.tokens], **setting}
         if "epochs" in trial.knobs:
             cell["epochs"] = trial.knobs["epochs"]
-        judges, paths = scored_on(built), {}
+        judges, paths = scored_on(built) | (_apart(built, trial.level) if trial.apart else {}), {}
         if trial.trunk:
             trunk_name = f"trunk-{trial.study}-{level}-seed-{seed}"
             paths["trunk"] = str(_directory(built, trunk_name, cell | {"part": "trunk"}, key, {}))

@@ -131,7 +131,7 @@ def _changes(tables: StudyTables, table: dict, common: dict) -> list[Change]:
     tables.known(where, table, ("name", "level", "tokens", *GRID_KNOBS))
     return [
         Change(name, knob, _checked(tables, where, common, knob, value))
-        for knob, values in _flat({k: v for k, v in table.items() if k != "name"})
+        for knob, values in flat({k: v for k, v in table.items() if k != "name"})
         for value in (values if isinstance(values, list) else [values])
     ]
 
@@ -154,11 +154,12 @@ def _checked(tables: StudyTables, where: str, common: dict, knob: str, value: An
     return value
 
 
-def _flat(tree: dict, prefix: str = "") -> list[tuple[str, Any]]:
-    flat: list[tuple[str, Any]] = []
+def flat(tree: dict, prefix: str = "") -> list[tuple[str, Any]]:
+    """`{"model": {"width": 64}}` as `model.width`, 64."""
+    pairs: list[tuple[str, Any]] = []
     for key, value in tree.items():
-        flat += _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
-    return flat
+        pairs += flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
+    return pairs
 
 
 def changed(knobs: dict, knob: str, value: Any) -> dict:

@@ -15,12 +15,14 @@ from curate.studies.mixture import MixtureStudy
 from curate.studies.overtaking import OvertakingStudy
 from curate.studies.repetition import RepetitionStudy
 from curate.studies.study import Study, StudyTables, Trial
+from curate.studies.value import ValueStudy
 
 STUDIES: dict[str, Study] = {
     study.key: study
     for study in (
         AttributionStudy(),
         RepetitionStudy(),
+        ValueStudy(),
         MixtureStudy(),
         OvertakingStudy(),
         AnnealStudy(),
@@ -49,6 +51,10 @@ def derived_levels(asked: dict[str, Any], levels: tuple[Level, ...]) -> tuple[Le
 
 def mixed_levels(asked: dict[str, Any], levels: tuple[Level, ...]) -> frozenset[str]:
     return frozenset[str]().union(*(STUDIES[key].mixed(asked[key], levels) for key in asked))
+
+
+def chosen_apart(asked: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(level for key in asked for level in STUDIES[key].chosen_apart(asked[key]))
 
 
 def most_tokens(asked: dict[str, Any]) -> int:

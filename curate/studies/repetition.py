@@ -78,11 +78,9 @@ class RepetitionStudy(Study):
 
     def trials(self, asked: Repetition, built: Built) -> list[Trial]:
         """From the same pool: where a level keeps half, its half is passed twice as often."""
-        judged, size = built.annotated.everything, built.annotated.pool.bytes
-        kept = {level: int(size[judged[level].kept].sum()) for level in asked.levels}
-        trials = []
+        of_level, trials = pool_tokens(built, asked.levels, asked.tokens), []
         for trial in super().trials(asked, built):
-            unique = round(asked.tokens * kept[trial.level] / kept[asked.levels[0]])
+            unique = of_level[trial.level]
             knobs, about = trial.knobs | {"epochs": trial.trained / unique}, trial.about | {"unique": unique}
             trials.append(replace(trial, tokens=unique, knobs=knobs, about=about))
         return trials
@@ -90,6 +88,13 @@ class RepetitionStudy(Study):
     def findings(self, holdout: str, lock: dict, runs: list[dict]) -> list[dict]:
         asked = lock["studies"]["repetition"]
         return [_finding(holdout, asked, of_study(scored(runs, holdout), self.key))]
+
+
+def pool_tokens(built: Built, levels: tuple[str, ...], tokens: int) -> dict[str, int]:
+    """What every level leaves of the part of the raw pool that has `tokens` of the first, by its share of bytes."""
+    judged, size = built.annotated.everything, built.annotated.pool.bytes
+    kept = {level: int(size[judged[level].kept].sum()) for level in levels}
+    return {level: round(tokens * kept[level] / kept[levels[0]]) for level in levels}
 
 
 # ------------------------------------------------------------------------------------------- the finding

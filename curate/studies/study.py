@@ -30,6 +30,7 @@ class Trial:
 
     A trial that `waits` is settled last, when the runs of its study tell what it is. Its runs carry `about` into the
     report. Trials with a `trunk` train together on that level until the rate falls, and only then on their own.
+    Those that stand for choice are scored on text held `apart` too.
     """
 
     study: str
@@ -41,6 +42,7 @@ class Trial:
     about: dict = field(default_factory=dict)
     waits: bool = False
     trunk: str = ""
+    apart: bool = False
 
     @property
     def seeds(self) -> int:
@@ -83,6 +85,10 @@ class Study:
     def mixed(self, asked: Any, levels: tuple[Level, ...]) -> set[str]:
         """Levels whose sources it takes in shares of its own."""
         return set()
+
+    def chosen_apart(self, asked: Any) -> tuple[str, ...]:
+        """Levels of whose text some is held apart, since their runs choose among settings."""
+        return ()
 
     def most_tokens(self, asked: Any) -> int:
         """Of its largest corpus, where that may be larger than the manifest's sizes."""
