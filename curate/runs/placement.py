@@ -78,7 +78,8 @@ def _kept(known: Path, of: list[Any], measure: Callable[[], dict]) -> dict:
     found = remembered(known)
     if key not in found:
         found[key] = measure()
-        write_record(known, found)
+        if found[key].get("rate") != 0.0:  # a machine that was too busy may be measured another time
+            write_record(known, found)
     return found[key]
 
 
@@ -118,6 +119,7 @@ def throughput(step: Step, processes: int, threads: int) -> float:
     for process in running:
         process.join(START_SECONDS)
         process.kill()
+        process.join()  # until then a process that was killed has no exit code
     return 0.0 if any(process.exitcode for process in running) else sum(queue.get() for _ in running)
 
 

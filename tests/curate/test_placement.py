@@ -78,3 +78,14 @@ def test_a_grid_asks_for_its_cells_without_a_number_alone(cells, tmp_path, monke
     )
     planned = [training.PlannedCell(cell, tmp_path / "cell") for cell in (*cells, given)]
     assert [p.cell["threads"] for p in training._with_threads(planned, 4)] == [8, 8, 3]
+
+
+def test_a_machine_too_busy_to_measure_is_no_reason_to_wait_nor_to_remember(cells, tmp_path, monkeypatch):
+    from curate.runs.placement import _step
+
+    monkeypatch.setattr("curate.runs.placement.START_SECONDS", 0.01)
+    assert throughput(_step(cells[0]), 1, 1) == 0.0
+    known, setting = tmp_path / "rates.json", {"model": {"depth": 1, "width": 32}}
+    assert flops_a_second(setting, 400, known) == 0.0
+    monkeypatch.setattr("curate.runs.placement.throughput", lambda *step: 1000.0)
+    assert flops_a_second(setting, 400, known) > 0
