@@ -7,6 +7,7 @@ holds most of the text of paragraphs. What follows beside that way is removed, a
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import Any
 
@@ -15,7 +16,7 @@ from curate.sources.formats.page_parts import LINE_NUMBERS, mend
 SHORT = 500  # characters of main text: a page that gives fewer is looked at again, more gently
 LONG_PARAGRAPH = 80  # characters: what navigation and captions are shorter than
 MOST_OF_PROSE = 0.6  # of the characters of long paragraphs, which a child holds that the way goes on to
-SOME_PROSE = 0.05  # of them: who holds so much directly is a text, and what follows in it belongs to it
+SOME_PROSE = 0.1  # of them: who holds so much directly is a text, and what follows in it belongs to it
 MOST_STEPS = 100_000  # from paragraphs up to the body: a page deeper and longer than that is taken as it is
 NOT_TEXT = ("img", "area", "object", "video", "audio", "embed", "svg")
 BARE_FIGURES = "figure:not(:has(pre, table, math))"
@@ -27,6 +28,9 @@ AROUND = ("nav", "header", "footer", "aside", "form", "dialog", "[hidden]")
 # Classes of which Resiliparse takes an element as the text if there is one alone.
 TEXT_CLASSES = {"article-body", "articleBody", "contentBody", "article-text", "main-content", "postcontent",
                 "post-content", "single-post"}  # fmt: skip
+PROSE = ("p", "pre", "dd")
+TEXTS = ("pre", "table", "dl")
+COMMENTS = re.compile(r"comment|respon[ds]|disqus|related|recommend|footer|sidebar|more|teaser|author", re.I)
 JUDGED_BY = ("id", "hidden", "aria-hidden", "aria-expanded", "style")
 
 
@@ -58,7 +62,7 @@ def way_to_prose(body: Any) -> list[tuple[Any, Counter]]:
     """[(element, {child: characters of long paragraphs in it})] from the body down."""
     inside: dict[Any, Counter] = {}
     total = steps = 0
-    for paragraph in body.query_selector_all("p")[:]:
+    for paragraph in body.query_selector_all(",".join(PROSE))[:]:
         size = len(paragraph.text.strip())
         if size < LONG_PARAGRAPH:
             continue
@@ -81,11 +85,11 @@ def way_to_prose(body: Any) -> list[tuple[Any, Counter]]:
 
 
 def _clear(way: list[tuple[Any, Counter]]) -> None:
-    total = sum(way[0][1].values()) if way else 0
+    some = SOME_PROSE * sum(way[0][1].values()) if way else 0
     for (_, inside), (child, _) in zip(way, way[1:], strict=False):
+        if sum(size for other, size in inside.items() if other.tag in PROSE) < some:
+            _remove_after(child, {other for other, size in inside.items() if size >= some})
         _disarm(child)
-        if not any(size >= SOME_PROSE * total for other, size in inside.items() if other.tag == "p"):
-            _remove_after(child)
 
 
 def _disarm(node: Any) -> None:
@@ -94,17 +98,21 @@ def _disarm(node: Any) -> None:
         if node.hasattr(name):
             node.delattr(name)
     if node.hasattr("class"):
-        node["class"] = " ".join(TEXT_CLASSES.intersection(node.class_name.split()))
+        node["class"] = " ".join(TEXT_CLASSES.intersection((node.class_name or "").split()))
     if node.hasattr("role") and node["role"] != "main":
         node.delattr("role")
 
 
-def _remove_after(child: Any) -> None:
-    """What follows beside it, but for what is of its kind: the next section or chapter."""
+def _remove_after(child: Any, with_prose: set[Any]) -> None:
+    """What follows beside it, but not what is text too: of its kind, as the next chapter is, or with prose in it, or code."""
     kind = child.tag, child.getattr("class")
-    after = child.next
-    while after is not None:
-        following = after.next
-        if not hasattr(after, "class_name") or (after.tag, after.getattr("class")) != kind:
-            after.decompose()
-        after = following
+    following = []
+    node = child
+    while (node := node.next) is not None:
+        following.append(node)
+        if node.tag in TEXTS or node.tag == kind[0] and node.getattr("class") == kind[1]:
+            following.clear()
+        elif node in with_prose and not COMMENTS.search(f"{node.class_name} {node.id}"):
+            following.clear()
+    for node in following:
+        node.decompose()

@@ -14,7 +14,8 @@ from typing import Any
 
 # Line numbers beside code, as Pygments, Rouge, SyntaxHighlighter, GitHub and highlight.js write them.
 LINE_NUMBERS = ("td.linenos", ".linenodiv", ".lineno", "span.linenos", "td.gutter", ".syntaxhighlighter .gutter",
-                ".blob-num", ".hljs-ln-numbers", ".line-numbers-rows", ".rouge-gutter", "pre .ln", "pre .line-number")  # fmt: skip
+                ".blob-num", ".hljs-ln-numbers", ".line-numbers-rows", ".rouge-gutter", "pre .ln",
+                "pre .line-number")  # fmt: skip
 TEX_SCRIPTS = "script[type^='math/tex']"
 RENDERED = ("MathJax", "mjx-")  # in classes of what MathJax drew beside its script
 FORMULAS = (
