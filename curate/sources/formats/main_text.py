@@ -104,15 +104,15 @@ def _disarm(node: Any) -> None:
 
 
 def _remove_after(child: Any, with_prose: set[Any]) -> None:
-    """What follows beside it, but not what is text too: of its kind, as the next chapter is, or with prose in it, or code."""
+    """What follows beside it, behind all that is text: of its kind, as the next chapter is, with prose in it, or code."""
     kind = child.tag, child.getattr("class")
     following = []
     node = child
     while (node := node.next) is not None:
         following.append(node)
-        if node.tag in TEXTS or node.tag == kind[0] and node.getattr("class") == kind[1]:
-            following.clear()
-        elif node in with_prose and not COMMENTS.search(f"{node.class_name} {node.id}"):
+        alike = node.tag == kind[0] and node.getattr("class") == kind[1]
+        prose = node in with_prose and not COMMENTS.search(f"{node.class_name} {node.id}")
+        if alike or prose or node.tag in TEXTS:
             following.clear()
     for node in following:
         node.decompose()
