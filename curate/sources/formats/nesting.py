@@ -24,6 +24,10 @@ TAG = re.compile(
 OPENING = re.compile(rf"<(?:{'|'.join(HOLDING)}|option)\b")
 # Options hold text alone, and selections options; with other elements in them, parsers nest one in the other.
 OPTION = re.compile(r"<(?:option|select)\b[^<>]*>[^<]*<(?!/?(?:option|optgroup|select)\b|!)", re.I)
+# What holds no tags though it may look so: `a<b` in a script.
+RAW = re.compile(
+    r"<!--(?:-?>|.*?(?:--!?>|\Z))|<(script|style|textarea|title)\b([^>]*)>.*?(?:</\1|\Z)", re.I | re.S
+)
 TAG_BEGIN = re.compile(r"<[a-z]", re.I)
 QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'")
 ATTRIBUTE = re.compile(r"[\s/\"'][^\s/\"']")
@@ -41,7 +45,9 @@ def excess(html: str) -> str | None:
                     return f"elements nested over {MOST_DEEP:,} deep"
         if sum(1 for _ in OPTION.finditer(html)) > MOST_DEEP:
             return f"over {MOST_DEEP:,} options or selections that hold elements"
-    for piece in html.split(">"):
+    if max(map(len, html.split(">"))) <= 2 * MOST_ATTRIBUTES:
+        return None
+    for piece in RAW.sub(r"<x\2>", html).split(">"):
         begin = TAG_BEGIN.search(piece) if len(piece) > 2 * MOST_ATTRIBUTES else None
         if begin and len(ATTRIBUTE.findall(QUOTED.sub('""', piece[begin.start() :]))) > MOST_ATTRIBUTES:
             return f"a tag of over {MOST_ATTRIBUTES:,} attributes"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pyarrow as pa
@@ -164,6 +165,9 @@ def _likelier(raw: bytes, encoding: str) -> str:
     """The encoding of bytes that are not all of this one."""
     from resiliparse.parse.encoding import detect_encoding
 
+    with suppress(UnicodeDecodeError):
+        raw.decode("utf-8")
+        return "utf-8"
     text = raw.decode(encoding, "replace")
     broken, beyond = text.count("\ufffd"), len(text) - len(text.encode("ascii", "ignore"))
     return encoding if broken <= MOST_BROKEN * beyond else detect_encoding(raw) or encoding
