@@ -34,11 +34,11 @@ COMMENTS = re.compile(r"comment|respon[ds]|disqus|related|recommend|footer|sideb
 JUDGED_BY = ("id", "hidden", "aria-hidden", "aria-expanded", "style")
 
 
-def main_text(tree: Any, html: str) -> str:
-    """The text of an HTMLTree, which this changes; `html`: what it was parsed from."""
+def main_text(tree: Any) -> str:
+    """The text of an HTMLTree, which this changes."""
     if not tree.body:
         return ""
-    mend(tree, html)
+    mend(tree)
     way = way_to_prose(tree.body)
     _clear(way)
     text = extracted(tree, BESIDE)

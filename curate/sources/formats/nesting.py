@@ -45,10 +45,15 @@ def excess(html: str) -> str | None:
                     return f"elements nested over {MOST_DEEP:,} deep"
         if sum(1 for _ in OPTION.finditer(html)) > MOST_DEEP:
             return f"over {MOST_DEEP:,} options or selections that hold elements"
-    if max(map(len, html.split(">"))) <= 2 * MOST_ATTRIBUTES:
-        return None
-    for piece in RAW.sub(r"<x\2>", html).split(">"):
+    # scripts are set aside only where there is something to be found: that takes ten times as long as to look
+    if _has_long_tag(html) and _has_long_tag(RAW.sub(r"<x\2>", html)):
+        return f"a tag of over {MOST_ATTRIBUTES:,} attributes"
+    return None
+
+
+def _has_long_tag(html: str) -> bool:
+    for piece in html.split(">"):
         begin = TAG_BEGIN.search(piece) if len(piece) > 2 * MOST_ATTRIBUTES else None
         if begin and len(ATTRIBUTE.findall(QUOTED.sub('""', piece[begin.start() :]))) > MOST_ATTRIBUTES:
-            return f"a tag of over {MOST_ATTRIBUTES:,} attributes"
-    return None
+            return True
+    return False

@@ -2,8 +2,6 @@
 
 Formulas become TeX, once; powers keep their mark; tables of data become lines of cells; lists keep their numbers, and stay
 where they are prose.
-
-Each looks for its tags in the page's characters first, which is a hundred times as fast as in the tree.
 """
 
 from __future__ import annotations
@@ -22,9 +20,6 @@ FORMULAS = (
     ".mwe-math-element, .katex, mjx-container, math, img.tex, img.latex, img.math, img[class*='math-'], "
     "img[src*='latex'], img[src*='/math/render/']"
 )
-WITH_FORMULAS = re.compile(
-    r"<math|math/tex|katex|mathjax|mjx-|latex|mwe-math|math/render|<img[^>]*class=['\"]?(?:math|tex)\b"
-)
 DRAWN_WHOLE = ".mwe-math-element, .katex, mjx-container"
 DISPLAYED = (
     ".katex-display, .MathJax_Display, .mwe-math-fallback-image-display, "
@@ -35,7 +30,6 @@ SPACES = re.compile(r"\s+")
 POWER = re.compile(r"[+\-−–]?\d{1,4}|[+\-−–]|[nkmxyijT]")
 INDEX = re.compile(r"[ijkmnt]|\d{0,2}[ijkmn][,+\-]?\d?")
 NOTE = re.compile(r"[\[(]?[\d*†‡§a-z]{1,3}[\])]?")
-WITH_START = re.compile(r"<ol\b[^>]*\sstart\s*=", re.I)
 HIGHEST_START = 1000
 SHALLOW = 4  # depth below the body: lists above it are taken for navigation, whatever is in them
 # Of the text of a list that is prose, links hold less; from the first share on Resiliparse takes it for navigation.
@@ -44,19 +38,10 @@ LONGEST_CELL = 300  # characters; tables with longer ones lay out a page
 MOST_CELLS = 5000
 
 
-def mend(tree: Any, html: str) -> None:
-    """Change the tree; `html`: what it was parsed from."""
-    small = html.lower()
-    if WITH_FORMULAS.search(small):
-        _formulas(tree)
-    if "<sup" in small or "<sub" in small:
-        _powers(tree)
-    if WITH_START.search(html):
-        _numbers(tree)
-    if "<ul" in small:
-        _lists(tree)
-    if "<table" in small:
-        _tables(tree)
+def mend(tree: Any) -> None:
+    """Change the tree. What stands in cells and items is mended before the tables and lists that it stands in."""
+    for change in (_formulas, _powers, _numbers, _lists, _tables):
+        change(tree)
 
 
 def _formulas(tree: Any) -> None:

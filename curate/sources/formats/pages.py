@@ -116,7 +116,7 @@ def page(
     tree = HTMLTree.parse(html)
     root = tree.document.query_selector("html") if tree.document else None
     fields = {"title": tree.title or None, "language": (root.getattr("lang") or None) if root else None}
-    text = _by_trafilatura(html) if extract == TRAFILATURA else main_text(tree, html)
+    text = _by_trafilatura(html) if extract == TRAFILATURA else main_text(tree)
     if not text.strip():
         problems.fail("empty", at, f"no text in {len(raw):,} bytes: {url or fields['title'] or 'no title'}")
         return None
