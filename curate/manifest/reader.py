@@ -279,10 +279,10 @@ class _Reader(Tables):
     def extract(self, where: str, table: dict, format: str) -> str:
         """What finds the text of pages: known, installed, and asked of a format that looks for it."""
         given = self.typed(where, table, "extract", str, RESILIPARSE)
-        if "extract" in table and not FORMATS[format].extraction:
-            raise self.fail(where, f'extract: format "{format}" has no pages to find text in; leave it out')
         if given not in (RESILIPARSE, TRAFILATURA):
             raise self.fail(where, f'extract = "{given}": write "{RESILIPARSE}" or "{TRAFILATURA}"')
+        if given != RESILIPARSE and not FORMATS[format].extraction:
+            raise self.fail(where, f'extract: format "{format}" has no pages to find text in; leave it out')
         if given == TRAFILATURA and find_spec(TRAFILATURA) is None:
             need = f'extract = "{TRAFILATURA}" needs {TRAFILATURA}'
             raise self.fail(where, f'{need}: pip install "curate-lm[{TRAFILATURA}]"')

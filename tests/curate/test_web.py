@@ -493,7 +493,7 @@ def test_what_finds_the_text_is_part_of_the_key_and_asked_of_pages_alone(tmp_pat
     assert FORMATS["html"].made_by(source)[-1] == EXTRACTION
     assert FORMATS["text"].made_by(source) == []
     for lines, said in (
-        ('format = "text"\npath = "x"\nextract = "resiliparse"', 'extract: format "text" has no pages'),
+        ('format = "text"\npath = "x"\nextract = "trafilatura"', 'extract: format "text" has no pages'),
         ('format = "html"\npath = "x"\nextract = "readability"', 'extract = "readability": write "resiliparse" or "trafilatura"'),
     ):  # fmt: skip
         with pytest.raises(ManifestError, match=re.escape(said)):
