@@ -292,6 +292,11 @@ MONSTERS = {
     "attributes without values": "<p " + " ".join(f"a{i}" for i in range(DEEP)) + ">words",
 }
 HARMLESS = {
+    "a deep formula": "<p>words <math>" + "<msup>" * 5000 + "x",
+    "formulas in formulas": "<p>words " + "<math><mi>x</mi>" * 900,
+    "deep lists": "<p>words " + "<ul><li>a" * 900,
+    "deep figures": "<p>words " + "<figure>" * 900,
+    "tables in tables": "<p>words " + "<table><tr><td>x<td>" * 300,
     "unclosed paragraphs": "<p>words of a page" * 5000,
     "a long list": "<p>words of a page</p><ul>" + "<li>words of a page" * 5000,
     "a long table": "<table>" + "<tr><td>words" * 5000,

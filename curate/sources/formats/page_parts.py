@@ -30,12 +30,12 @@ SPACES = re.compile(r"\s+")
 POWER = re.compile(r"[+\-−–]?\d{1,4}|[+\-−–]|[nkmxyijT]")
 INDEX = re.compile(r"[ijkmnt]|\d{0,2}[ijkmn][,+\-]?\d?")
 NOTE = re.compile(r"[\[(]?[\d*†‡§a-z]{1,3}[\])]?")
-HIGHEST_START = 1000
+MOST_ITEMS = 2000  # that are put before all lists of a page together
+DEEPEST_FORMULA = 50
 SHALLOW = 4  # depth below the body: lists above it are taken for navigation, whatever is in them
 # Of the text of a list that is prose, links hold less; from the first share on Resiliparse takes it for navigation.
 LINKED, MOST_LINKED = 0.2, 0.4
 LONGEST_CELL = 300  # characters; tables with longer ones lay out a page
-MOST_CELLS = 5000
 
 
 def mend(tree: Any) -> None:
@@ -81,9 +81,11 @@ def _tex_in(node: Any) -> str:
     return image["alt"] if image is not None else ""
 
 
-def _tex(node: Any) -> str:
-    """TeX of presentational MathML."""
-    parts = [_tex(child) for child in node.child_nodes[:] if child.tag != "annotation"]
+def _tex(node: Any, left: int = DEEPEST_FORMULA) -> str:
+    """TeX of presentational MathML; the text alone of what is nested deeper than any formula."""
+    if not left:
+        return SPACES.sub(" ", node.text).strip()
+    parts = [_tex(child, left - 1) for child in node.child_nodes[:] if child.tag != "annotation"]
     name = node.tag
     if name == "#text":
         return node.value.strip()
@@ -114,9 +116,11 @@ def _powers(tree: Any) -> None:
 
 def _numbers(tree: Any) -> None:
     """Lists that begin at another number than 1: as many empty items before."""
+    left = MOST_ITEMS
     for node in _all(tree, "ol[start]"):
         start = node["start"].strip()
-        if start.isdecimal() and 1 < int(start) <= HIGHEST_START:
+        if start.isdecimal() and len(start) < 5 and 1 < int(start) <= left:
+            left -= int(start)
             node.prepend(*(tree.document.create_element("li") for _ in range(int(start) - 1)))
 
 
