@@ -399,6 +399,10 @@ def test_what_follows_the_prose_goes(beside):
     "<p>{}</p>", "<h2>Options</h2><dl><dt>{}</dt><dd>x</dd></dl>",
 ])  # fmt: skip
 def test_what_follows_the_prose_and_is_text_too_stays(behind):
+    flat = text_of(
+        f"<main><h1>Cities</h1><dl><dt>a</dt><dd>{PROSE * 3}</dd></dl><h2>See also</h2><ol><li>Town</ol></main>"
+    )
+    assert flat.endswith("See also\n\n  1. Town")
     story = "It was the season of light, it was the season of darkness. " * 4
     text = text_of(
         f"<div><article class='c'><h1>Cities</h1>{PROSE * 3}</article>{behind.format(story)}</div>"

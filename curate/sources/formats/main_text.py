@@ -29,6 +29,16 @@ AROUND = ("nav", "header", "footer", "aside", "form", "dialog", "[hidden]")
 TEXT_CLASSES = {"article-body", "articleBody", "contentBody", "article-text", "main-content", "postcontent",
                 "post-content", "single-post"}  # fmt: skip
 PROSE = ("p", "pre", "dd")
+FLOWING = (
+    "p",
+    "pre",
+    "dl",
+    "ul",
+    "ol",
+    "li",
+    "blockquote",
+    "details",
+)  # what a text is in pieces of, and none whole
 TEXTS = ("pre", "table", "dl")
 COMMENTS = re.compile(r"comment|respon[ds]|disqus|related|recommend|footer|sidebar|more|teaser|author", re.I)
 JUDGED_BY = ("id", "hidden", "aria-hidden", "aria-expanded", "style")
@@ -87,7 +97,8 @@ def way_to_prose(body: Any) -> list[tuple[Any, Counter]]:
 def _clear(way: list[tuple[Any, Counter]]) -> None:
     some = SOME_PROSE * sum(way[0][1].values()) if way else 0
     for (_, inside), (child, _) in zip(way, way[1:], strict=False):
-        if sum(size for other, size in inside.items() if other.tag in PROSE) < some:
+        flows = child.tag in FLOWING or sum(n for other, n in inside.items() if other.tag in PROSE) >= some
+        if not flows:
             _remove_after(child, {other for other, size in inside.items() if size >= some})
         _disarm(child)
 
