@@ -10,6 +10,7 @@ import re
 import sysconfig
 import tomllib
 from dataclasses import fields, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 from curate.addresses import check_no_secret
@@ -32,7 +33,9 @@ from curate.spec.manifest import (
     HOST,
     PACKAGE,
     PER_SEED,
+    RESILIPARSE,
     SHARED,
+    TRAFILATURA,
     Holdout,
     Level,
     Manifest,
@@ -255,6 +258,7 @@ class _Reader(Tables):
             exclude=self.strings(where, table, "exclude"),
             document=document,
             newlines=self.newlines(where, table),
+            extract=self.extract(where, table, format),
             longest=self.longest(where, table),
             limit=self.count(where, "limit", table["limit"]) if "limit" in table else None,
             split=self.typed(where, table, "split", str, "train"),
@@ -272,6 +276,18 @@ class _Reader(Tables):
         given = self.typed(where, table, "newlines", str, AS_THEY_ARE)
         if given not in (AS_THEY_ARE, "unix"):
             raise self.fail(where, f'newlines = "{given}": write "unix", or leave it out')
+        return given
+
+    def extract(self, where: str, table: dict, format: str) -> str:
+        """What finds the text of pages: known, installed, and asked of a format that looks for it."""
+        given = self.typed(where, table, "extract", str, RESILIPARSE)
+        if given not in (RESILIPARSE, TRAFILATURA):
+            raise self.fail(where, f'extract = "{given}": write "{RESILIPARSE}" or "{TRAFILATURA}"')
+        if given != RESILIPARSE and not FORMATS[format].extraction:
+            raise self.fail(where, f'extract: format "{format}" has no pages to find text in; leave it out')
+        if given == TRAFILATURA and find_spec(TRAFILATURA) is None:
+            need = f'extract = "{TRAFILATURA}" needs {TRAFILATURA}'
+            raise self.fail(where, f'{need}: pip install "curate-lm[{TRAFILATURA}]"')
         return given
 
     def columns(self, where: str, table: dict, format: str) -> tuple[str, ...]:

@@ -82,7 +82,7 @@ class SourceDocuments:
             "failed": self.failed,
             "repaired": self.repaired,
             **({"left_out": self.left_out} if self.left_out else {}),
-            **({"libraries": found} if (found := FORMATS[self.source.format].libraries()) else {}),
+            **({"libraries": found} if (found := FORMATS[self.source.format].libraries(self.source)) else {}),
             **packages,
         }
 
@@ -205,7 +205,7 @@ def plan_tasks(
     group: list[int] = []
     size = 0
     together = FORMATS[source.format].whole or source.limit is not None
-    made_by = [found] if (found := FORMATS[source.format].libraries()) else []
+    made_by = FORMATS[source.format].made_by(source)
     for i, item in enumerate(inputs):
         group.append(i)
         size += item.size

@@ -13,6 +13,7 @@ from curate.spec.bounds import Edit, Rule
 # (least size of a cluster, copies of its document), sizes ascending, the first 1
 Weights = tuple[tuple[int, int], ...]
 AS_THEY_ARE = "as they are"
+RESILIPARSE, TRAFILATURA = "resiliparse", "trafilatura"  # what finds the text of pages
 PER_SEED, SHARED = "per seed", "shared"
 
 
@@ -38,6 +39,7 @@ class Source:
     exclude: tuple[str, ...] = ()
     document: str = "file"  # text: a document is a "file", a "line" or a "paragraph"
     newlines: str = AS_THEY_ARE  # or "unix": \r\n and \r become \n
+    extract: str = RESILIPARSE  # html, warc: what finds the text of pages
     longest: int = 10_000_000  # bytes; longer documents are counted as failed, never cut silently
     limit: int | None = None  # at most so many documents, the first of the source
     split: str = "train"  # hub
@@ -49,8 +51,12 @@ class Source:
     def definition(self) -> dict:
         """What decides the content of its documents, given the files: part of their key."""
         skip = {"path", "license", "packages", "include", "exclude"}
-        if self.newlines == AS_THEY_ARE:
-            skip.add("newlines")  # keys are as they were before there was a choice
+        # keys are as they were before there was a choice
+        skip |= {
+            n
+            for n, usual in (("newlines", AS_THEY_ARE), ("extract", RESILIPARSE))
+            if getattr(self, n) == usual
+        }
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in skip}
 
 

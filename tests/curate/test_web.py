@@ -6,6 +6,7 @@ import gzip
 import re
 import time
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,10 +19,10 @@ from curate.manifest.reader import load_manifest
 from curate.sources.documents import open_source
 from curate.sources.formats import FORMATS
 from curate.sources.formats.nesting import excess
-from curate.sources.formats.pages import front_matter
+from curate.sources.formats.pages import EXTRACTION, characters, front_matter, page
 from curate.sources.inputs import Input
 from curate.sources.rows import Problems
-from curate.spec.manifest import Source
+from curate.spec.manifest import RESILIPARSE, TRAFILATURA, Source
 from curate.store import Store
 
 pytest.importorskip("fastwarc", reason="the extra `web` is not installed")
@@ -291,6 +292,11 @@ MONSTERS = {
     "attributes without values": "<p " + " ".join(f"a{i}" for i in range(DEEP)) + ">words",
 }
 HARMLESS = {
+    "a deep formula": "<p>words <math>" + "<msup>" * 5000 + "x",
+    "formulas in formulas": "<p>words " + "<math><mi>x</mi>" * 900,
+    "deep lists": "<p>words " + "<ul><li>a" * 900,
+    "deep figures": "<p>words " + "<figure>" * 900,
+    "tables in tables": "<p>words " + "<table><tr><td>x<td>" * 300,
     "unclosed paragraphs": "<p>words of a page" * 5000,
     "a long list": "<p>words of a page</p><ul>" + "<li>words of a page" * 5000,
     "a long table": "<table>" + "<tr><td>words" * 5000,
@@ -334,6 +340,188 @@ def test_html_files_give_their_main_text_and_title(tmp_path):
     assert "if x:\n    y = 1" in rows["a.html"]["text"]
     assert rows["b.htm"]["text"].startswith("Привет, мир.")
     assert counts(account.failed)["empty"] >= 1
+
+
+def text_of(body: str, **more) -> str:
+    """The text of a page with this body, below an article's head and enough prose to be one."""
+    found = page(f"<html><body>{body}</body></html>".encode(), None, "a", Problems(), RESILIPARSE, **more)
+    return found[0] if found else ""
+
+
+def in_article(markup: str) -> str:
+    """What is made of markup behind the prose of an article."""
+    text = text_of(f"<div><main><article>{PROSE * 3}<div>{markup}</div></article></main></div>")
+    assert text.count(STORY.strip()) == 3
+    return text.rpartition(STORY.strip())[2].strip()
+
+
+PROSE = f"<p>{STORY}</p>"
+BELOW = (
+    "modal",
+    "popup-window",
+    "wp-lightbox",
+    "wide-banner",
+    "hidden",
+    "related-posts",
+    "promoted",
+    "print-only",
+    "gallery",
+    "comment",
+)
+
+
+@pytest.mark.parametrize("name", BELOW)
+def test_no_name_of_what_holds_the_prose_takes_it_along(name):
+    for markup in (
+        f'<div class="{name}">',
+        f'<div id="{name}">',
+        f'<div><section class="x {name} y">',
+        f'<div class="{name}"><div hidden>',
+    ):
+        assert text_of(f"{markup}<h2>Cities</h2>{PROSE * 3}</div>").count(STORY.strip()) == 3
+    aside = f"<article>{PROSE * 3}</article><div class='{name}'><p>Buy this.</p></div>"
+    assert "Buy this" not in text_of(f"<div><div>{aside}</div></div>")
+
+
+@pytest.mark.parametrize("beside", [
+    '<div class="comments"><p>{}</p></div>', '<div class="x"><h3>You may like</h3><p>Other news.</p></div>',
+    '<div id="respond"><p>Say something.</p></div>', "<section>We use cookies.</section>", "behind it",
+])  # fmt: skip
+def test_what_follows_the_prose_goes(beside):
+    other = beside.format("I do not think that it was the best of times. " * 5)
+    text = text_of(f"<div><article><h1>Cities</h1>{PROSE * 3}</article>{other}</div>")
+    assert text.startswith("Cities")
+    assert text.endswith(STORY.strip())
+
+
+@pytest.mark.parametrize("behind", [
+    "<article class='c'><p>{}</p></article>", "<section><p>{}</p></section>", "<pre>{}</pre>", "<h2>More</h2><div><p>{}</p></div>",
+    "<p>{}</p>", "<h2>Options</h2><dl><dt>{}</dt><dd>x</dd></dl>",
+])  # fmt: skip
+def test_what_follows_the_prose_and_is_text_too_stays(behind):
+    flat = text_of(
+        f"<main><h1>Cities</h1><dl><dt>a</dt><dd>{PROSE * 3}</dd></dl><h2>See also</h2><ol><li>Town</ol></main>"
+    )
+    assert flat.endswith("See also\n\n  1. Town")
+    story = "It was the season of light, it was the season of darkness. " * 4
+    text = text_of(
+        f"<div><article class='c'><h1>Cities</h1>{PROSE * 3}</article>{behind.format(story)}</div>"
+    )
+    assert story.strip() in text
+    if "<h2>" in behind:
+        assert "More" in text or "Options" in text
+
+
+@pytest.mark.parametrize(("markup", "text"), [
+    ('<p>mass <script type="math/tex">E=mc^2</script> and</p>', "mass $E=mc^2$ and"),
+    ('<p>m <span class="MathJax_Preview">E</span><span class="MathJax"><math><mi>E</mi></math></span><script type="math/tex; mode=display">E=mc^2</script> a</p>', "m $$E=mc^2$$ a"),
+    ('<p>k <span class="katex"><span class="katex-mathml"><math><semantics><mi>a</mi><annotation encoding="application/x-tex">\\alpha^2</annotation></semantics></math></span><span class="katex-html" aria-hidden="true">α2</span></span> e</p>', "k $\\alpha^2$ e"),
+    ('<p>w <span class="mwe-math-element"><span style="display: none;"><math alttext="{\\displaystyle E=mc^{2}}"><mi>E</mi></math></span><img alt="{\\displaystyle E=mc^{2}}" src="/math/render/svg/1"></span> e</p>', "w $E=mc^{2}$ e"),
+    ("<p>m <math><mfrac><mi>a</mi><msup><mi>b</mi><mn>2</mn></msup></mfrac><mo>=</mo><msqrt><mn>3</mn></msqrt></math> e</p>", "m $\\frac{a}{{b}^{2}} = \\sqrt{3}$ e"),
+    ('<p>i <img class="latex" alt="$\\sum x$"> e <img alt="a dog" src="dog.jpg"></p>', "i $\\sum x$ e"),
+    ("<p>10<sup>6</sup> 10<sup>-3</sup> m<sup>2</sup> 1<sup>st</sup> H<sub>2</sub>O x<sub>i</sub></p>", "10^6 10^-3 m^2 1st H2O x_i"),
+    ('<p>a fact<sup><a href="#1">[1]</a></sup> is</p>', "a fact is"),
+    ("<ol start=3><li>three</li><li>four</li></ol>", "3. three\n  4. four"),
+    ("<ol start=-1><li>a</li></ol><ol start=99999999><li>b</li></ol>", "1. a\n  1. b"),
+    ("<table><tr><th>a<th>b</tr><tr><td>1<td></tr><tr><td><p>x</p><td>10<sup>2</sup></tr></table>", "a | b\n1 |\nx | 10^2"),
+    ("<table><tr><td>a column<td>another<tr><td><ul><li>of a layout</ul><td>here</table>", "a column\t\tanother\n  • of a layout\n\t\there"),
+    ('<table class="highlighttable"><tr><td class="linenos"><pre>1\n2</pre></td><td class="code"><pre>if x:\n    y = 1\n</pre></td></tr></table>', "if x:\n    y = 1"),
+    ('<pre><span class="lineno">1 </span>a\n<span class="lineno">2 </span>\tb</pre>', "a\n\tb"),
+    ("<figure><pre>code</pre><figcaption>Listing 1</figcaption></figure><figure><img><figcaption>Photo: X</figcaption></figure>", "code\nListing 1"),
+])  # fmt: skip
+def test_formulas_powers_lists_tables_and_code_are_text_that_can_be_read(markup, text):
+    assert in_article(markup) == text
+
+
+def test_a_list_of_prose_stays_wherever_it_stands_and_navigation_goes():
+    items = "<li>200 g flour <a href=x>of wheat</a></li><li>salt and water as you like it</li>"
+    links = "<ul><li><a href=a>All recipes</a></li><li><a href=b>About us</a></li></ul>"
+    for begin, end in (
+        ("<main><h1>Bread</h1>", "</main>"),
+        ("", ""),
+        ("<div><div><div><div>", "</div></div></div></div>"),
+    ):
+        text = text_of(f"{links}{begin}<ul>{items}</ul>{end}<p>{STORY * 3}</p>")
+        assert "200 g flour of wheat" in text
+        assert "salt and water" in text
+        assert "About" not in text
+
+
+def test_a_page_that_gives_little_is_taken_whole_and_one_that_gives_nothing_is_counted_with_its_address(
+    tmp_path,
+):
+    words = "<nav>Home</nav><div class='hidden'>" + "It was the best of times.<br>" * 9 + "</div>"
+    assert text_of(words).count("best of times") == 9
+    assert "Home" not in text_of(words)
+    (tmp_path / "a.warc").write_bytes(response("http://a.org/1", b"<script>1</script>") + RESPONSES[2])
+    account, _ = read(tmp_path, Source("s", "warc", (str(tmp_path / "a.warc"),)))
+    (sample,) = account.failed["empty"]["samples"]
+    assert sample["at"] == "a.warc:0"
+    assert "http://a.org/1" in sample["why"]
+
+
+CYRILLIC = "Привет, мир, как дела. " * 9
+NAMED = {
+    "a mark beats server and page": (b"\xef\xbb\xbf<meta charset=latin1>" + "é мир".encode(), "latin1", "é мир"),
+    "a wide mark beats them too": ("\ufeff<meta charset=utf-8>é мир".encode("utf-16-le"), "latin1", "é мир"),
+    "the server beats the page": (b"<meta charset=utf-8>" + CYRILLIC.encode("cp1251"), "windows-1251", CYRILLIC),
+    "the page beats its bytes": (b"<meta charset='koi8-r'>" + "мир".encode("koi8-r"), None, "мир"),
+    "as browsers know it": (b"<META http-equiv=x content='text/html; charset=ISO-8859-1'>\x93a\x94 \x80", None, "“a” €"),
+    "utf-16 in a page is utf-8": ("<meta charset='utf-16'>é мир".encode(), None, "é мир"),
+    "not in a comment": ("<!-- <meta charset=koi8-r> --><meta charset=utf-8>é мир".encode(), None, "é мир"),
+    "of XML": ('<?xml version="1.0" encoding="koi8-r"?><p>мир'.encode("koi8-r"), None, "мир"),
+    "an unknown name is none": ("<meta charset=utf-8>é мир".encode(), "utf8mb4", "é мир"),
+    "another than it says": (b"<meta charset=utf-8>" + CYRILLIC.encode("cp1251"), None, CYRILLIC),
+    "another than the server says": (CYRILLIC.encode("cp1251"), "UTF-8", CYRILLIC),
+    "utf-8 that says it is another": ("<meta charset=shift_jis>é мир".encode() + CYRILLIC.encode(), None, CYRILLIC),
+    "hardly broken": (CYRILLIC.encode()[:-2] + b"\xff", "utf-8", CYRILLIC[:-2] + "\ufffd"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_characters_are_those_that_browsers_see(name):
+    raw, charset, text = NAMED[name]
+    problems = Problems()
+    found = characters(raw, charset, "a", problems)
+    assert found.endswith(text)
+    assert "\ufeff" not in found
+    assert bool(problems.repaired) == any(word in name for word in ("another", "broken"))
+
+
+def test_a_script_is_no_tag_of_many_attributes():
+    script = "<script>if (a<b && " + " ".join(f"x{i} = {i};" for i in range(5000)) + ") {}</script>"
+    assert excess(script + "<p>words") is None
+    assert excess("<!-->" + MONSTERS["attributes"]) is not None
+
+
+def test_what_finds_the_text_is_part_of_the_key_and_asked_of_pages_alone(tmp_path, monkeypatch):
+    source = Source("s", "html", (str(tmp_path),))
+    other = replace(source, extract=TRAFILATURA)
+    assert "extract" not in source.definition()
+    assert source.definition() != other.definition()
+    assert FORMATS["html"].made_by(source)[-1] == EXTRACTION
+    assert FORMATS["text"].made_by(source) == []
+    for lines, said in (
+        ('format = "text"\npath = "x"\nextract = "trafilatura"', 'extract: format "text" has no pages'),
+        ('format = "html"\npath = "x"\nextract = "readability"', 'extract = "readability": write "resiliparse" or "trafilatura"'),
+    ):  # fmt: skip
+        with pytest.raises(ManifestError, match=re.escape(said)):
+            load_manifest(with_source(tmp_path, lines))
+    monkeypatch.setattr("curate.manifest.reader.find_spec", lambda name: None)
+    with pytest.raises(ManifestError, match=r'needs trafilatura: pip install "curate-lm\[trafilatura\]"'):
+        load_manifest(with_source(tmp_path, 'format = "html"\npath = "x"\nextract = "trafilatura"'))
+
+
+def test_trafilatura_finds_the_text_where_the_source_asks_for_it(tmp_path):
+    pytest.importorskip("trafilatura", reason="the extra `trafilatura` is not installed")
+    (tmp_path / "a.html").write_text(PAGE)
+    source = Source(
+        "s", "html", (str(tmp_path),), columns=("title",), extract=TRAFILATURA, exclude=("store",)
+    )
+    account, table = read(tmp_path, source)
+    assert table["title"].to_pylist() == ["Two cities"]
+    assert STORY.strip() in table["text"][0].as_py()
+    assert list(account.as_json()["libraries"]) == ["resiliparse", "trafilatura"]
 
 
 @pytest.mark.parametrize(("text", "fields", "rest"), [

@@ -12,10 +12,11 @@ from typing import Any
 
 from curate.sources.characters import decoded
 from curate.sources.formats.format import Format
-from curate.sources.formats.pages import HTML_BYTES, Found, characters, page, reading
+from curate.sources.formats.pages import EXTRACTION, HTML_BYTES, Found, characters, page, reading
 from curate.sources.formats.responses import TooLong, parse
 from curate.sources.formats.warc import Record, records
 from curate.sources.rows import Input, Problems
+from curate.spec.manifest import Source
 
 HTML_TYPES = ("text/html", "application/xhtml+xml")
 
@@ -26,7 +27,7 @@ def _about(record: Record) -> dict[str, Any]:
     return {"url": url and url.strip("<>"), "date": header("warc-date"), "record": header("warc-record-id")}
 
 
-def _warc(item: Input, problems: Problems) -> Iterator[Found]:
+def _warc(source: Source, item: Input, problems: Problems) -> Iterator[Found]:
     """Responses that are pages. Errors, redirects and other types of content are counted by cause."""
     for record in records(item, "response", HTML_BYTES, problems):
         fields, place = _about(record), record.place
@@ -42,7 +43,7 @@ def _warc(item: Input, problems: Problems) -> Iterator[Found]:
         if not 200 <= response.status < 300:
             problems.fail("http-error", place, f"status {response.status}: {fields['url']}")
         elif response.type in HTML_TYPES:
-            extracted = page(response.body, response.charset, place, problems)
+            extracted = page(response.body, response.charset, place, problems, source.extract, fields["url"])
             if extracted:
                 yield place, extracted[0], fields | extracted[1]
         elif response.type == "text/plain":
@@ -51,7 +52,7 @@ def _warc(item: Input, problems: Problems) -> Iterator[Found]:
             problems.fail("not-a-page", place, f"{response.type or 'no content type'}: {fields['url']}")
 
 
-def _wet(item: Input, problems: Problems) -> Iterator[Found]:
+def _wet(source: Source, item: Input, problems: Problems) -> Iterator[Found]:
     """Text that a crawl has extracted already."""
     for record in records(item, "conversion", HTML_BYTES, problems):
         language = record.headers.get("warc-identified-content-language")
@@ -62,6 +63,7 @@ def _wet(item: Input, problems: Problems) -> Iterator[Found]:
 WARC = Format(
     "warc", reading(_warc), 1e7, ("*.warc", "*.warc.gz", "*.warc.zst"),
     fields=(("url", "date", "status"), ("title", "language", "record")), requires=("fastwarc", "resiliparse"),
+    extraction=EXTRACTION,
 )  # fmt: skip
 WET = Format(
     "wet", reading(_wet), 1e8, ("*.wet", "*.wet.gz"), fields=(("url", "date", "language"), ("record",)),

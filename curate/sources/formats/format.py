@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from curate.errors import InputError
 from curate.sources.rows import Input, Problems
-from curate.spec.manifest import Source
+from curate.spec.manifest import TRAFILATURA, Source
 
 PACKED = ("", ".gz", ".zst", ".bz2", ".lz4", ".xz")
 
@@ -27,9 +27,10 @@ Read = Callable[[Source, Iterable[Input], Problems], Iterator[pa.Table]]
 class Format:
     """`include`: globs of its files below a folder. `fields`: those that are carried along where the source names none,
     then the others that it has; None: whatever its rows hold. `requires`: libraries of the extra `web` that decide what
-    it makes of the same bytes. `bytes_per_second`: of input that a core reads, roughly. `check`: raises NoInput where a
-    file lacks what the source asks for, before anything is read. `group`: what a holdout keeps together where files are
-    documents. `peek`: some rows of a file as plain values, where these say which fields there are."""
+    it makes of the same bytes. `extraction`: the version of how it finds the text of pages; 0: it looks for none.
+    `bytes_per_second`: of input that a core reads, roughly. `check`: raises NoInput where a file lacks what the source asks
+    for, before anything is read. `group`: what a holdout keeps together where files are documents. `peek`: some rows of a
+    file as plain values, where these say which fields there are."""
 
     name: str
     read: Read
@@ -37,18 +38,26 @@ class Format:
     include: tuple[str, ...] = ("*",)
     fields: tuple[tuple[str, ...], tuple[str, ...]] | None = None
     requires: tuple[str, ...] = ()
+    extraction: int = 0
     check: Callable[[Source, Input], object] = lambda source, item: None
     group: str | None = None
     peek: Callable[[Input], Iterator[dict]] | None = None
     whole: bool = False
 
-    def libraries(self) -> dict[str, str]:
+    def libraries(self, source: Source) -> dict[str, str]:
         """{library: version}; raises InputError where one is missing."""
+        names = [*self.requires, *([TRAFILATURA] if source.extract == TRAFILATURA else [])]
         try:
-            return {name: version(name) for name in self.requires}
+            return {name: version(name) for name in names}
         except PackageNotFoundError as error:
-            hint = 'pip install "curate-lm[web]"'
+            extra = TRAFILATURA if error.name == TRAFILATURA else "web"
+            hint = f'pip install "curate-lm[{extra}]"'
             raise InputError(f'format "{self.name}" needs {error.name}: {hint}') from None
+
+    def made_by(self, source: Source) -> list:
+        """What decides, beside the source and its bytes, what is made of them: part of the key."""
+        found = self.libraries(source)
+        return [*([found] if found else []), *([self.extraction] if self.extraction else [])]
 
     def missing(self) -> list[str]:
         return [name for name in self.requires if find_spec(name) is None]

@@ -1,19 +1,21 @@
 """Formats of pages: markdown, html.
 
-The main text of a page is what Resiliparse finds: headings, paragraphs and code, without scripts and with little of the
-navigation and footers. It was chosen by measuring: six to twelve times as fast as trafilatura on the same pages; for
-training, the two were found to be about as good (DCLM, arXiv:2406.11794).
+The main text of a page is what Resiliparse finds in a page that was mended for it; or, where the source asks for that, what
+trafilatura finds, which keeps less of what surrounds an article and takes several times as long. For training, the two were
+found to be about as good (DCLM, arXiv:2406.11794).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pyarrow as pa
 
 from curate.sources.characters import (
+    BOM,
     MARK,
     SAMPLE,
     decoded,
@@ -22,24 +24,34 @@ from curate.sources.characters import (
     without_surrogates,
 )
 from curate.sources.formats.format import Format, Read
+from curate.sources.formats.main_text import main_text
 from curate.sources.formats.nesting import excess
 from curate.sources.opening import read_at_most
 from curate.sources.rows import Input, Problems, Rows
-from curate.spec.manifest import FOLDER, Source
+from curate.spec.manifest import FOLDER, TRAFILATURA, Source
 
 HTML_BYTES = 64_000_000  # a page, or a record of an archive, is no longer
 FIELD = re.compile(r"([A-Za-z_][\w-]*):[ \t]*(.*)")
 
+COMMENT = re.compile(rb"<!--.*?-->", re.S)
+NAMED_ENCODING = re.compile(
+    rb"(?:<meta\s[^>]*?charset|\A\s*<\?xml\s[^>]*?encoding)\s*=\s*[\"']?\s*([\w.:-]+)", re.I
+)
+MOST_BROKEN = (
+    0.1  # of the characters beyond ASCII: with more of them broken, a page's encoding is another than it says
+)
+EXTRACTION = 2  # of what a page's text is made of the same bytes: raise it when that changes
+
 Found = tuple[str, str, dict[str, Any]]  # (place, text, fields)
 
 
-def reading(documents: Callable[[Input, Problems], Iterator[Found]]) -> Read:
+def reading(documents: Callable[[Source, Input, Problems], Iterator[Found]]) -> Read:
     """The reader of a format whose documents come one by one, with fields."""
 
     def read(source: Source, inputs: Iterable[Input], problems: Problems) -> Iterator[pa.Table]:
         rows = Rows(source)
         for item in inputs:
-            for place, text, fields in documents(item, problems):
+            for place, text, fields in documents(source, item, problems):
                 if source.id and not fields.get(source.id):
                     known = ", ".join(name for name in fields if fields[name])
                     problems.fail("no-id", place, f'no "{source.id}"; it has {known}')
@@ -53,7 +65,7 @@ def reading(documents: Callable[[Input, Problems], Iterator[Found]]) -> Read:
     return read
 
 
-def _markdown(item: Input, problems: Problems) -> Iterator[Found]:
+def _markdown(source: Source | None, item: Input, problems: Problems) -> Iterator[Found]:
     """The text as it is. Front matter of plain `key: value` lines becomes fields and leaves the text; other stays."""
     raw = read_at_most(item, HTML_BYTES, problems)
     if raw is not None:
@@ -82,18 +94,19 @@ def _unquoted(value: str) -> str:
     return value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'" else value
 
 
-def _html(item: Input, problems: Problems) -> Iterator[Found]:
+def _html(source: Source, item: Input, problems: Problems) -> Iterator[Found]:
     raw = read_at_most(item, HTML_BYTES, problems)
-    if raw is not None and (extracted := page(raw, None, item.name, problems)):
+    if raw is not None and (extracted := page(raw, None, item.name, problems, source.extract)):
         yield item.name, *extracted
 
 
-def page(raw: bytes, charset: str | None, at: str, problems: Problems) -> tuple[str, dict[str, Any]] | None:
-    """(main text, title and language) of an HTML page; None where it is more nested than any page, which is counted.
+def page(
+    raw: bytes, charset: str | None, at: str, problems: Problems, extract: str, url: str | None = None
+) -> tuple[str, dict[str, Any]] | None:
+    """(main text, title and language) of an HTML page; None where it is more nested than any page, or has no text: counted.
 
-    `charset`: what the server said, else the page, else its bytes.
+    `charset`: what the server said. `extract`: by which library, as a source says.
     """
-    from resiliparse.extract.html2text import extract_plain_text
     from resiliparse.parse.html import HTMLTree
 
     html = characters(raw, charset, at, problems)
@@ -103,29 +116,68 @@ def page(raw: bytes, charset: str | None, at: str, problems: Problems) -> tuple[
     tree = HTMLTree.parse(html)
     root = tree.document.query_selector("html") if tree.document else None
     fields = {"title": tree.title or None, "language": (root.getattr("lang") or None) if root else None}
-    text = extract_plain_text(tree, main_content=True, alt_texts=False)
+    text = _by_trafilatura(html) if extract == TRAFILATURA else main_text(tree)
+    if not text.strip():
+        problems.fail("empty", at, f"no text in {len(raw):,} bytes: {url or fields['title'] or 'no title'}")
+        return None
     return without_surrogates(text, at, problems), fields
 
 
-def characters(raw: bytes, charset: str | None, at: str, problems: Problems) -> str:
-    from resiliparse.parse.encoding import bytes_to_str, detect_encoding, map_encoding_to_html5
+def _by_trafilatura(html: str) -> str:
+    from trafilatura import extract
 
-    encoding = wide_encoding(raw[:SAMPLE])  # a mark is stronger than what server and page say
-    if encoding is None:
-        encoding = map_encoding_to_html5(charset) if charset else detect_encoding(raw, from_html_meta=True)
-    encoding = encoding or "utf-8"
+    return extract(html, fast=True, include_comments=False, include_tables=True) or ""
+
+
+def characters(raw: bytes, charset: str | None, at: str, problems: Problems) -> str:
+    """A page's characters, in the encoding that browsers take: by its mark, what the server said, what the page says, else
+    what its bytes look like. That is asked too where the bytes are not of the encoding that was named, which is counted.
+    """
+    from resiliparse.parse.encoding import detect_encoding
+
+    encoding = (
+        "utf-8" if raw.startswith(BOM) else wide_encoding(raw[:SAMPLE]) or _known(charset) or _named(raw)
+    )
+    encoding = encoding or detect_encoding(raw) or "utf-8"
     try:
         return without_inner_marks(raw.decode(encoding))
     except (UnicodeDecodeError, LookupError) as error:
-        problems.repair("broken-encoding", at, str(error))
-        return without_inner_marks(bytes_to_str(raw, encoding))
+        likelier = _likelier(raw, encoding)
+        problems.repair("broken-encoding", at, f"{error}; read as {likelier}")
+        return without_inner_marks(raw.decode(likelier, "replace"))
+
+
+def _known(label: str | None) -> str | None:
+    """Python's name of an encoding that browsers know by this label."""
+    from resiliparse.parse.encoding import map_encoding_to_html5
+
+    return map_encoding_to_html5(label, False) if label else None
+
+
+def _named(raw: bytes) -> str | None:
+    """What the page says. Who can read that it is UTF-16 reads bytes that are not: browsers take UTF-8 then."""
+    named = NAMED_ENCODING.search(COMMENT.sub(b"", raw[:SAMPLE]))
+    encoding = _known(named[1].decode("latin-1")) if named else None
+    return "utf-8" if encoding and encoding.startswith(("utf-16", "utf-32")) else encoding
+
+
+def _likelier(raw: bytes, encoding: str) -> str:
+    """The encoding of bytes that are not all of this one."""
+    from resiliparse.parse.encoding import detect_encoding
+
+    with suppress(UnicodeDecodeError):
+        raw.decode("utf-8")
+        return "utf-8"
+    text = raw.decode(encoding, "replace")
+    broken, beyond = text.count("\ufffd"), len(text) - len(text.encode("ascii", "ignore"))
+    return encoding if broken <= MOST_BROKEN * beyond else detect_encoding(raw) or encoding
 
 
 MARKDOWN = Format(
     "markdown", reading(_markdown), 5e7, ("*.md", "*.markdown", "*.md.gz", "*.md.zst"), group=FOLDER,
-    peek=lambda item: ({"text": text} | fields for _, text, fields in _markdown(item, Problems())),
+    peek=lambda item: ({"text": text} | fields for _, text, fields in _markdown(None, item, Problems())),
 )  # fmt: skip
 HTML = Format(
     "html", reading(_html), 1.2e7, ("*.html", "*.htm", "*.xhtml", "*.html.gz", "*.htm.gz", "*.html.zst"),
-    fields=(("title",), ("language",)), requires=("resiliparse",), group=FOLDER,
+    fields=(("title",), ("language",)), requires=("resiliparse",), extraction=EXTRACTION, group=FOLDER,
 )  # fmt: skip
