@@ -83,12 +83,17 @@ def planned_cells(built: Built) -> list[PlannedCell]:
 
 
 def sharing(planned: list[PlannedCell]) -> list[PlannedCell]:
-    """The same cells, those with the same documents, knobs and holdouts in one directory: that of the first."""
+    """The same cells, those that train the same in one directory: that of the first, which may be the grid's."""
     first: dict[str, Path] = {}
     return [
-        p if p.missing else replace(p, directory=first.setdefault(key_in(p.directory), p.directory))
-        for p in planned
+        p if p.missing else replace(p, directory=first.setdefault(_trains(p), p.directory)) for p in planned
     ]
+
+
+def _trains(p: PlannedCell) -> str:
+    """What a cell's runs depend on, whatever they are called and wherever their trunk is kept."""
+    named = ("level", "trunk") if p.cell.get("tags") else ("level", "trunk", "tags")
+    return digest_of({name: value for name, value in p.cell.items() if name not in named})
 
 
 def grid_cells(built: Built) -> list[PlannedCell]:
@@ -183,10 +188,6 @@ def named_by_key(folder: Path, name: str, key: str) -> Path:
     either calls it."""
     readable = re.sub(r"[^\w.+-]+", "-", name).strip("-").encode()[:MOST_OF_A_NAME].decode(errors="ignore")
     return next(iter(sorted(folder.glob(f"*-{key[:12]}"))), folder / f"{readable}-{key[:12]}")
-
-
-def key_in(directory: Path) -> str:
-    return directory.name.rpartition("-")[2]
 
 
 def _paths(packed: Path, judges: dict[str, tuple[Path, str]]) -> dict:
@@ -334,8 +335,13 @@ def train_trials(built: Built, asked: list[Trial], engine: Engine) -> list[dict]
 
 
 def _unfinished(planned: list[PlannedCell]) -> list[PlannedCell]:
-    """Each directory once, though two studies ask for it."""
-    return list({p.directory: p for p in planned if p.finished() is None}.values())
+    """Each directory once, though two studies ask for it; called as the first of them, and with a trunk if one has it."""
+    todo: dict[Path, PlannedCell] = {}
+    for p in planned:
+        if p.finished() is None:
+            first = todo.setdefault(p.directory, p)
+            todo[p.directory] = replace(first, cell=p.cell | first.cell)
+    return list(todo.values())
 
 
 def useful_first(planned: list[PlannedCell]) -> list[PlannedCell]:

@@ -12,7 +12,7 @@ from curate.commands.plan import plan
 from curate.engine import open_engine
 from curate.errors import ManifestError
 from curate.manifest.reader import load_manifest
-from curate.runs.training import planned_cells, train, trial_cells
+from curate.runs.training import _unfinished, planned_cells, train, trial_cells
 from curate.steps import build
 from curate.store import Store
 from curate.studies import registry
@@ -81,6 +81,18 @@ def test_cooldowns_are_trained_ranked_and_compared_with_whole_runs(built):
     assert {row["level"] for row in found["figures"]["rows"]} == {"long", "unique"}
     assert all(row["whole"] for row in found["figures"]["rows"])
     assert all(p.finished() for p in planned_cells(built))
+
+
+def test_a_run_that_grid_and_studies_ask_for_is_trained_once_and_leaves_the_trunk(tmp_path):
+    text = MANIFEST.replace('["4k", "8k", "16k"]', '["4k"]').replace("seeds = 2", "seeds = 1")
+    factor = '[base]\nlevel = "raw"\n[[factor]]\nname = "start"\nmodel = { init_scale = [2.0] }\n'
+    manifest = load_manifest(write_manifest(tmp_path, text + ANNEAL + factor))
+    built = build(Store(tmp_path / "store"), manifest, open_engine("local", 2, None))
+    whole = [p for p in planned_cells(built) if p.study.get("level", p.cell.get("level")) in ("raw", "base")]
+    assert [p.study.get("study") for p in whole] == [None, "anneal", "factors"]
+    assert len({p.directory for p in whole}) == 1
+    (todo,) = [p for p in _unfinished(planned_cells(built)) if p.directory == whole[0].directory]
+    assert (todo.cell["level"], "trunk" in todo.cell) == ("raw", True)
 
 
 def synthetic(losses: dict[str, float], study: str | None) -> list[dict]:
