@@ -22,13 +22,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from curate.claims import CLAIMS, claim
 from curate.errors import CurateError
 from train.files import (
     SEAL,
@@ -128,6 +129,7 @@ class Part:
 @dataclass(frozen=True)
 class Store:
     root: Path
+    waits: bool = True  # for another process that makes what is next; else Unfinished is raised
 
     def folder(self, stage: str) -> Path:
         return self.root / stage
@@ -159,6 +161,18 @@ class Store:
                 f"{self.receipt_path(stage, key)}: not what was just written; look after the disk, or name another "
                 "folder with --store"
             )
+        return receipt
+
+    def claim(self, stage: str, key: str, waits: bool | None = None) -> AbstractContextManager[None]:
+        """While no other process makes this."""
+        return claim(self.root / CLAIMS, f"{stage}-{key}", self.waits if waits is None else waits)
+
+    def once(self, stage: str, key: str, make: Callable[[], dict]) -> dict:
+        """The receipt under this key; where there is none, `make` leaves it, in one process at a time."""
+        receipt = self.receipt(stage, key)
+        if receipt is None:
+            with self.claim(stage, key):
+                receipt = self.receipt(stage, key) or make()
         return receipt
 
     def finish(self, stage: str, key: str, parts: list[Part], **facts: Any) -> dict:
@@ -228,20 +242,23 @@ class Store:
     def file(self, stage: str, key: str, name: str, make: Callable[[Path], dict]) -> tuple[Part, dict]:
         """One file under one key: filled by `make`, which returns facts for the receipt, if it is not there. Returns it
         with its receipt."""
-        receipt = self.receipt(stage, key)
-        if receipt is None:
+
+        def write() -> dict:
             facts: dict = {}
 
-            def write(path: Path) -> int:
+            def fill(path: Path) -> int:
                 facts.update(make(path))
                 return 0
 
-            receipt = self.finish(stage, key, [self.write(stage, name, write)], **facts)
+            return self.finish(stage, key, [self.write(stage, name, fill)], **facts)
+
+        receipt = self.once(stage, key, write)
         return self.parts(stage, receipt)[0], receipt
 
     def table(self, stage: str, key: str, make: Callable[[], pa.Table]) -> Part:
         """One table under one key: made if it is not there."""
-        receipt = self.receipt(stage, key)
-        if receipt is None:
-            receipt = self.finish(stage, key, [self.write_part(stage, f"{key}.arrow", make())])
-        return self.parts(stage, receipt)[0]
+
+        def write() -> dict:
+            return self.finish(stage, key, [self.write_part(stage, f"{key}.arrow", make())])
+
+        return self.parts(stage, self.once(stage, key, write))[0]
