@@ -222,6 +222,22 @@ def build(session: Session, manifest: Path, lock: Path | None, locked: bool) -> 
 
 @main.command()
 @manifest_argument
+@answers("store")
+def status(session: Session, manifest: Path) -> tuple[Any, str]:
+    """Where a build and its grid stand: tasks done and left, who is at work, what failed and why. Nothing is made.
+
+    Example: curate status manifests/quickstart.toml
+    """
+    from curate.commands.status import status as look
+    from curate.commands.status import status_text
+    from curate.manifest.reader import load_manifest
+
+    found = look(Path(session.store), load_manifest(manifest))
+    return found, status_text(found)
+
+
+@main.command()
+@manifest_argument
 @click.argument("index")
 @click.option("--level", help="Whose documents are added; default: the manifest's last.")
 @answers(*ALL)

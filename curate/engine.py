@@ -57,6 +57,9 @@ class Share:
     def own(self, tasks: Sequence[T]) -> list[T]:
         return list(tasks[self.number :: self.of])
 
+    def saw(self, label: str, tasks: Sequence[Task], left: Sequence[Task]) -> None:
+        """Called when its tasks of a stage are done: `left` are those of others."""
+
 
 EVERYTHING = Share()
 
@@ -158,6 +161,7 @@ def make_parts(
         with Progress(label, sum(task.bytes for task in todo), "B") as progress:
             make(todo, progress.add)
     left = [task for task in tasks if not is_done(task)]
+    engine.share.saw(label, tasks, left)
     if left and not engine.share.waits:
         raise Unfinished(
             f"{label} waits for {len(left):,} of {len(tasks):,} parts; run the same command again", own
@@ -314,6 +318,8 @@ class Ray:
             alone = not os.environ.get("RAY_ADDRESS")
             local: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False} if alone else {}
             ray.init(log_to_driver=False, logging_level=logging.ERROR, **local)
+            # It prints that a worker was lost to standard output, which with --json is for programs.
+            ray._private.worker._worker_logs_enabled = False
         self.memory, self.share, self.limit = memory, share, workers
 
     @property

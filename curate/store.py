@@ -30,7 +30,7 @@ from typing import Any
 import pyarrow as pa
 
 from curate.claims import CLAIMS, claim
-from curate.errors import CurateError
+from curate.errors import CurateError, Unfinished
 from train.files import (
     SEAL,
     Damaged,
@@ -130,6 +130,7 @@ class Part:
 class Store:
     root: Path
     waits: bool = True  # for another process that makes what is next; else Unfinished is raised
+    makes: bool = True  # what is not there; else Unfinished is raised
 
     def folder(self, stage: str) -> Path:
         return self.root / stage
@@ -164,7 +165,9 @@ class Store:
         return receipt
 
     def claim(self, stage: str, key: str, waits: bool | None = None) -> AbstractContextManager[None]:
-        """While no other process makes this."""
+        """While no other process makes this. Raises Unfinished."""
+        if not self.makes:
+            raise Unfinished(f"{stage} is next: {key}")
         return claim(self.root / CLAIMS, f"{stage}-{key}", self.waits if waits is None else waits)
 
     def once(self, stage: str, key: str, make: Callable[[], dict]) -> dict:

@@ -173,6 +173,7 @@ def collect(
             living = {version.digest for version in kept.locks}
             for entry in going:
                 _remove(store, entry)
+            shutil.rmtree(store.folder(CLAIMS), ignore_errors=True)  # of killed processes, and what failed
             for path in store.folder(LOCKS).glob("*.json"):
                 if path.stem not in living and not busy:  # what stays is accounted for
                     path.unlink(missing_ok=True)

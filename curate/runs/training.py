@@ -205,7 +205,8 @@ def _pack_target(built: Built, texts: TargetTexts) -> tuple[Path, str]:
     key = digest_of([PACKED, tokenizer.sha256, texts.digest])
     path = named_by_key(built.annotated.store.folder(PACKED), texts.target.name, key)
     if not Packed.is_whole(path):
-        with suppress(FileExistsError):  # another process has just written the same
+        # Another process may have just written the same.
+        with built.annotated.store.claim(PACKED, path.name), suppress(FileExistsError):
             pack_target(path, texts, tokenizer.tokenizer)
     return path, key
 
@@ -329,13 +330,14 @@ def records(planned: list[PlannedCell], failed: dict[str, str] | None = None) ->
         there = p.there()
         found += there + [p.study | missing for missing in p.missing]
         for size in set(p.cell["sizes"]) - {run["size"] for run in there}:
-            reason = (failed or {}).get(str(p.directory)) or _told(p.directory) or "not trained yet"
+            reason = (failed or {}).get(str(p.directory)) or last_failure(p.directory) or "not trained yet"
             place = {k: p.cell.get(k) for k in ("level", "seed")} | {"tags": p.cell.get("tags", {})}
             found.append(place | {"size": size, "failed": reason} | p.study)
     return found
 
 
-def _told(directory: Path) -> str | None:
+def last_failure(directory: Path) -> str | None:
+    """Why the last attempt at a cell ended."""
     return remembered(directory / "failed.json").get("reason")
 
 
@@ -362,7 +364,7 @@ def _train_shared(planned: list[PlannedCell], engine: Engine, tracker: Tracker |
 
 def _left(cells: list[PlannedCell], failed: dict[str, str]) -> list[PlannedCell]:
     """Neither finished nor failed, here or elsewhere."""
-    return [p for p in _unfinished(cells) if str(p.directory) not in failed and not _told(p.directory)]
+    return [p for p in _unfinished(cells) if str(p.directory) not in failed and not last_failure(p.directory)]
 
 
 def _train(todo: list[PlannedCell], engine: Engine, tracker: Tracker | None = None) -> dict[str, str]:
