@@ -34,11 +34,15 @@ def looks() -> Iterator[None]:
         yield
 
 
+def claim_path(folder: Path, name: str) -> Path:
+    return folder / f"{name.replace('/', '-')}{SUFFIX}"
+
+
 @contextmanager
 def claim(folder: Path, name: str, waits: bool) -> Iterator[None]:
     """While no other process has this. Raises Unfinished where one has it and `waits` is off."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name.replace('/', '-')}{SUFFIX}"
+    path = claim_path(folder, name)
     again = looks()
     for number in range(1 << 62):
         with open(path, "a+", encoding="utf-8") as file:

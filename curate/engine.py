@@ -151,8 +151,17 @@ def make_parts(
     Raises Unfinished where others have tasks left and the engine does not wait.
     """
 
+    def needs(task: Task) -> Needs:
+        return Needs(memory=PROCESS + int(memory * task.bytes))
+
     def make(todo: Sequence[Task], done: Callable | None = None) -> list[int]:
-        return _make(engine, function, todo, processes, lambda task: _needs(task, memory), done)
+        """Bytes that each of these tasks read here. Raises CurateError where what it left cannot be read back."""
+        work = partial(_unless_claimed, function)
+        read = map_parts(engine, work, todo, processes=processes, done=done, needs=needs)
+        for task in (task for task, size in zip(todo, read, strict=True) if size):
+            for artefact in task.leaves:
+                task.store.made(*artefact)
+        return read
 
     own = engine.share.own(tasks)
     todo = [task for task in own if not is_done(task)]
@@ -174,26 +183,10 @@ def make_parts(
     again = looks()
     while left:
         # The last first: whoever has these tasks comes to them last.
-        if not any(make(left[::-1])):
+        free = [task for task in left[::-1] if not task.store.is_claimed(*task.leaves[0])]
+        if not free or not any(make(free)):
             next(again)
         left = [task for task in left if not is_done(task)]
-
-
-def _make(
-    engine: Engine, function, todo: Sequence[Task], processes: bool, needs, done: Callable | None
-) -> list[int]:
-    """Bytes that each of these tasks read here. Raises CurateError where what it left cannot be read back."""
-    read = map_parts(
-        engine, partial(_unless_claimed, function), todo, processes=processes, done=done, needs=needs
-    )
-    for task in (task for task, size in zip(todo, read, strict=True) if size):
-        for artefact in task.leaves:
-            task.store.made(*artefact)
-    return read
-
-
-def _needs(task: Task, memory: float) -> Needs:
-    return Needs(memory=PROCESS + int(memory * task.bytes))
 
 
 def _unless_claimed(function: Callable[[Any], int], task: Task) -> int:

@@ -23,7 +23,8 @@ class Session:
     def open_store(self) -> Store:
         from curate.store import Store
 
-        return Store(Path(self.store), waits=self._waits)
+        root = Path(self.store)  # which on a cluster other machines are told
+        return Store(root.absolute() if self.engine == "ray" else root, waits=self._waits)
 
     def open_engine(self) -> Engine:
         from curate.engine import Share, open_engine

@@ -29,7 +29,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from curate.claims import CLAIMS, claim
+from curate.claims import CLAIMS, claim, claim_path, is_locked
 from curate.errors import CurateError, Unfinished
 from train.files import (
     SEAL,
@@ -169,6 +169,10 @@ class Store:
         if not self.makes:
             raise Unfinished(f"{stage} is next: {key}")
         return claim(self.root / CLAIMS, f"{stage}-{key}", self.waits if waits is None else waits)
+
+    def is_claimed(self, stage: str, key: str) -> bool:
+        """Whether another process makes this."""
+        return is_locked(claim_path(self.root / CLAIMS, f"{stage}-{key}"))
 
     def once(self, stage: str, key: str, make: Callable[[], dict]) -> dict:
         """The receipt under this key; where there is none, `make` leaves it, in one process at a time."""
