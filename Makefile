@@ -23,8 +23,8 @@ test-slow: $(READY)            ## the slow ones as well
 fuzz: $(READY)                 ## damage to every kind of file in a store: FUZZ_TRIES=1000 FAULTS_SEED=0
 	PYTHONPATH=.:tests $(BIN)/python -m faults damage
 
-kill: $(READY)                 ## kills at random moments, and two processes at once: KILLS=200 PAIRS=10 FAULTS_SEED=0
-	PYTHONPATH=.:tests $(BIN)/python -m faults kills pairs
+kill: $(READY)                 ## kills at random moments, two processes at once, shares: KILLS=200 PAIRS=10 SHARES=10 FAULTS_SEED=0
+	PYTHONPATH=.:tests $(BIN)/python -m faults kills pairs shares
 
 lint: $(READY)                 ## style and types
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy

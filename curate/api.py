@@ -38,6 +38,8 @@ class Options(TypedDict, total=False):
     workers: int | None
     memory: int | None
     engine: str
+    share: tuple[int, int]
+    wait: bool
 
 
 def _loaded(manifest: str | Path | Manifest) -> Manifest:

@@ -13,7 +13,7 @@ import click
 
 from curate import __version__, progress, terminal
 from curate.commands.export import FORMATS, HF
-from curate.errors import CurateError, ManifestError, require_training
+from curate.errors import CurateError, ManifestError, Unfinished, require_training
 from curate.session import Session
 from train.files import Damaged
 
@@ -55,6 +55,13 @@ def _kept_bytes(context: click.Context, parameter: click.Parameter, value: str |
     _kept(context, parameter, _bytes(context, parameter, value))
 
 
+def _share(context: click.Context, parameter: click.Parameter, value: str) -> None:
+    number, _, of = value.partition("/")
+    if not (number.isdecimal() and of.isdecimal() and int(number) < int(of)):
+        raise click.BadParameter(f"{value}: write NUMBER/OF, from 0/{of or 64}")
+    _kept(context, parameter, (int(number), int(of)))
+
+
 OPTIONS = {
     "store": click.option("--store", default=".curate", envvar="CURATE_STORE", show_default=True, expose_value=False,
                           callback=_kept, type=click.Path(file_okay=False, path_type=Path),
@@ -66,8 +73,13 @@ OPTIONS = {
                            help='What finding duplicates may take, such as "8 GB"; default: half of the machine\'s.'),
     "engine": click.option("--engine", default="local", show_default=True, expose_value=False,
                            callback=_kept, help="local, or ray for many machines."),
+    "share": click.option("--share", default="0/1", metavar="NUMBER/OF", expose_value=False, callback=_share,
+                          help="Do this share of the tasks, from 0/OF; exit 75 where others have tasks left."),
+    "wait": click.option("--wait", is_flag=True, expose_value=False, callback=_kept,
+                         help="With --share: take over what nobody works on, wait for the rest."),
 }  # fmt: skip
-ALL = tuple(OPTIONS)  # what a command takes that may have to build
+ALL = ("store", "workers", "memory", "engine")  # what a command takes that may have to build
+SHARED = (*ALL, "share", "wait")  # and whose tasks can be shared
 
 
 def answers(*options: str, trains: bool = False) -> Callable[[Callable], Callable]:
@@ -90,6 +102,9 @@ def answers(*options: str, trains: bool = False) -> Callable[[Callable], Callabl
                 answer, text, *failed = function(session, *arguments, **given)
                 terminal.print_answer(terminal.as_json(answer) if as_json else text)
                 code = int(any(failed))
+            except Unfinished as error:
+                terminal.print_line(f"unfinished: {error}")
+                code = error.exit_code
             except (CurateError, Damaged) as error:
                 terminal.print_line(f"error: {error}")
                 code = getattr(error, "exit_code", code)
@@ -137,7 +152,7 @@ track_option = click.option(
 @manifest_argument
 @lock_option
 @track_option
-@answers(*ALL, trains=True)
+@answers(*SHARED, trains=True)
 def run(session: Session, manifest: Path, lock: Path | None, track) -> tuple[Any, str, bool]:
     """Everything in order, skipping what is done: build, train, report.
 
@@ -189,7 +204,7 @@ def plan(session: Session, manifest: Path, sample: int) -> tuple[Any, str]:
 @manifest_argument
 @lock_option
 @click.option("--locked", is_flag=True, help="Refuse to differ from the lock, and say what would.")
-@answers(*ALL)
+@answers(*SHARED)
 def build(session: Session, manifest: Path, lock: Path | None, locked: bool) -> tuple[Any, str]:
     """Sources to corpora, and the lock beside the manifest.
 
@@ -203,6 +218,22 @@ def build(session: Session, manifest: Path, lock: Path | None, locked: bool) -> 
     way = build_locked if locked else make
     built = way(session.open_store(), load_manifest(manifest), session.open_engine(), lock_path=lock)
     return built.lock, build_text(built)
+
+
+@main.command()
+@manifest_argument
+@answers("store")
+def status(session: Session, manifest: Path) -> tuple[Any, str]:
+    """Where a build and its grid stand: tasks done and left, who is at work, what failed and why. Nothing is made.
+
+    Example: curate status manifests/quickstart.toml
+    """
+    from curate.commands.status import status as look
+    from curate.commands.status import status_text
+    from curate.manifest.reader import load_manifest
+
+    found = look(Path(session.store), load_manifest(manifest))
+    return found, status_text(found)
 
 
 @main.command()
@@ -253,7 +284,7 @@ def index(session: Session, manifest: Path, index: str, level: str | None) -> tu
     "--cells", is_flag=True, help="Write the cells for `torchrun -m train.run CELL`; train nothing."
 )
 @track_option
-@answers(*ALL, trains=True)
+@answers(*SHARED, trains=True)
 def train(
     session: Session, manifest, corpus, out, depth, width, vocabulary, seed, cells, track
 ) -> tuple[Any, ...]:

@@ -4,13 +4,16 @@ CurateError             something failed                    exit code 1
 ├── InputError          a source cannot be read             exit code 1
 │   └── NoInput         a source names what is not there    exit code 2
 ├── Mismatch            a digest differs from the lock      exit code 1
-└── ManifestError       the manifest asks for nonsense      exit code 2
+├── ManifestError       the manifest asks for nonsense      exit code 2
+└── Unfinished          other processes have not done       exit code 75 (EX_TEMPFAIL of sysexits.h)
+                        their share yet
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from importlib.util import find_spec
+from typing import Any
 
 
 class CurateError(Exception):
@@ -33,6 +36,16 @@ class Mismatch(CurateError):
 
 class ManifestError(CurateError):
     exit_code = 2
+
+
+class Unfinished(CurateError):
+    """What is next needs what others make. `own`: the tasks of the stage that are this process's."""
+
+    exit_code = 75
+
+    def __init__(self, text: str, own: Iterable[Any] = ()) -> None:
+        super().__init__(text)
+        self.own = list(own)
 
 
 TRAINING = ("torch", "safetensors", "jinja2", "matplotlib", "resvg_py")  # modules of the extra `train`

@@ -17,13 +17,20 @@ class Session:
     workers: int | None = None  # threads or processes; None: every core
     memory: int | None = None  # bytes that finding duplicates may take; None: half of the machine's
     engine: str = "local"  # or "ray"
+    share: tuple[int, int] = (0, 1)  # (3, 64): of every 64 tasks the fourth
+    wait: bool = False  # with a share: take over what nobody does, and wait for the rest
 
     def open_store(self) -> Store:
         from curate.store import Store
 
-        return Store(Path(self.store))
+        root = Path(self.store)  # which on a cluster other machines are told
+        return Store(root.absolute() if self.engine == "ray" else root, waits=self._waits)
 
     def open_engine(self) -> Engine:
-        from curate.engine import open_engine
+        from curate.engine import Share, open_engine
 
-        return open_engine(self.engine, self.workers, self.memory)
+        return open_engine(self.engine, self.workers, self.memory, Share(*self.share, self._waits))
+
+    @property
+    def _waits(self) -> bool:
+        return self.wait or self.share[1] == 1

@@ -7,6 +7,7 @@ step looks into the store first: building what is built already takes as long as
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,8 @@ from curate.corpora.tokenization import Tokens, make_tokenizer, tokenize
 from curate.corpora.units import Units, whole
 from curate.duplicates.pooled import measure_pool, preferring
 from curate.duplicates.rehydration import copies_of, in_order
-from curate.engine import Engine
-from curate.errors import ManifestError
+from curate.engine import EVERYTHING, Engine
+from curate.errors import ManifestError, Unfinished
 from curate.progress import say
 from curate.quantities import short_count
 from curate.signals import custom
@@ -31,7 +32,7 @@ from curate.signals.annotate import Signals, annotate
 from curate.signals.edits import edited
 from curate.signals.models import make_models
 from curate.signals.values import Values
-from curate.sources.documents import SourceDocuments, look_for, read_sample, read_sources
+from curate.sources.documents import STAGE, SourceDocuments, Task, look_for, read_sample, read_sources
 from curate.sources.pool import Pool, open_pool
 from curate.spec.manifest import Manifest
 from curate.store import Store, noting
@@ -42,9 +43,30 @@ def annotate_all(store: Store, manifest: Manifest, engine: Engine) -> Annotated:
     """Sources to documents, signals and verdicts."""
     look_for([*manifest.evaluations, *(target.source for target in manifest.targets)])
     _load_code(manifest)
-    return _annotated(
-        store, manifest, engine, read_sources(store, manifest.sources, manifest.part_bytes, engine)
-    )
+    try:
+        sources = read_sources(store, manifest.sources, manifest.part_bytes, engine)
+    except Unfinished as rest:
+        _measure_ahead(store, manifest, engine, rest.own)
+        raise
+    return _annotated(store, manifest, engine, sources)
+
+
+def _measure_ahead(store: Store, manifest: Manifest, engine: Engine, read: list[Task]) -> None:
+    """What a share has read it measures, though others are not done reading. Not where ids of documents are the
+    source's: parts may lose documents whose ids stand in others."""
+    parts = [
+        part
+        for task in read if not task.source.id and task.source in manifest.sources
+        for part in store.parts(STAGE, store.made(STAGE, task.key))
+    ]  # fmt: skip
+    alone = copy(engine)
+    alone.share = EVERYTHING
+    annotate(store, _plain(manifest), parts, alone)
+
+
+def _plain(manifest: Manifest) -> dict[str, dict]:
+    """Families without a recipe: they need no model of the manifest's documents."""
+    return {n: p for n, p in manifest.families.items() if n not in manifest.recipes}
 
 
 def annotate_sample(store: Store, manifest: Manifest, engine: Engine, documents: int) -> Annotated:
@@ -75,7 +97,7 @@ def _annotated(store: Store, manifest: Manifest, engine: Engine, sources: list[S
 
 def _signals(store: Store, manifest: Manifest, pool: Pool, engine: Engine) -> Signals:
     """All families: those without a recipe first, since models are made of documents chosen by their values."""
-    families = {n: p for n, p in manifest.families.items() if n not in manifest.recipes}
+    families = _plain(manifest)
     signals = annotate(store, families, pool.parts, engine)
     if not manifest.recipes:
         return signals

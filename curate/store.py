@@ -22,14 +22,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from curate.errors import CurateError
+from curate.claims import CLAIMS, claim, claim_path, is_locked
+from curate.errors import CurateError, Unfinished
 from train.files import (
     SEAL,
     Damaged,
@@ -128,6 +129,8 @@ class Part:
 @dataclass(frozen=True)
 class Store:
     root: Path
+    waits: bool = True  # for another process that makes what is next; else Unfinished is raised
+    makes: bool = True  # what is not there; else Unfinished is raised
 
     def folder(self, stage: str) -> Path:
         return self.root / stage
@@ -159,6 +162,24 @@ class Store:
                 f"{self.receipt_path(stage, key)}: not what was just written; look after the disk, or name another "
                 "folder with --store"
             )
+        return receipt
+
+    def claim(self, stage: str, key: str, waits: bool | None = None) -> AbstractContextManager[None]:
+        """While no other process makes this. Raises Unfinished."""
+        if not self.makes:
+            raise Unfinished(f"{stage} is next: {key}")
+        return claim(self.root / CLAIMS, f"{stage}-{key}", self.waits if waits is None else waits)
+
+    def is_claimed(self, stage: str, key: str) -> bool:
+        """Whether another process makes this."""
+        return is_locked(claim_path(self.root / CLAIMS, f"{stage}-{key}"))
+
+    def once(self, stage: str, key: str, make: Callable[[], dict]) -> dict:
+        """The receipt under this key; where there is none, `make` leaves it, in one process at a time."""
+        receipt = self.receipt(stage, key)
+        if receipt is None:
+            with self.claim(stage, key):
+                receipt = self.receipt(stage, key) or make()
         return receipt
 
     def finish(self, stage: str, key: str, parts: list[Part], **facts: Any) -> dict:
@@ -228,20 +249,23 @@ class Store:
     def file(self, stage: str, key: str, name: str, make: Callable[[Path], dict]) -> tuple[Part, dict]:
         """One file under one key: filled by `make`, which returns facts for the receipt, if it is not there. Returns it
         with its receipt."""
-        receipt = self.receipt(stage, key)
-        if receipt is None:
+
+        def write() -> dict:
             facts: dict = {}
 
-            def write(path: Path) -> int:
+            def fill(path: Path) -> int:
                 facts.update(make(path))
                 return 0
 
-            receipt = self.finish(stage, key, [self.write(stage, name, write)], **facts)
+            return self.finish(stage, key, [self.write(stage, name, fill)], **facts)
+
+        receipt = self.once(stage, key, write)
         return self.parts(stage, receipt)[0], receipt
 
     def table(self, stage: str, key: str, make: Callable[[], pa.Table]) -> Part:
         """One table under one key: made if it is not there."""
-        receipt = self.receipt(stage, key)
-        if receipt is None:
-            receipt = self.finish(stage, key, [self.write_part(stage, f"{key}.arrow", make())])
-        return self.parts(stage, receipt)[0]
+
+        def write() -> dict:
+            return self.finish(stage, key, [self.write_part(stage, f"{key}.arrow", make())])
+
+        return self.parts(stage, self.once(stage, key, write))[0]

@@ -186,12 +186,12 @@ def alone(lock: Path, stopped: Callable[[], bool] = lambda: False) -> Iterator[b
     system lets go of it when a process ends, however it does; the file stays."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     with open(lock, "a") as file:
-        held = _locked(file)
+        held = locked(file)
         if not held and not stopped():
             log.warning("%s: another process is at work there; it is waited for", lock.parent)
         while not held and not stopped():
             time.sleep(WAIT_SECONDS)
-            held = _locked(file)
+            held = locked(file)
         yield held
 
 
@@ -211,7 +211,7 @@ class Shared:
             os.close(self.file)
 
 
-def _locked(file: IO[str]) -> bool:
+def locked(file: IO[str]) -> bool:
     """True as well where the file system knows no locks: then two processes do the same work, as if each were alone."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -49,7 +49,7 @@ from train.files import (
 )
 from train.machine import choose_device, peak_memory_bytes, prepare_process, product_library
 from train.parallel import processes
-from train.records import RECORD, finished_run
+from train.records import CELL_LOCK, RECORD, finished_run
 from train.tokens.bpe import load_tokenizer
 from train.tokens.packed import Packed
 from train.tokens.windows import Switched, Windows, word_beginnings
@@ -68,7 +68,7 @@ def train_cell(cell: Cell | dict, directory: str | Path, progress: Progress | No
     prepare_process(cell.threads)
     processes.join(processes.own_device(choose_device(cell.device)))
     processes.check(cell.batch, cell.loss)
-    lock = alone(Path(directory) / "cell.lock", stop.asked) if processes.first() else nullcontext(True)
+    lock = alone(Path(directory) / CELL_LOCK, stop.asked) if processes.first() else nullcontext(True)
     with lock as held:  # two grids may share a cell: whoever comes second finds it trained
         if not held:
             raise stop.Stopped("stopped while another process trained this cell")

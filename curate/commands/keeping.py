@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from curate.claims import CLAIMS, is_locked
 from curate.commands.summary import table
 from curate.corpora.corpus import RECORD
 from curate.corpora.corpus import STAGE as CORPORA
@@ -26,11 +27,12 @@ from curate.errors import CurateError
 from curate.quantities import short_bytes
 from curate.store import IN_USE, LOCKS, Damaged, Store, read_record, remembered
 from train.files import alone
+from train.records import CELL_LOCK
 
 KEY = re.compile(r"[0-9a-f]{64}")
 TRAINED = ("packed", "runs")
 FOLDERS = (CORPORA, *TRAINED)  # stages of which every entry is a folder
-OTHERS = (LOCKS, "tracking")  # that hold no artefacts
+OTHERS = (LOCKS, CLAIMS, "tracking")  # that hold no artefacts
 SHOWN = (CORPORA, "runs", "tokenizers")  # stages that are listed one by one
 
 
@@ -164,22 +166,18 @@ def collect(
             raise CurateError(f"{store.root}: another command works with this store; try when it has ended")
         kept = look(store, listed)
         going = kept.unused()
-        busy = [entry.id for entry in going if _is_trained_now(store.root / entry.id / "cell.lock")]
+        busy = [entry.id for entry in going if is_locked(store.root / entry.id / CELL_LOCK)]
         if busy:
             going = [entry for entry in going if entry.id not in busy and entry.stage != "packed"]
         if delete:
             living = {version.digest for version in kept.locks}
             for entry in going:
                 _remove(store, entry)
+            shutil.rmtree(store.folder(CLAIMS), ignore_errors=True)  # of killed processes, and what failed
             for path in store.folder(LOCKS).glob("*.json"):
                 if path.stem not in living and not busy:  # what stays is accounted for
                     path.unlink(missing_ok=True)
     return kept, going, busy
-
-
-def _is_trained_now(lock: Path) -> bool:
-    with alone(lock, lambda: True) if lock.is_file() else nullcontext(True) as free:
-        return not free
 
 
 def _remove(store: Store, entry: Entry) -> None:

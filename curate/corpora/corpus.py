@@ -33,9 +33,8 @@ import numpy as np
 import pyarrow as pa
 
 from curate.corpora.tokenization import Tokens
-from curate.engine import Engine, map_parts
+from curate.engine import Engine, make_parts
 from curate.errors import CurateError
-from curate.progress import Progress
 from curate.quantities import short_bytes, short_count
 from curate.signals.edits import Edited
 from curate.sources.formats.published import ContentDigest
@@ -77,6 +76,10 @@ class Shard:
     edited: Edited
     schema: pa.Schema  # of all documents: a corpus has the same columns whichever sources a file of it holds
     copies: np.ndarray | None  # of each in the level, where that has weights
+
+    @property
+    def leaves(self) -> list[tuple[str, str]]:
+        return [(SHARDS, self.key)]
 
 
 @dataclass(frozen=True)
@@ -140,9 +143,7 @@ def build_corpora(
         for name, cut in cuts.items()
     }
     shards = {s.key: s for level in plan.values() for s, _ in level}
-    todo = [s for s in shards.values() if store.receipt(SHARDS, s.key) is None]
-    with Progress("corpora", sum(s.bytes for s in todo), "B") as progress:
-        map_parts(engine, write_shard, todo, done=progress.add)
+    make_parts(engine, "corpora", write_shard, list(shards.values()), memory=4)
     corpora = []
     for name, cut in cuts.items():
         for size, end in cut.ends.items():
@@ -227,9 +228,11 @@ def _assemble(
     key = digest_of([VERSION, level, size, tokens.sha256, [p.digest for p in parts]])
     path = store.folder(STAGE) / f"{level}-{label}-{key[:12]}"
     if not _is_whole(path, parts):
-        with atomic(path, lambda there: _is_whole(there, parts)) as temporary:
-            temporary.mkdir()
-            _fill(temporary, manifest, pool, tokens, level, size, rows, parts)
+        with store.claim(STAGE, path.name):
+            if not _is_whole(path, parts):
+                with atomic(path, lambda there: _is_whole(there, parts)) as temporary:
+                    temporary.mkdir()
+                    _fill(temporary, manifest, pool, tokens, level, size, rows, parts)
     store.note(STAGE, path.name)
     return open_corpus(path)
 

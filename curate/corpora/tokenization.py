@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from curate.corpora.units import Units
-from curate.engine import Engine, map_parts
+from curate.engine import Engine, make_parts
 from curate.errors import ManifestError
 from curate.progress import Progress, say
 from curate.quantities import BYTES_A_TOKEN
@@ -45,6 +45,10 @@ class Chunk:
     key: str
     bytes: int
     edited: Edited
+
+    @property
+    def leaves(self) -> list[tuple[str, str]]:
+        return [(STAGE, self.key)]
 
 
 @dataclass
@@ -193,11 +197,9 @@ def _encode(store: Store, pool: Pool, tokens: Tokens, rows: np.ndarray, engine: 
         key = digest_of([STAGE, VERSION, tokens.sha256, parts_digest, ids, *tokens.edited.identity])
         place, size = (pool.part[piece], pool.row[piece]), int(pool.bytes[piece].sum())
         chunks.append(Chunk(store, pool.parts, *place, tokens.tokenizer, key, size, tokens.edited))
-    todo = [c for c in chunks if store.receipt(STAGE, c.key) is None]
-    if todo:
-        warm_up(tokens.tokenizer)
-    with Progress("tokenize", sum(c.bytes for c in todo), "B") as progress:
-        map_parts(engine, encode_chunk, todo, done=progress.add)
+    make_parts(
+        engine, "tokenize", encode_chunk, chunks, memory=8, prepare=lambda todo: warm_up(tokens.tokenizer)
+    )
     for piece, chunk in zip(pieces, chunks, strict=True):
         part = store.parts(STAGE, store.made(STAGE, chunk.key))[0]
         tokens.count[piece] = part.table(["count"])["count"].to_numpy()

@@ -122,19 +122,20 @@ def find_indexed(
     indexes = [open_to_compare(where, duplicates) for where in parameters["index"]]
     made_of = [signals.versions[name] for name in ("text_hash", "signatures")]
     key = digest_of([STAGE, VERSION, "others", [i.digest for i in indexes], pool.digest, made_of])
-    receipt = store.receipt(STAGE, key)
-    if receipt is None:
-        match = pa.nulls(len(pool), pa.string())
+
+    def match() -> dict:
+        match_ids = pa.nulls(len(pool), pa.string())
         similarity = np.zeros(len(pool))
         for index in indexes:
             own, found = index.match(store, pool, signals, duplicates["near"], engine)
             better = found > similarity
-            match = pc.if_else(pa.array(better), own, match)
+            match_ids = pc.if_else(pa.array(better), own, match_ids)
             similarity = np.maximum(similarity, found)
-        table = pa.table({"index_match": match, "index_similarity": similarity})
+        table = pa.table({"index_match": match_ids, "index_similarity": similarity})
         written = [
             store.write_part(STAGE, f"{key}-{i:05d}.arrow", table.slice(begin, end - begin))
             for i, (begin, end) in enumerate(pool.ranges())
         ]
-        receipt = store.finish(STAGE, key, written)
-    return store.parts(STAGE, receipt)
+        return store.finish(STAGE, key, written)
+
+    return store.parts(STAGE, store.once(STAGE, key, match))

@@ -18,7 +18,6 @@ from curate.engine import Engine, map_parts
 from curate.progress import Progress
 from curate.sources.pool import Pool
 from curate.store import Part, Store, digest_of
-from train.files import alone
 
 if TYPE_CHECKING:
     from filters.duplicates.repeats import Occurrences
@@ -52,13 +51,13 @@ class Task:
 def find_repeats(store: Store, pool: Pool, family: str, words: int, engine: Engine) -> list[Part]:
     """The family's table beside each part of the pool."""
     key = digest_of([family, VERSION, words, pool.digest, pool.rank_digest])
-    receipt = store.receipt(family, key)
-    if receipt is None:
-        with alone(
-            store.folder(OCCURRENCES) / "lock"
-        ):  # another process would remove the occurrences that this one reads
-            receipt = store.receipt(family, key) or _made(store, pool, family, words, key, engine)
-    return store.parts(family, receipt)
+
+    def make() -> dict:
+        # Another process would remove the occurrences that this one reads.
+        with store.claim(OCCURRENCES, "all"):
+            return _made(store, pool, family, words, key, engine)
+
+    return store.parts(family, store.once(family, key, make))
 
 
 def _made(store: Store, pool: Pool, family: str, words: int, key: str, engine: Engine) -> dict:

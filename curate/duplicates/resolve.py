@@ -53,8 +53,8 @@ def find_duplicates(
     near = parameters["near"]
     made_of = [signals.versions[name] for name in ("text_hash", *(["signatures"] if near else []))]
     key = digest_of([STAGE, VERSION, parameters, pool.digest, pool.rank_digest, made_of])
-    receipt = store.receipt(STAGE, key)
-    if receipt is None:
+
+    def find() -> dict:
         first = _first_of_equal_texts(pool, signals, engine.memory)
         leader = np.arange(len(pool), dtype=np.int64)
         similarity, template = np.ones(len(pool), np.float32), np.zeros(len(pool), bool)
@@ -64,8 +64,9 @@ def find_duplicates(
             store.write_part(STAGE, f"{key}-{i:05d}.arrow", table)
             for i, table in enumerate(_tables(pool, first, leader, similarity, template))
         ]
-        receipt = store.finish(STAGE, key, written)
-    return store.parts(STAGE, receipt)
+        return store.finish(STAGE, key, written)
+
+    return store.parts(STAGE, store.once(STAGE, key, find))
 
 
 def _first_of_equal_texts(pool: Pool, signals: Signals, memory: int) -> np.ndarray:

@@ -20,12 +20,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curate.claims import is_locked, looks
 from curate.corpora.built import Built
 from curate.corpora.draws import Block, Reading, block
 from curate.corpora.targets import TargetTexts, pack_target
 from curate.corpora.units import Units, whole
-from curate.engine import Engine, Local
-from curate.errors import CurateError
+from curate.engine import Engine, Local, Needs
+from curate.errors import CurateError, Unfinished
 from curate.runs.live import Live
 from curate.runs.tracking import Tracker
 from curate.runs.workers import Workers, devices
@@ -34,12 +35,13 @@ from curate.store import Store, digest_of, remembered, write_json
 from curate.studies import registry
 from curate.studies.study import Trial
 from train import VERSION
-from train.grid import APART, Outcome, expand, ladders, run_grid, step_tokens, work_tokens
-from train.records import finished_run
+from train.grid import APART, Item, Outcome, expand, ladders, run_grid, step_tokens, work_tokens
+from train.records import CELL_LOCK, finished_run
 
 PACKED = "packed"
 MOST_OF_A_NAME = 100  # bytes of a folder's name, besides its key
 RUNS = "runs"
+CELL_MEMORY = 1_500_000_000  # bytes that a small cell takes, most of them PyTorch
 
 
 @dataclass(frozen=True)
@@ -229,7 +231,8 @@ def _pack_target(built: Built, texts: TargetTexts) -> tuple[Path, str]:
     key = digest_of([PACKED, tokenizer.sha256, texts.digest])
     path = named_by_key(built.annotated.store.folder(PACKED), texts.target.name, key)
     if not Packed.is_whole(path):
-        with suppress(FileExistsError):  # another process has just written the same
+        # Another process may have just written the same.
+        with built.annotated.store.claim(PACKED, path.name), suppress(FileExistsError):
             pack_target(path, texts, tokenizer.tokenizer)
     return path, key
 
@@ -292,11 +295,13 @@ def _pack(
     if not Packed.is_whole(path):
         end = end_id(load_tokenizer(tokens.tokenizer))
         offsets = np.concatenate([[0], np.cumsum(units.lengths(tokens.count))])
-        with suppress(FileExistsError):  # another process has just written the same
-            Packed.write(
-                path, tokens.of(units, end), offsets, units.sizes(tokens.bytes), tokenizer=tokens.tokenizer,
-                groups=groups, resample=together,
-            )  # fmt: skip
+        # Another process may have just written the same.
+        with a.store.claim(PACKED, path.name), suppress(FileExistsError):
+            if not Packed.is_whole(path):
+                Packed.write(
+                    path, tokens.of(units, end), offsets, units.sizes(tokens.bytes), tokenizer=tokens.tokenizer,
+                    groups=groups, resample=together,
+                )  # fmt: skip
     return path, key
 
 
@@ -306,10 +311,10 @@ def train(built: Built, engine: Engine, tracker: Tracker | None = None) -> list[
     Once the runs of a mixture are there, they recommend one more; those of the grid foretell where others are to look.
     """
     planned = planned_cells(built)
-    failed = _train(useful_first(_unfinished(planned)), engine, tracker)
+    failed = _train_shared(useful_first(planned), engine, tracker)
     again = planned_cells(built) if registry.waits(built.annotated.manifest) else planned
     if len(again) > len(planned):
-        failed |= _train(_unfinished(again[len(planned) :]), engine, tracker)
+        failed |= _train_shared(again[len(planned) :], engine, tracker)
     return records(again, failed)
 
 
@@ -365,14 +370,41 @@ def records(planned: list[PlannedCell], failed: dict[str, str] | None = None) ->
         there = p.there()
         found += there + [p.study | missing for missing in p.missing]
         for size in set(p.cell["sizes"]) - {run["size"] for run in there}:
-            reason = (failed or {}).get(str(p.directory)) or _told(p.directory) or "not trained yet"
+            reason = (failed or {}).get(str(p.directory)) or last_failure(p.directory) or "not trained yet"
             place = {k: p.cell.get(k) for k in ("level", "seed")} | {"tags": p.cell.get("tags", {})}
             found.append(place | {"size": size, "failed": reason} | p.study)
     return found
 
 
-def _told(directory: Path) -> str | None:
+def last_failure(directory: Path) -> str | None:
+    """Why the last attempt at a cell ended."""
     return remembered(directory / "failed.json").get("reason")
+
+
+def _train_shared(planned: list[PlannedCell], engine: Engine, tracker: Tracker | None) -> dict[str, str]:
+    """As `_train`, of these cells the engine's share. Then, while it waits, those that no other process trains.
+
+    Raises Unfinished where it does not wait, and others have cells left.
+    """
+    cells = list({p.directory: p for p in planned if not p.missing}.values())
+    failed = _train(_unfinished(engine.share.own(cells)), engine, tracker)
+    again = looks()
+    # Unshared it has none left: a cell that another process trains is waited for.
+    while engine.share.of > 1 and (left := _left(cells, failed)):
+        if not engine.share.waits:
+            raise Unfinished(
+                f"train waits for {len(left):,} of {len(cells):,} cells; run the same command again"
+            )
+        free = [p for p in left if not is_locked(p.directory / CELL_LOCK)]
+        failed |= _train(free[: max(1, engine.workers)], engine, tracker)
+        if not free:
+            next(again)
+    return failed
+
+
+def _left(cells: list[PlannedCell], failed: dict[str, str]) -> list[PlannedCell]:
+    """Neither finished nor failed, here or elsewhere."""
+    return [p for p in _unfinished(cells) if str(p.directory) not in failed and not last_failure(p.directory)]
 
 
 def _train(todo: list[PlannedCell], engine: Engine, tracker: Tracker | None = None) -> dict[str, str]:
@@ -414,8 +446,16 @@ def _with_threads(todo: list[PlannedCell], cores: int) -> list[PlannedCell]:
 
 
 def _tasks(engine: Engine) -> Callable[..., Iterator[Outcome]]:
+    def needs(item: Item) -> Needs:
+        cell = item[0]
+        return Needs(cell.get("threads") or 1, CELL_MEMORY, cell.get("device", "auto") in ("auto", "cuda"))
+
+    def lost(item: Item, reason: str) -> Outcome:
+        return Outcome(item[1], None, reason, retry=True)
+
     def on_engine(function: Callable, items: list) -> Iterator[Outcome]:
-        return (result for _, result in engine.unordered(function, items, processes=True))
+        done = engine.unordered(function, items, processes=True, needs=needs, lost=lost)
+        return (result for _, result in done)
 
     return on_engine
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.engine import Engine, map_parts
+from curate.engine import Engine, make_parts
 from curate.errors import CurateError
 from curate.progress import Progress
 from curate.signals import custom
@@ -45,6 +45,14 @@ class Task:
     families: dict[str, dict]
     keys: dict[str, str]
 
+    @property
+    def bytes(self) -> int:
+        return self.documents.bytes
+
+    @property
+    def leaves(self) -> list[tuple[str, str]]:
+        return [(f"{STAGE}/{name}", self.keys[name]) for name in self.missing]
+
 
 @dataclass
 class Signals:
@@ -66,15 +74,16 @@ def annotate(store: Store, families: dict[str, dict], documents: list[Part], eng
     definitions, models = _definitions(families)
     ordered = list(definitions)
     keys = {part.digest: _keys(definitions, part) for part in documents}
-    todo = []
+    tasks = []
     for part in documents:
         mine = keys[part.digest]
         missing = tuple(n for n in ordered if store.receipt(f"{STAGE}/{n}", mine[n]) is None)
-        if missing:
-            todo.append(Task(store, part, missing, families, mine))
-    _compile([name for name in ordered if any(name in task.missing for task in todo)], families)
-    with Progress("annotate", sum(t.documents.bytes for t in todo), "B") as progress:
-        map_parts(engine, annotate_part, todo, done=progress.add)
+        tasks.append(Task(store, part, missing, families, mine))
+
+    def prepare(todo: list[Task]) -> None:
+        _compile([name for name in ordered if any(name in task.missing for task in todo)], families)
+
+    make_parts(engine, "annotate", annotate_part, tasks, memory=2, prepare=prepare)
     parts = {
         name: [_part_of(store, name, keys[part.digest][name]) for part in documents] for name in definitions
     }

@@ -21,9 +21,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.engine import Engine, map_parts
+from curate.engine import Engine, make_parts
 from curate.errors import InputError
-from curate.progress import Progress, say
+from curate.progress import say
 from curate.sources.formats import FORMATS
 from curate.sources.inputs import (
     Listing,
@@ -52,6 +52,14 @@ class Task:
     inputs: tuple[Input, ...]
     part_bytes: int
     key: str
+
+    @property
+    def bytes(self) -> int:
+        return sum(item.size for item in self.inputs)
+
+    @property
+    def leaves(self) -> list[tuple[str, str]]:
+        return [(STAGE, self.key)]
 
 
 @dataclass
@@ -95,7 +103,9 @@ def read_sources(
     listed = [_listed(source) for source in sources]
     engine.holds = store.occupied()
     plans = [_plan(store, s, part_bytes, listing) for s, listing in zip(sources, listed, strict=True)]
-    _read(store, [task for plan in plans for task in plan.tasks], engine)
+    make_parts(
+        engine, "read", read_task, [task for plan in plans for task in plan.tasks], memory=4, processes=True
+    )
     accounts = [_account(store, plan) for plan in plans]
     _check_types(accounts)
     for account in accounts:
@@ -192,12 +202,6 @@ def _plan(store: Store, source: Source, part_bytes: int, listing: Listing) -> So
     )
 
 
-def _read(store: Store, tasks: list[Task], engine: Engine) -> None:
-    todo = [task for task in tasks if store.receipt(STAGE, task.key) is None]
-    with Progress("read", sum(i.size for task in todo for i in task.inputs), "B") as progress:
-        map_parts(engine, read_task, todo, processes=True, done=progress.add)
-
-
 def plan_tasks(
     store: Store, source: Source, part_bytes: int, inputs: list[Input], hashes: list[str]
 ) -> Iterator[Task]:
@@ -234,7 +238,7 @@ def read_task(task: Task) -> int:
         failed=problems.failed,
         repaired=problems.repaired,
     )
-    return sum(i.size for i in task.inputs)
+    return task.bytes
 
 
 def _documents(task: Task, problems: Problems) -> Iterator[pa.Table]:

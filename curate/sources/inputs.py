@@ -27,7 +27,8 @@ from curate.store import Store, digest_of, file_digest, remembered, write_record
 
 LEAVINGS = re.compile(r"\..+|.*~|#.*#|~\$.*|__pycache__|__MACOSX|Thumbs\.db|desktop\.ini", re.S)
 CACHE = "__pycache__"  # of a program, beside each of its folders: nobody misses it, so it is not counted
-STORE = {"inputs.json", "documents"}  # what every store that has read something holds
+MEMORY = "inputs.json"
+STORE = {MEMORY, "documents"}  # what every store that has read something holds
 OUTPUTS = (
     STORE,
     {"made-from.json", "report.html"},
@@ -278,23 +279,32 @@ def _hub_commit(source: Source, name: str) -> str:
 
 def digests(store: Store, source: Source, inputs: list[Input]) -> list[str]:
     """The digest of each input: sha256 of its bytes where it is local, of what its file system vouches for elsewhere."""
-    memory_path = store.root / "inputs.json"
-    memory = remembered(memory_path).get("files", {})
-    found, learnt = [], False
-    for item in inputs:
-        if "://" in item.url or not os.path.exists(item.url):
-            found.append(digest_of(["remote", item.url, item.stamp]))
-            continue
-        known = memory.get(item.url)
-        if not known or known[0] != item.stamp:
-            known = [item.stamp, _digest(item)]
-            check_unchanged(source, [item])
-            memory[item.url] = known
-            learnt = True
-        found.append(known[1])
-    if learnt:
-        write_record(memory_path, {"files": memory})
-    return found
+    memory = _remembered(store)
+    if any(_is_new(item, memory) for item in inputs):
+        # Without them nobody knows any task, so whoever is late waits.
+        with store.claim(MEMORY, "all", waits=True):
+            memory = _remembered(store)
+            for item in inputs:
+                if _is_new(item, memory):
+                    memory[item.url] = [item.stamp, _digest(item)]
+                    check_unchanged(source, [item])
+            write_record(store.root / MEMORY, {"files": memory})
+    return [
+        memory[item.url][1] if _is_here(item) else digest_of(["remote", item.url, item.stamp])
+        for item in inputs
+    ]
+
+
+def _remembered(store: Store) -> dict[str, list[str]]:
+    return remembered(store.root / MEMORY).get("files", {})
+
+
+def _is_here(item: Input) -> bool:
+    return "://" not in item.url and os.path.exists(item.url)
+
+
+def _is_new(item: Input, memory: dict[str, list[str]]) -> bool:
+    return _is_here(item) and memory.get(item.url, [""])[0] != item.stamp
 
 
 def _digest(item: Input) -> str:

@@ -138,7 +138,7 @@ def test_another_version_of_unicode_measures_every_signal_again(built, monkeypat
     todo = []
     monkeypatch.setattr("unicodedata.unidata_version", "99.0.0")
     monkeypatch.setattr(
-        "curate.signals.annotate.map_parts", lambda engine, work, items, done: todo.extend(items)
+        "curate.signals.annotate.make_parts", lambda engine, label, work, tasks, **how: todo.extend(tasks)
     )
     with pytest.raises(CurateError, match="not what was just written"):
         annotate(a.store, a.manifest.families, a.pool.parts, a.engine)

@@ -1,6 +1,6 @@
-"""`python -m faults [damage] [kills] [pairs]`: try these on one small store; exit 1 where something went wrong.
+"""`python -m faults [damage] [kills] [pairs] [shares]`: try these on one small store; exit 1 where something went wrong.
 
-How many by environment variable: FUZZ_TRIES, KILLS, PAIRS (rounds); FAULTS_SEED says which.
+How many by environment variable: FUZZ_TRIES, KILLS, PAIRS, SHARES (rounds); FAULTS_SEED says which.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from faults import damage, kills, pairs
+from faults import damage, kills, pairs, shares
 from faults.world import World
 
 HARNESSES = {
     "damage": (damage.run, "FUZZ_TRIES", 1000),
     "kills": (kills.run, "KILLS", 200),
     "pairs": (pairs.run, "PAIRS", 10),
+    "shares": (shares.run, "SHARES", 10),
 }
 
 

@@ -1,4 +1,4 @@
-"""Damage, kills and two processes at once: a small part of what `make fuzz` and `make kill` try."""
+"""Damage, kills, two processes at once and shares: a small part of what `make fuzz` and `make kill` try."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ import sys
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
-BUDGET = {"FUZZ_TRIES": "30", "KILLS": "20", "PAIRS": "1"}
+BUDGET = {"FUZZ_TRIES": "30", "KILLS": "20", "PAIRS": "1", "SHARES": "1"}
 
 
 def test_nothing_damaged_killed_or_written_twice_is_taken_for_whole():
     variables = os.environ | {"PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}"} | BUDGET
-    command = [sys.executable, "-m", "faults", "damage", "kills", "pairs"]
+    command = [sys.executable, "-m", "faults", "damage", "kills", "pairs", "shares"]
     done = subprocess.run(command, capture_output=True, text=True, env=variables, timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
     said = done.stdout.splitlines()
     assert "0 bad of 30 tries" in said
     assert any(line.endswith("after 20 kills") for line in said)
     assert any(line.startswith("0 bad of") and line.endswith("pairs") for line in said)
+    assert "0 bad of 1 rounds of 8 shares" in said
