@@ -66,6 +66,8 @@ url_lists = { domains = "list.txt" }
 word_lists = { bad = "list.txt" }
 [signals.custom.shouting]
 function = "click:echo"
+[signals.distilled.topic]
+label = "url"
 [[source]]
 name = "a"
 format = "jsonl"
@@ -145,7 +147,7 @@ def keys_of_the_reader() -> dict[str, tuple[str, ...]]:
 def _table_name(where: str) -> str:
     """`level "clean"` is an entry of [[level]]; `[signals.custom.shouting]` stands for any name."""
     where = NAMED.sub(r"[[\1]]\2", where)
-    return re.sub(r"^\[signals\.custom\..*\]$", "[signals.custom.NAME]", where) or "top"
+    return re.sub(r"^\[signals\.(custom|distilled)\..*\]$", r"[signals.\1.NAME]", where) or "top"
 
 
 def described(name: str) -> dict[str, Any]:

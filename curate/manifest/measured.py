@@ -94,6 +94,7 @@ class Measured(Tables):
             INDEX,
             *(name for name in of_the_pool() if name not in (DUPLICATES, INDEX)),
             "custom",
+            "distilled",
             "word_lists",
             URL_LISTS,
             LOSS,
@@ -119,6 +120,7 @@ class Measured(Tables):
         for name in RECIPES:
             if table.get(name, False) is not False:
                 self._modelled(name, table[name])
+        self._distilled(table)
         self.prefer = self._prefer(table)
 
     def _plain_families(self) -> list[str]:
@@ -284,6 +286,41 @@ class Measured(Tables):
             raise self.fail(where, "names no text to look for; add [[evaluation]] with name, format and path")
         self.families[name] = asked
         self.recipes[name] = made
+
+    def _distilled(self, table: dict) -> None:
+        """[signals.distilled.NAME]: what a judge said of some documents, learned to be foretold for all."""
+        from curate.signals.families import DISTILLED, shipped_signals
+
+        for name, given in (self.typed("[signals]", table, "distilled", dict, {}) or {}).items():
+            where = f"[signals.distilled.{name}]"
+            if name in shipped_signals() or name in DUPLICATE_SIGNALS or not name.isidentifier():
+                raise self.fail(where, "the name is a shipped signal's or no identifier; choose another")
+            if not isinstance(given, dict) or len(given.keys() & {"label", "score"}) != 1:
+                raise self.fail(
+                    where, 'write label = "FIELD" or score = "FIELD", the field of what was judged'
+                )
+            self.known(where, given, ("label", "score", "from", "id", "bytes"))
+            chosen, id, field = (
+                self.typed(where, given, *asked)
+                for asked in (
+                    ("from", str),
+                    ("id", str, "id"),
+                    ("label" if "label" in given else "score", str),
+                )
+            )
+            if chosen is None and field not in self.columns:
+                raise self.fail(
+                    where, f'no source carries the field {field}; add columns = ["{field}"], or from = "FILE"'
+                )
+            path = None if chosen is None else self._file(where, chosen)
+            if path is not None and not Path(path).is_file():
+                raise self.fail(where, f"from = {path}: no such file")
+            family = DISTILLED + name
+            self.families[family] = {"labels": "label" in given}
+            self.recipes[family] = {
+                "from": path, "id": id, "field": field, "as": "U" if "label" in given else "f8",
+                "bytes": self.count(where, "bytes", given.get("bytes", SAMPLE_BYTES)),
+            }  # fmt: skip
 
     def _setting(self, where: str, given: dict, key: str, kind: type) -> Any:
         value = given[key]

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from curate.errors import CurateError
 from curate.progress import Progress
+from curate.signals.families import DISTILLED
 from curate.signals.values import Values, within
 from curate.sources.documents import SourceDocuments
 from curate.sources.pool import Pool, gather
@@ -60,6 +61,8 @@ def make_models(
             path, facts[name] = store.find(f"{STAGE}/{name}", "*.model", then["sha256"]), then
         elif name == "contamination":
             path, facts[name] = _index(store, recipe, evaluations)
+        elif name.startswith(DISTILLED):
+            path, facts[name] = _distilled(store, manifest, name, pool)
         else:
             path, facts[name] = _trained(store, manifest, name, pool, values)
         families[name] = manifest.families[name] | {"model": str(path)}
@@ -121,6 +124,51 @@ def _chosen(wanted: dict, pool: Pool, values: Values) -> np.ndarray:
     return mask
 
 
+def _distilled(store: Store, manifest: Manifest, name: str, pool: Pool) -> tuple[Path, dict]:
+    """A model of what was judged of some documents."""
+    from filters.models.distilled import train
+
+    recipe, where = manifest.recipes[name], f"{manifest.path}, [signals.{name}]"
+    try:
+        judged = _judged(recipe, pool)
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        raise CurateError(f"{where}: {error}") from None
+    rows = pool.order[np.asarray(judged.is_valid())[pool.order]]
+    rows = rows[: int(np.searchsorted(np.cumsum(pool.bytes[rows]), recipe["bytes"])) + 1]
+    sample, values = Sample(pool, rows), judged.take(pa.array(rows))
+
+    def make(path: Path) -> dict:
+        try:
+            return train(sample.texts(), values.to_numpy(zero_copy_only=False).astype(recipe["as"]), path)
+        except ValueError as error:
+            raise CurateError(f"{where}: {error}") from None
+
+    made_of = [sample.identity, values.to_pylist()]
+    path, learned = _made(store, name, {}, made_of, sample.bytes, make)
+    return path, {"made_of": sample.as_json(), **learned}
+
+
+def _judged(recipe: dict, pool: Pool) -> pa.Array:
+    """[documents] label or score; null where none was given. A file's ids are those of the sources, or curate's."""
+    kind = pa.string() if recipe["as"] == "U" else pa.float64()
+    if recipe["from"] is None:
+        return pool.field(recipe["field"], kind).combine_chunks()
+    import pyarrow.dataset as ds
+
+    path = Path(recipe["from"])
+    form = {".parquet": "parquet", ".csv": "csv"}.get(path.suffix, "json")
+    table = ds.dataset(path, format=form).to_table(sorted({recipe["id"], recipe["field"]}))
+    given = table[recipe["id"]].cast(pa.string())
+    at = pc.index_in(pool.ids, value_set=given)
+    own = pool.field("own_id", pa.string()).combine_chunks()
+    at = pc.coalesce(at, pc.index_in(own, value_set=given, skip_nulls=True))
+    if at.null_count == len(at):
+        raise ValueError(
+            f"{path}: no {recipe['id']} of it is the id of a document; name the field of ids in the source"
+        )
+    return table[recipe["field"]].cast(kind).combine_chunks().take(at)
+
+
 def _index(store: Store, recipe: dict, evaluations: list[SourceDocuments]) -> tuple[Path, dict]:
     """The index of the evaluation texts, each under the name `SOURCE/PLACE`."""
     parts = [part for source in evaluations for part in source.parts]
@@ -143,9 +191,11 @@ def _made(
     store: Store, name: str, settings: dict, identity: object, size: int, make: Callable[[Path], dict]
 ) -> tuple[Path, dict]:
     """(the file, what making it taught): made if it is not in the store."""
+    from filters.models.distilled import VERSION
     from filters.registry import FAMILIES
 
-    key = digest_of([STAGE, name, FAMILIES[name].version, settings, identity])
+    version = VERSION if name.startswith(DISTILLED) else FAMILIES[name].version
+    key = digest_of([STAGE, name, version, settings, identity])
     stage = f"{STAGE}/{name}"
 
     def write(path: Path) -> dict:

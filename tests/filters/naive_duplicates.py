@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from functools import lru_cache
 
 import regex
@@ -135,3 +136,9 @@ def novelty(texts: list[str], cluster: list[int], least: float) -> list[float]:
         if of not in stays or found[-1] >= least:
             stays[of] = stays.get(of, set()) | mine
     return found
+
+
+def words_and_pairs(text: str) -> Counter:
+    """How often each word, and each two words in a row, stands in a text."""
+    mine = words(text)
+    return Counter(mine) + Counter(zip(mine, mine[1:], strict=False))
