@@ -61,6 +61,7 @@ language = { model = "lid.176" }
 line_languages = { model = "lid.176" }
 quality = { positive = { source = "a" }, negative = { source = "b" } }
 perplexity = { train = { source = "a" } }
+target_likeness = { target = { source = "a" } }
 contamination = { ngram = 13 }
 url_lists = { domains = "list.txt" }
 word_lists = { bad = "list.txt" }

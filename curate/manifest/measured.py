@@ -55,6 +55,7 @@ RECIPES = {
     ),
     "perplexity": Recipe(("train",), {"order": int, "min_count": int}, {"unlikely": float}),
     "contamination": Recipe((), {"ngram": int}),
+    "target_likeness": Recipe(("target", "raw")),
 }  # fmt: skip
 LIMITS = {
     "order": (2, 8),
@@ -342,7 +343,9 @@ class Measured(Tables):
         example = '{ source = "books" } or { keep = { core_word_count = [500, inf] } }'
         if not isinstance(given, dict) or not given:
             raise self.fail(where, f"{key} = {given!r}: write {example}")
-        self.known(f"{where} {key}", given, ("source", "keep"))
+        self.known(f"{where} {key}", given, ("source", "keep", "target"))
+        if "target" in given:
+            return self._of_target(f"{where} {key}", given)
         chosen = self.strings(f"{where} {key}", given, "source")
         for name in chosen:
             if name not in self.sources:
@@ -353,11 +356,20 @@ class Measured(Tables):
                 signal in DUPLICATE_SIGNALS
                 or signal in self._made()
                 or isinstance(value, dict)
-                and "top" in value
+                and value.keys() & {"top", "sample"}
             ):
                 raise self.fail(f"{where} {key}", f"{signal}: bound what is measured of a document alone")
             self.check_rule(f"{where} {key}", self.rule(f"{where} {key}", key, signal, value))
         return {"source": list(chosen), "keep": keep}
+
+    def _of_target(self, where: str, given: dict) -> dict:
+        """The texts of a [[target]], which are no documents."""
+        name, names = given["target"], [target.get("name") for target in self.tables("target")]
+        if len(given) > 1:
+            raise self.fail(where, "write either target or source and keep")
+        if name not in names:
+            raise self.fail(where, f'"{name}" is no [[target]]{did_you_mean(str(name), map(str, names))}')
+        return {"target": name}
 
     def _made(self) -> set[str]:
         """Signals that need a model to be made first."""
@@ -371,6 +383,8 @@ class Measured(Tables):
             raise self.fail(
                 where, f'{first} is missing; write {first} = {{ source = "..." }}, or model = "FILE"'
             )
+        if "target" in samples[first]:
+            return
         if others and samples[others[0]] is None and len(self.sources) < 2 and not samples[first]["keep"]:
             raise self.fail(where, f"{first} is every document; name {others[0]} too")
 

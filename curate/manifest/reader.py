@@ -193,7 +193,7 @@ class _Reader(Tables):
             raise self.fail(
                 where, f"{rule.name}: the lock of [base] has no such rule; write the number itself"
             )
-        return replace(rule, bound=Bound(low=then[0]))
+        return replace(rule, bound=Bound(low=then[0], sampled=rule.bound.sampled))
 
     def sources(self, kind: str) -> tuple[Source, ...]:
         """[[source]] and [[evaluation]] are written alike."""

@@ -51,9 +51,15 @@ class Sample:
 
 
 def make_models(
-    store: Store, manifest: Manifest, pool: Pool, values: Values, evaluations: list[SourceDocuments]
+    store: Store,
+    manifest: Manifest,
+    pool: Pool,
+    values: Values,
+    evaluations: list[SourceDocuments],
+    targets: Pool | None,
 ) -> tuple[dict[str, dict], dict[str, dict]]:
-    """({family: the parameters it is measured with}, {family: what the lock says of its model})."""
+    """({family: the parameters it is measured with}, {family: what the lock says of its model}). `targets`: the texts of
+    every [[target]] where a model is made of one."""
     families, facts = {}, {}
     for name, recipe in manifest.recipes.items():
         then = manifest.base.get("models", {}).get(name, {})
@@ -64,15 +70,17 @@ def make_models(
         elif name.startswith(DISTILLED):
             path, facts[name] = _distilled(store, manifest, name, pool)
         else:
-            path, facts[name] = _trained(store, manifest, name, pool, values)
+            path, facts[name] = _trained(store, manifest, name, pool, values, targets)
         families[name] = manifest.families[name] | {"model": str(path)}
     return families, facts
 
 
-def _trained(store: Store, manifest: Manifest, name: str, pool: Pool, values: Values) -> tuple[Path, dict]:
+def _trained(
+    store: Store, manifest: Manifest, name: str, pool: Pool, values: Values, targets: Pool | None
+) -> tuple[Path, dict]:
     """A model of samples of documents."""
     recipe = manifest.recipes[name]
-    samples = _samples(manifest, name, recipe, pool, values)
+    samples = _samples(manifest, name, recipe, pool, values, targets)
     identity = {key: sample.identity for key, sample in samples.items()}
 
     def train(path: Path) -> dict:
@@ -87,13 +95,15 @@ def _trained(store: Store, manifest: Manifest, name: str, pool: Pool, values: Va
     return path, {"made_of": {key: s.as_json() for key, s in samples.items()}, **learned}
 
 
-def _samples(manifest: Manifest, name: str, recipe: dict, pool: Pool, values: Values) -> dict[str, Sample]:
+def _samples(
+    manifest: Manifest, name: str, recipe: dict, pool: Pool, values: Values, targets: Pool | None
+) -> dict[str, Sample]:
     """The documents of each sample; one that names none has what no other has."""
     chosen: dict[str, np.ndarray] = {}
     for key, wanted in recipe["samples"].items():
         if wanted is None:
-            chosen[key] = ~np.logical_or.reduce(list(chosen.values()))
-        else:
+            chosen[key] = ~np.logical_or.reduce([np.zeros(len(pool), bool), *chosen.values()])
+        elif "target" not in wanted:
             chosen[key] = _chosen(wanted, pool, values)
     if len(chosen) > 1 and np.logical_and.reduce(list(chosen.values())).any():
         both = int(np.logical_and.reduce(list(chosen.values())).sum())
@@ -102,10 +112,14 @@ def _samples(manifest: Manifest, name: str, recipe: dict, pool: Pool, values: Va
             "choose samples that share none"
         )
     samples = {}
-    for key, mask in chosen.items():
-        rows = pool.order[mask[pool.order]]
-        end = int(np.searchsorted(np.cumsum(pool.bytes[rows]), recipe["bytes"])) + 1
-        samples[key] = Sample(pool, rows[:end])
+    for key, wanted in recipe["samples"].items():
+        of, mask = pool, chosen.get(key)
+        if mask is None:
+            assert targets is not None, "read where a recipe asks for one"
+            of, mask = targets, targets.source == targets.sources.index(wanted["target"])
+        rows = of.order[mask[of.order]]
+        end = int(np.searchsorted(np.cumsum(of.bytes[rows]), recipe["bytes"])) + 1
+        samples[key] = Sample(of, rows[:end])
         if not len(rows):
             raise CurateError(
                 f"{manifest.path}, [signals] {name}: no document is {key}; loosen what it asks for"
