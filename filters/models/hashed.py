@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from filters.fasttext.vectors import add_rows
 from filters.text.compiled import kernel, loop
 from filters.text.normalised import normalised
 from filters.text.units import character_tables, room_for, units_of, windows_of
@@ -37,11 +38,7 @@ def _sums(offsets, data, tables, weights_BK, sums_NK, ngrams_N):
     for i in range(len(offsets) - 1):
         n = _buckets_of(data, offsets[i], offsets[i + 1], tables, room, mask, keys)
         ngrams_N[i] = n
-        total_K = np.zeros(weights_BK.shape[1], np.float32)
-        for k in range(n):
-            for j in range(weights_BK.shape[1]):
-                total_K[j] += weights_BK[keys[k], j]
-        sums_NK[i] = total_K
+        add_rows(weights_BK, keys, n, sums_NK[i])
 
 
 def sums(texts: pa.Array | pa.ChunkedArray, weights_BK: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
