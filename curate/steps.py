@@ -102,7 +102,12 @@ def _signals(store: Store, manifest: Manifest, pool: Pool, engine: Engine) -> Si
     if not manifest.recipes:
         return signals
     texts = read_sources(store, manifest.evaluations, manifest.part_bytes, engine)
-    models, facts = make_models(store, manifest, pool, Values(pool, signals), texts)
+    targets = [target.source for target in manifest.targets]
+    asked = any(
+        "target" in (s or ()) for r in manifest.recipes.values() for s in r.get("samples", {}).values()
+    )
+    likened = open_pool(read_sources(store, targets, manifest.part_bytes, engine)) if asked else None
+    models, facts = make_models(store, manifest, pool, Values(pool, signals), texts, likened)
     signals = annotate(store, families | models, pool.parts, engine)
     for name, learned in facts.items():
         signals.models[name] |= learned

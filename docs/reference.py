@@ -61,11 +61,14 @@ language = { model = "lid.176" }
 line_languages = { model = "lid.176" }
 quality = { positive = { source = "a" }, negative = { source = "b" } }
 perplexity = { train = { source = "a" } }
+target_likeness = { target = { source = "a" } }
 contamination = { ngram = 13 }
 url_lists = { domains = "list.txt" }
 word_lists = { bad = "list.txt" }
 [signals.custom.shouting]
 function = "click:echo"
+[signals.distilled.topic]
+label = "url"
 [[source]]
 name = "a"
 format = "jsonl"
@@ -148,7 +151,7 @@ def keys_of_the_reader() -> dict[str, tuple[str, ...]]:
 def _table_name(where: str) -> str:
     """`level "clean"` is an entry of [[level]]; `[signals.custom.shouting]` stands for any name."""
     where = NAMED.sub(r"[[\1]]\2", where)
-    return re.sub(r"^\[signals\.custom\..*\]$", "[signals.custom.NAME]", where) or "top"
+    return re.sub(r"^\[signals\.(custom|distilled)\..*\]$", r"[signals.\1.NAME]", where) or "top"
 
 
 def described(name: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from filters.heuristics import (
 )
 from filters.language import documents as language
 from filters.language import lines as line_languages
-from filters.models import contamination, perplexity, quality
+from filters.models import contamination, perplexity, quality, target_likeness
 
 _FAMILIES = (
     words.FAMILY,
@@ -46,6 +46,7 @@ _FAMILIES = (
     line_languages.FAMILY,
     quality.FAMILY,
     perplexity.FAMILY,
+    target_likeness.FAMILY,
     private.FAMILY,
     exact.FAMILY,
     leaders.SIGNATURES,

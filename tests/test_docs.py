@@ -184,6 +184,7 @@ REST = {"level": '[[level]]\nname = "raw"\n', "sizes": '[sizes]\ntokens = ["1M",
 BESIDE = {
     "blocked.txt": "bad.test\n",
     "slurs.txt": "bad\n",
+    "judged.jsonl": "",
     "openhermes_reddit_eli5.bin": "a model, which only a build opens",
 }
 

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 
 from curate.corpora.built import Annotated
-from curate.corpora.selection import KEPT, best_of_clusters
+from curate.corpora.selection import KEPT, of_clusters
 from curate.differences import in_one_line
 from curate.errors import CurateError
 from curate.signals.values import inside
 from curate.spec.bounds import Bound
-from curate.spec.manifest import DUPLICATE
+from curate.spec.manifest import DUPLICATE, NOVELTY
 
 DUPLICATE_COLUMNS = (
-    "exact_duplicate_of", "near_duplicate_of", "near_duplicate_similarity", "duplicate_kind", "duplicate_cluster",
-    "duplicate_cluster_size",
+    "exact_duplicate_of", "near_duplicate_of", "near_duplicate_similarity", NOVELTY, "duplicate_kind",
+    "duplicate_cluster", "duplicate_cluster_size",
 )  # fmt: skip
 
 
@@ -90,12 +90,9 @@ def _level(a: Annotated, name: str, row: int) -> dict:
     for number, (_, rule) in enumerate(judged.rules):
         if rule.signal == DUPLICATE:
             reached = (judged.verdict == KEPT) | (judged.verdict >= number)
-            passes = (
-                bool(best_of_clusters(a.values.clusters(), a.pool.rank, reached)[row])
-                if reached[row]
-                else None
-            )
-            value: Any = None if passes is None else not passes
+            stays, judged_by = of_clusters(rule, reached, a.pool, a.values)
+            passes = bool(stays[row]) if reached[row] else None
+            value: Any = None if passes is None else judged_by[row].item()
         else:
             bound = bounds[rule.name]
             if bound.by_language:

@@ -5,7 +5,8 @@ the level's rules (its own and those of the levels below, in the order of judgin
 said of a level later, the funnel, the ledger, `explain`, examples, is read from these verdicts. Judging
 is vectorised over the pool and reads no text, so another threshold costs seconds.
 
-A missing value (null) satisfies no bound. `duplicate = false` is judged last among a level's rules: of
+A missing value (null) satisfies no bound. `duplicate = false` (or a bound on `duplicate_novelty`, see
+`duplicates.novelty`, which alone reads texts) is judged last among a level's rules: of
 each cluster the most preferred document that every other rule lets through stays. Where the document
 that stands for the cluster was itself dropped, the next best stays for it; since Jaccard distance obeys
 the triangle inequality, what it stands for is at least 2 s - 1 similar to it at a target of s.
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from curate.duplicates.novelty import novel_of_clusters
 from curate.errors import CurateError
 from curate.signals.values import Values, resolve, within
 from curate.sources.pool import Pool
@@ -82,10 +84,20 @@ def _remembering(outcome: Callable) -> Callable:
 
 def _passes(rule: Rule, reached: np.ndarray, pool: Pool, values: Values) -> tuple[np.ndarray, Bound]:
     if rule.signal == DUPLICATE:
-        return best_of_clusters(values.clusters(), pool.rank, reached), rule.bound
+        return of_clusters(rule, reached, pool, values)[0], rule.bound
     column = values.of(rule)
     bound = resolve(rule.bound, column, reached)
     return within(column, bound, values), bound
+
+
+def of_clusters(rule: Rule, reached: np.ndarray, pool: Pool, values: Values) -> tuple[np.ndarray, np.ndarray]:
+    """(bool [documents] those of the reached that a rule about duplicates lets stay, [documents] what it judges by):
+    the best of each cluster, and where the rule bounds novelty, what adds as much to all that stay before it."""
+    if rule.bound.label is not None:
+        best = best_of_clusters(values.clusters(), pool.rank, reached)
+        return best, ~best
+    novelty = novel_of_clusters(pool, values, reached, rule.bound.low)
+    return reached & (novelty >= rule.bound.low), novelty
 
 
 def best_of_clusters(cluster: np.ndarray, rank: np.ndarray, reached: np.ndarray) -> np.ndarray:

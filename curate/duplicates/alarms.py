@@ -26,6 +26,7 @@ FAR_MORE = 3.0  # times the share that all other sources lose
 WORTH_SAYING = 0.2  # of a source's documents
 SWALLOWED, SWALLOWED_SHARE, AT_LEAST = 1000, 0.01, 100  # documents of a cluster
 STUB_BYTES, STUB_CLUSTER = 300, 20
+NOVELTIES = (0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 1.0)  # a duplicate goes where it adds less than one of these
 FOUND = 0.9  # of the pairs at the target similarity: what is less is said
 SHOWN = 80  # characters of a document that stands for a cluster
 
@@ -44,8 +45,26 @@ def duplicates_summary(pool: Pool, values: Values) -> dict[str, Any]:
     return {
         "by_source": by_source,
         "largest": largest,
+        "novelty": {"least": list(NOVELTIES), "by_source": _lost(pool, values)},
         "examples": _examples(pool, values, by_source, largest),
     }
+
+
+def _lost(pool: Pool, values: Values) -> dict[str, dict]:
+    """By source: bytes that go with the duplicates of less than each novelty, and of those what nothing else says, both
+    against the documents that stand for them."""
+    novelty = values.column("duplicate_novelty").to_numpy()
+    goes = values.clusters() != np.arange(len(pool))
+    place = np.minimum(np.searchsorted(NOVELTIES, novelty, "right"), len(NOVELTIES) - 1)
+    found = {}
+    for number, name in enumerate(pool.sources):
+        here = goes & (pool.source == number)
+        sizes = {"saved": pool.bytes, "lost": pool.bytes * novelty}
+        found[name] = {"bytes": int(pool.bytes[pool.source == number].sum())} | {
+            key: np.bincount(place[here], size[here], len(NOVELTIES)).cumsum().round().astype(int).tolist()
+            for key, size in sizes.items()
+        }
+    return found
 
 
 def _examples(pool: Pool, values: Values, by_source: dict[str, dict], largest: list[dict]) -> list[dict]:

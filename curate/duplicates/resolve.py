@@ -21,15 +21,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curate.duplicates.novelty import novelties
 from curate.engine import Engine, map_parts
 from curate.progress import Progress
 from curate.signals.annotate import Signals
 from curate.sources.pool import Pool, gather, gather_pieces
 from curate.store import Part, Store, digest_of
 
-VERSION = 2
+VERSION = 3
 STAGE = "duplicates"
-BANDS = "bands"
+BANDS, BANDS_VERSION = "bands", 2
 LEAST, MOST = 4_000_000, 64_000_000  # bytes of text held at once by one worker, as the memory allows
 BYTES_A_BYTE = 4  # of text, that clustering it takes: part by part, in order, and twice while it is put so
 BYTES_A_HASH = 64  # what sorting the hashes of one cut needs for each
@@ -60,9 +61,10 @@ def find_duplicates(
         similarity, template = np.ones(len(pool), np.float32), np.zeros(len(pool), bool)
         if near:
             _cluster(store, pool, signals, first, near, engine, leader, similarity, template)
+        new = novelties(pool, signals, leader[first], np.ones(len(pool), bool), parameters, engine=engine)
         written = [
             store.write_part(STAGE, f"{key}-{i:05d}.arrow", table)
-            for i, table in enumerate(_tables(pool, first, leader, similarity, template))
+            for i, table in enumerate(_tables(pool, first, leader, similarity, template, new))
         ]
         return store.finish(STAGE, key, written)
 
@@ -93,7 +95,7 @@ def band_parts(store: Store, signals: Signals, near: dict, engine: Engine) -> li
     from filters.duplicates.leaders import Scheme
 
     cut = Scheme(**near).cut
-    todo = [(store, part, cut, digest_of([BANDS, VERSION, part.digest, cut]))
+    todo = [(store, part, cut, digest_of([BANDS, BANDS_VERSION, part.digest, cut]))
             for part in signals.families["signatures"]]  # fmt: skip
     return map_parts(engine, _write_bands, todo)
 
@@ -232,7 +234,7 @@ def cluster_batch(batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return joined, similarity, template
 
 
-def _tables(pool: Pool, first, leader, similarity, template) -> Iterator[pa.Table]:
+def _tables(pool: Pool, first, leader, similarity, template, novelty) -> Iterator[pa.Table]:
     stands = leader[first]
     size = np.bincount(stands, minlength=len(pool))[stands]
     here = np.arange(len(pool))
@@ -246,6 +248,7 @@ def _tables(pool: Pool, first, leader, similarity, template) -> Iterator[pa.Tabl
         "exact_duplicate_of": ids(first, exact),
         "near_duplicate_of": ids(stands, near),
         "near_duplicate_similarity": pa.array(similarity[first], mask=~near),
+        "duplicate_novelty": pa.array(novelty),
         "duplicate_kind": pa.array(kind, pa.string(), mask=kind == ""),
         "duplicate_cluster": pool.ids.take(pa.array(stands)),
         "duplicate_cluster_index": pa.array(stands),

@@ -55,6 +55,7 @@ RECIPES = {
     ),
     "perplexity": Recipe(("train",), {"order": int, "min_count": int}, {"unlikely": float}),
     "contamination": Recipe((), {"ngram": int}),
+    "target_likeness": Recipe(("target", "raw")),
 }  # fmt: skip
 LIMITS = {
     "order": (2, 8),
@@ -94,6 +95,7 @@ class Measured(Tables):
             INDEX,
             *(name for name in of_the_pool() if name not in (DUPLICATES, INDEX)),
             "custom",
+            "distilled",
             "word_lists",
             URL_LISTS,
             LOSS,
@@ -119,6 +121,7 @@ class Measured(Tables):
         for name in RECIPES:
             if table.get(name, False) is not False:
                 self._modelled(name, table[name])
+        self._distilled(table)
         self.prefer = self._prefer(table)
 
     def _plain_families(self) -> list[str]:
@@ -285,6 +288,41 @@ class Measured(Tables):
         self.families[name] = asked
         self.recipes[name] = made
 
+    def _distilled(self, table: dict) -> None:
+        """[signals.distilled.NAME]: what a judge said of some documents, learned to be foretold for all."""
+        from curate.signals.families import DISTILLED, shipped_signals
+
+        for name, given in (self.typed("[signals]", table, "distilled", dict, {}) or {}).items():
+            where = f"[signals.distilled.{name}]"
+            if name in shipped_signals() or name in DUPLICATE_SIGNALS or not name.isidentifier():
+                raise self.fail(where, "the name is a shipped signal's or no identifier; choose another")
+            if not isinstance(given, dict) or len(given.keys() & {"label", "score"}) != 1:
+                raise self.fail(
+                    where, 'write label = "FIELD" or score = "FIELD", the field of what was judged'
+                )
+            self.known(where, given, ("label", "score", "from", "id", "bytes"))
+            chosen, id, field = (
+                self.typed(where, given, *asked)
+                for asked in (
+                    ("from", str),
+                    ("id", str, "id"),
+                    ("label" if "label" in given else "score", str),
+                )
+            )
+            if chosen is None and field not in self.columns:
+                raise self.fail(
+                    where, f'no source carries the field {field}; add columns = ["{field}"], or from = "FILE"'
+                )
+            path = None if chosen is None else self._file(where, chosen)
+            if path is not None and not Path(path).is_file():
+                raise self.fail(where, f"from = {path}: no such file")
+            family = DISTILLED + name
+            self.families[family] = {"labels": "label" in given}
+            self.recipes[family] = {
+                "from": path, "id": id, "field": field, "as": "U" if "label" in given else "f8",
+                "bytes": self.count(where, "bytes", given.get("bytes", SAMPLE_BYTES)),
+            }  # fmt: skip
+
     def _setting(self, where: str, given: dict, key: str, kind: type) -> Any:
         value = given[key]
         if kind is not float:
@@ -305,7 +343,9 @@ class Measured(Tables):
         example = '{ source = "books" } or { keep = { core_word_count = [500, inf] } }'
         if not isinstance(given, dict) or not given:
             raise self.fail(where, f"{key} = {given!r}: write {example}")
-        self.known(f"{where} {key}", given, ("source", "keep"))
+        self.known(f"{where} {key}", given, ("source", "keep", "target"))
+        if "target" in given:
+            return self._of_target(f"{where} {key}", given)
         chosen = self.strings(f"{where} {key}", given, "source")
         for name in chosen:
             if name not in self.sources:
@@ -316,11 +356,20 @@ class Measured(Tables):
                 signal in DUPLICATE_SIGNALS
                 or signal in self._made()
                 or isinstance(value, dict)
-                and "top" in value
+                and value.keys() & {"top", "sample"}
             ):
                 raise self.fail(f"{where} {key}", f"{signal}: bound what is measured of a document alone")
             self.check_rule(f"{where} {key}", self.rule(f"{where} {key}", key, signal, value))
         return {"source": list(chosen), "keep": keep}
+
+    def _of_target(self, where: str, given: dict) -> dict:
+        """The texts of a [[target]], which are no documents."""
+        name, names = given["target"], [target.get("name") for target in self.tables("target")]
+        if len(given) > 1:
+            raise self.fail(where, "write either target or source and keep")
+        if name not in names:
+            raise self.fail(where, f'"{name}" is no [[target]]{did_you_mean(str(name), map(str, names))}')
+        return {"target": name}
 
     def _made(self) -> set[str]:
         """Signals that need a model to be made first."""
@@ -334,6 +383,8 @@ class Measured(Tables):
             raise self.fail(
                 where, f'{first} is missing; write {first} = {{ source = "..." }}, or model = "FILE"'
             )
+        if "target" in samples[first]:
+            return
         if others and samples[others[0]] is None and len(self.sources) < 2 and not samples[first]["keep"]:
             raise self.fail(where, f"{first} is every document; name {others[0]} too")
 

@@ -31,6 +31,7 @@ from curate.spec.manifest import (
     EDITED_BYTES,
     FOLDER,
     HOST,
+    NOVELTY,
     PACKAGE,
     PER_SEED,
     RESILIPARSE,
@@ -197,7 +198,7 @@ class _Reader(Tables):
             raise self.fail(
                 where, f"{rule.name}: the lock of [base] has no such rule; write the number itself"
             )
-        return replace(rule, bound=Bound(low=then[0]))
+        return replace(rule, bound=Bound(low=then[0], sampled=rule.bound.sampled))
 
     def sources(self, kind: str) -> tuple[Source, ...]:
         """[[source]] and [[evaluation]] are written alike."""
@@ -336,7 +337,7 @@ class _Reader(Tables):
         rules = [
             self.measured.rule(where, name, signal, value)
             for signal, value in keep.items()
-            if signal != DUPLICATE
+            if signal not in (DUPLICATE, NOVELTY)
         ]
         edits = list(next((level.edits for level in earlier if level.name == on), ()))
         profiles = self.strings(where, table, "profiles")
@@ -349,10 +350,7 @@ class _Reader(Tables):
         edits = list(dict.fromkeys(edits))
         if len(edits) > len(next((level.edits for level in earlier if level.name == on), ())):
             rules.append(Rule(f"{name}.{EDITED_BYTES}", EDITED_BYTES, Bound(low=1), tuple(edits)))
-        if DUPLICATE in keep:  # last: the best of a cluster is chosen among what all other rules let through
-            if keep[DUPLICATE] is not False:
-                raise self.fail(where, f"duplicate = {keep[DUPLICATE]!r}: the only useful value is false")
-            rules.append(Rule(f"{name}.{DUPLICATE}", DUPLICATE, Bound(label="false")))
+        rules += self.duplicates(where, name, keep)
         for rule in rules:
             if not rule.edits:
                 self.measured.check_rule(where, rule, rule.name.rpartition(".")[0] in profiles)
@@ -360,6 +358,24 @@ class _Reader(Tables):
             self.measured.check_edit(where, edit.signal)
         weights = self.weights(where, table, on, {level.name: level for level in earlier}, rules)
         return Level(name, on, tuple(rules), profiles, tuple(edits), weights)
+
+    def duplicates(self, where: str, name: str, keep: dict) -> list[Rule]:
+        """Judged last: the best of a cluster is chosen among what all other rules let through."""
+        if DUPLICATE in keep and NOVELTY in keep:
+            raise self.fail(
+                where, f"{DUPLICATE} = false drops whatever {NOVELTY} keeps; leave one of them out"
+            )
+        if keep.get(DUPLICATE, False) is not False:
+            raise self.fail(where, f"duplicate = {keep[DUPLICATE]!r}: the only useful value is false")
+        if DUPLICATE in keep:
+            return [Rule(f"{name}.{DUPLICATE}", DUPLICATE, Bound(label="false"))]
+        if NOVELTY not in keep:
+            return []
+        bound = self.measured.rule(where, name, NOVELTY, keep[NOVELTY]).bound
+        if not 0 < bound.low <= 1 <= bound.high:
+            wanted = "write [0.05, 1] to drop duplicates less than 5 % of whose n-grams are new"
+            raise self.fail(where, f"{NOVELTY} = {keep[NOVELTY]}: {wanted}")
+        return [Rule(f"{name}.{NOVELTY}", DUPLICATE, bound)]
 
     def weights(self, where: str, table: dict, on: str | None, earlier: dict, rules: list[Rule]) -> Weights:
         """The level's own, or those of the level below. A level with weights has dropped duplicates."""
@@ -369,7 +385,7 @@ class _Reader(Tables):
         while on:
             in_force += earlier[on].rules
             on = earlier[on].on
-        if not any(rule.signal == DUPLICATE for rule in in_force):
+        if not any(rule.name.endswith(f".{DUPLICATE}") for rule in in_force):
             raise self.fail(where, "weights are for what stands for others; add keep = { duplicate = false }")
         try:
             return parse_weights(table["weights"])

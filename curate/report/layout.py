@@ -45,6 +45,8 @@ def draw(facts: dict) -> dict[str, str]:
             if rates:
                 of = next(iter(named))
                 figures[f"rates-{key}"] = charts.exchange_rates(rates, of, f"Exchange rates on {what}")
+    if any(one["saved"][-1] for one in facts["duplicates"].get("novelty", {}).get("by_source", {}).values()):
+        figures["duplicates"] = panels.lost_with_duplicates(facts["duplicates"]["novelty"]["by_source"])
     for number, found in enumerate(facts["findings"], 1):
         there = found["figures"].get("rows") or found["figures"].get("parts")
         if there and (drawing := DRAWINGS.get(found["key"])):

@@ -153,3 +153,24 @@ def _worth(axes: Any, place: float, row: dict) -> None:
         [row["value"]], [place], color=colour, marker=WAYS[row["way"]][0], markersize=7, markeredgewidth=1.4,
         markerfacecolor=colour if clear else PAPER,
     )  # fmt: skip
+
+
+def lost_with_duplicates(by_source: dict[str, dict]) -> str:
+    """Share of each source's text that nothing else says, against the share that goes, as the bound on novelty grows."""
+    series = {name: one for name, one in by_source.items() if one["saved"][-1]}
+    series = dict(sorted(series.items(), key=lambda item: -item[1]["saved"][-1])[: len(MARKERS)])
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(5.2, 3.4), layout="constrained")
+        axes = figure.add_subplot()
+        for number, (name, one) in enumerate(series.items()):
+            saved, lost = (
+                [100 * size / one["bytes"] for size in (0, *one[key])] for key in ("saved", "lost")
+            )
+            axes.plot(saved, lost, color=_colour(number), marker=MARKERS[number], linestyle=DASHES[number],
+                      markersize=4, linewidth=1.6, label=_visible(name))  # fmt: skip
+        axes.grid(True)
+        axes.tick_params(length=0)
+        axes.set_xlabel("% of the source's text that goes")
+        axes.set_ylabel("% of its text that is lost")
+        axes.legend(loc="upper left", handlelength=3)
+        return _svg(figure, "What is lost with duplicates, by source")

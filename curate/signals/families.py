@@ -10,6 +10,7 @@ from curate.signals import custom, loss
 from filters import Family, Signal
 
 WORD_LIST = "word_list."  # of the names of families that look for a list of words
+DISTILLED = "distilled."  # of those that foretell what a judge says
 FILES = ("model", "domains", "words", "list", "run")  # parameters that are the path of a file
 
 
@@ -60,6 +61,10 @@ def family_of(name: str, parameters: dict) -> Family:
 
     if name.startswith(WORD_LIST):
         return word_lists.family(name)
+    if name.startswith(DISTILLED):
+        from filters.models import distilled
+
+        return distilled.family(name, parameters["labels"])
     if not name.startswith(custom.PREFIX):
         return shipped()[name]
     signal = name.removeprefix(custom.PREFIX)

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from curate.errors import CurateError
 from curate.progress import Progress
+from curate.signals.families import DISTILLED
 from curate.signals.values import Values, within
 from curate.sources.documents import SourceDocuments
 from curate.sources.pool import Pool, gather
@@ -50,9 +51,15 @@ class Sample:
 
 
 def make_models(
-    store: Store, manifest: Manifest, pool: Pool, values: Values, evaluations: list[SourceDocuments]
+    store: Store,
+    manifest: Manifest,
+    pool: Pool,
+    values: Values,
+    evaluations: list[SourceDocuments],
+    targets: Pool | None,
 ) -> tuple[dict[str, dict], dict[str, dict]]:
-    """({family: the parameters it is measured with}, {family: what the lock says of its model})."""
+    """({family: the parameters it is measured with}, {family: what the lock says of its model}). `targets`: the texts of
+    every [[target]] where a model is made of one."""
     families, facts = {}, {}
     for name, recipe in manifest.recipes.items():
         then = manifest.base.get("models", {}).get(name, {})
@@ -60,16 +67,20 @@ def make_models(
             path, facts[name] = store.find(f"{STAGE}/{name}", "*.model", then["sha256"]), then
         elif name == "contamination":
             path, facts[name] = _index(store, recipe, evaluations)
+        elif name.startswith(DISTILLED):
+            path, facts[name] = _distilled(store, manifest, name, pool)
         else:
-            path, facts[name] = _trained(store, manifest, name, pool, values)
+            path, facts[name] = _trained(store, manifest, name, pool, values, targets)
         families[name] = manifest.families[name] | {"model": str(path)}
     return families, facts
 
 
-def _trained(store: Store, manifest: Manifest, name: str, pool: Pool, values: Values) -> tuple[Path, dict]:
+def _trained(
+    store: Store, manifest: Manifest, name: str, pool: Pool, values: Values, targets: Pool | None
+) -> tuple[Path, dict]:
     """A model of samples of documents."""
     recipe = manifest.recipes[name]
-    samples = _samples(manifest, name, recipe, pool, values)
+    samples = _samples(manifest, name, recipe, pool, values, targets)
     identity = {key: sample.identity for key, sample in samples.items()}
 
     def train(path: Path) -> dict:
@@ -84,13 +95,15 @@ def _trained(store: Store, manifest: Manifest, name: str, pool: Pool, values: Va
     return path, {"made_of": {key: s.as_json() for key, s in samples.items()}, **learned}
 
 
-def _samples(manifest: Manifest, name: str, recipe: dict, pool: Pool, values: Values) -> dict[str, Sample]:
+def _samples(
+    manifest: Manifest, name: str, recipe: dict, pool: Pool, values: Values, targets: Pool | None
+) -> dict[str, Sample]:
     """The documents of each sample; one that names none has what no other has."""
     chosen: dict[str, np.ndarray] = {}
     for key, wanted in recipe["samples"].items():
         if wanted is None:
-            chosen[key] = ~np.logical_or.reduce(list(chosen.values()))
-        else:
+            chosen[key] = ~np.logical_or.reduce([np.zeros(len(pool), bool), *chosen.values()])
+        elif "target" not in wanted:
             chosen[key] = _chosen(wanted, pool, values)
     if len(chosen) > 1 and np.logical_and.reduce(list(chosen.values())).any():
         both = int(np.logical_and.reduce(list(chosen.values())).sum())
@@ -99,10 +112,14 @@ def _samples(manifest: Manifest, name: str, recipe: dict, pool: Pool, values: Va
             "choose samples that share none"
         )
     samples = {}
-    for key, mask in chosen.items():
-        rows = pool.order[mask[pool.order]]
-        end = int(np.searchsorted(np.cumsum(pool.bytes[rows]), recipe["bytes"])) + 1
-        samples[key] = Sample(pool, rows[:end])
+    for key, wanted in recipe["samples"].items():
+        of, mask = pool, chosen.get(key)
+        if mask is None:
+            assert targets is not None, "read where a recipe asks for one"
+            of, mask = targets, targets.source == targets.sources.index(wanted["target"])
+        rows = of.order[mask[of.order]]
+        end = int(np.searchsorted(np.cumsum(of.bytes[rows]), recipe["bytes"])) + 1
+        samples[key] = Sample(of, rows[:end])
         if not len(rows):
             raise CurateError(
                 f"{manifest.path}, [signals] {name}: no document is {key}; loosen what it asks for"
@@ -119,6 +136,51 @@ def _chosen(wanted: dict, pool: Pool, values: Values) -> np.ndarray:
         bound = parse_bound(signal, value)
         mask &= within(values.of(Rule(signal, signal, bound)), bound, values)
     return mask
+
+
+def _distilled(store: Store, manifest: Manifest, name: str, pool: Pool) -> tuple[Path, dict]:
+    """A model of what was judged of some documents."""
+    from filters.models.distilled import train
+
+    recipe, where = manifest.recipes[name], f"{manifest.path}, [signals.{name}]"
+    try:
+        judged = _judged(recipe, pool)
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        raise CurateError(f"{where}: {error}") from None
+    rows = pool.order[np.asarray(judged.is_valid())[pool.order]]
+    rows = rows[: int(np.searchsorted(np.cumsum(pool.bytes[rows]), recipe["bytes"])) + 1]
+    sample, values = Sample(pool, rows), judged.take(pa.array(rows))
+
+    def make(path: Path) -> dict:
+        try:
+            return train(sample.texts(), values.to_numpy(zero_copy_only=False).astype(recipe["as"]), path)
+        except ValueError as error:
+            raise CurateError(f"{where}: {error}") from None
+
+    made_of = [sample.identity, values.to_pylist()]
+    path, learned = _made(store, name, {}, made_of, sample.bytes, make)
+    return path, {"made_of": sample.as_json(), **learned}
+
+
+def _judged(recipe: dict, pool: Pool) -> pa.Array:
+    """[documents] label or score; null where none was given. A file's ids are those of the sources, or curate's."""
+    kind = pa.string() if recipe["as"] == "U" else pa.float64()
+    if recipe["from"] is None:
+        return pool.field(recipe["field"], kind).combine_chunks()
+    import pyarrow.dataset as ds
+
+    path = Path(recipe["from"])
+    form = {".parquet": "parquet", ".csv": "csv"}.get(path.suffix, "json")
+    table = ds.dataset(path, format=form).to_table(sorted({recipe["id"], recipe["field"]}))
+    given = table[recipe["id"]].cast(pa.string())
+    at = pc.index_in(pool.ids, value_set=given)
+    own = pool.field("own_id", pa.string()).combine_chunks()
+    at = pc.coalesce(at, pc.index_in(own, value_set=given, skip_nulls=True))
+    if at.null_count == len(at):
+        raise ValueError(
+            f"{path}: no {recipe['id']} of it is the id of a document; name the field of ids in the source"
+        )
+    return table[recipe["field"]].cast(kind).combine_chunks().take(at)
 
 
 def _index(store: Store, recipe: dict, evaluations: list[SourceDocuments]) -> tuple[Path, dict]:
@@ -143,9 +205,11 @@ def _made(
     store: Store, name: str, settings: dict, identity: object, size: int, make: Callable[[Path], dict]
 ) -> tuple[Path, dict]:
     """(the file, what making it taught): made if it is not in the store."""
+    from filters.models.distilled import VERSION
     from filters.registry import FAMILIES
 
-    key = digest_of([STAGE, name, FAMILIES[name].version, settings, identity])
+    version = VERSION if name.startswith(DISTILLED) else FAMILIES[name].version
+    key = digest_of([STAGE, name, version, settings, identity])
     stage = f"{STAGE}/{name}"
 
     def write(path: Path) -> dict:

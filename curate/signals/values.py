@@ -13,9 +13,11 @@ import pyarrow.compute as pc
 
 from curate.signals.annotate import Signals
 from curate.signals.edits import edited
-from curate.sources.pool import Pool
+from curate.sources.pool import Pool, remixed
 from curate.spec.bounds import Bound, Edit, Rule
 from curate.spec.manifest import DUPLICATES
+
+SAMPLING = 0x53616D706C65  # salt of the noise by which documents are drawn
 
 
 class Values:
@@ -29,7 +31,16 @@ class Values:
         return self.signals.column(self.signals.owner[name], name)
 
     def of(self, rule: Rule) -> pa.ChunkedArray:
-        """The signal, or the field carried from the source, that a rule bounds."""
+        """What a rule bounds: the signal, or the field carried from the source; where documents are drawn by it, with the
+        noise that draws them."""
+        column = self._of(rule)
+        if not rule.bound.sampled:
+            return column
+        return pa.chunked_array(
+            [pc.add(pc.cast(column, pa.float64()).combine_chunks(), gumbel(self.pool.places))]
+        )
+
+    def _of(self, rule: Rule) -> pa.ChunkedArray:
         if not rule.edits and rule.signal not in self.signals.owner:
             return self.pool.field(rule.signal, pa.float64() if rule.bound.labels is None else pa.string())
         if not rule.edits:
@@ -75,7 +86,16 @@ def resolve(bound: Bound, column: pa.ChunkedArray, reached: np.ndarray) -> Bound
     here = column.filter(pa.array(reached)).drop_null()
     if not len(here):
         return Bound(math.inf, math.inf)
-    return Bound(low=pc.quantile(here, q=1 - bound.top, interpolation="higher")[0].as_py())
+    low = pc.quantile(here, q=1 - bound.top, interpolation="higher")[0].as_py()
+    return Bound(low=low, sampled=bound.sampled)
+
+
+def gumbel(places: np.ndarray) -> pa.Array:
+    """float64 [documents]: noise by which the largest sums of log weight and noise are a sample without replacement in
+    proportion to the weights (Gumbel top-k: Vieira 2014; Kool et al. 2019, arXiv:1903.06059). It comes from the
+    documents' places in the random order, mixed so that it says nothing of that order."""
+    uniform = (remixed(places, SAMPLING).astype(float) + 0.5) / 2.0**64
+    return pa.array(-np.log(-np.log(np.clip(uniform, 1e-300, 1 - 2.0**-53))))
 
 
 def inside(column: pa.ChunkedArray, bound: Bound) -> np.ndarray:

@@ -24,6 +24,7 @@ class Bound:
     top: float | None = None
     label: str | None = None  # how it reads where it is none of these
     by_language: tuple[tuple[str, Bound], ...] = ()
+    sampled: bool = False  # the signal is the logarithm of a weight, by which documents are drawn
     of_languages: bool = False  # the labels are codes of languages
 
     def for_language(self, language: str | None) -> Bound:
@@ -52,7 +53,7 @@ class Bound:
         if self.labels is not None:
             return " | ".join(self.labels)
         if self.top is not None:
-            return f"top {self.top:g}"
+            return f"{'sample' if self.sampled else 'top'} {self.top:g}"
         return f"[{self.low:g}, {self.high:g}]"
 
     def as_json(self) -> Any:
@@ -61,7 +62,7 @@ class Bound:
         if self.labels is not None or self.label is not None:
             return list(self.labels) if self.labels is not None else self.label
         if self.top is not None:
-            return {"top": self.top}
+            return {"sample" if self.sampled else "top": self.top}
         return [None if math.isinf(x) else x for x in (self.low, self.high)]
 
 
@@ -96,17 +97,20 @@ class Profile:
 
 
 def parse_bound(signal: str, value: Any) -> Bound:
-    """[low, high], a list of labels, {top = 0.1}, or a bound for each language: {en = [..], de = [..]}.
+    """[low, high], a list of labels, {top = 0.1}, {sample = 0.1}, or a bound for each language: {en = [..], de = [..]}.
 
     Raises ValueError saying what is wrong and the fix.
     """
-    if isinstance(value, dict) and value and "top" not in value:
+    if isinstance(value, dict) and value and not value.keys() & {"top", "sample"}:
         return bound_by_language(signal, value)
     if isinstance(value, dict):
-        top = value.get("top")
-        if set(value) != {"top"} or not isinstance(top, float) or not 0 < top < 1:
-            raise ValueError(f"{signal} = {value}: write {{ top = 0.1 }} for the best tenth")
-        return Bound(top=top)
+        share = next(iter(value.values()), None)
+        if len(value) != 1 or not isinstance(share, float) or not 0 < share < 1:
+            raise ValueError(
+                f"{signal} = {value}: write {{ top = 0.1 }} for the best tenth, or {{ sample = 0.1 }} for a tenth drawn by "
+                "a signal that is the logarithm of a weight"
+            )
+        return Bound(top=share, sampled="sample" in value)
     if isinstance(value, list) and value and all(isinstance(v, str) for v in value):
         return _of_labels(signal, value)
     if not isinstance(value, list) or len(value) != 2 or not all(map(_is_number, value)):

@@ -18,7 +18,8 @@ PER_SEED, SHARED = "per seed", "shared"
 
 
 DUPLICATE = "duplicate"  # resolved by a level among the documents it is built on, not measured in one pass
-DUPLICATE_SIGNALS = (DUPLICATE, "duplicate_cluster_size", "near_duplicate_similarity")
+NOVELTY = "duplicate_novelty"  # so is a bound on it, in a level
+DUPLICATE_SIGNALS = (DUPLICATE, "duplicate_cluster_size", "near_duplicate_similarity", NOVELTY)
 DUPLICATES = "duplicates"
 INDEX = "index"
 PACKAGE, HOST, FOLDER, DOCUMENT = "package", "host", "folder", "document"  # groups of a holdout

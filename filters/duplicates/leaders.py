@@ -340,6 +340,9 @@ DUPLICATES = Family("duplicates", 1, of_the_pool, (
     label("near_duplicate_of", "near", "the id of the document that stands for this one"),
     real("near_duplicate_similarity", "ratio", "similarity", high=1.0, missing="stays",
          says="exact Jaccard similarity of the shingles of both; null where the document stands for itself"),
+    real("duplicate_novelty", "ratio", "novelty", high=1.0, empty=1.0,
+         says="shingles of the document that the one that stands for it has not / all of its shingles: what is lost with "
+         "it; 1 where it stands for itself"),
     label("duplicate_kind", "kind",
           "exact, template (only numbers, dates and names differ) or near; null where it stands for itself"),
     label("duplicate_cluster", "cluster", "the id of the document that stands for the cluster, maybe this one"),

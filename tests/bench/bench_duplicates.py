@@ -31,6 +31,7 @@ from filters.arrow import from_utf8, utf8
 from filters.duplicates.exact import content_hashes
 from filters.duplicates.grouping import components, pairs_of
 from filters.duplicates.leaders import Scheme, band_keys, jaccard, near_duplicates, signatures
+from filters.duplicates.novelty import novelty
 from filters.duplicates.repeats import KINDS, WORDS, bits_for, copies, find, occurrences, repeats
 from filters.duplicates.shingles import shingle_sets
 
@@ -168,6 +169,59 @@ def accuracy(texts: pa.Array, kinds: np.ndarray) -> None:
         )
 
 
+def gold(folder: Path) -> None:
+    """Recall and precision by group, against pairs whose similarity others have computed: word 5-grams of `\\w+`."""
+    documents, pairs = (pq.read_table(folder / f"neardup_{name}.parquet") for name in ("docs", "gold"))
+    ids, group = documents["id"].to_pylist(), np.array(documents["group"].to_pylist())
+    row = {name: i for i, name in enumerate(ids)}
+    true = {
+        tuple(sorted((row[a], row[b])))
+        for a, b, similarity in zip(*(pairs[c].to_pylist() for c in ("id_a", "id_b", "jaccard")), strict=True)
+        if similarity >= TARGET
+    }
+    of = near_duplicates(documents["text"])["duplicate_of"].to_numpy(zero_copy_only=False)
+    goes = ~np.isnan(of)
+    print(f"\n{'group':<14}{'pairs':>8}{'one goes':>10}{'removed':>9}{'truly similar to what stays':>29}")
+    for name in (*np.unique(group), "all"):
+        here = (group == name) | (name == "all")
+        ours = np.array([pair for pair in true if here[pair[0]]], int).reshape(-1, 2)
+        removed = np.flatnonzero(goes & here)
+        right = [tuple(sorted((int(i), int(of[i])))) in true for i in removed]
+        print(
+            f"{name:<14}{len(ours):>8}{_share(goes[ours].any(axis=1)):>10}{len(removed):>9}{_share(right):>29}"
+        )
+
+
+def _share(of: np.ndarray | list) -> str:
+    return f"{np.mean(of):.4f}" if len(of) else "-"
+
+
+def lost(texts: pa.Array) -> None:
+    """What goes with duplicates, and what is lost with them; the speed of finding it out beside that of clustering."""
+    order = np.argsort(-np.diff(utf8(texts)[0]), kind="stable")
+    of = near_duplicates(texts, order=order)["duplicate_of"].to_numpy(zero_copy_only=False)
+    of = np.where(np.isnan(of), np.arange(len(of)), of).astype(np.int64)
+    several = order[np.bincount(of, minlength=len(of))[of[order]] > 1]
+    goes, size = of[several] != several, np.diff(utf8(texts)[0])[several]
+    print(f"\n{'duplicates that go':<34}{'documents':>10}{'MB':>8}{'MB lost':>9}")
+    signal = novelty(texts, of[several], places=several)
+    for least in (0.001, 0.01, 0.02, 0.05, 0.1, 1.0):
+        for how, found in (
+            ("", signal),
+            (", judged by a level", novelty(texts, of[several], least, places=several)),
+        ):
+            gone = goes & (found < least)
+            share = f"novelty below {least:g}{how}"
+            print(
+                f"{share:<34}{gone.sum():>10}{size[gone].sum() / 1e6:>8.2f}{(size * found)[gone].sum() / 1e6:>9.3f}"
+            )
+    near = seconds(lambda: near_duplicates(texts, order=order))
+    new = seconds(lambda: novelty(texts, of[several], places=several))
+    print(
+        f"clustering {megabytes(texts) / near:.0f} MB of all text per CPU-second, novelty {megabytes(texts) / new:.0f}"
+    )
+
+
 def repeats_in_parts(parts: list[pa.Array]) -> None:
     """As the stage does it: part by part, split by split, part by part."""
     bits = bits_for(int(1e6 * sum(map(megabytes, parts))))
@@ -297,6 +351,8 @@ def main() -> int:
         print(f"{name:<42}{value:>8.1f}")
     if sys.platform == "linux":
         subprocess.run([sys.executable, __file__, "--span-memory", str(mix)], check=True)
+    lost(texts)
+    gold(Path(os.environ["CURATE_DATA"]))
     growth(texts.slice(0, 6000))
     accuracy(texts, np.array(pq.read_table(mix, columns=["kind"])["kind"].to_pylist()))
     return 0

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from naive_duplicates import shingles
 
-from curate.duplicates.alarms import alarms
+from curate.commands.explain import explain
+from curate.duplicates.alarms import alarms, duplicates_summary
 from curate.engine import open_engine
 from curate.errors import ManifestError
 from curate.manifest.reader import load_manifest
@@ -83,8 +85,8 @@ def write(folder: Path, parts: str = "3 kB", signals: str = "") -> Path:
 
 
 COLUMNS = (
-    "exact_duplicate_of", "near_duplicate_of", "near_duplicate_similarity", "duplicate_kind", "duplicate_cluster",
-    "duplicate_cluster_size", "repeated_spans", "repeated_span_ratio", "repeated_line_spans", "repeated_line_ratio",
+    "exact_duplicate_of", "near_duplicate_of", "near_duplicate_similarity", "duplicate_novelty", "duplicate_kind",
+    "duplicate_cluster", "duplicate_cluster_size", "repeated_spans", "repeated_span_ratio", "repeated_line_spans", "repeated_line_ratio",
 )  # fmt: skip
 
 
@@ -197,6 +199,79 @@ def test_the_preferred_document_stands_for_its_exact_copies(tmp_path):
     a, cluster, stands = representatives(by_words, 'prefer = ["low word_count"]')
     words = a.values.column("word_count").to_numpy()
     assert all(words[row] == words[cluster == row].min() for row in stands)
+
+
+def annotated(folder: Path, keep: str, signals: str = ""):
+    path = write(folder, signals=signals)
+    cut = 'cut = ["repeated_spans", "repeated_line_spans"]\nkeep = { duplicate = false }'
+    path.write_text(path.read_text().replace(cut, f"keep = {{ {keep} }}"))
+    return annotate_all(Store(folder / "store"), load_manifest(path), open_engine("local", 1))
+
+
+def texts_of(a) -> list[str]:
+    return [text for part in a.pool.parts for text in part.table(["text"])["text"].to_pylist()]
+
+
+def test_novelty_is_what_the_document_that_stands_for_it_does_not_say(tmp_path):
+    a = annotated(tmp_path, "duplicate = false")
+    texts, stands = texts_of(a), a.values.clusters()
+    for row, novelty in enumerate(a.values.column("duplicate_novelty").to_pylist()):
+        mine = shingles(texts[row])
+        others = shingles(texts[stands[row]]) if stands[row] != row else set()
+        assert novelty == len(mine - others) / len(mine)
+    lost = duplicates_summary(a.pool, a.values)["novelty"]["by_source"]
+    gone = a.pool.bytes[stands != np.arange(len(stands))].sum()
+    assert sum(one["saved"][-1] for one in lost.values()) == gone
+    assert 0 < sum(one["lost"][-1] for one in lost.values()) < 0.2 * gone
+
+
+@pytest.mark.parametrize("more", ["", "word_count = [0, 45], "])
+@pytest.mark.parametrize("least", [0.001, 0.08])
+def test_a_level_drops_a_duplicate_only_where_what_stays_says_nearly_all_of_it(tmp_path, least, more):
+    a = annotated(tmp_path, f"{more}duplicate_novelty = [{least}, 1]")
+    judged, cluster, texts = a.judged["clean"], a.values.clusters(), texts_of(a)
+    dropped = np.flatnonzero(judged.verdict == len(judged.rules) - 1)
+    assert len(dropped) > 5
+    stays: dict[int, list[int]] = {}
+    for row in np.argsort(a.pool.rank):
+        if judged.kept[row]:
+            stays.setdefault(int(cluster[row]), []).append(int(row))
+    assert max(map(len, stays.values())) > 1
+    for row in dropped:
+        said = set().union(*(shingles(texts[other]) for other in stays[int(cluster[row])]))
+        assert len(shingles(texts[row]) - said) < least * len(shingles(texts[row]))
+    for rows in stays.values():
+        said = set()
+        for row in rows:
+            assert len(shingles(texts[row]) - said) >= least * len(shingles(texts[row]))
+            said |= shingles(texts[row])
+
+
+def test_explain_says_what_a_duplicate_adds_to_the_level(tmp_path):
+    a = annotated(tmp_path, "duplicate_novelty = [0.1, 1]")
+    judged = a.judged["clean"]
+    goes = int(np.flatnonzero(judged.verdict == len(judged.rules) - 1)[0])
+    why = explain(a, a.pool.ids[goes].as_py())
+    rule = why.levels[1]["rules"][-1]
+    assert why.levels[1]["dropped_by"] == rule["rule"] == "clean.duplicate_novelty"
+    assert rule["value"] < 0.1
+    assert rule["bound"] == "[0.1, 1]"
+    assert why.duplicates["duplicate_novelty"] < 1
+
+
+@pytest.mark.parametrize(
+    ("keep", "says"),
+    [
+        ("duplicate_novelty = [0, 0.05]", "write [0.05, 1]"),
+        ("duplicate_novelty = { top = 0.1 }", "write [0.05, 1]"),
+        ("duplicate_novelty = false", "only duplicate takes it"),
+        ("duplicate = false, duplicate_novelty = [0.05, 1]", "leave one of them out"),
+    ],
+)
+def test_a_wrong_bound_on_novelty_is_named_with_the_fix(tmp_path, keep, says):
+    with pytest.raises(ManifestError) as error:
+        annotated(tmp_path, keep)
+    assert says in str(error.value)
 
 
 def test_exact_duplicates_alone_after_a_normalisation(tmp_path):

@@ -620,6 +620,7 @@ def test_the_page_says_what_of_duplicates_to_look_at_beside_the_numbers(facts):
         "duplicates": {
             "by_source": {"web": {"documents": 10, "exact": 1, "template": 2, "near": 3}},
             "largest": [],
+            "novelty": {"least": [0.05, 1.0], "by_source": {"web": {"bytes": 100, "saved": [10, 40], "lost": [0, 5]}}},
             "examples": [{"why": "the least similar of all", "goes": "g", "stays": "s", "similarity": 0.8,
                           "differences": "a [-<b>-] {+c+} d"}],
         },
@@ -627,6 +628,8 @@ def test_the_page_says_what_of_duplicates_to_look_at_beside_the_numbers(facts):
     section = layout.render(told).split('<h2 id="duplicates">')[1].split("</section>")[0]
     assert "Source &#34;web&#34; loses 60% of its 10 documents, all others 1%." in section
     assert "60 %" in section
+    assert 'aria-label="What is lost with duplicates, by source"' in section
+    assert "less than 5, 100 % of which are lost" in section
     assert "a <ins>&lt;b&gt;</ins> <del>c</del> d" in section
 
 

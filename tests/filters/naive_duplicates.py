@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from functools import lru_cache
 
 import regex
@@ -122,3 +123,22 @@ def leaders(texts: list[str], similarity: float) -> list[tuple[int, float]]:
             stays.append(i)
             found.append((i, 1.0))
     return found
+
+
+def novelty(texts: list[str], cluster: list[int], least: float) -> list[float]:
+    """Of every document, in order: the share of its shingles that no earlier one of its cluster has which stays; the
+    first stays, and whatever adds at least so much."""
+    stays: dict[int, set] = {}
+    found = []
+    for text, of in zip(texts, cluster, strict=True):
+        mine = shingles(text)
+        found.append(len(mine - stays.get(of, set())) / len(mine))
+        if of not in stays or found[-1] >= least:
+            stays[of] = stays.get(of, set()) | mine
+    return found
+
+
+def words_and_pairs(text: str) -> Counter:
+    """How often each word, and each two words in a row, stands in a text."""
+    mine = words(text)
+    return Counter(mine) + Counter(zip(mine, mine[1:], strict=False))

@@ -27,6 +27,7 @@ from filters.duplicates.leaders import (
     signatures,
     similar_to,
 )
+from filters.duplicates.novelty import novelty
 from filters.duplicates.shingles import shingle_sets
 from filters.text.units import UNITS
 
@@ -355,3 +356,24 @@ def test_bands_find_the_real_pairs_that_brute_force_finds(data_folder):
     for i, j in enumerate(table["duplicate_of"].to_pylist()):
         if j is not None:
             assert naive.jaccard(sets[i], sets[j]) >= 0.8
+
+
+@pytest.mark.parametrize("least", [0.0, 0.05, 0.2, np.inf])
+def test_novelty_equals_the_naive_definition_in_any_order_pieces_and_amount_at_once(least, monkeypatch):
+    texts = variants(4) + variants(4)[::-1] + [t for t in hostile.texts() if len(t) < 5000]
+    cluster = np.random.default_rng(1).integers(0, 9, len(texts))
+    expected = naive.novelty(texts, cluster.tolist(), least)
+    assert novelty(column(texts), cluster, least).tolist() == expected
+    assert {0.0, 1.0} <= set(expected)
+    assert len(set(expected)) > 10 or least == 0
+    monkeypatch.setattr("filters.duplicates.novelty.AT_ONCE", 500)
+    half = len(texts) // 2
+    places = np.random.default_rng(2).permutation(len(texts))
+    pieces = [column(texts[:half]).slice(0), column(["another", *texts[half:]]).slice(1)]
+    shuffled = novelty(pieces, cluster[places], least, places=places)
+    again = naive.novelty([texts[i] for i in places], cluster[places].tolist(), least)
+    assert shuffled.tolist() == again
+
+
+def test_novelty_of_no_documents_is_none():
+    assert novelty(column([]), np.empty(0, np.int64)).tolist() == []

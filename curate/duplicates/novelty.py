@@ -1,0 +1,76 @@
+"""What is lost with a duplicate: the share of its n-grams that nothing which stays of its cluster has.
+
+The signal `duplicate_novelty` is against the document that stands for the cluster in the whole pool. A level that
+bounds it asks again, of the documents that its other rules let through: of each cluster the most preferred stays, and
+then each whose novelty against all that stay already is at least the bound. So no document that goes has a larger share
+of n-grams that stand in none that stays. For this alone judging reads texts: those of clusters of several documents.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+
+import numpy as np
+import pyarrow as pa
+
+from curate.engine import Engine, map_parts
+from curate.signals.annotate import Signals
+from curate.signals.values import Values
+from curate.sources.pool import Pool, gather_pieces
+from curate.spec.manifest import DUPLICATES
+from curate.store import Part
+
+MOST = 64_000_000  # bytes of text held at once by one worker; a cluster of more is held whole
+Task = tuple[list[Part], np.ndarray, np.ndarray, np.ndarray, float, dict]
+
+
+def novelties(
+    pool: Pool, signals: Signals, cluster: np.ndarray, reached: np.ndarray, parameters: dict,
+    least: float = math.inf, engine: Engine | None = None,
+) -> np.ndarray:  # fmt: skip
+    """float64 [documents]: the novelty of those reached (see `filters.duplicates.novelty`); 1 for all others.
+
+    `cluster` int64 [documents], `reached` bool [documents], `parameters` of the family of duplicates.
+    """
+    from filters.duplicates.leaders import Scheme, batches
+
+    several = reached & (np.bincount(cluster[reached], minlength=len(pool))[cluster] > 1)
+    rows = np.flatnonzero(several)
+    rows = rows[np.argsort(pool.rank[rows])]
+    first = _first_of_equals(signals, rows, parameters["normalise"])
+    different = rows[first == np.arange(len(rows))]
+    scheme = Scheme(**(parameters["near"] or asdict(Scheme())))
+    how = {"ngram": scheme.ngram, "unit": scheme.unit}
+    novelty = np.ones(len(pool))
+    cuts = [different[some] for some in batches(cluster[different], pool.bytes[different], MOST)]
+    todo: list[Task] = [(pool.parts, pool.part[c], pool.row[c], cluster[c], least, how) for c in cuts]
+    for cut, found in zip(cuts, map_parts(engine, _of, todo) if engine else map(_of, todo), strict=True):
+        novelty[cut] = found
+    copies = rows[first != np.arange(len(rows))]
+    of = novelty[rows[first]][first != np.arange(len(rows))]
+    novelty[copies] = np.where(of >= min(least, 1), 0.0, of)  # of what stays nothing is new
+    return novelty
+
+
+def _first_of_equals(signals: Signals, rows: np.ndarray, normalise: str) -> np.ndarray:
+    """int64 [rows]: the first of these rows with the same text, byte by byte."""
+    if normalise != "bytes":
+        return np.arange(len(rows))
+    hashes = signals.column("text_hash", "text_hash").take(pa.array(rows)).combine_chunks()
+    _, first, group = np.unique(hashes.to_numpy(zero_copy_only=False), return_index=True, return_inverse=True)
+    return first[group]
+
+
+def _of(task: Task) -> np.ndarray:
+    from filters.duplicates.novelty import novelty
+
+    parts, part, row, cluster, least, how = task
+    texts, places = gather_pieces(parts, part, row, "text")
+    return novelty(texts, cluster, least, places=places, **how)
+
+
+def novel_of_clusters(pool: Pool, values: Values, reached: np.ndarray, least: float) -> np.ndarray:
+    """float64 [documents]: the novelty of those reached where all of at least so much stay."""
+    parameters = values.signals.versions[DUPLICATES]["parameters"]
+    return novelties(pool, values.signals, values.clusters(), reached, parameters, least)
