@@ -519,3 +519,16 @@ def test_the_schema_of_manifests_takes_those_that_are_shipped_and_refuses_a_miss
     wrong["holdout"]["tokenss"] = 1
     wrong["grid"]["model"]["depht"] = 1
     assert len(list(check.iter_errors(wrong))) == 2
+
+
+def test_the_tables_of_a_build_at_scale_are_of_its_script():
+    spec = importlib.util.spec_from_file_location("scale", ROOT / "docs/scale.py")
+    scale = importlib.util.module_from_spec(spec)
+    sys.modules["scale"] = scale  # its dataclasses look for their module
+    spec.loader.exec_module(scale)
+    page = (ROOT / "docs/howto/scale.md").read_text(encoding="utf-8")
+    tables = [line for line in scale.main().split("\n") if line.startswith("|")]
+    assert [line for line in page.split("\n") if line.startswith("|")] == tables
+    end, again, given_up = scale.makespan(300, 10, 100.0, 0.0, 1e9, 4)
+    assert (end, again, given_up) == (3000.0, 0, 0)
+    assert scale.makespan(300, 10, 100.0, 0.0, 0.01, 4)[1] > 0
