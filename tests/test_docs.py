@@ -406,9 +406,9 @@ def test_a_key_that_is_not_explained_is_an_error(monkeypatch):
 
 def place(tree: dict, table: str) -> dict:
     """Where a table of the reference lies in a manifest's tree."""
-    path = re.sub(r"\bNAME\b", "shouting", table.replace("[", "").replace("]", "")).replace(".", " ").split()
+    path = table.replace("[", "").replace("]", "").replace(".", " ").split()
     for key in path if table != "top" else []:
-        tree = tree[key]
+        tree = tree[next(iter(tree)) if key == "NAME" else key]
         tree = tree[-1] if isinstance(tree, list) else tree
     return tree
 
