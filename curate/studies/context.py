@@ -3,8 +3,9 @@
 What stands at a position is the same text for every model, so the difference to a reference is the model's own doing,
 while a loss that falls from one position to the next may only say that beginnings of documents are hard.
 
-The reference is the shortest window among the changes; without one there is nothing to tell but the table. Intervals
-are those of `train.fits` with positions in the place of sizes: windows of text drawn for all alike, seeds by run.
+The reference is the shortest window among the changes, or else the LSTM, whose memory is of fixed size; without either
+there is nothing to tell but the table. Intervals are those of `train.fits` with positions in the place of sizes: windows
+of text drawn for all alike, seeds by run.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from curate.results.finding import finding
 from curate.results.words import text_of
 from train import fits
 
-WINDOW = "model.window = "
+WINDOW, LSTM = "model.window = ", "model.mixer = lstm"
 
 
 def context_finding(name: str, base: str, uses: dict[str, list[tuple[int, dict]]]) -> dict | None:
-    """`uses`: change -> (seed, what its run does with its context). None where no short window stands among them."""
+    """`uses`: change -> (seed, what its run does with its context). None where no reference stands among them."""
     short = sorted((change for change in uses if change.startswith(WINDOW)), key=_window)
+    short = short or [change for change in uses if change == LSTM]
     whole = all("by_window" in used for some in uses.values() for _, used in some)
     if not short or not whole or len(uses) < 2:
         return None
@@ -29,7 +31,9 @@ def context_finding(name: str, base: str, uses: dict[str, list[tuple[int, dict]]
     grid = _grid(uses, edges)
     gains = {change: _gain(grid, change, reference) for change in uses if change != reference}
     told = {change: _stops(grid, gain_NE) for change, gain_NE in gains.items()}
-    sentences = [_sentence(change, gains[change], stop, spans(edges), grid) for change, stop in told.items()]
+    sentences = [
+        _sentence(change, reference, gains[change], stop, spans(edges), grid) for change, stop in told.items()
+    ]
     windows = len(next(iter(uses.values()))[0][1]["by_window"])
     caption = (
         f"How many nats less than {reference} each model needs for the next token, by how many tokens stand before it; "
@@ -84,11 +88,13 @@ def _stops(grid: fits.Grid, gain_NE: np.ndarray) -> int | None:
     raise AssertionError("behind the last span there is nothing")
 
 
-def _sentence(change: str, gain_NE: np.ndarray, stop: int | None, spans: list[str], grid: fits.Grid) -> str:
+def _sentence(
+    change: str, reference: str, gain_NE: np.ndarray, stop: int | None, spans: list[str], grid: fits.Grid
+) -> str:
     if stop is None:
         return f"{change}: gains nothing distinguishable from context anywhere."
     low, high = grid.interval(gain_NE[:, stop])
-    told = f"{gain_NE[0, stop]:.2f} [{low:.2f}, {high:.2f}] nats"
+    told = f"{gain_NE[0, stop]:.2f} [{low:.2f}, {high:.2f}] nats over {reference}"
     if stop == len(spans) - 1:
         return f"{change}: still gains from context at its last tokens ({spans[stop]} before it), {told}."
     return (

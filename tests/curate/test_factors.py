@@ -399,3 +399,8 @@ def test_where_a_structure_stops_gaining_from_context_is_found():
     assert "where 2 to 3 tokens stand before it" in found["sentences"][1]
     assert DRAWINGS["context"](found["figures"], found["title"]).count("lstm") == 1
     assert context_finding("unique", "base", {"base": uses["base"]}) is None
+    lstm = {change: uses[change] for change in ("base", "model.mixer = lstm")}
+    against = context_finding("unique", "base", lstm)
+    assert [row["change"] for row in against["figures"]["rows"]] == ["base"]
+    assert "nats over model.mixer = lstm" in against["sentences"][0]
+    assert "at its last tokens (8 to 15 before it), 1.0" in against["sentences"][0]
