@@ -30,6 +30,7 @@ from curate.spec.manifest import (
     DUPLICATE,
     EDITED_BYTES,
     FOLDER,
+    FORGOTTEN,
     HOST,
     PACKAGE,
     PER_SEED,
@@ -113,6 +114,7 @@ class _Reader(Tables):
             "holdout",
             "tokenizer",
             "grid",
+            "forget",
         ]
         self.known("", self.tree, (*allowed, "draw", "parts", "power", *registry.tables()))
         self.base = self.base_lock()
@@ -353,6 +355,8 @@ class _Reader(Tables):
             if keep[DUPLICATE] is not False:
                 raise self.fail(where, f"duplicate = {keep[DUPLICATE]!r}: the only useful value is false")
             rules.append(Rule(f"{name}.{DUPLICATE}", DUPLICATE, Bound(label="false")))
+        if on is None and FORGOTTEN in self.measured.pooled:
+            rules.insert(0, Rule(FORGOTTEN, FORGOTTEN, Bound(0.0, 0.0)))
         for rule in rules:
             if not rule.edits:
                 self.measured.check_rule(where, rule, rule.name.rpartition(".")[0] in profiles)

@@ -21,6 +21,7 @@ DUPLICATE = "duplicate"  # resolved by a level among the documents it is built o
 DUPLICATE_SIGNALS = (DUPLICATE, "duplicate_cluster_size", "near_duplicate_similarity")
 DUPLICATES = "duplicates"
 INDEX = "index"
+FORGOTTEN = "forgotten"
 PACKAGE, HOST, FOLDER, DOCUMENT = "package", "host", "folder", "document"  # groups of a holdout
 EDITED_BYTES = "edited_byte_count"  # what is left of a text after a level's edits: nothing left, nothing kept
 
