@@ -205,11 +205,14 @@ def _band_pairs(task: tuple[list[Part], Any, int]) -> np.ndarray:
     ascending = theirs[order]
     found, first = [], 0
     for part in parts:
-        own = part.table([name])[name].to_numpy()
-        low = np.searchsorted(ascending, own, "left")
-        count = np.minimum(np.searchsorted(ascending, own, "right") - low, MOST_OF_A_BUCKET)
-        rows = np.repeat(np.arange(len(own)), count)
-        nth = np.arange(len(rows)) - np.repeat(np.cumsum(count) - count, count)
-        found.append(np.stack([first + rows, order[low[rows] + nth]], axis=1))
+        column = part.table([name])[name]
+        own, here = column.to_numpy(), np.arange(part.rows)
+        if len(theirs) < len(own):  # few of its keys are there: a look at each costs less than a search
+            here = np.flatnonzero(np.asarray(pc.is_in(column, value_set=pa.array(theirs))))
+        low = np.searchsorted(ascending, own[here], "left")
+        count = np.minimum(np.searchsorted(ascending, own[here], "right") - low, MOST_OF_A_BUCKET)
+        at = np.repeat(np.arange(len(here)), count)
+        nth = np.arange(len(at)) - np.repeat(np.cumsum(count) - count, count)
+        found.append(np.stack([first + here[at], order[low[at] + nth]], axis=1))
         first += len(own)
     return np.concatenate(found) if found else np.empty((0, 2), np.int64)
