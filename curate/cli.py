@@ -650,6 +650,23 @@ def export(session: Session, folder: Path, to, out, tokenizer, end, shuffle) -> 
 
 
 @main.command()
+@click.argument("lock", type=click.Path(path_type=Path))
+@click.option("--corpus", metavar="LEVEL-SIZE", help="Default: the one of most tokens.")
+@answers("store")
+def summary(session: Session, lock: Path, corpus: str | None) -> tuple[Any, str]:
+    """The public summary of training content that the EU asks for, in Markdown, as far as a corpus and its lock know it.
+
+    What they cannot know is marked for a person to fill in.
+
+    Example: curate summary manifests/quickstart.lock.json
+    """
+    from curate.commands.training_content import as_markdown, summarize
+
+    found = summarize(session.open_store(), lock, corpus)
+    return found, as_markdown(found)
+
+
+@main.command()
 @click.argument("lock", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("url")
 @click.option("--only", multiple=True, metavar="LEVEL-SIZE", help="Some of the corpora. Default: all.")
