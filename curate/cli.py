@@ -271,6 +271,30 @@ def index(session: Session, manifest: Path, index: str, level: str | None) -> tu
 
 
 @main.command()
+@manifest_argument
+@click.argument("names", metavar="ID|URL|FILE...", nargs=-1)
+@click.option("--field", default="url", show_default=True, help="The field that holds addresses.")
+@click.option("--index", "indexes", multiple=True, metavar="FOLDER",
+              help="An index to remove them from, beside those that the manifest names; may be repeated.")  # fmt: skip
+@answers(*ALL)
+def forget(
+    session: Session, manifest: Path, names: tuple[str, ...], field: str, indexes: tuple[str, ...]
+) -> tuple[Any, str]:
+    """Take documents, and what is near them, out of every level, holdout and index, and prove that they are gone.
+
+    Each is an id, an address in a field, or a file that names one a line. A list of hashes beside the manifest keeps
+    them out of every later build. Named again, or with no names, the proof is made anew.
+
+    Example: curate forget manifests/quickstart.toml 0a1b2c3d4e5f60718293a4b5c6d7e8f9
+    """
+    from curate.commands.forget import forget as forget_documents
+    from curate.commands.forget import forget_text
+
+    proof = forget_documents(session.open_store(), manifest, names, field, indexes, session.open_engine())
+    return proof, forget_text(manifest, proof)
+
+
+@main.command()
 @click.argument("manifest", type=click.Path(path_type=Path), required=False)
 @click.option(
     "--corpus", type=click.Path(exists=True, file_okay=False, path_type=Path), help="One corpus directory."
@@ -654,6 +678,23 @@ def export(session: Session, folder: Path, to, out, tokenizer, end, shuffle) -> 
     from curate.commands.export import export_any
 
     return export_any(folder, to, out, tokenizer, end, shuffle)
+
+
+@main.command()
+@click.argument("lock", type=click.Path(path_type=Path))
+@click.option("--corpus", metavar="LEVEL-SIZE", help="Default: the one of most tokens.")
+@answers("store")
+def summary(session: Session, lock: Path, corpus: str | None) -> tuple[Any, str]:
+    """The public summary of training content that the EU asks for, in Markdown, as far as a corpus and its lock know it.
+
+    What they cannot know is marked for a person to fill in.
+
+    Example: curate summary manifests/quickstart.lock.json
+    """
+    from curate.commands.training_content import as_markdown, summarize
+
+    found = summarize(session.open_store(), lock, corpus)
+    return found, as_markdown(found)
 
 
 @main.command()

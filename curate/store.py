@@ -196,12 +196,21 @@ class Store:
         for noted in _noting:
             noted.add(f"{stage}/{name}")
 
-    def remember(self, lock: dict, path: Path, used: Iterable[str]) -> None:
-        """Keep account of what a lock was made of, for `curate gc`; what is known of it already stays."""
+    def account(self, digest: str) -> dict:
+        """What is known of a lock by its digest: name, `used`, `lock` (where it lies), `published` (addresses)."""
+        return remembered(self.folder(LOCKS) / f"{digest}.json")
+
+    def remember(
+        self, lock: dict, path: Path, used: Iterable[str] = (), published: Iterable[str] = ()
+    ) -> None:
+        """Keep account of what a lock was made of, for `curate gc`, and where it was published; what is known of it
+        already stays."""
         record = self.folder(LOCKS) / f"{lock_digest(lock)}.json"
         known, place = remembered(record), str(path.absolute())
         whole = {"name": lock["name"], "used": sorted({*used, *known.get("used", ())}),
                  "lock": sorted({place, *known.get("lock", ())})}  # fmt: skip
+        if places := sorted({*published, *known.get("published", ())}):
+            whole["published"] = places
         if whole != known:
             write_record(record, whole)
 

@@ -103,6 +103,8 @@ tokens = ["1M", "2M"]
 tokens = "0.2M"
 [parts]
 bytes = "64 MB"
+[forget]
+file = "list.txt"
 [grid]
 seeds = 2
 [attribution]

@@ -51,7 +51,12 @@ _FAMILIES = (
     exact.FAMILY,
     leaders.SIGNATURES,
 )
-_OF_THE_POOL = (leaders.DUPLICATES, leaders.INDEXED, *repeats.REPEATS)  # measured over all documents together
+_OF_THE_POOL = (
+    leaders.DUPLICATES,
+    leaders.INDEXED,
+    *repeats.REPEATS,
+    leaders.FORGOTTEN,
+)  # measured over all documents together
 
 
 FAMILIES = {family.name: family for family in _FAMILIES}

@@ -185,6 +185,7 @@ BESIDE = {
     "blocked.txt": "bad.test\n",
     "slurs.txt": "bad\n",
     "judged.jsonl": "",
+    "pages.forgotten.jsonl": "a list, which only a build opens",
     "openhermes_reddit_eli5.bin": "a model, which only a build opens",
 }
 
@@ -339,6 +340,26 @@ def test_the_page_of_months_runs(tmp_path, monkeypatch):
     assert "30 documents in both" in printed["diff"]
     assert list(tmp_path.glob("november@*/unique-4k/corpus.json"))
     assert "october@" in printed["ls"]
+
+
+def test_the_page_of_forgetting_runs(tmp_path, monkeypatch):
+    from months import page
+
+    monkeypatch.chdir(tmp_path)
+    rows = [{"text": page(number), "url": f"http://pages.test/{number}"} for number in range(150)]
+    Path("pages.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    shown = blocks(DOCS / "howto/forget.md")
+    for block in shown:
+        if block.title:
+            Path(block.title).write_text(block.text)
+        for line in block.text.splitlines() if block.language == "console" else ():
+            followed(shlex.split(line.removeprefix("$ ")))
+    (added,) = [block.text for block in shown if block.language == "toml" and not block.title]
+    assert Path("pages.toml").read_text().endswith(added)
+    proof = json.loads(Path("pages.absence.json").read_text())
+    keys = re.findall(r"^\| (`.*`) \|", (DOCS / "howto/forget.md").read_text(), re.M)
+    assert set(re.findall(r"`(\w+)`", " ".join(keys))) | {"dropped"} == set(proof)
+    assert (proof["dropped"], proof["indexes"]) == (3, {"seen": 3})
 
 
 def test_the_tutorial_prints_what_it_shows(tutorial):

@@ -125,7 +125,7 @@ def _size_category(documents: int) -> str:
     return f"{marks[number]}<n<{marks[number + 1]}"
 
 
-def _table(header: str, rows: list[list[Any]]) -> str:
+def table(header: str, rows: list[list[Any]]) -> str:
     ruler = "|".join("---" for _ in header.split("|"))
     lines = (" | ".join(f"{c:,}" if isinstance(c, int) else str(c) for c in row) for row in rows)
     return f"| {header} |\n|{ruler}|\n" + "".join(f"| {line} |\n" for line in lines)
@@ -134,12 +134,12 @@ def _table(header: str, rows: list[list[Any]]) -> str:
 def _body(facts: dict[str, Any]) -> str:
     configs, sources, levels = facts["configs"], facts["sources"], facts["levels"]
     first = next(iter(configs))
-    counts = _table(
+    counts = table(
         "config | level | size | documents | tokens | text | digest",
         [[name, c["level"], c["size"], c["documents"], c["tokens"], short_bytes(c["bytes"]), f"`{c['digest'][:12]}`"]
          for name, c in configs.items()],
     )  # fmt: skip
-    funnel = _table(
+    funnel = table(
         "level | on | rule | bound | documents dropped | documents left",
         [row for level in levels for row in [
             *([level["name"], level["on"] or "", f"`{r['rule']}`", f"`{json.dumps(r['bound'])}`", r["dropped"], ""]
@@ -147,7 +147,7 @@ def _body(facts: dict[str, Any]) -> str:
             [level["name"], level["on"] or "", "", "", "", level["documents"]],
         ]],
     )  # fmt: skip
-    from_where = _table(
+    from_where = table(
         "source | format | licence | documents | text | rows that could not be read",
         [[name, s["format"], s["license"] or "unknown", s["documents"], short_bytes(s["bytes"]), sum(s["failed"].values())]
          for name, s in sources.items()],

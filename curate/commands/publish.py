@@ -77,6 +77,7 @@ def publish(store: Store, lock_path: Path, url: str, only: tuple[str, ...] = ())
         }  # fmt: skip
         stale = [name for name in before if name not in facts["files"]]
         place.finish(texts, stale)
+    store.remember(lock, lock_path, published=[without_secrets(url)])
     new = [name for name in facts["files"] if name not in before]
     return {
         "url": url, "configs": list(configs), "files": len(facts["files"]), "sent": len(new),

@@ -22,7 +22,7 @@ from curate.results.answers import finite
 from curate.results.scores import grid_of
 from curate.results.words import difference_text, figure_text
 from curate.spec.bounds import Bound, Rule
-from curate.spec.manifest import Level, Manifest
+from curate.spec.manifest import FORGOTTEN, Level, Manifest
 from curate.steps import annotate_all, build
 from curate.store import Store
 from curate.studies.study import GRID_KNOBS, Trial
@@ -84,7 +84,9 @@ def _own(manifest: Manifest, level: Level, signal: str) -> dict[str, tuple[float
 
 def _without(manifest: Manifest, level: Level, signal: str, name: str = UNBOUND, *further: Rule) -> Level:
     """The level, its rules on the signal left out, and others put in: before duplicates are, for that rule is last."""
-    rules = [rule for _, rule in manifest.rules_of(level) if rule.signal != signal]
+    rules = [
+        rule for _, rule in manifest.rules_of(level) if rule.signal != signal or rule.signal == FORGOTTEN
+    ]
     at = next((i for i, rule in enumerate(rules) if rule.signal == "duplicate"), len(rules))
     return Level(name, None, (*rules[:at], *further, *rules[at:]), (), level.edits)
 

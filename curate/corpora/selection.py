@@ -24,7 +24,7 @@ from curate.errors import CurateError
 from curate.signals.values import Values, resolve, within
 from curate.sources.pool import Pool
 from curate.spec.bounds import Bound, Rule
-from curate.spec.manifest import DUPLICATE, INDEX, Level, Manifest
+from curate.spec.manifest import DUPLICATE, FORGOTTEN, INDEX, Level, Manifest
 
 KEPT = -1
 NEARLY_ALL = 0.95  # a rule that drops more than this share of what reaches it is worth a warning
@@ -165,7 +165,7 @@ def warnings(levels: list[dict], rows: int) -> list[str]:
         f'level "{level["name"]}": {rule["rule"]} never fires'
         for level in levels
         for rule in level["rules"]
-        if rule["alone"] == 0
+        if rule["alone"] == 0 and rule["signal"] != FORGOTTEN
     ]
     return never + nearly_all(levels, rows)
 

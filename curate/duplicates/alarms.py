@@ -41,7 +41,7 @@ def duplicates_summary(pool: Pool, values: Values) -> dict[str, Any]:
         here = pool.source == number
         counts = {k: int((kind[here] == k).sum()) for k in KINDS}
         by_source[name] = {"documents": int(here.sum()), **counts}
-    largest = _largest(pool, values.clusters())
+    largest = _largest(pool, values.clusters(), values.forgotten())
     return {
         "by_source": by_source,
         "largest": largest,
@@ -70,7 +70,9 @@ def _lost(pool: Pool, values: Values) -> dict[str, dict]:
 def _examples(pool: Pool, values: Values, by_source: dict[str, dict], largest: list[dict]) -> list[dict]:
     """Pairs to read before the numbers are believed: the least similar of all, of each source that loses far more than
     others and of each of the largest clusters; what differs is marked as git marks words."""
-    similarity, cluster = values.column("near_duplicate_similarity").to_numpy(), values.clusters()
+    cluster, gone = values.clusters(), values.forgotten()
+    similarity = values.column("near_duplicate_similarity").to_numpy()
+    similarity = np.where(gone | gone[cluster], np.nan, similarity)
     asked = {"the least similar of all": ~np.isnan(similarity)}
     asked |= {f'source "{name}"': pool.source == pool.sources.index(name) for name in _losing(by_source)}
     ids = pool.ids.take(pa.array(cluster)) if largest else None
@@ -97,8 +99,8 @@ def _text(pool: Pool, row: int) -> str:
     return pool.parts[int(pool.part[row])].table(["text"])["text"][int(pool.row[row])].as_py()
 
 
-def _largest(pool: Pool, cluster: np.ndarray) -> list[dict]:
-    size = np.bincount(cluster, minlength=len(pool))
+def _largest(pool: Pool, cluster: np.ndarray, gone: np.ndarray) -> list[dict]:
+    size = np.bincount(cluster, minlength=len(pool)) * ~gone
     rows = np.lexsort((pool.rank, -size))[:LARGEST]
     return [_cluster(pool, cluster, int(row), int(size[row])) for row in rows if size[row] > 1]
 

@@ -1,4 +1,4 @@
-"""An index as a folder: writers one after the other, any number of readers, nothing that has been written changes.
+"""An index as a folder: writers one after the other, any number of readers, no file that has been written changes.
 
 DIR/index.json            how documents are compared, and the segments in the order in which they came
 DIR/segment-00000.arrow   id, text_hash, signature, band0 ... of one addition
@@ -7,8 +7,10 @@ DIR/index.lock            held by whoever adds
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -105,23 +107,37 @@ class Folder:
     def add(self, rows: pa.Table, origin: dict) -> tuple[Folder, int]:
         """All of them or none, as one segment; none where one of the same documents is there. What other processes
         have added meanwhile comes first."""
-        hashes = rows["text_hash"].cast(pa.binary()).to_pylist()
-        content = digest_of([rows["id"].to_pylist(), [one.hex() for one in hashes]])
+        content = _content(rows)
         with alone(self.folder / "index.lock"):
             now = open_folder(self.folder, self.comparison)
             segments = now.record["segments"]
             if any(segment["content"] == content for segment in segments):
                 return now, 0
             path = self.folder / f"segment-{len(segments):05d}.arrow"
-            with atomic(path) as temporary:
-                write_table(temporary, _with_bands(rows, self.comparison["cut"]))
-            segment = {
-                "name": path.name, "documents": len(rows), "content": content, "sha256": file_digest(path),
-                **check_of(path), "from": origin,
-            }  # fmt: skip
+            segment = _segment(path, with_bands(rows, self.comparison["cut"]), origin)
             record = now.record | {"segments": [*segments, segment]}
             write_record(self.folder / RECORD, record)
         return Folder(self.folder, record), len(rows)
+
+    def remove(self, is_gone: Callable[[pa.Table], np.ndarray]) -> int:
+        """How many documents it has no more: those of which `is_gone` (bool [rows], given a segment) says so. Segments that
+        lose some are written anew, and their old files removed once the record names the new ones."""
+        with alone(self.folder / "index.lock"):
+            now = open_folder(self.folder)
+            before, segments = now.record["segments"], []
+            for segment in before:
+                rows = read_table(self.folder / segment["name"])
+                gone = is_gone(rows)
+                if gone.any():
+                    left = rows.filter(pa.array(~gone))
+                    name = f"{segment['name'].partition('.')[0]}.{_content(left)[:12]}.arrow"
+                    segment = _segment(self.folder / name, left, segment["from"])
+                segments.append(segment)
+            write_record(self.folder / RECORD, now.record | {"segments": segments})
+            for old, new in zip(before, segments, strict=True):
+                if old["name"] != new["name"]:
+                    (self.folder / old["name"]).unlink()
+        return sum(old["documents"] - new["documents"] for old, new in zip(before, segments, strict=True))
 
     def match(
         self, store: Store, pool: Pool, signals: Signals, near: dict, engine: Engine
@@ -129,16 +145,7 @@ class Folder:
         foreign = pc.invert(pc.is_in(self.table(["id"])["id"], value_set=pool.ids))
         index = replace(self, among=foreign)
         ids = index.table(["id"])["id"].combine_chunks()
-        parts = band_parts(store, signals, near, engine)
-        tasks = [(parts, index, band) for band in range(self.comparison["cut"][0])]
-        rows, others = np.unique(np.concatenate(map_parts(engine, _band_pairs, tasks)), axis=0).T
-        estimate = np.empty(len(rows))
-        theirs = index.table(["signature"])["signature"]
-        for begin in range(0, len(rows), AT_ONCE):
-            some = slice(begin, begin + AT_ONCE)
-            own = signatures_at(signals, pool.part[rows[some]], pool.row[rows[some]])
-            estimate[some] = (own == flat(theirs.take(pa.array(others[some])))).mean(axis=1)
-        best, found = most_similar(len(pool), rows, others, estimate, near["similarity"])
+        best, found = closest(store, pool, signals, near, index, engine)
         hashes = index.table(["text_hash"])["text_hash"].combine_chunks()
         equal = pc.index_in(signals.column("text_hash", "text_hash"), value_set=hashes)
         same = equal.is_valid().to_numpy()
@@ -147,7 +154,40 @@ class Folder:
         return ids.take(pa.array(best, mask=best < 0)), found
 
 
-def _with_bands(rows: pa.Table, cut: list[int]) -> pa.Table:
+def _content(rows: pa.Table) -> str:
+    hashes = rows["text_hash"].cast(pa.binary()).to_pylist()
+    return digest_of([rows["id"].to_pylist(), [one.hex() for one in hashes]])
+
+
+def _segment(path: Path, rows: pa.Table, origin: dict) -> dict:
+    with atomic(path) as temporary:
+        write_table(temporary, rows)
+    return {
+        "name": path.name, "documents": len(rows), "content": _content(rows), "sha256": file_digest(path),
+        **check_of(path), "from": origin,
+    }  # fmt: skip
+
+
+def closest(
+    store: Store, pool: Pool, signals: Signals, near: dict, index: Any, engine: Engine
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `most_similar`, of every document of the pool among those of an index, whose `table` gives columns `signature`
+    and `band0` ..."""
+    from filters.duplicates.leaders import Scheme
+
+    parts = band_parts(store, signals, near, engine)
+    tasks = [(parts, index, band) for band in range(Scheme(**near).cut[0])]
+    rows, others = np.unique(np.concatenate(map_parts(engine, _band_pairs, tasks)), axis=0).T
+    estimate = np.empty(len(rows))
+    theirs = index.table(["signature"])["signature"]
+    for begin in range(0, len(rows), AT_ONCE):
+        some = slice(begin, begin + AT_ONCE)
+        own = signatures_at(signals, pool.part[rows[some]], pool.row[rows[some]])
+        estimate[some] = (own == flat(theirs.take(pa.array(others[some])))).mean(axis=1)
+    return most_similar(len(pool), rows, others, estimate, near["similarity"])
+
+
+def with_bands(rows: pa.Table, cut: list[int]) -> pa.Table:
     from filters.duplicates.leaders import band_keys
 
     keys = band_keys(flat(rows["signature"]), *cut)
@@ -156,7 +196,7 @@ def _with_bands(rows: pa.Table, cut: list[int]) -> pa.Table:
     return rows
 
 
-def _band_pairs(task: tuple[list[Part], Folder, int]) -> np.ndarray:
+def _band_pairs(task: tuple[list[Part], Any, int]) -> np.ndarray:
     """int64 [k, 2]: (row of the pool, document of the index) that share the key of a band."""
     parts, index, band = task
     name = f"band{band}"
@@ -165,11 +205,14 @@ def _band_pairs(task: tuple[list[Part], Folder, int]) -> np.ndarray:
     ascending = theirs[order]
     found, first = [], 0
     for part in parts:
-        own = part.table([name])[name].to_numpy()
-        low = np.searchsorted(ascending, own, "left")
-        count = np.minimum(np.searchsorted(ascending, own, "right") - low, MOST_OF_A_BUCKET)
-        rows = np.repeat(np.arange(len(own)), count)
-        nth = np.arange(len(rows)) - np.repeat(np.cumsum(count) - count, count)
-        found.append(np.stack([first + rows, order[low[rows] + nth]], axis=1))
+        column = part.table([name])[name]
+        own, here = column.to_numpy(), np.arange(part.rows)
+        if len(theirs) < len(own):  # few of its keys are there: a look at each costs less than a search
+            here = np.flatnonzero(np.asarray(pc.is_in(column, value_set=pa.array(theirs))))
+        low = np.searchsorted(ascending, own[here], "left")
+        count = np.minimum(np.searchsorted(ascending, own[here], "right") - low, MOST_OF_A_BUCKET)
+        at = np.repeat(np.arange(len(here)), count)
+        nth = np.arange(len(at)) - np.repeat(np.cumsum(count) - count, count)
+        found.append(np.stack([first + here[at], order[low[at] + nth]], axis=1))
         first += len(own)
     return np.concatenate(found) if found else np.empty((0, 2), np.int64)

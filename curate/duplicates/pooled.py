@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow.compute as pc
 
+from curate.duplicates.forgotten import find_forgotten, told
 from curate.duplicates.index import find_indexed, open_index
 from curate.duplicates.repeats import find_repeats
 from curate.duplicates.resolve import find_duplicates
@@ -12,7 +13,7 @@ from curate.engine import Engine
 from curate.signals.annotate import Signals
 from curate.signals.families import of_the_pool
 from curate.sources.pool import Pool
-from curate.spec.manifest import DUPLICATES, INDEX
+from curate.spec.manifest import DUPLICATES, FORGOTTEN, INDEX
 from curate.store import Store, digest_of
 
 
@@ -23,6 +24,8 @@ def measure_pool(store: Store, pooled: dict[str, dict], pool: Pool, signals: Sig
             parts = find_duplicates(store, pool, signals, parameters, engine)
         elif name == INDEX:
             parts = find_indexed(store, pool, signals, parameters, pooled[DUPLICATES], engine)
+        elif name == FORGOTTEN:
+            parts = find_forgotten(store, pool, signals, parameters, engine)
         else:
             parts = find_repeats(store, pool, name, parameters["words"], engine)
         family = of_the_pool()[name]
@@ -36,7 +39,9 @@ def measure_pool(store: Store, pooled: dict[str, dict], pool: Pool, signals: Sig
 
 
 def as_told(parameters: dict) -> dict:
-    """Parameters as the lock says them: of an index its name and what it holds, not its place on this machine."""
+    """Parameters as the lock says them: of an index or a list its name and what it holds, not its place on this machine."""
+    if "file" in parameters:
+        return told(parameters)
     if "index" not in parameters:
         return parameters
     indexes = map(open_index, parameters["index"])

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -154,7 +155,7 @@ def near_to(
     scheme = Scheme(**near)
     signed = signatures(texts, **scheme.signing)
     keys = band_keys(signed, *scheme.cut)
-    shares = [_shares_a_band(part, keys) for part in band_parts(store, signals, near, engine)]
+    shares = [shares_a_band(part, keys) for part in band_parts(store, signals, near, engine)]
     found = np.zeros(len(pool), bool)
     rows = np.flatnonzero(np.concatenate(shares))
     if not len(rows):
@@ -167,8 +168,8 @@ def near_to(
     return found
 
 
-def _shares_a_band(part: Part, keys: np.ndarray) -> np.ndarray:
-    """bool [rows]: the document has a band in common with one of the rows of `keys`."""
+def shares_a_band(part: Any, keys: np.ndarray) -> np.ndarray:
+    """bool [rows]: the document has a band in common with one of the rows of `keys`; `part` has a table of bands."""
     table = part.table()
     return np.logical_or.reduce(
         [np.isin(table[f"band{b}"].to_numpy(), keys[:, b]) for b in range(keys.shape[1])]

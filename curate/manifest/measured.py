@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from curate.errors import did_you_mean
 from curate.manifest.pooled import PoolTables, fingerprints
 from curate.spec.bounds import Rule, parse_bound
-from curate.spec.manifest import DUPLICATE, DUPLICATE_SIGNALS, DUPLICATES, INDEX
+from curate.spec.manifest import DUPLICATE, DUPLICATE_SIGNALS, DUPLICATES, FORGOTTEN, INDEX
 from curate.spec.tables import Tables
 
 if TYPE_CHECKING:
@@ -475,6 +475,8 @@ class Measured(Tables):
                 raise self.fail(where, f'{name} is not measured; add index = "DIRECTORY" to [signals]')
             elif family == DUPLICATES:
                 raise self.fail(where, f"{name} is not measured; add near_duplicates = true to [signals]")
+            elif family == FORGOTTEN:
+                raise self.fail(where, f"{name} needs [forget], which bounds it; leave it out here")
             elif family in (*RECIPES, *FINGERPRINTS, URL_LISTS, LOSS):
                 raise self.fail(where, f"{name} is not measured; add {family} = {{ ... }} to [signals]")
             elif family in of_the_pool():

@@ -6,7 +6,7 @@ from dataclasses import asdict, fields
 from typing import TYPE_CHECKING
 
 from curate.errors import CurateError, did_you_mean
-from curate.spec.manifest import DUPLICATES, INDEX
+from curate.spec.manifest import DUPLICATES, FORGOTTEN, INDEX
 from curate.spec.tables import Tables
 
 if TYPE_CHECKING:
@@ -49,7 +49,20 @@ class PoolTables(Tables):
             if not near:
                 raise self.fail("[signals] index", "documents are compared as near_duplicates says; add it")
             pooled[INDEX] = {INDEX: [self._index(one, pooled[DUPLICATES]) for one in named]}
+        if "forget" in self.tree:
+            normalise = pooled.get(DUPLICATES, {}).get("normalise", "bytes")
+            pooled[FORGOTTEN] = {"file": self._list(), "near": near_scheme(pooled), "normalise": normalise}
         return pooled
+
+    def _list(self) -> str:
+        table = self.table("forget")
+        self.known("[forget]", table, ("file",))
+        name = self.typed("[forget]", table, "file", str)
+        if not name or not (self.path.parent / name).is_file():
+            raise self.fail(
+                "[forget]", f"file = {name!r}: no such list; without it what was forgotten comes back"
+            )
+        return str(self.path.parent / name)
 
     def _near_duplicates(self, table: dict) -> Scheme | None:
         from filters.duplicates.minhash import Scheme, scheme_of

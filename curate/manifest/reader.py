@@ -30,6 +30,7 @@ from curate.spec.manifest import (
     DUPLICATE,
     EDITED_BYTES,
     FOLDER,
+    FORGOTTEN,
     HOST,
     NOVELTY,
     PACKAGE,
@@ -114,6 +115,7 @@ class _Reader(Tables):
             "holdout",
             "tokenizer",
             "grid",
+            "forget",
         ]
         self.known("", self.tree, (*allowed, "draw", "parts", "power", *registry.tables()))
         self.base = self.base_lock()
@@ -351,6 +353,8 @@ class _Reader(Tables):
         if len(edits) > len(next((level.edits for level in earlier if level.name == on), ())):
             rules.append(Rule(f"{name}.{EDITED_BYTES}", EDITED_BYTES, Bound(low=1), tuple(edits)))
         rules += self.duplicates(where, name, keep)
+        if on is None and FORGOTTEN in self.measured.pooled:
+            rules.insert(0, Rule(FORGOTTEN, FORGOTTEN, Bound(0.0, 0.0)))
         for rule in rules:
             if not rule.edits:
                 self.measured.check_rule(where, rule, rule.name.rpartition(".")[0] in profiles)

@@ -12,7 +12,7 @@ from curate.corpora.selection import KEPT, Judged
 from curate.report.histograms import histogram
 from curate.sources.pool import Pool, gather
 from curate.spec.bounds import Bound, Rule
-from curate.spec.manifest import DUPLICATE
+from curate.spec.manifest import DUPLICATE, FORGOTTEN
 
 EXCERPT = 700  # characters of a document that are shown
 OF_EACH = 2
@@ -37,6 +37,8 @@ def _rule(built: Built, judged: Judged, number: int) -> dict:
     """Documents around the bound of one of the level's own rules, and the histogram of its signal."""
     a = built.annotated
     rule = judged.rules[number][1]
+    if rule.signal == FORGOTTEN:
+        return {"dropped": []}
     rows = a.pool.order[(judged.verdict == number)[a.pool.order]]
     if rule.signal == DUPLICATE or rule.bound.labels is not None or rule.bound.by_language:
         return {"dropped": [_shown(built, int(r), _value(built, rule, int(r))) for r in rows[: 2 * OF_EACH]]}
@@ -115,7 +117,8 @@ def _near_duplicates(built: Built) -> list[dict]:
     kind = a.values.column("duplicate_kind").to_numpy(zero_copy_only=False)
     cluster = a.values.clusters()
     size = np.bincount(cluster, minlength=len(cluster))[cluster]
-    readable = (a.pool.bytes > 300) & (a.pool.bytes < 3000)
+    gone = a.values.forgotten()
+    readable = (a.pool.bytes > 300) & (a.pool.bytes < 3000) & ~(gone | gone[cluster])
     rows = np.flatnonzero(~np.isnan(similarity) & (similarity < 1) & readable)
     if not len(rows):
         return []

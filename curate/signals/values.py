@@ -15,7 +15,7 @@ from curate.signals.annotate import Signals
 from curate.signals.edits import edited
 from curate.sources.pool import Pool, remixed
 from curate.spec.bounds import Bound, Edit, Rule
-from curate.spec.manifest import DUPLICATES
+from curate.spec.manifest import DUPLICATES, FORGOTTEN
 
 SAMPLING = 0x53616D706C65  # salt of the noise by which documents are drawn
 
@@ -59,6 +59,12 @@ class Values:
         if not self.has_duplicates:
             return np.arange(len(self.pool), dtype=np.int64)
         return self.signals.column(DUPLICATES, "duplicate_cluster_index").to_numpy()
+
+    def forgotten(self) -> np.ndarray:
+        """bool [documents]: what may be shown to nobody."""
+        if FORGOTTEN not in self.signals.families:
+            return np.zeros(len(self.pool), bool)
+        return self.signals.column(FORGOTTEN, FORGOTTEN).to_numpy() > 0
 
     @property
     def has_duplicates(self) -> bool:

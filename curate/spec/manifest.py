@@ -22,6 +22,7 @@ NOVELTY = "duplicate_novelty"  # so is a bound on it, in a level
 DUPLICATE_SIGNALS = (DUPLICATE, "duplicate_cluster_size", "near_duplicate_similarity", NOVELTY)
 DUPLICATES = "duplicates"
 INDEX = "index"
+FORGOTTEN = "forgotten"
 PACKAGE, HOST, FOLDER, DOCUMENT = "package", "host", "folder", "document"  # groups of a holdout
 EDITED_BYTES = "edited_byte_count"  # what is left of a text after a level's edits: nothing left, nothing kept
 

@@ -37,7 +37,7 @@ from filters.family import Family, Signal, of_the_pool
 from filters.text.compiled import kernel, loop
 
 __all__ = [
-    "DUPLICATES", "INDEXED", "SIGNATURES", "Scheme", "band_keys", "bands_and_rows", "candidate_components",
+    "DUPLICATES", "FORGOTTEN", "INDEXED", "SIGNATURES", "Scheme", "band_keys", "bands_and_rows", "candidate_components",
     "content_hashes", "jaccard", "leaders", "likely", "near_duplicates", "recall", "resembling", "scheme_of",
     "signatures", "similar_to",
 ]  # fmt: skip
@@ -334,6 +334,10 @@ INDEXED = Family("index", 1, of_the_pool, (
     label("index_match", "match", "the id of the most similar document of an index; null where none is"),
     real("index_similarity", "ratio", "similarity", high=1.0, says="their similarity, estimated from signatures, 1 for the "
          "same text; 0 where none reaches the target"),
+))  # fmt: skip
+FORGOTTEN = Family("forgotten", 1, of_the_pool, (
+    real("forgotten", "0 or 1", "forgotten", high=1.0, says="1 where the list of [forget] names the document, its text, its "
+         "address or something near it"),
 ))  # fmt: skip
 DUPLICATES = Family("duplicates", 1, of_the_pool, (
     label("exact_duplicate_of", "exact", "the id of the preferred document with the same text"),
