@@ -308,9 +308,10 @@ class Ray:
             raise CurateError('--engine ray: Ray is not installed; pip install "curate-lm[ray]"') from None
         self.ray = ray
         if not ray.is_initialized():
-            alone = not os.environ.get("RAY_ADDRESS")
-            local: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False} if alone else {}
-            ray.init(log_to_driver=False, logging_level=logging.ERROR, **local)
+            # "local", since Ray would else join whatever cluster was started last on this machine.
+            alone: dict[str, Any] = {"address": "local", "num_cpus": workers, "include_dashboard": False}
+            cluster = {} if os.environ.get("RAY_ADDRESS") else alone
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, **cluster)
             # It prints that a worker was lost to standard output, which with --json is for programs.
             ray._private.worker._worker_logs_enabled = False
         self.memory, self.share, self.limit = memory, share, workers

@@ -83,6 +83,22 @@ def test_a_task_asks_for_no_more_than_the_largest_machine_has_and_for_a_gpu_only
     assert "num_gpus" not in engine._asked(Needs(1, 10**6))
 
 
+@pytest.mark.parametrize(("named", "address"), [("", "local"), ("10.0.0.1:6379", None)])
+def test_a_cluster_that_nobody_named_is_not_joined(monkeypatch, named, address):
+    asked: dict = {}
+    worker = SimpleNamespace(_worker_logs_enabled=True)
+    ray = SimpleNamespace(
+        is_initialized=lambda: False,
+        init=lambda **given: asked.update(given),
+        _private=SimpleNamespace(worker=worker),
+    )
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setenv("RAY_ADDRESS", named)
+    Ray(2, 1 << 30)
+    assert asked.get("address") == address
+    assert ("num_cpus" in asked) == (address == "local")
+
+
 @pytest.mark.slow
 def test_a_cluster_that_loses_a_worker_gives_the_lock_and_losses_of_one_process_and_measures_one_part_twice(
     tmp_path,
