@@ -215,7 +215,8 @@ def _values_NB(grid: fits.Grid, level: str, budgets: list[int]) -> np.ndarray:
 
 
 def _figure(grid: fits.Grid, value_N: np.ndarray) -> str:
-    return figure_text(float(value_N[0]), *(grid.interval(value_N) if grid.noise else (None, None)))
+    value = float(value_N[0])
+    return figure_text(value, *grid.interval(value_N)) if grid.noise else f"{value:.3f}"
 
 
 def _crossing(
@@ -264,8 +265,10 @@ def _crossing_sentence(more: str, crossing: dict) -> str:
     level, kind = crossing["level"], crossing["kind"]
     gap = crossing["last"]
     clear = gap["low"] is not None and (gap["low"] > 0 or gap["high"] < 0)
-    last = difference_text(gap) + ("" if clear else ", not distinguishable")
-    at_most = f"within the most that was trained {more} has {last} nats per token against {level}"
+    at_most = (
+        f"within the most that was trained {more} has {difference_text(gap)} nats per token against {level}"
+        f"{'' if clear else ', not distinguishable'}"
+    )
     if kind in ("always", "never"):
         where = (
             f"{more} is better than {level} from the least compute on"
