@@ -311,7 +311,7 @@ def train(built: Built, engine: Engine, tracker: Tracker | None = None) -> list[
     Once the runs of a mixture are there, they recommend one more; those of the grid foretell where others are to look.
     """
     planned = planned_cells(built)
-    failed = _train_shared(useful_first(planned), engine, tracker)
+    failed = _train_shared(useful_first(_once(planned)), engine, tracker)
     again = planned_cells(built) if registry.waits(built.annotated.manifest) else planned
     if len(again) > len(planned):
         failed |= _train_shared(again[len(planned) :], engine, tracker)
@@ -339,14 +339,18 @@ def train_trials(built: Built, asked: list[Trial], engine: Engine) -> list[dict]
     return records(planned, _train(_unfinished(planned), engine))
 
 
-def _unfinished(planned: list[PlannedCell]) -> list[PlannedCell]:
+def _once(planned: list[PlannedCell]) -> list[PlannedCell]:
     """Each directory once, though two studies ask for it; called as the first of them, and with a trunk if one has it."""
-    todo: dict[Path, PlannedCell] = {}
+    cells: dict[Path, PlannedCell] = {}
     for p in planned:
-        if p.finished() is None:
-            first = todo.setdefault(p.directory, p)
-            todo[p.directory] = replace(first, cell=p.cell | first.cell)
-    return list(todo.values())
+        if not p.missing:
+            first = cells.setdefault(p.directory, p)
+            cells[p.directory] = replace(first, cell=p.cell | first.cell)
+    return list(cells.values())
+
+
+def _unfinished(planned: list[PlannedCell]) -> list[PlannedCell]:
+    return [p for p in _once(planned) if p.finished() is None]
 
 
 def useful_first(planned: list[PlannedCell]) -> list[PlannedCell]:
@@ -386,7 +390,7 @@ def _train_shared(planned: list[PlannedCell], engine: Engine, tracker: Tracker |
 
     Raises Unfinished where it does not wait, and others have cells left.
     """
-    cells = list({p.directory: p for p in planned if not p.missing}.values())
+    cells = _once(planned)
     failed = _train(_unfinished(engine.share.own(cells)), engine, tracker)
     again = looks()
     # Unshared it has none left: a cell that another process trains is waited for.

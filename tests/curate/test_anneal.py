@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -93,6 +94,14 @@ def test_a_run_that_grid_and_studies_ask_for_is_trained_once_and_leaves_the_trun
     assert len({p.directory for p in whole}) == 1
     (todo,) = [p for p in _unfinished(planned_cells(built)) if p.directory == whole[0].directory]
     assert (todo.cell["level"], "trunk" in todo.cell) == ("raw", True)
+    runs = train(built, open_engine("local", 2, None))
+    called = {
+        (run.get("study"), run["level"])
+        for run in runs
+        if run["directory"].startswith(str(whole[0].directory))
+    }
+    assert called == {(None, "raw"), ("anneal", "raw"), ("factors", "base")}
+    assert (Path(todo.cell["trunk"]) / "trunk.state").exists()
 
 
 def synthetic(losses: dict[str, float], study: str | None) -> list[dict]:
