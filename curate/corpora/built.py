@@ -72,3 +72,10 @@ def largest_shares(built: Built, level: str, tokens: int) -> np.ndarray:
     pool, units = built.annotated.pool, built.units[level]
     lengths = units.lengths(built.tokens[level].count)
     return np.bincount(pool.source[units.row], lengths, len(pool.sources)) / tokens
+
+
+def pool_tokens(built: Built, levels: tuple[str, ...], tokens: int) -> dict[str, int]:
+    """What every level leaves of the part of the raw pool that has `tokens` of the first, by its share of bytes."""
+    judged, size = built.annotated.everything, built.annotated.pool.bytes
+    kept = {level: int(size[judged[level].kept].sum()) for level in levels}
+    return {level: round(tokens * kept[level] / kept[levels[0]]) for level in levels}

@@ -33,7 +33,7 @@ from curate.runs.workers import Workers, devices
 from curate.spec.manifest import PER_SEED
 from curate.store import Store, digest_of, remembered, write_json
 from curate.studies import registry
-from curate.studies.study import Trial
+from curate.studies.study import Trial, flat
 from train import VERSION
 from train.grid import APART, Item, Outcome, expand, ladders, run_grid, step_tokens, work_tokens
 from train.records import CELL_LOCK, finished_run
@@ -252,16 +252,8 @@ def _groups(built: Built, rows: np.ndarray) -> dict[str, dict[str, list[int]]]:
 
 def varying(setting: dict, settings: list[dict]) -> dict:
     """The knobs of a setting, besides the seed, that are an axis of the grid: `{"model.width": 64}`."""
-    flat = [_flat(s) for s in settings]
-    mine = _flat(setting)
-    return {k: v for k, v in mine.items() if k != "seed" and any(f.get(k) != v for f in flat)}
-
-
-def _flat(tree: dict, prefix: str = "") -> dict:
-    out: dict = {}
-    for key, value in tree.items():
-        out |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return out
+    others = [dict(flat(s)) for s in settings]
+    return {k: v for k, v in flat(setting) if k != "seed" and any(o.get(k) != v for o in others)}
 
 
 def _pack_block(built: Built, level: str, name: str, read: Block) -> tuple[Path, str]:

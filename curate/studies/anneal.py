@@ -47,9 +47,7 @@ class AnnealStudy(Study):
         where, table = "[anneal]", tables.table("anneal")
         tables.known(where, table, ("trunk", "levels", *COMMON))
         trunk = tables.level(where, table, "trunk", tables.grid["levels"][0])
-        named = tables.strings(where, table, "levels") or tuple(tables.levels)
-        for name in named:
-            tables.level(where, {"levels": name}, "levels", name)
+        named = tables.several_levels(where, table, tuple(tables.levels))
         levels = tuple(name for name in dict.fromkeys(named) if name != trunk)
         if not levels:
             raise tables.fail(where, f'levels = ["{trunk}"] is the trunk alone; name levels to rank')

@@ -35,7 +35,7 @@ from curate.results.tuning import at_best
 from curate.results.words import difference_text, text_of
 from curate.spec.manifest import Manifest
 from curate.studies import context
-from curate.studies.study import GRID_KNOBS, Study, StudyTables, Trial, of_study, scored
+from curate.studies.study import GRID_KNOBS, Study, StudyTables, Trial, changed, flat, of_study, scored
 from train import fits
 
 RATE = "optimizer.learning_rate"
@@ -152,19 +152,6 @@ def _checked(tables: StudyTables, where: str, common: dict, knob: str, value: An
     except ValueError as error:
         raise tables.fail(where, str(error)) from None
     return value
-
-
-def flat(tree: dict, prefix: str = "") -> list[tuple[str, Any]]:
-    """`{"model": {"width": 64}}` as `model.width`, 64."""
-    pairs: list[tuple[str, Any]] = []
-    for key, value in tree.items():
-        pairs += flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
-    return pairs
-
-
-def changed(knobs: dict, knob: str, value: Any) -> dict:
-    table, _, inner = knob.partition(".")
-    return knobs | {table: {**knobs.get(table, {}), inner: value} if inner else value}
 
 
 def _at_rate(knobs: dict, share: float) -> dict:

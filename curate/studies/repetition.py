@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from curate.corpora.built import Built
+from curate.corpora.built import Built, pool_tokens
 from curate.results.answers import finite
 from curate.results.finding import finding, table
 from curate.results.scores import grid_of
@@ -47,9 +47,7 @@ class RepetitionStudy(Study):
     def read(self, tables: StudyTables) -> Repetition:
         where, table = "[repetition]", tables.table("repetition")
         tables.known(where, table, ("levels", "budgets", *COMMON))
-        levels = tables.strings(where, table, "levels") or tuple(tables.grid["levels"])
-        for name in levels:
-            tables.level(where, {"levels": name}, "levels", name)
+        levels = tables.several_levels(where, table, tables.grid["levels"])
         epochs = table.get("epochs", [1, 2, 4, 8])
         whole = isinstance(epochs, list) and all(type(e) is int and 0 < e <= MOST_EPOCHS for e in epochs)
         if not whole or not epochs:
@@ -88,13 +86,6 @@ class RepetitionStudy(Study):
     def findings(self, holdout: str, lock: dict, runs: list[dict]) -> list[dict]:
         asked = lock["studies"]["repetition"]
         return [_finding(holdout, asked, of_study(scored(runs, holdout), self.key))]
-
-
-def pool_tokens(built: Built, levels: tuple[str, ...], tokens: int) -> dict[str, int]:
-    """What every level leaves of the part of the raw pool that has `tokens` of the first, by its share of bytes."""
-    judged, size = built.annotated.everything, built.annotated.pool.bytes
-    kept = {level: int(size[judged[level].kept].sum()) for level in levels}
-    return {level: round(tokens * kept[level] / kept[levels[0]]) for level in levels}
 
 
 # ------------------------------------------------------------------------------------------- the finding

@@ -163,6 +163,11 @@ class StudyTables(Tables):
             raise self.fail(where, f'{key} = "{name}" is no level{did_you_mean(name, self.levels)}')
         return name
 
+    def several_levels(self, where: str, table: dict, default: Sequence[str]) -> tuple[str, ...]:
+        """`levels` of a table, each of which is one."""
+        levels = self.strings(where, table, "levels") or tuple(default)
+        return tuple(self.level(where, {"levels": name}, "levels", name) for name in levels)
+
     def holdout(self, where: str, table: dict) -> str:
         holdout = self.typed(where, table, "holdout", str, self.holdouts[-1])
         if holdout not in self.holdouts:
@@ -179,6 +184,20 @@ class StudyTables(Tables):
         """The level and those it stands on, the lowest first."""
         on = self.levels[name].on
         return [*(self.chain(on) if on else []), name]
+
+
+def flat(tree: dict, prefix: str = "") -> list[tuple[str, Any]]:
+    """`{"model": {"width": 64}}` as `model.width`, 64."""
+    pairs: list[tuple[str, Any]] = []
+    for key, value in tree.items():
+        pairs += flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
+    return pairs
+
+
+def changed(knobs: dict, knob: str, value: Any) -> dict:
+    """The knobs with one of them, `model.width` or `epochs`, at this value."""
+    table, _, inner = knob.partition(".")
+    return knobs | {table: {**knobs.get(table, {}), inner: value} if inner else value}
 
 
 def of_study(runs: list[dict], key: str | None) -> list[dict]:

@@ -28,16 +28,14 @@ from typing import Any
 
 import numpy as np
 
-from curate.corpora.built import Built
+from curate.corpora.built import Built, pool_tokens
 from curate.results.answers import finite
 from curate.results.finding import finding, table
 from curate.results.scores import grid_of
 from curate.results.tuning import at_best, loss_apart
 from curate.results.words import difference_text, figure_text, text_of
 from curate.spec.manifest import Manifest
-from curate.studies.factors import changed, flat
-from curate.studies.repetition import pool_tokens
-from curate.studies.study import COMMON, Study, StudyTables, Trial, of_study, scored
+from curate.studies.study import COMMON, Study, StudyTables, Trial, changed, flat, of_study, scored
 from train import fits
 from train.grid import APART
 
@@ -61,9 +59,7 @@ class ValueStudy(Study):
     def read(self, tables: StudyTables) -> Value:
         where, table = "[value]", tables.table("value")
         tables.known(where, table, ("levels", *COMMON))
-        levels = tables.strings(where, table, "levels") or tuple(tables.grid["levels"])
-        for name in levels:
-            tables.level(where, {"levels": name}, "levels", name)
+        levels = tables.several_levels(where, table, tables.grid["levels"])
         knobs = {name: value for name, value in table.items() if name not in ("levels", "tokens", "seeds")}
         axes = {name: value for name, value in flat(knobs) if isinstance(value, list)}
         axes.setdefault("epochs", [table.get("epochs", 1)])
