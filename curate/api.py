@@ -95,7 +95,7 @@ def write_report(
 ) -> tuple[Path, dict[str, Any]]:
     """(the page, what it says: `report.json`) from the runs that are finished."""
     from curate.pipeline import write_report as write
-    from curate.runs.training import planned_cells, records
+    from curate.runs.cells import planned_cells, records
     from curate.steps import build as make
 
     require_training()

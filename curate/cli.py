@@ -361,7 +361,7 @@ def report(session: Session, manifest: Path, out) -> tuple[Any, str]:
     from curate.commands.summary import report_text
     from curate.manifest.reader import load_manifest
     from curate.pipeline import write_report
-    from curate.runs.training import planned_cells, records
+    from curate.runs.cells import planned_cells, records
     from curate.steps import build as make
 
     built = make(session.open_store(), load_manifest(manifest), session.open_engine())
@@ -650,7 +650,7 @@ def probe(session: Session, run: Path, steps: int | None, families: tuple[str, .
         record = probing.probe(run, steps, families)
         return record, probing.probe_text(record)
     from curate.manifest.reader import load_manifest
-    from curate.runs.training import planned_cells, records
+    from curate.runs.cells import planned_cells, records
     from curate.steps import build as make
 
     runs = records(planned_cells(make(session.open_store(), load_manifest(run), session.open_engine())))

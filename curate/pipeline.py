@@ -11,8 +11,9 @@ from curate.corpora.built import Built
 from curate.engine import Engine
 from curate.manifest.reader import load_manifest
 from curate.report.examples import examples, held_out_document
+from curate.runs.cells import planned_cells, records
 from curate.runs.tracking import open_tracker
-from curate.runs.training import planned_cells, records, train
+from curate.runs.training import train
 from curate.steps import build
 from curate.store import Damaged, Store, digest_of, file_digest, read_json
 from train.files import open_sealed, say_damaged, seal_folder

@@ -35,7 +35,7 @@ DRAWS = 12
 def preview(store: Store, manifest: Manifest, engine: Engine, draws: int = DRAWS) -> dict[str, Any]:
     """{"statements", "holdouts": as in a report, "draws", "agreement": [agreeing, all] pairs of levels with the
     manifest's runs}. Builds what is not built; trains nothing."""
-    from curate.runs.training import grid_cells, records, scored_on
+    from curate.runs.cells import grid_cells, records, scored_on
     from curate.steps import build
 
     manifest.check_trains()

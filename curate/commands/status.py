@@ -85,7 +85,7 @@ def status(root: Path, manifest: Manifest) -> dict[str, Any]:
 
 
 def _cells(built: Any) -> dict[str, Any]:
-    from curate.runs.training import last_failure, planned_cells
+    from curate.runs.cells import last_failure, planned_cells
 
     cells = {p.directory: p for p in planned_cells(built) if not p.missing}
     left = [directory for directory, p in cells.items() if p.finished() is None]

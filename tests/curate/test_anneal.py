@@ -13,7 +13,8 @@ from curate.commands.plan import plan
 from curate.engine import open_engine
 from curate.errors import ManifestError
 from curate.manifest.reader import load_manifest
-from curate.runs.training import _unfinished, planned_cells, train, trial_cells
+from curate.runs.cells import planned_cells, trial_cells
+from curate.runs.training import _unfinished, train
 from curate.steps import build
 from curate.store import Store
 from curate.studies import registry

@@ -21,7 +21,7 @@ from curate.pipeline import run_all
 from curate.results.agreement import agree, repeatability
 from curate.results.scaling import scaling_finding
 from curate.results.words import statement
-from curate.runs.training import named_by_key, planned_cells
+from curate.runs.cells import named_by_key, planned_cells
 from curate.sources.pool import places_of, remixed
 from curate.steps import build
 from curate.store import Store, read_json

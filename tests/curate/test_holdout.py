@@ -109,7 +109,7 @@ def test_another_draw_holds_out_other_groups(tmp_path):
 
 
 def test_any_field_groups_and_what_is_resampled_is_packed_with_the_holdout(tmp_path):
-    from curate.runs.training import scored_on
+    from curate.runs.cells import scored_on
 
     built = made(tmp_path, pages(60, 8), 'group = "author"\n')
     authors = values(built, "author", built.holdouts.rows["raw"])

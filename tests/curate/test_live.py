@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from curate.errors import CurateError, ManifestError
+from curate.runs.cells import PlannedCell
 from curate.runs.live import Live, Row, table
 from curate.runs.tracking import open_tracker
-from curate.runs.training import PlannedCell, useful_first
+from curate.runs.training import useful_first
 from curate.runs.workers import devices
 from train.files import seal_folder
 from train.grid import Outcome, run_grid

@@ -71,12 +71,13 @@ def test_processes_side_by_side_tell_their_speed(cells):
 
 def test_a_grid_asks_for_its_cells_without_a_number_alone(cells, tmp_path, monkeypatch):
     from curate.runs import training
+    from curate.runs.cells import PlannedCell
 
     given = cells[0] | {"threads": 3}
     monkeypatch.setattr(
         "curate.runs.placement.choose_threads", lambda cells, cores, known: len(cells) * cores
     )
-    planned = [training.PlannedCell(cell, tmp_path / "cell") for cell in (*cells, given)]
+    planned = [PlannedCell(cell, tmp_path / "cell") for cell in (*cells, given)]
     assert [p.cell["threads"] for p in training._with_threads(planned, 4)] == [8, 8, 3]
 
 

@@ -16,7 +16,8 @@ from curate.manifest.reader import load_manifest
 from curate.report.facts import facts as gather
 from curate.report.layout import render
 from curate.results.scaling import _open, scaling_finding
-from curate.runs.training import planned_cells, sharing, train, trial_cells
+from curate.runs.cells import planned_cells, sharing, trial_cells
+from curate.runs.training import train
 from curate.steps import build
 from curate.store import Store
 from curate.studies import registry

@@ -12,7 +12,8 @@ from curate.manifest.reader import load_manifest
 from curate.report.facts import facts as gather
 from curate.report.layout import render
 from curate.results.tuning import at_best
-from curate.runs.training import planned_cells, train
+from curate.runs.cells import planned_cells
+from curate.runs.training import train
 from curate.steps import build
 from curate.store import Store
 from train.grid import APART, ladders, tunes, work_tokens
