@@ -499,6 +499,30 @@ def show(
 
 @main.command()
 @manifest_argument
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, help="Of this machine; default: any that is free."
+)
+@click.option("--open/--no-open", "opens", default=True, help="Show it in the browser at once.")
+@answers(*ALL)
+def browse(session: Session, manifest: Path, port: int, opens: bool) -> tuple[Any, str]:
+    """A page on this machine to look at documents: by level and rule, in search of words, around a bound that is moved.
+
+    Nothing is trained and nothing leaves the machine. Ctrl-C ends it.
+
+    Example: curate browse manifests/quickstart.toml
+    """
+    from curate.browse.server import browse as look
+    from curate.manifest.reader import load_manifest
+    from curate.steps import annotate_all
+
+    address = look(
+        annotate_all(session.open_store(), load_manifest(manifest), session.open_engine()), port, opens
+    )
+    return {"address": address}, "ended"
+
+
+@main.command()
+@manifest_argument
 @click.option("--signal", required=True, help="The signal to bound; a number.")
 @click.option("--level", help="Whose documents; default: the last level that bounds the signal, or the last.")
 @click.option(

@@ -50,8 +50,8 @@ def sweep(store: Store, manifest: Manifest, engine: Engine, asked: Asked, train:
     level = _level(manifest, asked)
     side = asked.side or _side(manifest, level, asked.signal)
     if not train:
-        a = annotate_all(store, replace(manifest, derived=(_without(manifest, level, asked.signal),)), engine)
-        return _candidates(a, asked, level, side, _own(manifest, level, asked.signal))
+        a = annotate_all(store, replace(manifest, derived=(without(manifest, level, asked.signal),)), engine)
+        return _candidates(a, asked, level, side, own_bounds(manifest, level, asked.signal))
     return _trained(store, manifest, engine, asked, level, side)
 
 
@@ -72,7 +72,7 @@ def _side(manifest: Manifest, level: Level, signal: str) -> str:
     return "high" if above_alone else "low"
 
 
-def _own(manifest: Manifest, level: Level, signal: str) -> dict[str, tuple[float, ...]]:
+def own_bounds(manifest: Manifest, level: Level, signal: str) -> dict[str, tuple[float, ...]]:
     """Side -> bounds that the level has now; none where a bound differs by language or is a quantile."""
     bounds = [rule.bound for _, rule in manifest.rules_of(level) if rule.signal == signal]
     numbers = [bound for bound in bounds if isinstance(bound, Bound)]
@@ -82,7 +82,7 @@ def _own(manifest: Manifest, level: Level, signal: str) -> dict[str, tuple[float
     }
 
 
-def _without(manifest: Manifest, level: Level, signal: str, name: str = UNBOUND, *further: Rule) -> Level:
+def without(manifest: Manifest, level: Level, signal: str, name: str = UNBOUND, *further: Rule) -> Level:
     """The level, its rules on the signal left out, and others put in: before duplicates are, for that rule is last."""
     rules = [
         rule for _, rule in manifest.rules_of(level) if rule.signal != signal or rule.signal == FORGOTTEN
@@ -91,7 +91,7 @@ def _without(manifest: Manifest, level: Level, signal: str, name: str = UNBOUND,
     return Level(name, None, (*rules[:at], *further, *rules[at:]), (), level.edits)
 
 
-def _numbers(a: Annotated, signal: str) -> np.ndarray:
+def numbers(a: Annotated, signal: str) -> np.ndarray:
     """float64 [documents], NaN where missing."""
     if signal not in a.signals.owner:
         hint = did_you_mean(signal, a.signals.owner)
@@ -106,7 +106,7 @@ def _numbers(a: Annotated, signal: str) -> np.ndarray:
 
 
 def _candidates(a: Annotated, asked: Asked, level: Level, side: str, own: dict) -> dict:
-    value = _numbers(a, asked.signal)
+    value = numbers(a, asked.signal)
     reached = a.everything[UNBOUND].kept & np.isfinite(value)
     if not reached.any():
         raise CurateError(f"--signal {asked.signal}: no document that reaches it has a value")
@@ -146,14 +146,14 @@ def _trained(store: Store, manifest: Manifest, engine: Engine, asked: Asked, lev
     from curate.runs.training import train_trials
 
     manifest.check_trains()
-    unbound = _without(manifest, level, asked.signal)
+    unbound = without(manifest, level, asked.signal)
     annotated = annotate_all(store, replace(manifest, derived=(unbound,)), engine)
-    swept = _candidates(annotated, asked, level, side, _own(manifest, level, asked.signal))
+    swept = _candidates(annotated, asked, level, side, own_bounds(manifest, level, asked.signal))
     derived = [unbound]
     for row in swept["candidates"]:
         bound = Bound(low=row["value"]) if side == "low" else Bound(high=row["value"])
         rule = Rule(f"sweep.{asked.signal}", asked.signal, bound)
-        derived.append(_without(manifest, level, asked.signal, _name(row), rule))
+        derived.append(without(manifest, level, asked.signal, _name(row), rule))
     built = build(store, replace(manifest, derived=tuple(derived)), engine, record=False)
     knobs = {k: v for k, v in manifest.grid.items() if k in GRID_KNOBS}
     knobs["seeds"] = asked.seeds or manifest.grid.get("seeds", 1)
