@@ -71,8 +71,8 @@ def facts(lock: dict, runs: list[dict], examples: dict) -> dict:
 
 
 def _of_findings(found: list[dict]) -> str:
-    """Where levels are not the question: what the factors were worth."""
-    return next((one["sentences"][0] for one in found if one["key"] == "factors"), "")
+    """Where levels are not the question: what settings or factors were worth."""
+    return next((one["sentences"][0] for one in found if one["key"] in ("axes", "factors")), "")
 
 
 def _funnel(lock: dict) -> list[dict]:

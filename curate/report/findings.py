@@ -15,9 +15,10 @@ from curate.results.targets import targets_finding
 from curate.results.transfer import transfer_finding
 from curate.results.tuning import tuned, tuning_finding
 from curate.studies import registry
+from curate.studies.axes import axes_finding
 from curate.studies.study import of_study, scored
 
-OF_THE_GRID = (influence_finding, groups_finding, scaling_finding, transfer_finding)
+OF_THE_GRID = (axes_finding, influence_finding, groups_finding, scaling_finding, transfer_finding)
 
 
 def findings(lock: dict, runs: list[dict]) -> list[dict]:

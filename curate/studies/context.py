@@ -10,9 +10,11 @@ of text drawn for all alike, seeds by run.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from curate.results.finding import finding
+from curate.results.finding import finding, table
 from curate.results.words import text_of
 from train import fits
 
@@ -46,6 +48,32 @@ def context_finding(name: str, base: str, uses: dict[str, list[tuple[int, dict]]
         caption=caption, rows=[{"change": change, "stops": told[change]} for change in gains], edges=edges,
         lines=lines, unit=f"nats less than {reference}", base=base, caveats=grid.caveats,
     )  # fmt: skip
+
+
+def uses(holdout: str, runs: list[dict], name: Callable[[dict], str]) -> dict[str, list[tuple[int, dict]]]:
+    """What runs do with their context, by the change that `name` tells of each: those of what carries information between
+    positions, and the base."""
+    found: dict[str, list[tuple[int, dict]]] = {}
+    for run in runs:
+        knob = name(run).partition(" = ")[0]
+        used = run.get("context_use", {}).get(holdout)
+        if used and knob in ("base", "model.mixer", "model.window", "model.position", "order"):
+            found.setdefault(name(run), []).append((run["seed"], used))
+    lengths = {used["length"] for some in found.values() for _, used in some}
+    return found if len(lengths) == 1 else {}
+
+
+def positions(uses: dict[str, list[tuple[int, dict]]]) -> list[dict]:
+    """Loss by position as a table."""
+    if not uses:
+        return []
+    rows = [
+        [change, *(f"{nats:.2f}" for nats in np.mean([used["nats"] for _, used in some], 0))]
+        for change, some in uses.items()
+    ]
+    caption = "Nats per token by how many tokens stand before it, in documents as long as the window, mean over seeds"
+    edges = next(iter(uses.values()))[0][1]["edges"]
+    return [table(caption, ["Position", *spans(edges)], rows)]
 
 
 def spans(edges: list[int]) -> list[str]:

@@ -108,7 +108,7 @@ class FactorsStudy(Study):
         )
         rates = {name: min(by_rate, key=by_rate.__getitem__) for name, by_rate in losses.items()}
         main = _finding(holdout, lock["studies"][self.key], runs, done, rates)
-        structures = context.context_finding(holdout, BASE, _context_uses(holdout, done))
+        structures = context.context_finding(holdout, BASE, context.uses(holdout, done, _change))
         return [main] if structures is None else [main, structures]
 
 
@@ -177,7 +177,7 @@ def _finding(holdout: str, asked: dict, runs: list[dict], done: list[dict], rate
         *_rate_sentences(asked, rates),
         *(f"{change} ({factor}) has a run without a result: {why}." for factor, change, why in failed),
     ]
-    tables = [_table(asked, figures), *_positions(_context_uses(holdout, done))]
+    tables = [_table(asked, figures), *context.positions(context.uses(holdout, done, _change))]
     return finding(
         FactorsStudy.key, title, holdout, sentences, tables, rows=figures["rows"], base=figures["base"]["value"],
         failed=[list(one) for one in failed], caveats=figures["caveats"],
@@ -214,6 +214,10 @@ def _figures(holdout: str, asked: dict, done: list[dict]) -> dict[str, Any]:
 def _grid(holdout: str, asked: dict, runs: list[dict]) -> fits.Grid:
     """All at the base's tokens, whatever they were trained on: here other tokens are a change like any other."""
     return grid_of(holdout, [run | {"size": asked["tokens"], "tags": {}} for run in runs])
+
+
+def _change(run: dict) -> str:
+    return run["level"]
 
 
 def _of_runs(holdout: str, level: str, runs: list[dict]) -> dict:
@@ -278,28 +282,3 @@ def _table(asked: dict, figures: dict) -> dict:
     )
     columns = ["Change", "Factor", "Bits per byte more than the base", "Next words named first", "Parameters"]
     return table(caption, columns, rows)
-
-
-def _context_uses(holdout: str, runs: list[dict]) -> dict[str, list[tuple[int, dict]]]:
-    """What the base and every change of the mixer, the window or the position do with their context, by change."""
-    uses: dict[str, list[tuple[int, dict]]] = {}
-    for run in runs:
-        knob = run["level"].partition(" = ")[0]
-        used = run.get("context_use", {}).get(holdout)
-        if used and knob in (BASE, "model.mixer", "model.window", "model.position", "order"):
-            uses.setdefault(run["level"], []).append((run["seed"], used))
-    lengths = {used["length"] for some in uses.values() for _, used in some}
-    return uses if len(lengths) == 1 else {}
-
-
-def _positions(uses: dict[str, list[tuple[int, dict]]]) -> list[dict]:
-    """Loss by position as a table."""
-    if not uses:
-        return []
-    rows = [
-        [level, *(f"{nats:.2f}" for nats in np.mean([used["nats"] for _, used in some], 0))]
-        for level, some in uses.items()
-    ]
-    caption = "Nats per token by how many tokens stand before it, in documents as long as the window, mean over seeds"
-    edges = next(iter(uses.values()))[0][1]["edges"]
-    return [table(caption, ["Position", *context.spans(edges)], rows)]

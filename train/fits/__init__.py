@@ -21,6 +21,7 @@ from train.fits.compare import (
     exchange_rates,
     measured_crossing,
     overtaking,
+    paired_differences,
 )
 from train.fits.curves import Curves, Estimate, Fit, Foretold, foretold, mean
 from train.fits.grid import Grid, Point, interval
@@ -68,6 +69,7 @@ __all__ = [
     "mean",
     "measured_crossing",
     "overtaking",
+    "paired_differences",
     "refit_mixtures",
     "seed_noise",
     "seeds_needed",

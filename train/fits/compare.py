@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from train.fits.curves import Curves
-from train.fits.grid import Grid
+from train.fits.grid import Grid, Point
 from train.fits.laws import FitError, fit_power_laws
 
 REACH = 2.0  # curves are followed this factor beyond the measured sizes, no further
@@ -111,15 +111,51 @@ def differences(
     (Westfall and Young's max T): what the comparisons have in common, a level or a seed, is not paid for twice. The
     tails of few seeds are heavy, so the middle two thirds of the replicates give the standard error.
     """
-    if not pairs:
-        return []
     gaps = [_gap(grid, *pair[:2], pair[2] if len(pair) > 2 else tokens) for pair in pairs]
-    value_NP = np.array([value_N for _, value_N in gaps]).T
+    return _together(grid, [(*pair[:2], *gap) for pair, gap in zip(pairs, gaps, strict=True)])
+
+
+def paired_differences(grid: Grid, pairs: Sequence[tuple[str, str, int]]) -> list[Difference]:
+    """As `differences` at these tokens, of pairs that read the same documents with every seed, and each level in pairs with
+    one other. What the documents of a seed do to both cancels in their difference, so the noise of the differences is what
+    counts, and the seeds tell it."""
+    place = {(point.level, point.tokens, point.seed): point for point in grid.points}
+    most = max(point.loss for point in grid.points)
+    gaps = [
+        _paired(place[level, tokens, seed], place[than, tokens, seed], most, grid.units)
+        for level, than, tokens in pairs
+        for seed in grid.seeds
+        if {(level, tokens, seed), (than, tokens, seed)} <= place.keys()
+    ]
+    if not gaps:
+        return []
+    of_gaps = Grid(gaps, grid.units, grid.draws, grid.rng_seed, grid.confidence)
+    made = []
+    for level, than, tokens in pairs:
+        tokens_D, value_ND = of_gaps.means_ND(level)
+        made += [(level, than, tokens, value_ND[:, at] - most) for at in np.flatnonzero(tokens_D == tokens)]
+    return _together(of_gaps, made)
+
+
+def _paired(ours: Point, theirs: Point, more: float, units: np.ndarray | None) -> Point:
+    """The difference, and a constant on top that keeps it above 0, as if it were a loss."""
+    nats = None
+    if ours.document_nats is not None and theirs.document_nats is not None:
+        mean = theirs.document_nats.sum() / theirs.loss / len(theirs.document_nats)
+        nats = ours.document_nats - theirs.document_nats + more * (mean if units is None else units)
+    return replace(ours, loss=more + ours.loss - theirs.loss, document_nats=nats)
+
+
+def _together(grid: Grid, gaps: list[tuple[str, str, int, np.ndarray]]) -> list[Difference]:
+    """Of (level, than, tokens, difference of every replicate)."""
+    if not gaps:
+        return []
+    value_NP = np.array([value_N for *_, value_N in gaps]).T
     error_NP = value_NP[1:] - value_NP[0]
     spread_P = np.maximum(np.quantile(np.abs(error_NP), 0.68, axis=0), 1e-12)
     width = float(np.quantile(np.abs(error_NP / spread_P).max(1), grid.confidence))
     made = []
-    for (level, than, *_), (size, value_N), spread in zip(pairs, gaps, spread_P, strict=True):
+    for (level, than, size, value_N), spread in zip(gaps, spread_P, strict=True):
         value, (low, high) = float(value_N[0]), grid.interval(value_N)
         half = max(width * spread, high - value, value - low)
         low, high, clear = _clear(grid, low, high)

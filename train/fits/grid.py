@@ -63,7 +63,7 @@ class Grid:
         self.loss_LDS = np.full((len(self.levels), len(self.tokens), len(self.seeds)), np.nan)
         for point in self.points:
             self._place(point)
-        self._units = document_units
+        self.units = document_units
 
     def _place(self, point: Point) -> None:
         place = self._index(point)
@@ -84,8 +84,8 @@ class Grid:
     def documents(self) -> int | None:
         """Holdout documents to resample; None where a run lacks them or their number differs."""
         counts = {None if point.document_nats is None else len(point.document_nats) for point in self.points}
-        if self._units is not None:
-            counts.add(len(self._units))
+        if self.units is not None:
+            counts.add(len(self.units))
         return counts.pop() if len(counts) == 1 else None
 
     @cached_property
@@ -133,13 +133,13 @@ class Grid:
     def _document_noise(self, rng: np.random.Generator, documents: int) -> np.ndarray:
         nats_RI = np.array([point.document_nats for point in self.points], dtype=float)
         losses = np.array([point.loss for point in self.points])
-        units_I = np.full(documents, 1.0) if self._units is None else np.asarray(self._units, dtype=float)
+        units_I = np.full(documents, 1.0) if self.units is None else np.asarray(self.units, dtype=float)
         added_NLDS = np.zeros((self.draws, *self.loss_LDS.shape))
         places = tuple(np.array([self._index(point) for point in self.points]).T)
         for n in range(0, self.draws, 100):  # blocks, since a holdout of 100,000 documents would fill memory
             rows = min(100, self.draws - n)
             counts_NI = rng.multinomial(documents, np.full(documents, 1 / documents), rows).astype(float)
-            length_N = counts_NI @ units_I / units_I.sum() if self._units is not None else np.ones(rows)
+            length_N = counts_NI @ units_I / units_I.sum() if self.units is not None else np.ones(rows)
             ratio_NR = counts_NI @ nats_RI.T / nats_RI.sum(1) / length_N[:, None]
             added_NLDS[(slice(n, n + rows), *places)] = losses * (ratio_NR - 1)
         return added_NLDS
