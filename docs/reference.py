@@ -216,7 +216,7 @@ def manifest_schema() -> dict[str, Any]:
         helps = {**helps, **said.get("also", {})}
         own = {key: _value_schema(helps[key]) if key in helps else {} for key in taken.get(name, ())}
         if name == "[grid]":
-            own = {"levels": {}, "documents": {}, "pieces": {}}
+            own = {"levels": {}, "documents": {}, "pieces": {}, "until": {}}
         if name == "[grid]" or "optimizer" in own:
             own = {**own, **knobs}
         tables[name] = {"type": "object", "description": said["about"].replace("\n", " "), "additionalProperties": False,

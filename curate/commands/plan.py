@@ -94,7 +94,7 @@ def plan(store: Store, manifest: Manifest, workers: int | None = None, sample: i
     workers, load = workers or cores(), _load()
     sources = [_source(store, manifest, source) for source in manifest.sources]
     flops = _flops_a_second(manifest)
-    training = [_grid(manifest, flops), *_studies(manifest, flops)] if manifest.sizes else []
+    training = [*_grid(manifest, flops), *_studies(manifest, flops)] if manifest.sizes else []
     new = [(s.format, s.bytes - s.read_already) for s in sources]
     seconds = sum(
         size / FORMATS[format].bytes_per_second + size / ANNOTATE_BYTES_A_SECOND for format, size in new
@@ -161,16 +161,27 @@ def unpacked_bytes(item: Input) -> int:
     return round(item.size * (COMPRESSION if item.name.endswith(PACKED[1:]) else 1))
 
 
-def _grid(manifest: Manifest, flops: float) -> Training:
-    """Levels are compared with the first, at one size."""
-    settings = expand({k: v for k, v in manifest.grid.items() if k != "levels"})
+def _grid(manifest: Manifest, flops: float) -> Iterator[Training]:
+    """The grid, and the further seeds that it may take until its levels are told apart."""
+    seeds = manifest.grid.get("seeds", 1)
+    first, *_, most = manifest.looks or (seeds, seeds)
+    yield _cells(manifest, flops, "grid", first, first, max(1, len(manifest.looks)))
+    if most > first:
+        yield _cells(
+            manifest, flops, f"further seeds, at most {most - first}", most - first, most, len(manifest.looks)
+        )
+
+
+def _cells(manifest: Manifest, flops: float, name: str, seeds: int, together: int, looks: int) -> Training:
+    """Levels are compared with the first, at one size, with so many seeds `together`."""
+    settings = expand({k: v for k, v in manifest.grid.items() if k != "levels"} | {"seeds": seeds})
     levels, sizes = len(manifest.grid["levels"]), list(manifest.sizes)
     cells = sum(len(ladders(sizes, setting)) for setting in settings) * levels
     tokens = sum(work_tokens(sizes, setting) for setting in settings) * levels
     seconds = sum(_train_seconds(manifest, setting, sizes, flops) for setting in settings) * levels
-    found = _smallest_difference(manifest, levels, manifest.grid.get("seeds", 1), levels - 1)
+    found = _smallest_difference(manifest, levels, together, (levels - 1) * looks)
     a_parameter = min(_tokens_a_parameter(manifest, setting, max(sizes)) for setting in settings)
-    return Training("grid", cells, len(settings) * levels * len(sizes), tokens, seconds, a_parameter, found)
+    return Training(name, cells, len(settings) * levels * len(sizes), tokens, seconds, a_parameter, found)
 
 
 def _studies(manifest: Manifest, flops: float) -> list[Training]:

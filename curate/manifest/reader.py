@@ -32,6 +32,7 @@ from curate.spec.manifest import (
     FOLDER,
     FORGOTTEN,
     HOST,
+    LOOKS,
     NOVELTY,
     PACKAGE,
     PER_SEED,
@@ -53,9 +54,10 @@ from train.grid import tunes, wrong_batch
 
 # Columns that every document has by itself.
 OF_DOCUMENTS = ("id", "text", "source", "place", "own_id", "tokens", "copies")
-READING = ("documents", "pieces")  # of [grid]: what is no knob of a model
+READING = ("documents", "pieces", "until")  # of [grid]: what is no knob of a model
 MOST_BYTES = 2_000_000_000  # of a document
 ALL = "all"  # a size: the whole level
+TOLD_APART = "told apart"  # of [grid] until
 NONE = "none"  # of `holdout`: nothing is held out
 HELD_OUT = 200_000  # tokens of a holdout
 
@@ -133,6 +135,7 @@ class _Reader(Tables):
         made = tuple(levels)
         sizes, whole_levels = self.sizes(self.table("sizes"))
         grid = self.grid(self.table("grid"), levels, sizes)
+        looks = self.looks(self.table("grid"), grid)
         holdout, targets = self.holdout(levels, sources, sizes), self.targets()
         judges = (*holdout.levels, *(target.name for target in targets))
         if not (sizes and judges) and any(table in self.tree for table in registry.tables()):
@@ -169,7 +172,8 @@ class _Reader(Tables):
                 dict.fromkeys([*(grid["levels"] if tunes(grid) else ()), *registry.chosen_apart(studies)])
             ),
             pieces=self.pieces(self.table("grid"), sizes, grid),
-            most_seeds=max(grid.get("seeds", 1), *(asked.seeds for asked in studies.values()), 1),
+            most_seeds=max(grid.get("seeds", 1), *(asked.seeds for asked in studies.values()), *looks, 1),
+            looks=looks,
             base=self.base,
             seed_noise=self.seed_noise(self.table("power")),
             part_bytes=self.part_bytes(self.table("parts")),
@@ -508,6 +512,19 @@ class _Reader(Tables):
         if given not in (PER_SEED, SHARED):
             raise self.fail("[grid]", f'documents = "{given}": write "{PER_SEED}" or "{SHARED}"')
         return given
+
+    def looks(self, table: dict, grid: dict) -> tuple[int, ...]:
+        """Seeds after which the grid looks whether its levels are told apart; none where it is not asked to."""
+        until, seeds = self.typed("[grid]", table, "until", str), grid.get("seeds", 1)
+        if until is None:
+            return ()
+        if until != TOLD_APART:
+            raise self.fail("[grid]", f'until = "{until}": write "{TOLD_APART}"')
+        if seeds < 2 or len(grid["levels"]) < 2:
+            raise self.fail(
+                "[grid]", f'until = "{until}" needs two levels, and seeds = 2 or more to tell noise by'
+            )
+        return tuple(times * seeds for times in LOOKS)
 
     def pieces(self, table: dict, sizes: tuple[int, ...], grid: dict) -> int:
         """Tokens of the longest piece; 0 where documents are read whole."""

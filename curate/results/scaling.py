@@ -11,6 +11,7 @@ import numpy as np
 from curate.results.answers import finite, place
 from curate.results.finding import finding, table
 from curate.results.scores import grid_of, series_name
+from curate.results.tuning import tuned
 from curate.results.words import count_text, figure_text, text_of
 from train import fits
 
@@ -154,6 +155,20 @@ def _ahead(told: dict, budgets: np.ndarray, factor: float, most: float, name: st
 # ------------------------------------------------------------------------------------------- trust
 
 
+def wants_more(lock: dict, runs: list[dict], most: int) -> bool:
+    """Whether a comparison with the first level is open on some holdout that so many seeds would settle. Where a run is
+    missing, more are not asked for."""
+    if any("losses" not in run for run in runs):
+        return False
+    done, _ = tuned(runs)
+    for holdout in lock["holdouts"]:
+        mine = [run for run in done if holdout in run["losses"]]
+        grid = grid_of(holdout, mine)
+        if any(row["seeds"] and row["seeds"] <= most for row in _open(grid, _pairs(grid, mine))):
+            return True
+    return False
+
+
 def _trust(name: str, grid: fits.Grid, runs: list[dict]) -> dict:
     title = f"How far to trust this, on {text_of(name)}"
     figures: dict[str, Any] = {}
@@ -182,9 +197,14 @@ def _scope_sentences(grid: fits.Grid, runs: list[dict]) -> list[str]:
     """What intervals and rankings hold for, and what they leave out."""
     known = {"training seeds": grid.noise, "the choice of held-out documents": grid.documents}
     covered = " and ".join(what for what, there in known.items() if there) or "nothing (one seed)"
-    intervals = (
-        f"Intervals of {100 * grid.confidence:.0f} % cover {covered}. {_documents_sentence(grid, runs)}"
-    )
+    looks = max(1, runs[0].get("looks", 1))
+    percent = 100 * (1 - looks * (1 - grid.confidence))
+    intervals = f"Intervals of {percent:.0f} % cover {covered}. {_documents_sentence(grid, runs)}"
+    if looks > 1:
+        intervals += (
+            f" Seeds were added until levels were told apart, with at most {looks} looks. So every interval is one of "
+            f"{100 * grid.confidence:.1f} %, and holds whenever that stopped."
+        )
     return [sentence for sentence in (intervals, _rate_sentence(runs)) if sentence]
 
 
@@ -250,10 +270,11 @@ def _open(grid: fits.Grid, pairs: list[tuple[str, str]]) -> list[dict]:
             continue
         spread = fits.document_spread(grid, level, than, gap.tokens)
         sigma = grid.noise.sigma_of(map(grid.levels.index, (level, than)))
-        seeds = fits.seeds_needed(gap.value, sigma, spread, len(pairs), len(grid.levels))
+        about = len(pairs), len(grid.levels), grid.confidence
+        seeds = fits.seeds_needed(gap.value, sigma, spread, *about)
         if seeds:
             needs = f"{seeds} seeds would settle it"
-        elif fits.seeds_needed(gap.value, sigma, 0.0, len(pairs), len(grid.levels)):
+        elif fits.seeds_needed(gap.value, sigma, 0.0, *about):
             needs = "more held-out documents would settle it, more seeds would not"
         else:
             needs = f"no {fits.MOST_SEEDS} seeds would settle it, so small is the difference"

@@ -68,7 +68,11 @@ def grid_of(
     confidence: float = 0.95,
 ) -> fits.Grid:
     """The runs on one holdout. `of`: numbers of the documents that count, where not all do; then `loss` is theirs.
-    Without `documents` intervals leave out which documents were held out."""
+    Without `documents` intervals leave out which documents were held out.
+
+    Where a grid looks several times whether its levels are told apart, the looks share the chance of error (Bonferroni): so
+    intervals hold whenever it stops.
+    """
     loss = loss or (lambda run: run["losses"][name]["nats_per_token"])
     tokens, group = document_tokens(name, runs[0]), group_numbers(name, runs[0])
     some: Any = slice(None) if of is None else of
@@ -82,4 +86,5 @@ def grid_of(
         fits.Point(*place(run), run["seed"], loss(run), summed(nats_of(name, run)) if documents else None)
         for run in runs
     ]
-    return fits.Grid(points, summed(tokens), confidence=confidence)
+    looks = max(1, runs[0].get("looks", 1))
+    return fits.Grid(points, summed(tokens), confidence=1 - (1 - confidence) / looks)

@@ -20,6 +20,7 @@ from curate.corpora.built import Built
 from curate.corpora.draws import Block, Reading, block
 from curate.corpora.targets import TargetTexts, pack_target
 from curate.corpora.units import Units, whole
+from curate.results.scaling import wants_more
 from curate.spec.manifest import PER_SEED
 from curate.store import digest_of, remembered
 from curate.studies import registry
@@ -40,6 +41,7 @@ class PlannedCell:
     study: dict = field(default_factory=dict)  # of a study: what its records are called and said to be
     missing: list[dict] = field(default_factory=list)  # records of what cannot be trained
     shared: float = 0.0  # share of what it reads that other seeds read too
+    looks: int = 0  # how often its grid looks whether its levels are told apart
 
     def finished(self) -> list[dict] | None:
         """The records of its runs, if all sizes are there."""
@@ -48,7 +50,7 @@ class PlannedCell:
 
     def there(self) -> list[dict]:
         """The records of the sizes that are finished."""
-        about = {"documents_shared": self.shared}
+        about = {"documents_shared": self.shared} | ({"looks": self.looks} if self.looks else {})
         folders = [self.directory / str(size) for size in self.cell["sizes"]]
         return [
             run | about | {"directory": str(folder)} | self.study
@@ -88,9 +90,23 @@ def _trains(p: PlannedCell) -> str:
 
 
 def grid_cells(built: Built) -> list[PlannedCell]:
+    """As far as the runs that are there say that more seeds are worth it, where the grid is trained until levels are
+    told apart."""
+    looks = built.annotated.manifest.looks
+    if not looks:
+        return _cells_of_grid(built, {})
+    for seeds in looks:
+        planned = _cells_of_grid(built, {"seeds": seeds})
+        if seeds == looks[-1] or not wants_more(built.lock, records(planned), looks[-1]):
+            break
+    return planned
+
+
+def _cells_of_grid(built: Built, more: dict) -> list[PlannedCell]:
     a = built.annotated
-    settings = expand({k: v for k, v in a.manifest.grid.items() if k != "levels"})
-    reading = _reading(built, a.manifest.grid.get("seeds", 1), max(a.manifest.sizes))
+    looks, knobs = a.manifest.looks, {k: v for k, v in a.manifest.grid.items() if k != "levels"} | more
+    settings = expand(knobs)
+    reading = _reading(built, max(knobs.get("seeds", 1), *looks, 1), max(a.manifest.sizes))
     planned = []
     for level in a.manifest.grid["levels"]:
         for seed, mine in _by_seed(settings).items():
@@ -99,12 +115,13 @@ def grid_cells(built: Built) -> list[PlannedCell]:
                 continue
             packed, key = _pack_block(built, level, f"{level}-seed-{seed}", read)
             for setting in mine:
-                knobs = {**setting, "tags": varying(setting, settings)}
+                tagged = {**setting, "tags": varying(setting, settings)}
                 for sizes in ladders(sorted(read.ends), setting):
-                    cell = {"level": level, "sizes": sizes, **knobs}
+                    cell = {"level": level, "sizes": sizes, **tagged}
                     judges = scored_on(built) | _apart(built, level)
                     directory = _directory(built, f"{level}-seed-{seed}", cell, key, judges)
-                    planned.append(PlannedCell(cell | _paths(packed, judges), directory, shared=read.shared))
+                    whole = cell | _paths(packed, judges)
+                    planned.append(PlannedCell(whole, directory, shared=read.shared, looks=len(looks)))
     return planned
 
 

@@ -44,14 +44,20 @@ CELL_MEMORY = 1_500_000_000  # bytes that a small cell takes, most of them PyTor
 def train(built: Built, engine: Engine, tracker: Tracker | None = None) -> list[dict]:
     """Train what is not finished; returns a record for every run, those of failed cells with their reason.
 
-    Once the runs of a mixture are there, they recommend one more; those of the grid foretell where others are to look.
+    Once the runs of a mixture are there, they recommend one more; those of the grid foretell where others are to look, and
+    say whether further seeds would tell levels apart.
     """
+    manifest = built.annotated.manifest
     planned = planned_cells(built)
     failed = _train_shared(useful_first(_once(planned)), engine, tracker)
-    again = planned_cells(built) if registry.waits(built.annotated.manifest) else planned
-    if len(again) > len(planned):
-        failed |= _train_shared(again[len(planned) :], engine, tracker)
-    return records(again, failed)
+    while registry.waits(manifest) or manifest.looks:
+        trained = {p.directory for p in planned}
+        planned = planned_cells(built)
+        further = [p for p in planned if p.directory not in trained]
+        if not further:
+            break
+        failed |= _train_shared(useful_first(_once(further)), engine, tracker)
+    return records(planned, failed)
 
 
 def write_cells(built: Built) -> list[Path]:

@@ -15,6 +15,7 @@ Weights = tuple[tuple[int, int], ...]
 AS_THEY_ARE = "as they are"
 RESILIPARSE, TRAFILATURA = "resiliparse", "trafilatura"  # what finds the text of pages
 PER_SEED, SHARED = "per seed", "shared"
+LOOKS = (1, 2, 4)  # times the seeds of a grid that is trained until its levels are told apart
 
 
 DUPLICATE = "duplicate"  # resolved by a level among the documents it is built on, not measured in one pass
@@ -142,6 +143,9 @@ class Manifest:
     apart: tuple[str, ...] = ()  # levels whose runs choose among settings, and need text to choose by
     pieces: int = 0  # tokens of the longest piece that runs read; 0: whole documents
     most_seeds: int = 1  # of the grid or of a study
+    looks: tuple[
+        int, ...
+    ] = ()  # seeds of the grid when it looks whether its levels are told apart; none: it does not
     base: dict = field(default_factory=dict)  # an earlier lock: its tokenizer, models and quantiles
     seed_noise: float | None = None  # nats: what is believed of a run's noise before any was trained
     whole_levels: bool = False  # whether all of each level is a corpus too

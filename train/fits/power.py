@@ -45,7 +45,9 @@ def signal_to_noise(grid: Grid, comparisons: int = 1) -> Signal:
     at = int(np.flatnonzero(known_LD.all(0))[-1])
     means_L = np.nanmean(grid.loss_LDS[:, at], axis=1)
     seeds = int((~np.isnan(grid.loss_LDS[:, at])).sum(1).min())
-    smallest = detectable(grid.noise.sigma, seeds, grid.noise.degrees, comparisons=comparisons)
+    smallest = detectable(
+        grid.noise.sigma, seeds, grid.noise.degrees, comparisons=comparisons, confidence=grid.confidence
+    )
     return Signal(
         grid.tokens[at], float(np.ptp(means_L)), grid.noise.sigma, len(grid.levels), seeds, smallest
     )
@@ -67,12 +69,17 @@ def detectable(
 
 
 def seeds_needed(
-    difference: float, sigma: float, documents: float = 0.0, comparisons: int = 1, levels: int = 2
+    difference: float,
+    sigma: float,
+    documents: float = 0.0,
+    comparisons: int = 1,
+    levels: int = 2,
+    confidence: float = 0.95,
 ) -> int | None:
     """Seeds with which a true difference of this size would be found; None: more than MOST_SEEDS, or none would do."""
     for seeds in range(2, MOST_SEEDS + 1):
         degrees = (levels - 1) * (seeds - 1)
-        if detectable(sigma, seeds, degrees, documents, comparisons) <= abs(difference):
+        if detectable(sigma, seeds, degrees, documents, comparisons, confidence) <= abs(difference):
             return seeds
     return None
 
