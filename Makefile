@@ -6,19 +6,20 @@ READY := $(VENV)/.ready
 # Many small matrices: threads inside them only wait for each other.
 export OPENBLAS_NUM_THREADS ?= 1
 
-# mkdocs lies beside the environment and not in it: what is installed there is the text that `make demo` reads.
+# These lie beside the environment and not in it: what is installed there is the text that `make demo` reads.
 DOCS := .docs
+XDIST := .xdist
 
 .PHONY: demo test test-slow fuzz kill lint bench docs clean
 
 demo: $(READY)                 ## raw text on this machine to a measured answer, then the report
 	$(BIN)/curate run manifests/quickstart.toml --lock report/quickstart/quickstart.lock.json
 
-test: $(READY)                 ## all tests but the slow ones
-	$(BIN)/python -m pytest -m "not slow"
+test: $(READY) $(XDIST)/.ready ## all tests but the slow ones, on several cores
+	PYTHONPATH=$(XDIST) $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not slow"
 
-test-slow: $(READY)            ## the slow ones as well
-	$(BIN)/python -m pytest
+test-slow: $(READY) $(XDIST)/.ready ## the slow ones as well
+	PYTHONPATH=$(XDIST) $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 fuzz: $(READY)                 ## damage to every kind of file in a store: FUZZ_TRIES=1000 FAULTS_SEED=0
 	PYTHONPATH=.:tests $(BIN)/python -m faults damage
@@ -38,6 +39,10 @@ docs: $(READY) $(DOCS)/.ready  ## the site, in site/
 $(DOCS)/.ready: pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade --target $(DOCS) \
 	  $$($(BIN)/python docs/reference.py)
+	touch $@
+
+$(XDIST)/.ready: pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade --no-deps --target $(XDIST) "pytest-xdist>=3.6" "execnet>=2.1"
 	touch $@
 
 $(READY): pyproject.toml
