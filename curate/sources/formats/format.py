@@ -18,6 +18,10 @@ from curate.errors import InputError
 from curate.sources.rows import Input, Problems
 from curate.spec.manifest import TRAFILATURA, Source
 
+EXTRAS = {
+    TRAFILATURA: TRAFILATURA,
+    "mwparserfromhell": "wiki",
+}  # library -> what is installed with it, if not web
 PACKED = ("", ".gz", ".zst", ".bz2", ".lz4", ".xz")
 
 Read = Callable[[Source, Iterable[Input], Problems], Iterator[pa.Table]]
@@ -26,7 +30,7 @@ Read = Callable[[Source, Iterable[Input], Problems], Iterator[pa.Table]]
 @dataclass(frozen=True)
 class Format:
     """`include`: globs of its files below a folder. `fields`: those that are carried along where the source names none,
-    then the others that it has; None: whatever its rows hold. `requires`: libraries of the extra `web` that decide what
+    then the others that it has; None: whatever its rows hold. `requires`: libraries of an extra that decide what
     it makes of the same bytes. `extraction`: the version of how it finds the text of pages; 0: it looks for none.
     `bytes_per_second`: of input that a core reads, roughly. `check`: raises NoInput where a file lacks what the source asks
     for, before anything is read. `group`: what a holdout keeps together where files are documents. `peek`: some rows of a
@@ -50,7 +54,7 @@ class Format:
         try:
             return {name: version(name) for name in names}
         except PackageNotFoundError as error:
-            extra = TRAFILATURA if error.name == TRAFILATURA else "web"
+            extra = EXTRAS.get(str(error.name), "web")
             hint = f'pip install "curate-lm[{extra}]"'
             raise InputError(f'format "{self.name}" needs {error.name}: {hint}') from None
 
