@@ -109,7 +109,7 @@ class Measured(Tables):
                 self._carries(where, name)
                 self.families[name] = {}
         for name in OF_LANGUAGE:
-            given = self.options(table, name, ("model",), f'{{ model = "{LANGUAGE_MODEL}" }}')
+            given = self.options(table, name, ("model", "fold"), f'{{ model = "{LANGUAGE_MODEL}" }}')
             if given is not None:
                 self.families[name] = self._language(name, given)
         self._custom(table)
@@ -142,7 +142,8 @@ class Measured(Tables):
             find_model(model)
         except OSError as error:
             raise self.fail(where, str(error)) from None
-        return {"model": model}
+        fold = self.typed(where, given, "fold", bool, False)
+        return {"model": model} | ({"fold": True} if fold else {})
 
     def _file(self, where: str, model: Any) -> str:
         """A path beside the manifest where there is such a file, else the name as it is."""

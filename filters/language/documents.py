@@ -4,6 +4,9 @@ The whole document is one line, as in the published pipelines (newlines are whit
 languages gets one of them and a lower score. The default model, lid.176.ftz (Joulin et al. 2016, 176
 languages, CC-BY-SA 3.0), is read from the packages that carry it; nothing is downloaded.
 
+Models know words as most people write them. lid.176 takes an English sentence in capitals for Japanese; with `fold` every
+text is judged in lower case.
+
 A label becomes one canonical code (`codes.py`), so that a level can say `language = ["no"]` with any model, and
 `language = ["zh-Hant"]` with one whose labels tell scripts apart.
 """
@@ -17,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from filters.columns import columns, label, real
 from filters.family import Family
@@ -77,15 +81,15 @@ SIGNALS = (
 
 
 def measure(
-    texts: pa.Array | pa.ChunkedArray, model: str | os.PathLike[str] = "lid.176"
+    texts: pa.Array | pa.ChunkedArray, model: str | os.PathLike[str] = "lid.176", fold: bool = False
 ) -> dict[str, pa.Array]:
     """`language` (canonical code) and `language_score` (its probability); null for a document without words.
 
     A probability is cut at 1: the library's may exceed it by 1e-5, and then a bound [0.65, 1.0] would fail.
     """
     identifier = _identifier(model)
-    earlier = already(_with_lines, texts, str(model))
-    labels, scores, words = earlier[:3] if earlier else predict(identifier.tables, texts)
+    earlier = already(_with_lines, texts, str(model), fold)
+    labels, scores, words = earlier[:3] if earlier else predict(identifier.tables, _folded(texts, fold))
     unknown = (words == 0) | (labels < 0)
     codes = identifier.codes.take(pa.array(labels, mask=unknown))
     return columns(SIGNALS, codes=codes, scores=np.minimum(scores, np.float32(1)), unknown=unknown)
@@ -95,18 +99,22 @@ SHORTEST_LINE = 40  # bytes: shorter ones say too little
 
 
 def lines_of(
-    texts: pa.Array | pa.ChunkedArray, model: str | os.PathLike[str] = "lid.176"
+    texts: pa.Array | pa.ChunkedArray, model: str | os.PathLike[str] = "lid.176", fold: bool = False
 ) -> tuple[Lines, pa.StringArray]:
     """Every line of at least SHORTEST_LINE bytes, identified by itself; and the code of each label.
 
     The pass identifies whole documents too, so `measure` is spared its own, if it comes later.
     """
-    return _with_lines(texts, str(model))[3], _identifier(model).codes
+    return _with_lines(texts, str(model), fold)[3], _identifier(model).codes
 
 
 @shared
-def _with_lines(texts: pa.Array, model: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, Lines]:
-    return predict_lines(_identifier(model).tables, texts, SHORTEST_LINE)
+def _with_lines(texts: pa.Array, model: str, fold: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray, Lines]:
+    return predict_lines(_identifier(model).tables, _folded(texts, fold), SHORTEST_LINE)
+
+
+def _folded(texts: pa.Array | pa.ChunkedArray, fold: bool) -> pa.Array | pa.ChunkedArray:
+    return pc.utf8_lower(texts) if fold else texts
 
 
 @loaded_once

@@ -28,11 +28,11 @@ SIGNALS = (
 
 
 def measure(
-    texts: pa.Array | pa.ChunkedArray, model: str | os.PathLike[str] = "lid.176"
+    texts: pa.Array | pa.ChunkedArray, model: str | os.PathLike[str] = "lid.176", fold: bool = False
 ) -> dict[str, pa.Array]:
     """Languages of the lines of every text. Where no line is long enough there is none, and a share of 1.0."""
     documents = len(texts)
-    lines, of_labels = lines_of(texts, model)
+    lines, of_labels = lines_of(texts, model, fold)
     codes = of_labels.dictionary_encode()  # two labels of a model may be one language
     names = codes.dictionary.to_pylist()
     known = lines.labels >= 0

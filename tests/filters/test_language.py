@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -16,6 +17,7 @@ from filters.fasttext.model import ModelError, read_model
 from filters.fasttext.predict import predict, predict_lines, tables_of
 from filters.heuristics import stop_words
 from filters.language import documents as language
+from filters.language import lines
 from filters.language.codes import (
     AMBIGUOUS,
     canonical,
@@ -424,3 +426,19 @@ def test_every_label_of_the_model_has_a_code_of_its_own(lid):
     codes = [canonical(f"__label__{label}") for label in lid.model.labels]
     assert len(set(codes)) == len(codes) == 176
     assert language.model_codes("lid.176") == sorted(codes)
+
+
+def test_folded_a_text_in_capitals_is_of_the_language_that_it_has_in_lower_case(lid_path):
+    texts = [
+        "The committee met on Monday and agreed to the plan.",
+        "Der Ausschuss hat dem Plan am Montag zugestimmt.",
+    ]
+    loud = pa.array([text.upper() for text in texts], pa.large_string())
+    quiet = pa.array([text.lower() for text in texts], pa.large_string())
+    as_they_are, folded = (
+        language.measure(loud, fold=fold)["language"].to_pylist() for fold in (False, True)
+    )
+    assert as_they_are != ["en", "de"]
+    assert folded == ["en", "de"]
+    assert language.measure(loud, fold=True) == language.measure(quiet)
+    assert lines.measure(loud, fold=True)["main_line_language"].to_pylist() == ["en", "de"]
