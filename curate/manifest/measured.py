@@ -122,6 +122,9 @@ class Measured(Tables):
             if table.get(name, False) is not False:
                 self._modelled(name, table[name])
         self._distilled(table)
+        for family, parameters in list(self.families.items()):
+            for taken in parameters.get("takes", ()):
+                self._check_taken(f"[signals.{family}]", taken)
         self.prefer = self._prefer(table)
 
     def _plain_families(self) -> list[str]:
@@ -166,9 +169,16 @@ class Measured(Tables):
             defaults: dict[str, Any] = {
                 "version": 1, "low": -math.inf, "high": math.inf, "unit": "number", "labels": False,
             }  # fmt: skip
-            self.known(where, given, (*defaults, "function"))
-            for key, kind in {"version": int, "unit": str, "labels": bool, "function": str}.items():
+            self.known(where, given, (*defaults, "function", "takes", "spans"))
+            for key, kind in {
+                "version": int,
+                "unit": str,
+                "labels": bool,
+                "function": str,
+                "spans": bool,
+            }.items():
                 self.typed(where, given, key, kind)
+            takes = self.strings(where, given, "takes")
             limits = [given.get(key, defaults[key]) for key in ("low", "high")]
             if not all(map(_is_number, limits)) or not limits[0] <= limits[1]:
                 raise self.fail(where, "low and high are two numbers, the lower one first")
@@ -177,7 +187,18 @@ class Measured(Tables):
                 custom.code_of(given.get("function", ""), folder)
             except ValueError as error:
                 raise self.fail(where, str(error)) from None
-            self.families[custom.PREFIX + name] = defaults | given | {"folder": folder}
+            asked = {k: v for k, v in given.items() if k not in ("takes", "spans")} | {"folder": folder}
+            asked |= ({"takes": takes} if takes else {}) | ({"spans": True} if given.get("spans") else {})
+            self.families[custom.PREFIX + name] = defaults | asked
+
+    def _check_taken(self, where: str, name: str) -> None:
+        """A signal that a function takes is one that documents have by themselves; it is measured from now on."""
+        from curate.signals.families import signals_of
+
+        self.signal(where, "takes: ", name)
+        owner = signals_of(self.families).get(name)
+        if owner is None or owner in RECIPES:
+            raise self.fail(where, f"takes: {name} is known only once all documents are; take another signal")
 
     def _lists(self, table: dict) -> None:
         """url_lists = { domains = FILE, words = FILE } and [signals.word_lists] NAME = FILE."""

@@ -191,9 +191,6 @@ def _measure(
 ) -> dict[str, pa.Array]:
     """Of these documents, which in their part begin at row `first`, and of which some signals are found already."""
     parameters = task.families[name]
-    if name.startswith(custom.PREFIX):
-        signal = name.removeprefix(custom.PREFIX)
-        return {signal: custom.measure(signal, parameters, documents)}
     family = family_of(name, parameters)
     owner = signals_of(task.families)
     beside = {}
@@ -207,6 +204,9 @@ def _measure(
             beside[taken] = documents[taken].cast(pa.string())
         else:
             beside[taken] = pa.nulls(len(documents), pa.string())
+    if name.startswith(custom.PREFIX):
+        signal = name.removeprefix(custom.PREFIX)
+        return {signal: custom.measure(signal, parameters, documents, beside)}
     return _measured(name, family, texts, beside, parameters)
 
 

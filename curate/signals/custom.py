@@ -6,6 +6,11 @@
     low = 0
     high = 1
 
+    takes = ["word_count"]               # further columns of the batch: other signals of the same documents
+
+With `labels = true` it returns words, with `spans = true` stretches of each text, as lists of {start, end} in bytes of
+UTF-8, which a level may cut or mask.
+
 It is measured in the same pass as all others, and stored under a key that holds its version and the
 digest of its module's file: an edited function is measured anew. Nothing is run before it is measured: neither reading a
 manifest nor `curate verify` runs a line of it, and `curate plan` names the file.
@@ -22,11 +27,14 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.errors import CurateError
 from curate.store import file_digest
+from filters.arrow import utf8
+from filters.columns import SPANS
 
 PREFIX = "custom."  # of the names of their families
 
@@ -135,8 +143,12 @@ def _load_file(path: Path) -> Any:
     return sys.modules[name]
 
 
-def measure(signal: str, parameters: dict, documents: pa.Table) -> pa.Array:
-    """The function's values for these documents, checked. Raises CurateError where they are not what was declared."""
+def measure(signal: str, parameters: dict, documents: pa.Table, beside: dict) -> pa.Array:
+    """The function's values for these documents, checked. `beside`: signals that it takes, which stand in the place of
+    fields of their names. Raises CurateError where values are not what was declared."""
+    for name, column in beside.items():
+        documents = documents.drop_columns([name] if name in documents.column_names else [])
+        documents = documents.append_column(name, column)
     where = f"signal {signal} ({parameters['function']})"
     function, _ = load(parameters["function"], parameters["folder"])
     batch = documents.combine_chunks().to_batches()
@@ -155,7 +167,8 @@ def measure(signal: str, parameters: dict, documents: pa.Table) -> pa.Array:
         raise CurateError(f"{where} returned no column of {type_of(parameters)}: {error}") from None
     if len(values) != len(documents):
         raise CurateError(f"{where} returned {len(values)} values for {len(documents)} documents")
-    _check_range(where, parameters, values, documents)
+    check = _check_spans if parameters.get("spans") else _check_range
+    check(where, parameters, values, documents)
     return values
 
 
@@ -172,5 +185,30 @@ def _check_range(where: str, parameters: dict, values: pa.Array, documents: pa.T
         )
 
 
+def _check_spans(where: str, parameters: dict, values: pa.Array, documents: pa.Table) -> None:
+    """Of each text they ascend, do not overlap, are not empty, and end where characters do."""
+    offsets, data = utf8(documents["text"])
+    counts = np.diff(values.offsets.to_numpy())
+    rows = np.repeat(np.arange(len(values)), counts)
+    flat = values.flatten()
+    start, end = (flat.field(name).to_numpy(zero_copy_only=False) for name in ("start", "end"))
+    size = np.diff(offsets)[rows]
+    first = np.diff(rows, prepend=-1) > 0
+    before = np.where(first, 0, np.concatenate([[0], end[:-1]]))
+    bad = ~((before <= start) & (start < end) & (end <= size))  # NaN, a missing end, is none of it
+    for places in (start, end):
+        inside = ~bad & (places < size)
+        at = np.where(inside, offsets[rows] + np.where(inside, places, 0).astype(np.int64), 0)
+        bad |= inside & ((data[at] & 0xC0) == 0x80)
+    if bad.any():
+        k = int(np.argmax(bad))
+        raise CurateError(
+            f"{where} returned the span {start[k]:g} to {end[k]:g} for document {documents['id'][int(rows[k])]} of "
+            f"{size[k]} bytes: spans ascend, do not overlap, are not empty, and count bytes from one character to another"
+        )
+
+
 def type_of(parameters: dict) -> pa.DataType:
+    if parameters.get("spans"):
+        return SPANS
     return pa.string() if parameters.get("labels") else pa.float64()

@@ -68,18 +68,15 @@ def family_of(name: str, parameters: dict) -> Family:
     if not name.startswith(custom.PREFIX):
         return shipped()[name]
     signal = name.removeprefix(custom.PREFIX)
-    labels = parameters.get("labels", False)
-    low, high = (None, None) if labels else (parameters["low"], parameters["high"])
-    described = Signal(
-        signal,
-        parameters["unit"],
-        low,
-        high,
-        None,
-        f"custom signal {parameters['function']}",
-        custom.type_of(parameters),
-    )
-    return Family(name, parameters["version"], _not_alone, (described,))
+    spans = parameters.get("spans", False)
+    no_number = spans or parameters.get("labels", False)
+    low, high = (None, None) if no_number else (parameters["low"], parameters["high"])
+    empty: object
+    unit, empty = ("spans", []) if spans else (parameters["unit"], None)
+    says = f"custom signal {parameters['function']}"
+    described = Signal(signal, unit, low, high, empty, says, custom.type_of(parameters))
+    takes = tuple(parameters.get("takes", ()))
+    return Family(name, parameters["version"], _not_alone, (described,), takes=takes)
 
 
 def _not_alone(texts: pa.Array, **parameters: object) -> dict[str, pa.Array]:

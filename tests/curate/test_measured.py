@@ -21,6 +21,7 @@ from curate.engine import open_engine
 from curate.errors import CurateError, ManifestError
 from curate.manifest.reader import load_manifest
 from curate.signals import custom
+from curate.signals.edits import edited
 from curate.signals.values import inside
 from curate.spec.bounds import parse_bound
 from curate.steps import annotate_all, build
@@ -288,6 +289,77 @@ def test_values_that_are_not_what_was_declared_stop_the_run_with_the_functions_n
     with pytest.raises(CurateError, match=said) as caught:
         annotated(manifest_with_own(tmp_path, code), tmp_path)
     assert "my_signals:shouting" in str(caught.value)
+
+
+BESIDE = """
+import pyarrow as pa
+import pyarrow.compute as pc
+
+
+def shouting(documents):
+    return pc.divide(documents["line_count"], pc.max_element_wise(documents["word_count"], 1).cast(pa.float64()))
+
+
+def first_words(documents):
+    return [[{"start": 0, "end": len(text.split()[0].encode())}] if text[:1].strip() else [] for text in documents["text"].to_pylist()]
+"""
+
+
+def test_a_function_sees_other_signals_of_the_same_documents(tmp_path):
+    path = manifest_with_own(tmp_path, BESIDE, 'low = 0\nhigh = 1e9\ntakes = ["word_count", "line_count"]')
+    a = annotated(path, tmp_path)
+    words, lines = (a.values.column(name).to_numpy() for name in ("word_count", "line_count"))
+    assert a.values.column("shouting").to_numpy() == pytest.approx(lines / words.clip(1))
+
+
+def manifest_with_spans(folder, code: str = BESIDE):
+    (folder / "my_signals.py").write_text(code)
+    own = '[signals.custom.first_words]\nfunction = "my_signals:first_words"\nspans = true\n\n[[level]]\nname = "raw"'
+    text = MANIFEST.replace('[[level]]\nname = "raw"', own, 1)
+    return write_manifest(folder, text.replace('name = "long"', 'name = "long"\ncut = ["first_words"]', 1))
+
+
+def test_spans_of_a_function_are_cut_like_any_others(tmp_path):
+    a = annotated(manifest_with_spans(tmp_path), tmp_path)
+    (cut,) = a.judged["long"].level.edits
+    whole = [len(t.encode()) for part in a.pool.parts for t in part.table(["text"])["text"].to_pylist()]
+    spans = a.values.column("first_words").to_pylist()
+    assert sum(bool(some) for some in spans) > 100
+    assert edited((cut,), a.signals).sizes(a.pool.parts).tolist() == [
+        size - sum(span["end"] - span["start"] for span in some) for size, some in zip(whole, spans, strict=True)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "spans",
+    ["{'start': 0, 'end': 10**9}", "{'start': 3, 'end': 3}", "{'start': -1, 'end': 2}", "{'start': 0, 'end': 2}, {'start': 1, 'end': 3}",
+     "{'start': None, 'end': 2}"],
+)  # fmt: skip
+def test_spans_that_are_none_name_the_document(tmp_path, spans):
+    code = f"def first_words(documents):\n    return [[{spans}]] * len(documents)\n"
+    with pytest.raises(CurateError, match="returned the span") as caught:
+        annotated(manifest_with_spans(tmp_path, code), tmp_path)
+    assert "my_signals:first_words" in str(caught.value)
+
+
+def test_a_span_that_ends_within_a_character_is_refused():
+    table = pa.table({"id": ["a"], "text": pa.array(["éa"], pa.large_string())})
+    inside = pa.array([[{"start": 0, "end": 1}]], custom.type_of({"spans": True}))
+    with pytest.raises(CurateError, match="from one character to another"):
+        custom._check_spans("here", {}, inside, table)
+
+
+@pytest.mark.parametrize(
+    ("taken", "says"),
+    [
+        ("no_such", "no signal"),
+        ("perplexity", "add perplexity"),
+        ("duplicate_cluster_size", "duplicate_cluster_size"),
+    ],
+)
+def test_what_a_function_cannot_take_is_refused(tmp_path, taken, says):
+    with pytest.raises(ManifestError, match=says):
+        load_manifest(manifest_with_own(tmp_path, BESIDE, f'takes = ["{taken}"]'))
 
 
 # ------------------------------------------------------------------------------------- by language, and on demand
