@@ -55,6 +55,11 @@ def _kept_bytes(context: click.Context, parameter: click.Parameter, value: str |
     _kept(context, parameter, _bytes(context, parameter, value))
 
 
+def _kept_store(context: click.Context, parameter: click.Parameter, value: str) -> None:
+    of_a_path = click.Path(file_okay=False, path_type=Path)
+    _kept(context, parameter, value if "://" in value else of_a_path.convert(value, parameter, context))
+
+
 def _share(context: click.Context, parameter: click.Parameter, value: str) -> None:
     number, _, of = value.partition("/")
     if not (number.isdecimal() and of.isdecimal() and int(number) < int(of)):
@@ -64,8 +69,7 @@ def _share(context: click.Context, parameter: click.Parameter, value: str) -> No
 
 OPTIONS = {
     "store": click.option("--store", default=".curate", envvar="CURATE_STORE", show_default=True, expose_value=False,
-                          callback=_kept, type=click.Path(file_okay=False, path_type=Path),
-                          help="Folder of all results."),
+                          callback=_kept_store, help="Folder of all results, or a URL such as s3://BUCKET/PREFIX."),
     "workers": click.option("--workers", type=click.IntRange(1), expose_value=False, callback=_kept,
                             help="Threads or processes; default: every core."),
     "memory": click.option("--memory", metavar="SIZE", expose_value=False,
@@ -109,7 +113,7 @@ def answers(*options: str, trains: bool = False) -> Callable[[Callable], Callabl
                 terminal.print_line(f"error: {error}")
                 code = getattr(error, "exit_code", code)
             except OSError as error:
-                terminal.print_line(f"error: {_of_the_system(error, Path(session.store))}")
+                terminal.print_line(f"error: {_of_the_system(error, session.store)}")
             except KeyboardInterrupt:
                 terminal.print_line("stopped; the same command continues from here")
             if code:
@@ -122,7 +126,7 @@ def answers(*options: str, trains: bool = False) -> Callable[[Callable], Callabl
     return decorate
 
 
-def _of_the_system(error: OSError, store: Path) -> str:
+def _of_the_system(error: OSError, store: Path | str) -> str:
     """What the operating system refuses, with the fix; other than this it is a defect, and shows its trace."""
     fixes = {
         errno.ENOSPC: "free some space, or name another folder with --store; the same command continues",
@@ -232,7 +236,7 @@ def status(session: Session, manifest: Path) -> tuple[Any, str]:
     from curate.commands.status import status_text
     from curate.manifest.reader import load_manifest
 
-    found = look(Path(session.store), load_manifest(manifest))
+    found = look(session.open_store(makes=False), load_manifest(manifest))
     return found, status_text(found)
 
 

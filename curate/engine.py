@@ -2,8 +2,8 @@
 
 All an engine must do is `map`: call one function on every item and hand back the results in the items'
 order. Kernels release Python's lock, so they get threads; readers are Python, and a training cell wants
-a core and a heap of its own, so they get processes. On Ray all of them are tasks, and the store must lie
-on a file system that every machine sees.
+a core and a heap of its own, so they get processes. On Ray all of them are tasks, and the store must be a
+folder that every machine sees, or an object store.
 
 Tasks that leave receipts need no engine that knows of the others: `make_parts` does what nobody has done and nobody
 does. Any number of processes on any machines may come, end or be killed; with a `Share` each keeps to its own.
@@ -135,6 +135,11 @@ def is_done(task: Task) -> bool:
     return all(task.store.receipt(*artefact) for artefact in task.leaves)
 
 
+def _without(tasks: Sequence[Task], is_out: Callable[[Task], bool]) -> list[Task]:
+    out = tasks[0].store.each(is_out, tasks) if tasks else []
+    return [task for task, out_ in zip(tasks, out, strict=True) if not out_]
+
+
 def make_parts(
     engine: Engine,
     label: str,
@@ -164,12 +169,12 @@ def make_parts(
         return read
 
     own = engine.share.own(tasks)
-    todo = [task for task in own if not is_done(task)]
+    todo = _without(own, is_done)
     if todo:
         prepare(todo)
         with Progress(label, sum(task.bytes for task in todo), "B") as progress:
             make(todo, progress.add)
-    left = [task for task in tasks if not is_done(task)]
+    left = _without(tasks, is_done)
     engine.share.saw(label, tasks, left)
     if left and not engine.share.waits:
         raise Unfinished(
@@ -183,10 +188,10 @@ def make_parts(
     again = looks()
     while left:
         # The last first: whoever has these tasks comes to them last.
-        free = [task for task in left[::-1] if not task.store.is_claimed(*task.leaves[0])]
+        free = _without(left[::-1], lambda task: task.store.is_claimed(*task.leaves[0]))
         if not free or not any(make(free)):
             next(again)
-        left = [task for task in left if not is_done(task)]
+        left = _without(left, is_done)
 
 
 def _unless_claimed(function: Callable[[Any], int], task: Task) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,18 +13,21 @@ if TYPE_CHECKING:
 
 @dataclass
 class Session:
-    store: str | Path = ".curate"  # folder of all results
+    store: str | Path = ".curate"  # folder of all results, or a URL
     workers: int | None = None  # threads or processes; None: every core
     memory: int | None = None  # bytes that finding duplicates may take; None: half of the machine's
     engine: str = "local"  # or "ray"
     share: tuple[int, int] = (0, 1)  # (3, 64): of every 64 tasks the fourth
     wait: bool = False  # with a share: take over what nobody does, and wait for the rest
 
-    def open_store(self) -> Store:
-        from curate.store import Store
+    def open_store(self, makes: bool = True) -> Store:
+        from curate.store import open_store
 
-        root = Path(self.store)  # which on a cluster other machines are told
-        return Store(root.absolute() if self.engine == "ray" else root, waits=self._waits)
+        store = open_store(self.store, self._waits and makes, makes)
+        if store.remote:
+            store.remote.check()
+        # On a cluster other machines are told where it is.
+        return replace(store, root=store.root.absolute()) if self.engine == "ray" else store
 
     def open_engine(self) -> Engine:
         from curate.engine import Share, open_engine

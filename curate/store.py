@@ -16,21 +16,26 @@ for the artefact: one that is damaged does not exist either, so the step that as
       documents/KEY.json   KEY-00000.arrow ...
       signals/FAMILY/KEY.json, KEY.arrow
       ...
+
+With a URL the folder is the cache of an object store (`curate.remote`): what it lacks is asked of there, and what is made
+is sent there.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from curate.claims import CLAIMS, claim, claim_path, is_locked
+from curate.claims import CLAIMS, Claim, claim, claim_path, claims, is_locked, leased
 from curate.errors import CurateError, Unfinished
+from curate.remote import PAUSES, Remote, at_once, here, remote_at, remote_of
 from train.files import (
     SEAL,
     Damaged,
@@ -63,6 +68,8 @@ __all__ = [
     "write_record",
     "write_table",
 ]
+
+T = TypeVar("T")
 
 LOCKS = "locks"  # what each lock was made of
 IN_USE = "in-use.lock"
@@ -115,7 +122,7 @@ class Part:
 
     def compare(self) -> None:
         """Raises Damaged where its bytes are not those that were written. Read for that once a process."""
-        compare(Path(self.path), {"bytes": self.bytes, SEAL: self.xxh3})
+        compare(here(self.path), {"bytes": self.bytes, SEAL: self.xxh3})
 
     def table(self, columns: list[str] | None = None) -> pa.Table:
         """Compared first, since Arrow trusts what it maps. Raises CurateError."""
@@ -123,7 +130,21 @@ class Part:
             self.compare()
         except (Damaged, FileNotFoundError):  # or gone, while another process cleans up
             raise CurateError(str(Damaged(self.path))) from None
-        return read_table(self.path, columns)
+        return read_table(here(self.path), columns)
+
+
+def brought(parts: Sequence[Part]) -> None:
+    """Let these be on this machine: together, since each is waited for where it is fetched."""
+    if parts and remote_at(parts[0].path):
+        at_once(here, [part.path for part in parts])
+
+
+def open_store(where: Path | str, waits: bool = True, makes: bool = True) -> Store:
+    """A folder; or, with a URL, an object store and its cache on this machine. Raises CurateError."""
+    if "://" not in str(where):
+        return Store(Path(where), waits, makes)
+    remote = remote_of(str(where))
+    return Store(remote.cache, waits, makes, remote.url)
 
 
 @dataclass(frozen=True)
@@ -131,6 +152,23 @@ class Store:
     root: Path
     waits: bool = True  # for another process that makes what is next; else Unfinished is raised
     makes: bool = True  # what is not there; else Unfinished is raised
+    url: str = ""  # of an object store, of which `root` is the cache
+
+    def __reduce__(self):  # its cache is that of the machine where it is opened
+        return open_store, (self.url or self.root, self.waits, self.makes)
+
+    @property
+    def remote(self) -> Remote | None:
+        return remote_of(self.url) if self.url else None
+
+    def each(self, function: Callable[[Any], T], items: Iterable) -> list[T]:
+        """[function(item) for item in items], where each looks into the store."""
+        return at_once(function, items) if self.url else [function(item) for item in items]
+
+    def must_be_a_folder(self, command: str) -> None:
+        """Raises CurateError where it is none."""
+        if self.url:
+            raise CurateError(f"{self.url}: {command} takes a folder alone; name one with --store")
 
     def folder(self, stage: str) -> Path:
         return self.root / stage
@@ -139,16 +177,22 @@ class Store:
         return self.folder(stage) / f"{key}.json"
 
     def receipt(self, stage: str, key: str) -> dict | None:
-        """What was written under this key; None where it is not there, or damaged, which is said."""
+        """What was written under this key; None where it is not there, or damaged, which is said. Parts that are not on
+        this machine are fetched, and compared, when they are opened."""
         path = self.receipt_path(stage, key)
         try:
-            receipt = read_record(path)
+            receipt = self.remote.record(path) if self.remote else read_record(path)
             for part in self.parts(stage, receipt):
                 path = Path(part.path)
-                part.compare()
+                if not self.url or path.exists():
+                    part.compare()
         except FileNotFoundError:
             return None
         except Damaged:
+            if self.url:
+                say_damaged(path, "it is fetched again")
+                path.unlink(missing_ok=True)
+                return self.receipt(stage, key)
             say_damaged(path, "it is made again")
             return None
         self.note(stage, key)
@@ -157,6 +201,10 @@ class Store:
     def made(self, stage: str, key: str) -> dict:
         """The receipt of what has just been made. Raises CurateError where it cannot be read back."""
         receipt = self.receipt(stage, key)
+        pauses = iter(PAUSES if self.url else ())  # another machine wrote it, which may not be known yet
+        while receipt is None and (pause := next(pauses, None)):
+            time.sleep(pause)
+            receipt = self.receipt(stage, key)
         if receipt is None:
             raise CurateError(
                 f"{self.receipt_path(stage, key)}: not what was just written; look after the disk, or name another "
@@ -168,11 +216,18 @@ class Store:
         """While no other process makes this. Raises Unfinished."""
         if not self.makes:
             raise Unfinished(f"{stage} is next: {key}")
-        return claim(self.root / CLAIMS, f"{stage}-{key}", self.waits if waits is None else waits)
+        waits = self.waits if waits is None else waits
+        return claim(self.root / CLAIMS, f"{stage}-{key}", waits, self.remote)
 
     def is_claimed(self, stage: str, key: str) -> bool:
         """Whether another process makes this."""
-        return is_locked(claim_path(self.root / CLAIMS, f"{stage}-{key}"))
+        is_ours = is_locked(claim_path(self.root / CLAIMS, f"{stage}-{key}"))
+        return is_ours or bool(self.remote and leased(self.remote, f"{stage}-{key}"))
+
+    def claims(self) -> list[Claim]:
+        """What is worked on now, and what failed and was not tried again."""
+        others = [leased(self.remote, name) for name in self.remote.keys(CLAIMS)] if self.remote else []
+        return claims(self.root / CLAIMS) + [one for one in others if one]
 
     def once(self, stage: str, key: str, make: Callable[[], dict]) -> dict:
         """The receipt under this key; where there is none, `make` leaves it, in one process at a time."""
@@ -185,9 +240,11 @@ class Store:
     def finish(self, stage: str, key: str, parts: list[Part], **facts: Any) -> dict:
         """Write the receipt: from here on the artefact exists."""
         folder = self.folder(stage)
-        rows = [vars(part) | {"name": str(Path(part.path).relative_to(folder))} for part in parts]
+        own = self.remote.own if self.remote else Path  # another machine may have written it
+        rows = [vars(part) | {"name": str(own(part.path).relative_to(folder))} for part in parts]
         receipt = {"parts": [{k: v for k, v in row.items() if k != "path"} for row in rows], **facts}
-        write_record(self.receipt_path(stage, key), receipt)
+        keep = self.remote.keep_record if self.remote else write_record
+        keep(self.receipt_path(stage, key), receipt)
         self.note(stage, key)
         return receipt
 
@@ -216,6 +273,9 @@ class Store:
 
     def find(self, stage: str, pattern: str, sha256: str) -> Path:
         """A file of the store by its digest. Raises CurateError."""
+        for key in self.remote.keys(stage) if self.remote else ():
+            parts = self.parts(stage, self.receipt(stage, key) or {"parts": []})
+            brought([part for part in parts if part.digest == sha256])
         for path in sorted(self.folder(stage).glob(pattern)):
             if file_digest(path) == sha256:
                 self.note(stage, path.stem if path.suffix == ".model" else path.parent.name)
@@ -230,9 +290,10 @@ class Store:
     def remove(self, stage: str, key: str) -> None:
         """Forget an artefact: its receipt first, so that nothing half-removed is taken for whole."""
         receipt = self.receipt(stage, key) or {"parts": []}
-        self.receipt_path(stage, key).unlink(missing_ok=True)
-        for part in self.parts(stage, receipt):
-            Path(part.path).unlink(missing_ok=True)
+        for path in (self.receipt_path(stage, key), *(Path(p.path) for p in self.parts(stage, receipt))):
+            if self.remote:
+                self.remote.delete(self.remote.name(path))
+            path.unlink(missing_ok=True)
 
     def parts(self, stage: str, receipt: dict) -> list[Part]:
         folder = self.folder(stage)
@@ -246,6 +307,8 @@ class Store:
         path = self.folder(stage) / name
         with atomic(path) as temporary:
             part = Part.of(temporary, write(temporary))
+        if self.remote:  # now, since whoever writes the receipt may be another machine
+            self.remote.put(self.remote.name(path), path)
         return replace(part, path=str(path))
 
     def write_part(self, stage: str, name: str, table: pa.Table, *, stream: bool = False) -> Part:

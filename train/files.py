@@ -58,14 +58,14 @@ class Damaged(ValueError):
 
 
 @cache
-def _machine() -> str:
+def this_machine() -> str:
     """Eight letters for where a process id means something: a machine, or a container of its own ids."""
     space = os.readlink("/proc/self/ns/pid") if os.path.exists("/proc/self/ns/pid") else ""
     return xxhash.xxh32_hexdigest(f"{socket.gethostname()} {space}".encode())
 
 
 def _temporary(path: Path) -> Path:
-    return path.with_name(f"{path.name}.{_machine()}-{os.getpid()}-{threading.get_ident()}.tmp")
+    return path.with_name(f"{path.name}.{this_machine()}-{os.getpid()}-{threading.get_ident()}.tmp")
 
 
 _TEMPORARY = re.compile(r".+\.(?P<machine>[0-9a-f]{8})-(?P<process>\d+)-\d+\.tmp")
@@ -86,7 +86,7 @@ def _clear_leftovers(folder: Path) -> None:
 
 def _is_left(entry: os.DirEntry, machine: str, process: int) -> bool:
     try:
-        if machine != _machine():
+        if machine != this_machine():
             return time.time() - entry.stat(follow_symlinks=False).st_mtime > LEFT_SECONDS
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):

@@ -8,6 +8,7 @@ from typing import Any
 from train.files import Damaged, open_sealed, set_aside
 
 RECORD = "run.json"
+FAILED = "failed.json"  # why the last attempt at a cell ended
 CELL_LOCK = "cell.lock"  # held by whoever trains it
 WEIGHTS = ".safetensors"
 

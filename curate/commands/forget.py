@@ -40,6 +40,7 @@ def forget(
 ) -> dict[str, Any]:
     """The proof of absence, which also lies beside the manifest. `names`: ids, values of `field`, or files that name one a
     line; none: what is on the list already is looked for again. Raises CurateError where a name is nowhere."""
+    store.must_be_a_folder("curate forget")
     manifest = load_manifest(path)
     wanted = _wanted(names)
     known = [*indexes, *manifest.pooled.get(INDEX, {}).get(INDEX, [])]

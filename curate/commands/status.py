@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from curate import progress
-from curate.claims import CLAIMS, claims, is_locked
 from curate.commands.summary import table
 from curate.engine import Local, Share, Task
 from curate.errors import Unfinished
@@ -20,7 +19,6 @@ from curate.quantities import short_time
 from curate.spec.manifest import Manifest
 from curate.steps import build
 from curate.store import Store
-from train.records import CELL_LOCK
 
 RECENT_SECONDS = 600.0
 
@@ -58,11 +56,10 @@ def _recent(path: Path) -> bool:
     return path.exists() and time.time() - path.stat().st_mtime < RECENT_SECONDS
 
 
-def status(root: Path, manifest: Manifest) -> dict[str, Any]:
+def status(store: Store, manifest: Manifest) -> dict[str, Any]:
     """`stages` (tasks done, of how many, of late), `next` (what everything waits for; null where all is done), `at_work`
     (claims that are held), `failed` ({work, reason}), `cells` (null before they are known)."""
     share = Onlooker()
-    store = Store(root, waits=False, makes=False)
     waiting, cells = None, None
     before = progress.quiet(True)
     try:
@@ -73,7 +70,7 @@ def status(root: Path, manifest: Manifest) -> dict[str, Any]:
         waiting = str(rest)
     finally:
         progress.quiet(before)
-    found = claims(root / CLAIMS)
+    found = store.claims()
     failed = [{"work": c.work, "reason": c.failed} for c in found if c.failed]
     return {
         "stages": [asdict(stage) for stage in share.stages],
@@ -85,11 +82,11 @@ def status(root: Path, manifest: Manifest) -> dict[str, Any]:
 
 
 def _cells(built: Any) -> dict[str, Any]:
-    from curate.runs.cells import last_failure, planned_cells
+    from curate.runs.cells import is_trained, last_failure, planned_cells
 
     cells = {p.directory: p for p in planned_cells(built) if not p.missing}
     left = [directory for directory, p in cells.items() if p.finished() is None]
-    busy = [directory for directory in left if is_locked(directory / CELL_LOCK)]
+    busy = [directory for directory in left if is_trained(directory)]
     reasons = {d: reason for d in left if d not in busy and (reason := last_failure(d))}
     return {
         "done": len(cells) - len(left),

@@ -20,7 +20,6 @@ size ends, and a smaller corpus is made of hard links to the first files of the 
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -36,11 +35,12 @@ from curate.corpora.tokenization import Tokens
 from curate.engine import Engine, make_parts
 from curate.errors import CurateError
 from curate.quantities import short_bytes, short_count
+from curate.remote import here, keep_folder, link, receipt_of
 from curate.signals.edits import Edited
 from curate.sources.formats.published import ContentDigest
 from curate.sources.pool import Pool
 from curate.spec.manifest import Level, Manifest
-from curate.store import Damaged, Part, Store, atomic, digest_of, write_json
+from curate.store import Damaged, Part, Store, atomic, brought, digest_of, write_json
 from train.files import CHECKS, SEAL, open_sealed, say_damaged, seal_folder
 
 if TYPE_CHECKING:
@@ -157,9 +157,8 @@ def _shards(
 ) -> Iterator[tuple[Shard, int]]:
     """(shard, number of the level's documents up to its end): no shard crosses the end of a size."""
     parts_digest = pool.digest
-    schema = pa.unify_schemas(
-        [_carried(part.table()).schema for part in pool.parts], promote_options="permissive"
-    )
+    carried = [_carried(schema.empty_table()).schema for schema in pool.schemas]
+    schema = pa.unify_schemas(carried, promote_options="permissive")
     copies = np.bincount(cut.rows, minlength=len(pool)) if weighed else None
     total = np.cumsum(tokens.bytes[cut.rows])
     begin = 0
@@ -196,10 +195,11 @@ def write_shard(shard: Shard) -> int:
 
 def _gathered(shard: Shard, batch: slice) -> pa.Table:
     tables, places, parts, rows = [shard.schema.empty_table()], [], shard.part[batch], shard.row[batch]
+    brought([shard.documents[number] for number in np.unique(parts)])
     for number in np.unique(parts):
-        here = np.flatnonzero(parts == number)
-        tables.append(_carried(shard.documents[number].table()).take(pa.array(rows[here])))
-        places.append(here)
+        mine = np.flatnonzero(parts == number)
+        tables.append(_carried(shard.documents[number].table()).take(pa.array(rows[mine])))
+        places.append(mine)
     table = pa.concat_tables(tables, promote_options="permissive")
     table = table.take(pa.array(np.argsort(np.concatenate(places), kind="stable")))
     if shard.edited.edits:
@@ -227,14 +227,21 @@ def _assemble(
     label = size_label(size)
     key = digest_of([VERSION, level, size, tokens.sha256, [p.digest for p in parts]])
     path = store.folder(STAGE) / f"{level}-{label}-{key[:12]}"
+    store.note(STAGE, path.name)
     if not _is_whole(path, parts):
+        if kept := _kept(path, parts):  # fetched when it is opened
+            shutil.rmtree(path, ignore_errors=True)
+            return _corpus(kept["record"], path)
         with store.claim(STAGE, path.name):
             if not _is_whole(path, parts):
                 with atomic(path, lambda there: _is_whole(there, parts)) as temporary:
                     temporary.mkdir()
                     _fill(temporary, manifest, pool, tokens, level, size, rows, parts)
-    store.note(STAGE, path.name)
-    return open_corpus(path)
+    corpus = open_corpus(path)
+    keep_folder(
+        path, {name: p.path for name, p in zip(_names(parts), parts, strict=True)}, record=corpus.as_json()
+    )
+    return corpus
 
 
 def _is_whole(path: Path, parts: list[Part]) -> bool:
@@ -249,6 +256,13 @@ def _is_whole(path: Path, parts: list[Part]) -> bool:
     return all(checks[name][SEAL] == part.xxh3 for name, part in zip(_names(parts), parts, strict=True))
 
 
+def _kept(path: Path, parts: list[Part]) -> dict[str, Any] | None:
+    """Its receipt where it can be fetched, and its files are those shards."""
+    receipt = receipt_of(path) or {"files": {}}
+    found = [receipt["files"].get(name, {}).get(SEAL) for name in _names(parts)]
+    return receipt if found == [part.xxh3 for part in parts] else None
+
+
 def _names(parts: list[Part]) -> list[str]:
     return [f"{SPLIT}/data-{i:05d}.arrow" for i in range(len(parts))]
 
@@ -257,8 +271,8 @@ def _fill(folder: Path, manifest, pool, tokens, level, size, rows, parts: list[P
     names = _names(parts)
     (folder / SPLIT).mkdir()
     for name, part in zip(names, parts, strict=True):
-        link(part.path, folder / name)
-    shutil.copyfile(tokens.tokenizer, folder / TOKENIZER)
+        link(here(part.path), folder / name)
+    shutil.copyfile(here(tokens.tokenizer), folder / TOKENIZER)
     digest, schema = content_digest([folder / name for name in names])
     corpus = Corpus(
         level, size, len(rows), int(tokens.count[rows].sum()), int(tokens.bytes[rows].sum()), digest, folder
@@ -280,13 +294,6 @@ def content_digest(files: list[Path]) -> tuple[str, pa.Schema]:
             for batch in reader:
                 digest.add(batch)
     return digest.hexdigest(), schema
-
-
-def link(existing: str, new: str | Path) -> None:
-    try:
-        os.link(existing, new)
-    except OSError:  # another file system, or one without links
-        shutil.copyfile(existing, new)
 
 
 def _describe(folder: Path, names: list[str], schema: pa.Schema, corpus: Corpus) -> None:
@@ -344,7 +351,10 @@ def size_label(size: int) -> str:
 
 def open_corpus(path: Path) -> Corpus:
     """The corpus in a directory, from its record."""
-    r = corpus_record(path)
+    return _corpus(corpus_record(path), path)
+
+
+def _corpus(r: dict[str, Any], path: Path) -> Corpus:
     counts = r["documents"], r["tokens"], r["bytes"]
     return Corpus(r["level"], r["budget"] or WHOLE, *counts, r["digest"], path)
 
@@ -366,7 +376,7 @@ def open_arrow(path: Path) -> pa.Table:
 def corpus_record(path: Path) -> dict[str, Any]:
     """What a corpus directory says of itself, every file that is read of it compared. Raises CurateError."""
     try:
-        return open_sealed(path / RECORD)
+        return open_sealed(here(path) / RECORD)
     except (FileNotFoundError, NotADirectoryError):
         raise CurateError(f"{path}: no corpus directory; `curate build` names those it makes") from None
     except Damaged as error:

@@ -21,6 +21,7 @@ from curate.errors import CurateError
 from curate.sources.documents import SourceDocuments
 from curate.sources.formats import FORMATS
 from curate.sources.pool import Pool, remixed
+from curate.sources.usable import without_text
 from curate.spec.manifest import DOCUMENT, FOLDER, HOST, PACKAGE, Source
 
 MOST_OF_A_SOURCE = (
@@ -71,7 +72,7 @@ def groups_of(pool: Pool, sources: list[SourceDocuments], cluster: np.ndarray, a
     names: list[pa.Array] = []
     families: list[pa.Array] = []
     for account, kind in zip(sources, kinds, strict=True):
-        own = pa.concat_arrays([_names(part.table(), kind) for part in account.parts])
+        own = pa.concat_arrays([_names(table, kind) for table in without_text(account.parts)])
         size = pool.bytes[sum(map(len, names)) :][: len(own)]
         if asked is None and kind != PACKAGE and _one_for_most(own, size):
             own = pa.nulls(len(own), pa.string())

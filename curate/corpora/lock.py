@@ -6,6 +6,7 @@ the same files write the same lock, but for what `environment` says of them.
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import math
 import platform
@@ -26,6 +27,7 @@ from curate.corpora.tokenization import Tokens
 from curate.duplicates.alarms import alarms, duplicates_summary, missed_pairs
 from curate.duplicates.pooled import as_told
 from curate.errors import CurateError, Mismatch
+from curate.remote import here, receipt_of
 from curate.sources.pool import Pool
 from curate.spec.manifest import Level
 from curate.store import (
@@ -220,14 +222,19 @@ def check_shape(lock: Any) -> None:
 
 def corpus_directory(store: Store, lock: dict, corpus: dict) -> Path:
     """Where the store keeps a corpus of the lock. Raises CurateError where it is not there."""
-    for path in sorted(store.folder("corpora").glob(f"{corpus['level']}-{corpus['size']}-*/{RECORD}")):
+    name = f"{corpus['level']}-{corpus['size']}-*"
+    for key in fnmatch.filter(store.remote.keys("corpora"), name) if store.remote else ():
+        folder = store.folder("corpora") / key
+        if (receipt_of(folder) or {})["record"]["digest"] == corpus["digest"]:
+            here(folder)
+    for path in sorted(store.folder("corpora").glob(f"{name}/{RECORD}")):
         try:
             if read_record(path)["digest"] == corpus["digest"]:
                 return path.parent
         except Damaged:
             continue
     raise CurateError(
-        f"corpus {corpus['level']} {corpus['size']} ({corpus['digest'][:12]}) is not in {store.root}; "
+        f"corpus {corpus['level']} {corpus['size']} ({corpus['digest'][:12]}) is not in {store.url or store.root}; "
         "build the manifest again, or name the store with --store"
     )
 

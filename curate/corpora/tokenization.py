@@ -22,6 +22,7 @@ from curate.engine import Engine, make_parts
 from curate.errors import ManifestError
 from curate.progress import Progress, say
 from curate.quantities import BYTES_A_TOKEN
+from curate.remote import here
 from curate.signals.edits import Edited
 from curate.sources.pool import Pool
 from curate.spec.manifest import Manifest
@@ -118,7 +119,7 @@ def make_tokenizer(
         return {}
 
     part, _ = store.file("tokenizers", key, f"{key}/tokenizer.json", make)
-    return part.path, part.digest
+    return str(here(part.path)), part.digest
 
 
 def _with_end(store: Store, path: str, end: str) -> str:
@@ -126,9 +127,10 @@ def _with_end(store: Store, path: str, end: str) -> str:
     from train.tokens.ends import with_end
 
     key = digest_of(["tokenizer", VERSION, file_digest(path), end])
-    return store.file(
+    part, _ = store.file(
         "tokenizers", key, f"{key}/tokenizer.json", lambda copy: {"bytes": copy.write_bytes(with_end(Path(path), end))}
-    )[0].path  # fmt: skip
+    )  # fmt: skip
+    return str(here(part.path))
 
 
 def _try(manifest: Manifest, path: str, texts: list[str]) -> None:
@@ -225,7 +227,7 @@ def encode_chunk(chunk: Chunk) -> int:
     from train.tokens import encode
 
     texts = chunk.edited.texts(chunk.documents, chunk.part, chunk.row)
-    ids, offsets = encode(chunk.tokenizer, texts)
+    ids, offsets = encode(here(chunk.tokenizer), texts)
     column = pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(ids))
     table = pa.table({"tokens": column, "count": np.diff(offsets)})
     part = chunk.store.write_part(STAGE, f"{chunk.key}.arrow", table)

@@ -8,10 +8,10 @@ the best of several rates would look better than it is.
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
+from curate.remote import here
 from curate.report.findings import findings
 from curate.report.first import first_screen
 from curate.results.answers import holdout_answers, place
@@ -155,7 +155,7 @@ def _long_documents(done: list[dict]) -> list[str]:
     for level, size in dict.fromkeys((run["level"], run["size"]) for run in sorted(done, key=place)):
         run = next(one for one in done if (one["level"], one["size"]) == (level, size))
         packed = run.get("cell", {}).get("packed", "")
-        if not packed or not Path(packed).exists():
+        if not packed or not here(packed).exists():
             continue
         share = np.diff(np.minimum(Packed.open(packed).documents, size)).max() / size
         if share > LARGEST_SHARE:

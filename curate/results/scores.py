@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from curate.remote import here
 from train import fits
 from train.tokens.packed import scored_tokens
 
@@ -34,7 +35,7 @@ def nats_of(name: str, run: dict) -> np.ndarray | None:
 def packed_holdout(name: str, run: dict) -> Path | None:
     """The folder of packed tokens that a run was scored on, where it is still there."""
     packed = run.get("cell", {}).get("holdouts", {}).get(name)
-    return Path(packed) if packed and Path(packed).is_dir() else None
+    return folder if packed and (folder := here(packed)).is_dir() else None
 
 
 def document_tokens(name: str, run: dict) -> np.ndarray | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from curate.remote import here
 from curate.results.words import text_of
 from curate.store import read_json, write_json
 
@@ -31,7 +32,8 @@ def _trigram(run: dict, memory: dict[tuple, dict[str, float]]) -> dict[str, floa
         return {}
     if cell.get("loss") == MASKED or run["size"] > MOST:
         return {}
-    folders = texts_among({name: Path(path) for name, path in cell.get("holdouts", {}).items()})
+    folders = texts_among({name: here(path) for name, path in cell.get("holdouts", {}).items()})
+    here(cell.get("packed", ""))
     if not all((path / "meta.json").is_file() for path in [Path(cell.get("packed", "")), *folders.values()]):
         return {}
     path = Path(run["directory"]) / KEPT

@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from curate.claims import is_locked, leased
 from curate.corpora.built import Built
 from curate.corpora.draws import Block, Reading, block
 from curate.corpora.targets import TargetTexts, pack_target
 from curate.corpora.units import Units, whole
+from curate.remote import here, keep_folder, receipt_of, remote_at
 from curate.results.scaling import wants_more
 from curate.spec.manifest import PER_SEED
 from curate.store import digest_of, remembered
@@ -27,7 +29,7 @@ from curate.studies import registry
 from curate.studies.study import Trial, flat
 from train import VERSION
 from train.grid import APART, expand, ladders, step_tokens
-from train.records import finished_run
+from train.records import CELL_LOCK, FAILED, finished_run
 
 PACKED = "packed"
 MOST_OF_A_NAME = 100  # bytes of a folder's name, besides its key
@@ -51,11 +53,12 @@ class PlannedCell:
     def there(self) -> list[dict]:
         """The records of the sizes that are finished."""
         about = {"documents_shared": self.shared} | ({"looks": self.looks} if self.looks else {})
+        places = {name: self.cell[name] for name in ("packed", "holdouts") if name in self.cell}
         folders = [self.directory / str(size) for size in self.cell["sizes"]]
         return [
-            run | about | {"directory": str(folder)} | self.study
+            run | about | {"cell": run.get("cell", {}) | places} | {"directory": str(folder)} | self.study
             for folder in folders
-            if (run := finished_run(folder)) is not None
+            if (run := finished_run(here(folder))) is not None
         ]
 
 
@@ -241,10 +244,11 @@ def _pack_target(built: Built, texts: TargetTexts) -> tuple[Path, str]:
     tokenizer = next(iter(built.tokens.values()))
     key = digest_of([PACKED, tokenizer.sha256, texts.digest])
     path = named_by_key(built.annotated.store.folder(PACKED), texts.target.name, key)
-    if not Packed.is_whole(path):
+    if receipt_of(path) is None and not Packed.is_whole(path):
         # Another process may have just written the same.
         with built.annotated.store.claim(PACKED, path.name), suppress(FileExistsError):
             pack_target(path, texts, tokenizer.tokenizer)
+    keep_folder(path)
     return path, key
 
 
@@ -295,7 +299,7 @@ def _pack(
         ]
     )  # fmt: skip
     path = named_by_key(a.store.folder(PACKED), name, key)
-    if not Packed.is_whole(path):
+    if receipt_of(path) is None and not Packed.is_whole(path):
         end = end_id(load_tokenizer(tokens.tokenizer))
         offsets = np.concatenate([[0], np.cumsum(units.lengths(tokens.count))])
         # Another process may have just written the same.
@@ -305,6 +309,7 @@ def _pack(
                     path, tokens.of(units, end), offsets, units.sizes(tokens.bytes), tokenizer=tokens.tokenizer,
                     groups=groups, resample=together,
                 )  # fmt: skip
+    keep_folder(path)
     return path, key
 
 
@@ -313,6 +318,8 @@ def records(planned: list[PlannedCell], failed: dict[str, str] | None = None) ->
     found = []
     for p in planned:
         there = p.there()
+        for run in there:  # those that an earlier attempt trained here and did not send
+            keep_folder(Path(run["directory"]))
         found += there + [p.study | missing for missing in p.missing]
         for size in set(p.cell["sizes"]) - {run["size"] for run in there}:
             reason = (failed or {}).get(str(p.directory)) or last_failure(p.directory) or "not trained yet"
@@ -321,6 +328,16 @@ def records(planned: list[PlannedCell], failed: dict[str, str] | None = None) ->
     return found
 
 
+def is_trained(directory: Path) -> bool:
+    """Whether a process is at work on this cell."""
+    remote = remote_at(directory)
+    return is_locked(directory / CELL_LOCK) or bool(remote and leased(remote, f"{RUNS}-{directory.name}"))
+
+
 def last_failure(directory: Path) -> str | None:
     """Why the last attempt at a cell ended."""
-    return remembered(directory / "failed.json").get("reason")
+    remote = remote_at(directory)
+    if remote and not (directory / FAILED).exists():
+        with suppress(FileNotFoundError):
+            remote.record(directory / FAILED)
+    return remembered(directory / FAILED).get("reason")

@@ -10,18 +10,21 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pyarrow.compute as pc
 
-from curate.claims import is_locked, looks
+from curate.claims import CLAIMS, claim, looks
 from curate.corpora.built import Built
 from curate.engine import Engine, Local, Needs
 from curate.errors import CurateError, Unfinished
+from curate.remote import here, keep_folder, remote_at
 from curate.runs.cells import (
     PACKED,
     RUNS,
     PlannedCell,
+    is_trained,
     last_failure,
     planned_cells,
     records,
@@ -36,7 +39,7 @@ from curate.studies import registry
 from curate.studies.study import Trial
 from train import VERSION
 from train.grid import Item, Outcome, run_grid, work_tokens
-from train.records import CELL_LOCK
+from train.records import FAILED, RECORD
 
 CELL_MEMORY = 1_500_000_000  # bytes that a small cell takes, most of them PyTorch
 
@@ -63,6 +66,7 @@ def train(built: Built, engine: Engine, tracker: Tracker | None = None) -> list[
 def write_cells(built: Built) -> list[Path]:
     """`cell.json` in the directory of every unfinished cell, for `python -m train.run` there; the runs it leaves are
     those that a report looks for."""
+    built.annotated.store.must_be_a_folder("curate train --cells")
     written = []
     for planned in useful_first(_unfinished(planned_cells(built))):
         cell = planned.cell
@@ -123,7 +127,7 @@ def _train_shared(planned: list[PlannedCell], engine: Engine, tracker: Tracker |
             raise Unfinished(
                 f"train waits for {len(left):,} of {len(cells):,} cells; run the same command again"
             )
-        free = [p for p in left if not is_locked(p.directory / CELL_LOCK)]
+        free = [p for p in left if not is_trained(p.directory)]
         failed |= _train(free[: max(1, engine.workers)], engine, tracker)
         if not free:
             next(again)
@@ -152,9 +156,9 @@ def _train(todo: list[PlannedCell], engine: Engine, tracker: Tracker | None = No
         Workers(devices(cells, engine.workers), live.say) as workers,
     ):
         live.matrix_rate = lambda: workers.matrix_rate
-        here = isinstance(engine, Local)
+        on = workers.map if isinstance(engine, Local) else _tasks(engine)
         for outcome in run_grid(
-            [(p.cell, p.directory) for p in todo], workers.map if here else _tasks(engine)
+            [(p.cell, p.directory) for p in todo], lambda function, items: on(partial(kept, function), items)
         ):
             live.end(outcome.directory, outcome.reason)
             if outcome.runs is None:
@@ -171,6 +175,29 @@ def _with_threads(todo: list[PlannedCell], cores: int) -> list[PlannedCell]:
 
     threads = choose_threads(asked, cores, todo[0].directory.parent / "threads.json")  # of this machine
     return [replace(p, cell=p.cell | {"threads": threads}) if p.cell.get("threads") == 0 else p for p in todo]
+
+
+def kept(train: Callable[[Item], Outcome], item: Item) -> Outcome:
+    """Train a cell wherever its store is: what it reads is fetched before, and its runs are sent after. Checkpoints stay on
+    this machine: with it goes the cell at work, no more."""
+    cell, directory = item
+    remote = remote_at(directory)
+    if remote is None:
+        return train(item)
+    own = remote.own(directory)
+    try:
+        with claim(remote.cache / CLAIMS, f"{RUNS}-{own.name}", True, remote):
+            held = {name: str(here(place)) for name, place in cell["holdouts"].items()}
+            read = {n: str(here(cell[n])) for n in ("packed", "cooldown_packed", "trunk") if n in cell}
+            runs = [here(own / str(size)) for size in cell["sizes"]]  # some may be another machine's
+            outcome = train((cell | read | {"holdouts": held}, str(own)))
+            for run in (run for run in runs if (run / RECORD).exists()):
+                keep_folder(run)
+            if (own / FAILED).exists():
+                remote.put(remote.name(own / FAILED), own / FAILED)
+    except CurateError as error:
+        return Outcome(directory, None, str(error), retry=True)
+    return replace(outcome, directory=directory)
 
 
 def _tasks(engine: Engine) -> Callable[..., Iterator[Outcome]]:
@@ -251,7 +278,8 @@ def _pack_corpus(store: Store, corpus: Path, name: str, vocabulary: int) -> Path
     folder = store.folder(PACKED) / name
     for part, column in (("train", trained), ("holdout", texts.slice(end))):
         if not Packed.is_whole(folder / part):
-            warm_up(tokenizer.path)
+            warm_up(here(tokenizer.path))
             with suppress(FileExistsError):  # another process has just written the same
                 Packed.of_texts(folder / part, column, tokenizer.path)
+        keep_folder(folder / part)
     return folder

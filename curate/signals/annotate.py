@@ -24,9 +24,10 @@ import pyarrow.compute as pc
 from curate.engine import Engine, make_parts
 from curate.errors import CurateError
 from curate.progress import Progress
+from curate.remote import here
 from curate.signals import custom
 from curate.signals.families import FILES, family_of, in_order, signals_of, taken_from
-from curate.store import Part, Store, digest_of, file_digest
+from curate.store import Part, Store, brought, digest_of, file_digest
 from filters.family import Family
 
 STAGE = "signals"
@@ -65,6 +66,7 @@ class Signals:
 
     def column(self, family: str, name: str) -> pa.ChunkedArray:
         """One signal of every document, in pool order, memory-mapped."""
+        brought(self.families[family])
         parts = [part.table([name])[name] for part in self.families[family]]
         return pa.chunked_array([chunk for part in parts for chunk in part.chunks], parts[0].type)
 
@@ -74,11 +76,13 @@ def annotate(store: Store, families: dict[str, dict], documents: list[Part], eng
     definitions, models = _definitions(families)
     ordered = list(definitions)
     keys = {part.digest: _keys(definitions, part) for part in documents}
-    tasks = []
-    for part in documents:
+
+    def task(part: Part) -> Task:
         mine = keys[part.digest]
         missing = tuple(n for n in ordered if store.receipt(f"{STAGE}/{n}", mine[n]) is None)
-        tasks.append(Task(store, part, missing, families, mine))
+        return Task(store, part, missing, families, mine)
+
+    tasks = store.each(task, documents)
 
     def prepare(todo: list[Task]) -> None:
         _compile([name for name in ordered if any(name in task.missing for task in todo)], families)
@@ -190,7 +194,7 @@ def _measure(
     task: Task, name: str, documents: pa.Table, texts: pa.Array, first: int, found: dict[str, pa.Array]
 ) -> dict[str, pa.Array]:
     """Of these documents, which in their part begin at row `first`, and of which some signals are found already."""
-    parameters = task.families[name]
+    parameters = {k: str(here(v)) if k in FILES else v for k, v in task.families[name].items()}
     family = family_of(name, parameters)
     owner = signals_of(task.families)
     beside = {}

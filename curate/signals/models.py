@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from curate.errors import CurateError
 from curate.progress import Progress
+from curate.remote import here
 from curate.signals.families import DISTILLED
 from curate.signals.values import Values, within
 from curate.sources.documents import SourceDocuments
@@ -217,4 +218,4 @@ def _made(
             return {"facts": make(path)}
 
     part, receipt = store.file(stage, key, f"{key}.model", write)
-    return Path(part.path), {"sha256": part.digest, **receipt["facts"]}
+    return here(part.path), {"sha256": part.digest, **receipt["facts"]}

@@ -35,7 +35,7 @@ from curate.sources.inputs import (
 )
 from curate.sources.own_ids import first_of_each_id
 from curate.sources.rows import Input, Problems
-from curate.sources.usable import text_bytes, usable, with_ids
+from curate.sources.usable import text_bytes, usable, with_ids, without_text
 from curate.spec.manifest import Source
 from curate.store import Part, Store, digest_of
 
@@ -166,8 +166,8 @@ def _check_types(accounts: list[SourceDocuments]) -> None:
     """Raises InputError where a column is of one type here and of another there: no corpus can hold both."""
     seen: dict[str, tuple[pa.Field, str]] = {}
     for account in accounts:
-        for part in account.parts:
-            for column in part.table().schema:
+        for documents in without_text(account.parts):
+            for column in documents.schema:
                 before, owner = seen.setdefault(column.name, (column, account.source.name))
                 try:
                     wider = pa.unify_schemas(
@@ -228,6 +228,7 @@ def read_task(task: Task) -> int:
     parts = []
     for number, table in enumerate(_in_parts(_documents(task, problems), task.part_bytes)):
         parts.append(writer(f"{task.key}-{number:05d}.arrow", table))
+        without_text(parts[-1:])
     check_unchanged(task.source, task.inputs)
     task.store.finish(
         STAGE,

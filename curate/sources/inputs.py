@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from curate.claims import CLAIMS, claim
 from curate.errors import InputError, NoInput
 from curate.sources import globs
 from curate.sources.formats import FORMATS
@@ -281,8 +282,10 @@ def digests(store: Store, source: Source, inputs: list[Input]) -> list[str]:
     """The digest of each input: sha256 of its bytes where it is local, of what its file system vouches for elsewhere."""
     memory = _remembered(store)
     if any(_is_new(item, memory) for item in inputs):
-        # Without them nobody knows any task, so whoever is late waits.
-        with store.claim(MEMORY, "all", waits=True):
+        # Without them nobody knows any task, so whoever is late waits. They are those of this machine, wherever the
+        # store is.
+        far = bool(store.url)
+        with claim(store.root / CLAIMS, MEMORY, True) if far else store.claim(MEMORY, "all", waits=True):
             memory = _remembered(store)
             for item in inputs:
                 if _is_new(item, memory):

@@ -8,13 +8,14 @@ import numpy as np
 import pyarrow as pa
 
 from curate.sources.rows import SAMPLES, Problems
+from curate.sources.usable import without_text
 from curate.spec.manifest import Source
 from curate.store import Part, Store, digest_of
 
 
 def first_of_each_id(store: Store, stage: str, source: Source, parts: list[Part]) -> tuple[list[Part], dict]:
     """(parts without the documents whose id an earlier one has, those as rows that failed)."""
-    ids = np.concatenate([np.array(part.table(["id"])["id"].to_pylist(), "S32") for part in parts])
+    ids = np.concatenate([np.array(documents["id"].to_pylist(), "S32") for documents in without_text(parts)])
     order = np.argsort(ids, kind="stable")
     same = np.concatenate([[False], ids[order][1:] == ids[order][:-1]])
     if not same.any():

@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 
 from curate.errors import CurateError
 from curate.sources.documents import SourceDocuments
-from curate.store import Part, digest_of
+from curate.sources.usable import TEXT_BYTES, without_text
+from curate.store import Part, brought, digest_of
 from filters.arrow import take
 
 ID_DIGITS = 32  # hexadecimal, of an id
@@ -34,6 +35,7 @@ class Pool:
     part: np.ndarray  # int32
     row: np.ndarray  # int64
     sources: list[str]
+    schemas: list[pa.Schema]  # of the parts
     draw: int = 0  # another draw, another random order of the same documents
     fields: dict = field(default_factory=dict)  # what `field` gave
     foreign: list[str] = field(default_factory=list)  # values of another kind than their bound
@@ -81,8 +83,9 @@ class Pool:
         chunks = []
         fits: dict[str, bool] = {}
         foreign: dict[str, list[tuple[str, str]]] = {}
-        for part, number in zip(self.parts, self.source[[first for first, _ in self.ranges()]], strict=True):
-            table, source = part.table(), self.sources[number]
+        sources = self.source[[first for first, _ in self.ranges()]]
+        for part, table, number in zip(self.parts, without_text(self.parts), sources, strict=True):
+            source = self.sources[number]
             column = table[name] if name in table.column_names else pa.chunked_array([pa.nulls(part.rows)])
             try:
                 cast = column.cast(kind)
@@ -150,11 +153,11 @@ def places_of(ids: pa.StringArray, draw: int) -> np.ndarray:
 def open_pool(sources: list[SourceDocuments], draw: int = 0) -> Pool:
     """No two documents share an id: places are unique, and of a source's own ids only the first was kept."""
     parts = [part for source in sources for part in source.parts]
-    columns: dict[str, list] = {"id": [], "bytes": [], "part": [], "row": []}
-    for number, part in enumerate(parts):
-        table = part.table(["id", "text"])
-        columns["id"] += table["id"].chunks
-        columns["bytes"].append(pc.binary_length(table["text"]).to_numpy())
+    columns: dict[str, list] = {"id": [], "bytes": [], "part": [], "row": [], "schema": []}
+    for number, (part, documents) in enumerate(zip(parts, without_text(parts), strict=True)):
+        columns["id"] += documents["id"].chunks
+        columns["bytes"].append(documents[TEXT_BYTES].to_numpy())
+        columns["schema"].append(documents.drop_columns([TEXT_BYTES]).schema)
         columns["part"].append(np.full(part.rows, number, np.int32))
         columns["row"].append(np.arange(part.rows, dtype=np.int64))
     ids = pa.chunked_array(columns["id"], pa.string()).combine_chunks()
@@ -171,7 +174,7 @@ def open_pool(sources: list[SourceDocuments], draw: int = 0) -> Pool:
     source = np.concatenate([np.full(s.documents, i, np.int32) for i, s in enumerate(sources)])
     names = [s.source.name for s in sources]
     places = np.concatenate(columns["part"]), np.concatenate(columns["row"])
-    return Pool(parts, ids, order, rank, size, source, *places, names, draw)
+    return Pool(parts, ids, order, rank, size, source, *places, names, columns["schema"], draw)
 
 
 def _check_unique(ids: pa.StringArray, order: np.ndarray) -> None:
@@ -191,6 +194,7 @@ def gather_pieces(
     """The same as they are read, a piece a part, and where in them the value of each place lies: for `take`."""
     pieces = [pa.array([], parts[0].table([column]).schema.field(column).type)]
     by_part = np.argsort(part, kind="stable")
+    brought([parts[number] for number in np.unique(part)])
     for number in np.unique(part):
         pieces.append(take(parts[number].table([column])[column].chunks, row[part == number]))
     places = np.empty(len(part), np.int64)

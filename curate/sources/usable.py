@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
+from pyarrow import feather
 
+from curate.remote import at_once, remote_at
 from curate.sources.characters import MARK
 from curate.sources.rows import Problems
 from curate.spec.manifest import Source
+from curate.store import Part, digest_of, open_store
 from filters.arrow import utf8
 
+BESIDE = "beside"  # the stage of what lies beside parts of documents
+TEXT_BYTES = "bytes of the text"  # a column that no source has
 MOST_NULS = 1 / 50  # of a text's bytes; more is no text, but numbers or an encoding that was not recognised
 
 
@@ -23,6 +31,37 @@ def usable(table: pa.Table, source: Source, problems: Problems) -> pa.Table:
 def text_bytes(table: pa.Table) -> int:
     """Bytes of UTF-8."""
     return pc.sum(pc.binary_length(table["text"])).as_py() or 0
+
+
+def without_text(parts: Sequence[Part]) -> list[pa.Table]:
+    """The documents of each part, with the bytes of their texts. In an object store a table beside the part has all but
+    the texts, so that nobody fetches those to know the rest."""
+    remote = remote_at(parts[0].path) if parts else None
+    if remote is None:
+        return [_sized(part.table()) for part in parts]
+    store = open_store(remote.url)
+
+    def beside(part: Part) -> pa.Table:
+        key = digest_of([BESIDE, part.digest])
+
+        def fill(path: Path) -> int:
+            table = _sized(part.table())
+            text = table.schema.field("text")
+            table = table.set_column(
+                table.schema.get_field_index("text"), text, pa.nulls(len(table), text.type)
+            )
+            feather.write_feather(table, path, "zstd")
+            return len(table)
+
+        receipt = store.receipt(BESIDE, key)
+        receipt = receipt or store.finish(BESIDE, key, [store.write(BESIDE, f"{key}.arrow", fill)])
+        return store.parts(BESIDE, receipt)[0].table()
+
+    return at_once(beside, parts)
+
+
+def _sized(table: pa.Table) -> pa.Table:
+    return table.append_column(TEXT_BYTES, pc.binary_length(table["text"]))
 
 
 def _without_marks(table: pa.Table) -> pa.Table:

@@ -66,7 +66,7 @@ def test_a_file_is_read_once_a_process_while_it_stays_as_it_is(tmp_path, monkeyp
 
 
 def left_by(process: int, machine: str | None = None) -> str:
-    return f"r.json.{machine or files._machine()}-{process}-7.tmp"
+    return f"r.json.{machine or files.this_machine()}-{process}-7.tmp"
 
 
 def test_what_a_dead_process_left_half_written_is_cleared_and_nothing_else(tmp_path):
