@@ -14,20 +14,22 @@ from dataclasses import asdict
 import numpy as np
 import pyarrow as pa
 
+from curate.duplicates.answers import answered
 from curate.engine import Engine, map_parts
 from curate.signals.annotate import Signals
 from curate.signals.values import Values
 from curate.sources.pool import Pool, gather_pieces
 from curate.spec.manifest import DUPLICATES
-from curate.store import Part
+from curate.store import Part, Store
 
+VERSION = 1
 MOST = 64_000_000  # bytes of text held at once by one worker; a cluster of more is held whole
 Task = tuple[list[Part], np.ndarray, np.ndarray, np.ndarray, float, dict]
 
 
 def novelties(
     pool: Pool, signals: Signals, cluster: np.ndarray, reached: np.ndarray, parameters: dict,
-    least: float = math.inf, engine: Engine | None = None,
+    least: float = math.inf, engine: Engine | None = None, store: Store | None = None,
 ) -> np.ndarray:  # fmt: skip
     """float64 [documents]: the novelty of those reached (see `filters.duplicates.novelty`); 1 for all others.
 
@@ -37,16 +39,31 @@ def novelties(
 
     several = reached & (np.bincount(cluster[reached], minlength=len(pool))[cluster] > 1)
     rows = np.flatnonzero(several)
-    rows = rows[np.argsort(pool.rank[rows])]
+    rows = rows[np.lexsort((pool.rank[rows], cluster[rows]))]
     first = _first_of_equals(signals, rows, parameters["normalise"])
     different = rows[first == np.arange(len(rows))]
     scheme = Scheme(**(parameters["near"] or asdict(Scheme())))
     how = {"ngram": scheme.ngram, "unit": scheme.unit}
     novelty = np.ones(len(pool))
-    cuts = [different[some] for some in batches(cluster[different], pool.bytes[different], MOST)]
-    todo: list[Task] = [(pool.parts, pool.part[c], pool.row[c], cluster[c], least, how) for c in cuts]
-    for cut, found in zip(cuts, map_parts(engine, _of, todo) if engine else map(_of, todo), strict=True):
-        novelty[cut] = found
+
+    def find(asked: np.ndarray) -> list[np.ndarray]:
+        mine = different[asked]
+        cuts = list(batches(cluster[mine], pool.bytes[mine], MOST))
+        todo: list[Task] = [
+            (pool.parts, pool.part[mine[c]], pool.row[mine[c]], cluster[mine[c]], least, how) for c in cuts
+        ]
+        found = np.ones(len(mine))
+        for cut, new in zip(cuts, map_parts(engine, _of, todo) if engine else map(_of, todo), strict=True):
+            found[cut] = new
+        return [found]
+
+    what = ["novelty", VERSION, str(least), how]
+    (found,) = (
+        answered(store, what, signals, different, cluster[different], find)
+        if store
+        else find(np.arange(len(different)))
+    )
+    novelty[different] = found
     copies = rows[first != np.arange(len(rows))]
     of = novelty[rows[first]][first != np.arange(len(rows))]
     novelty[copies] = np.where(of >= min(least, 1), 0.0, of)  # of what stays nothing is new

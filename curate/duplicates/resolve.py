@@ -6,7 +6,8 @@ they are clustered in independent batches, on any number of workers, with the sa
 joins the most similar document that stays (`filters.duplicates`), in the pool's order of preference.
 
 What is held in memory of all documents: their hashes, and one column of band keys, cut by prefix where the budget
-asks for it (`filters.duplicates.grouping`). Signatures and texts are read of candidates only, a batch at a time.
+asks for it (`filters.duplicates.grouping`). Signatures and texts are read of candidates only, a batch at a time, and not
+where a build before has clustered the same component (`curate.duplicates.answers`).
 
 The outcome is one table beside each part of documents; `duplicate_cluster_index` is the row in the pool of the
 document that stands for the cluster.
@@ -22,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curate.duplicates.answers import answered
 from curate.duplicates.novelty import novelties
 from curate.engine import Engine, map_parts
 from curate.progress import Progress
@@ -62,7 +64,8 @@ def find_duplicates(
         similarity, template = np.ones(len(pool), np.float32), np.zeros(len(pool), bool)
         if near:
             _cluster(store, pool, signals, first, near, engine, leader, similarity, template)
-        new = novelties(pool, signals, leader[first], np.ones(len(pool), bool), parameters, engine=engine)
+        everything = np.ones(len(pool), bool)
+        new = novelties(pool, signals, leader[first], everything, parameters, engine=engine, store=store)
         written = [
             store.write_part(STAGE, f"{key}-{i:05d}.arrow", table)
             for i, table in enumerate(_tables(pool, first, leader, similarity, template, new))
@@ -187,28 +190,30 @@ def signatures_at(signals: Signals, part: np.ndarray, row: np.ndarray) -> np.nda
 def _cluster(store, pool, signals, first, near, engine, leader, similarity, template) -> None:
     """Fill in, for each distinct text, the document it joins (itself where it stays), their Jaccard similarity, and
     whether numbers, dates and names are all they differ in."""
-    component = _components(store, pool, signals, first, near, engine)
-    most = max(LEAST, min(MOST, engine.memory // (BYTES_A_BYTE * engine.workers)))
-    batches = list(_batches(pool, signals, component, near, most))
-    with Progress("duplicates", sum(len(rows) for rows, _ in batches), "documents") as progress:
-        answers = map_parts(
-            engine, cluster_batch, [batch for _, batch in batches], done=lambda a: progress.add(len(a[0]))
-        )
-    for (rows, _), (joined, found, same) in zip(batches, answers, strict=True):
-        leader[rows], similarity[rows], template[rows] = rows[joined], found, same
-
-
-def _batches(
-    pool: Pool, signals: Signals, component: np.ndarray, near: dict, most: int
-) -> Iterator[tuple[np.ndarray, Batch]]:
     from filters.duplicates.leaders import batches
 
-    size = np.bincount(component, minlength=len(component))
-    several = np.flatnonzero(size[component] > 1)
-    several = several[np.argsort(pool.rank[several])]
-    for some in batches(component[several], pool.bytes[several], most):
-        rows = several[some]
-        yield rows, Batch(pool.parts, signals.families["signatures"], pool.part[rows], pool.row[rows], near)
+    component = _components(store, pool, signals, first, near, engine)
+    most = max(LEAST, min(MOST, engine.memory // (BYTES_A_BYTE * engine.workers)))
+    several = np.flatnonzero(np.bincount(component, minlength=len(component))[component] > 1)
+    several = several[np.lexsort((pool.rank[several], component[several]))]
+
+    def find(some: np.ndarray) -> list[np.ndarray]:
+        own = some.copy(), np.ones(len(some), np.float32), np.zeros(len(some), bool)
+        cuts = list(batches(component[several[some]], pool.bytes[several[some]], most))
+        todo = [_batch(pool, signals, several[some[cut]], near) for cut in cuts]
+        with Progress("duplicates", len(some), "documents") as progress:
+            answers = map_parts(engine, cluster_batch, todo, done=lambda a: progress.add(len(a[0])))
+        for cut, (joined, *rest) in zip(cuts, answers, strict=True):
+            for column, values in zip(own, (some[cut[joined]], *rest), strict=True):
+                column[cut] = values
+        return list(own)
+
+    joined, *rest = answered(store, ["clusters", VERSION, near], signals, several, component[several], find)
+    leader[several], (similarity[several], template[several]) = several[joined], rest
+
+
+def _batch(pool: Pool, signals: Signals, rows: np.ndarray, near: dict) -> Batch:
+    return Batch(pool.parts, signals.families["signatures"], pool.part[rows], pool.row[rows], near)
 
 
 def cluster_batch(batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

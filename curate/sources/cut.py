@@ -1,8 +1,8 @@
 """Where a long row of things is cut into groups, so that one more, one less or one changed moves no other border.
 
-Whether a group ends behind a thing is for that thing to say, by its own mark (a hash) and size: the chance is its share of
-half of the most that a group may hold, and one in USUAL besides. So borders are the same wherever the row begins, and two rows
-that differ in one place have the same groups soon after. Bounds on both sides, by size and by number, hold what chance does not.
+Whether a group ends behind a thing is for that thing to say, by its own mark (a hash) and size: the chance is its share
+of half of the most that a group may hold, and one in USUAL besides. So borders do not depend on where the row begins,
+and two rows that differ in one place have the same groups soon after. Bounds on both sides hold what chance does not.
 """
 
 from __future__ import annotations

@@ -55,7 +55,9 @@ STEPS = {
 
 def write_file(path: Path, seed: int) -> None:
     chance = random.Random(seed)
-    rows = [" ".join(f"w{chance.randrange(3000)}" for _ in range(chance.randrange(20, 120))) for _ in range(12)]
+    rows = [
+        " ".join(f"w{chance.randrange(3000)}" for _ in range(chance.randrange(20, 120))) for _ in range(12)
+    ]
     of_all = random.Random(seed % 7)  # what other files have as well, nearly
     rows += [" ".join(f"w{of_all.randrange(3000)}" for _ in range(80)) + f" and w{seed}"]
     path.write_text("".join(json.dumps({"text": row}) + "\n" for row in rows))
@@ -95,7 +97,9 @@ def again(before: dict, after: dict, stage: str) -> float:
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_what_is_new_is_read_measured_and_encoded_and_the_answer_is_that_of_a_build_from_zero(folder, step, monkeypatch):
+def test_what_is_new_is_read_measured_and_encoded_and_the_answer_is_that_of_a_build_from_zero(
+    folder, step, monkeypatch
+):
     monkeypatch.setattr("curate.corpora.tokenization.CHUNK_BYTES", PART)
     first = built(folder)
     before = made(folder / "store")
