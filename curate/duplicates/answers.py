@@ -22,16 +22,14 @@ Find = Callable[[np.ndarray], list[np.ndarray]]
 
 
 def answered(
-    store: Store, what: list, signals: Signals, rows: np.ndarray, group: np.ndarray, find: Find
+    what: list, signals: Signals, rows: np.ndarray, group: np.ndarray, find: Find
 ) -> list[np.ndarray]:  # fmt: skip
     """Columns, a value each of these rows of the pool; those of int64 name another of the same group, by its index. `group`
     int64 [rows]: each stands together; `what`: all that values depend on besides texts. `find`: the columns of some indexes,
     of whole groups."""
-    if (
-        signals.versions["text_hash"]["parameters"]["normalise"] != "bytes"
-    ):  # then equal hashes are not equal texts
-        return find(np.arange(len(rows)))
-    stage = f"{STAGE}/{digest_of(what)[:16]}"
+    if signals.versions["text_hash"]["parameters"]["normalise"] != "bytes":
+        return find(np.arange(len(rows)))  # since equal hashes are not equal texts
+    store, stage = signals.store, f"{STAGE}/{digest_of(what)[:16]}"
     first = np.flatnonzero(np.diff(group, prepend=-1))
     size = np.diff(first, append=len(group))
     texts = signals.column("text_hash", "text_hash").take(pa.array(rows)).to_pylist()
@@ -46,12 +44,13 @@ def answered(
     columns = [np.empty(len(rows), column.dtype) for column in found]
     for column, new in zip(columns, found, strict=True):
         column[asked] = new - begin[asked] if new.dtype == np.int64 else new
-    if len(asked):
+    if len(asked) and store.makes:
         fresh = at.is_null()
         ends = pa.array(np.r_[0, np.cumsum(size[fresh.to_numpy(zero_copy_only=False)])])
         lists = [pa.LargeListArray.from_arrays(ends, pa.array(column[asked])) for column in columns]
         table = pa.table([keys.filter(fresh), *lists], ["group", *map(str, range(len(lists)))])
-        store.table(stage, digest_of([key.hex() for key in table["group"].to_pylist()]), lambda: table)
+        key = digest_of([key.hex() for key in table["group"].to_pylist()])
+        store.finish(stage, key, [store.write_part(stage, f"{key}.arrow", table)])
     if known:
         old = known.take(at.drop_null())
         for number, column in enumerate(columns):

@@ -20,7 +20,7 @@ from curate.signals.annotate import Signals
 from curate.signals.values import Values
 from curate.sources.pool import Pool, gather_pieces
 from curate.spec.manifest import DUPLICATES
-from curate.store import Part, Store
+from curate.store import Part
 
 VERSION = 1
 MOST = 64_000_000  # bytes of text held at once by one worker; a cluster of more is held whole
@@ -29,7 +29,7 @@ Task = tuple[list[Part], np.ndarray, np.ndarray, np.ndarray, float, dict]
 
 def novelties(
     pool: Pool, signals: Signals, cluster: np.ndarray, reached: np.ndarray, parameters: dict,
-    least: float = math.inf, engine: Engine | None = None, store: Store | None = None,
+    least: float = math.inf, engine: Engine | None = None,
 ) -> np.ndarray:  # fmt: skip
     """float64 [documents]: the novelty of those reached (see `filters.duplicates.novelty`); 1 for all others.
 
@@ -49,21 +49,16 @@ def novelties(
     def find(asked: np.ndarray) -> list[np.ndarray]:
         mine = different[asked]
         cuts = list(batches(cluster[mine], pool.bytes[mine], MOST))
-        todo: list[Task] = [
-            (pool.parts, pool.part[mine[c]], pool.row[mine[c]], cluster[mine[c]], least, how) for c in cuts
-        ]
+        rows = [mine[cut] for cut in cuts]
+        todo: list[Task] = [(pool.parts, pool.part[r], pool.row[r], cluster[r], least, how) for r in rows]
         found = np.ones(len(mine))
         for cut, new in zip(cuts, map_parts(engine, _of, todo) if engine else map(_of, todo), strict=True):
             found[cut] = new
         return [found]
 
-    what = ["novelty", VERSION, str(least), how]
-    (found,) = (
-        answered(store, what, signals, different, cluster[different], find)
-        if store
-        else find(np.arange(len(different)))
+    (novelty[different],) = answered(
+        ["novelty", VERSION, str(least), how], signals, different, cluster[different], find
     )
-    novelty[different] = found
     copies = rows[first != np.arange(len(rows))]
     of = novelty[rows[first]][first != np.arange(len(rows))]
     novelty[copies] = np.where(of >= min(least, 1), 0.0, of)  # of what stays nothing is new

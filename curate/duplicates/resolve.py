@@ -64,8 +64,7 @@ def find_duplicates(
         similarity, template = np.ones(len(pool), np.float32), np.zeros(len(pool), bool)
         if near:
             _cluster(store, pool, signals, first, near, engine, leader, similarity, template)
-        everything = np.ones(len(pool), bool)
-        new = novelties(pool, signals, leader[first], everything, parameters, engine=engine, store=store)
+        new = novelties(pool, signals, leader[first], np.ones(len(pool), bool), parameters, engine=engine)
         written = [
             store.write_part(STAGE, f"{key}-{i:05d}.arrow", table)
             for i, table in enumerate(_tables(pool, first, leader, similarity, template, new))
@@ -208,7 +207,7 @@ def _cluster(store, pool, signals, first, near, engine, leader, similarity, temp
                 column[cut] = values
         return list(own)
 
-    joined, *rest = answered(store, ["clusters", VERSION, near], signals, several, component[several], find)
+    joined, *rest = answered(["clusters", VERSION, near], signals, several, component[several], find)
     leader[several], (similarity[several], template[several]) = several[joined], rest
 
 

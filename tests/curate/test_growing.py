@@ -12,6 +12,7 @@ import pytest
 from curate.engine import open_engine
 from curate.manifest.reader import load_manifest
 from curate.sources.cut import MANY, groups, mark_of
+from curate.sources.pool import gather_pieces
 from curate.steps import build
 from curate.store import Store, read_json
 
@@ -96,12 +97,27 @@ def again(before: dict, after: dict, stage: str) -> float:
     return sum(new.values()) / sum(before[stage].values())
 
 
+def counting(read: list[int]):
+    """`gather_pieces` that says of how many documents it read something."""
+
+    def gather(parts, part, row, column):
+        read.append(len(row))
+        return gather_pieces(parts, part, row, column)
+
+    return gather
+
+
 @pytest.mark.parametrize("step", STEPS)
 def test_what_is_new_is_read_measured_and_encoded_and_the_answer_is_that_of_a_build_from_zero(
     folder, step, monkeypatch
 ):
     monkeypatch.setattr("curate.corpora.tokenization.CHUNK_BYTES", PART)
+    read: list[int] = []
+    for name in ("curate.duplicates.resolve.gather_pieces", "curate.duplicates.novelty.gather_pieces"):
+        monkeypatch.setattr(name, counting(read))
     first = built(folder)
+    candidates = sum(read)
+    read.clear()
     before = made(folder / "store")
     STEPS[step](folder / "pages")
     grown = built(folder)
@@ -109,6 +125,7 @@ def test_what_is_new_is_read_measured_and_encoded_and_the_answer_is_that_of_a_bu
     after = made(folder / "store")
     for stage in ("documents", "signals/repetition", "signals/signatures", "bands", "tokens"):
         assert again(before, after, stage) < 0.2, stage
+    assert 0 < sum(read) < 0.4 * candidates, "of texts that have been clustered before none is read"
     whole = built(folder, "another")
     assert grown.lock == whole.lock
     assert [c.digest for c in grown.corpora] == [c.digest for c in whole.corpora]
