@@ -1,8 +1,9 @@
 """Indexes: what has been built before, remembered by hashes and signatures, so that another build can drop it.
 
-`curate index MANIFEST INDEX` adds the documents that a level's corpora hold, or all that it keeps. The direction is: what is in the index stays what
-it is, and documents of a later build that resemble it say so in their own signals. No text is kept, so similarity
-is estimated from the signatures (standard error sqrt(s (1 - s) / permutations)); equal hashes are certain.
+`curate index MANIFEST INDEX` adds the documents that a level's corpora hold, or all that it keeps. The direction is: what
+is in the index stays what it is, and documents of a later build that resemble it say so in their own signals. No text is
+kept, so similarity is estimated from the signatures (standard error sqrt(s (1 - s) / permutations)); equal hashes are
+certain.
 
 An index is a folder (`index_folder`), or a Redis database that several machines share (`index_redis`): the same
 documents in the same order give the same answers from both. Its digest names the documents it held when it was

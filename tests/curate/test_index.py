@@ -158,7 +158,9 @@ def test_what_an_index_was_made_of_is_stated_with_level_and_lock(tmp_path):
     path = write(tmp_path / "first", [*texts(1), *texts(2, 200)])
     store = ["--store", str(tmp_path / "store"), "--workers", "1"]
     assert CliRunner().invoke(main, ["build", str(path), *store]).exit_code == 0
-    done = CliRunner().invoke(main, ["index", str(path), str(tmp_path / "seen"), "--level", "raw", "--kept", *store])
+    done = CliRunner().invoke(
+        main, ["index", str(path), str(tmp_path / "seen"), "--level", "raw", "--kept", *store]
+    )
     assert '260 documents of level "raw" added' in done.stdout
     (origin,) = open_index(str(tmp_path / "seen")).origins
     assert (origin["level"], origin["which"]) == ("raw", "kept")
