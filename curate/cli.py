@@ -247,8 +247,7 @@ def status(session: Session, manifest: Path) -> tuple[Any, str]:
 @click.option("--kept", is_flag=True, help="All that the level keeps, whether or not it was written.")
 @answers(*ALL)
 def index(session: Session, manifest: Path, index: str, level: str | None, kept: bool) -> tuple[Any, str]:
-    """Remember a level's documents in an index, so that later builds can drop what resembles them: those that its corpora
-    hold, and those that its loss is measured on.
+    """Remember what was written of a level in an index, so that later builds can drop what resembles it.
 
     INDEX is a folder, or a Redis database that several machines share: redis://HOST:PORT/DB.
 

@@ -161,10 +161,9 @@ def _processing(lock: dict, levels: list[dict], rows: pa.Table) -> dict[str, Any
 
 def _reservations(rows: pa.Table, rules: list[dict]) -> dict[str, Any] | None:
     """What pages of the corpus say of being trained on, and documents dropped for it; None where nobody looked."""
-    if RESERVED not in rows.column_names:
-        return None
     dropped = sum(rule["dropped"] for rule in rules if rule["signal"] == RESERVED)
-    return {"in_corpus": by_label(rows[RESERVED].cast(pa.string())), "dropped": dropped}
+    looked = RESERVED in rows.column_names
+    return {"in_corpus": by_label(rows[RESERVED].cast(pa.string())), "dropped": dropped} if looked else None
 
 
 # ---- as Markdown --------------------------------------------------------------------------------------------
@@ -214,11 +213,9 @@ def _reservations_text(found: dict[str, Any] | None) -> str:
     if found is None:
         return f"Reservations of rights, and how they were respected: {FILL}\n"
     counts = ", ".join(f"{label} {count:,}" for label, count in found["in_corpus"].items())
-    return (
-        f"Reservations of rights, in heads and `meta` elements of pages: {found['dropped']:,} documents dropped by rules "
-        f"about them; whether documents of the corpus reserve training: {counts}. robots.txt, other protocols, and how "
-        f"they were respected: {FILL}\n"
-    )
+    return f"""Reservations of rights, in heads and `meta` elements of pages: {found["dropped"]:,} documents dropped by rules
+about them; whether documents of the corpus reserve training: {counts}. robots.txt, other protocols, and how they were
+respected: {FILL}\n"""
 
 
 def _done_text(done: dict[str, Any]) -> list[str]:

@@ -152,9 +152,8 @@ def _ledger(judged: Judged, a: Annotated) -> dict:
     for number, source in enumerate(a.sources):
         row = table[source.source.name]
         if RESERVED in source.source.columns:
-            row[RESERVED] = by_label(
-                a.pool.field(RESERVED, pa.string()).filter(judged.kept & (a.pool.source == number))
-            )
+            kept = pa.array(judged.kept & (a.pool.source == number))
+            row[RESERVED] = by_label(a.pool.field(RESERVED, pa.string()).filter(kept))
         row["failed"] = sum(entry["count"] for entry in source.failed.values())
         row["in"] += row["failed"]
         assert row["in"] == row["kept"] + row["failed"] + sum(row["dropped"].values())

@@ -33,19 +33,16 @@ class Resembling:
 def resembling(
     store: Store, pool: Pool, signals: Signals, near: dict, texts: pa.Array, words: int, engine: Engine
 ) -> Resembling:
-    """Computed once for these texts and this pool, runs once for each part. Texts of fewer than `words` words, down to 8,
-    are looked for whole."""
+    """Computed once for these texts and this pool. Texts of fewer than `words` words, down to 8, are looked for whole."""
     from filters.models.contamination import build_index
 
     made_of = [near, words, signals.versions["signatures"], pool.digest]
-    said = digest_of(texts.to_pylist())
     key = digest_of([STAGE, VERSION, texts.to_pylist(), *made_of])
 
     def look() -> pa.Table:
         index = build_index(texts, pa.array([""] * len(texts), pa.large_string()), words)
-        todo = [
-            (store, part, index, digest_of([STAGE, VERSION, said, words, part.digest])) for part in pool.parts
-        ]
+        said = digest_of([STAGE, VERSION, texts.to_pylist(), words])
+        todo = [(store, part, index, digest_of([said, part.digest])) for part in pool.parts]
         shares = pa.concat_tables([part.table() for part in map_parts(engine, _shares_a_run, todo)])["shares"]
         return pa.table({"near": near_to(store, pool, signals, near, texts, engine), "shares": shares})
 

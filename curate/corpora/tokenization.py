@@ -220,8 +220,7 @@ def _pieces(pool: Pool, rows: np.ndarray) -> list[np.ndarray]:
     bits = np.empty(len(pool.parts), np.uint64)
     for number, some in enumerate(groups((mark_of(p.digest) for p in pool.parts), sizes, CHUNK_BYTES)):
         chunk[some], bits[some] = number, (int(sizes[some].sum()) // CHUNK_BYTES).bit_length()
-    first = pool.places[rows] >> np.uint64(32)
-    cell = (first >> (np.uint64(32) - bits[part])).astype(np.int64)
+    cell = (pool.places[rows] >> np.uint64(32) >> (np.uint64(32) - bits[part])).astype(np.int64)
     order = np.lexsort((cell, chunk[part]))
     ends = np.flatnonzero(np.diff(chunk[part][order]) | np.diff(cell[order])) + 1
     return np.split(rows[order], ends)

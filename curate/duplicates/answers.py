@@ -7,54 +7,66 @@ reads those of all builds before. They save work and decide nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
+from curate.engine import Engine, map_parts
 from curate.signals.annotate import Signals
+from curate.sources.pool import Pool
 from curate.store import Store, digest_of
 
 STAGE = "answers"
-Find = Callable[[np.ndarray], list[np.ndarray]]
 
 
 def answered(
-    what: list, signals: Signals, rows: np.ndarray, group: np.ndarray, find: Find
+    what: list, kinds: list, pool: Pool, signals: Signals, rows: np.ndarray, group: np.ndarray, most: int,
+    task: Callable[[np.ndarray], Any], work: Callable[[Any], Sequence[np.ndarray]], engine: Engine | None,
+    done: Callable[[Any], None] | None = None,
 ) -> list[np.ndarray]:  # fmt: skip
-    """Columns, a value each of these rows of the pool; those of int64 name another of the same group, by its index. `group`
-    int64 [rows]: each stands together; `what`: all that values depend on besides texts. `find`: the columns of some indexes,
-    of whole groups."""
-    if signals.versions["text_hash"]["parameters"]["normalise"] != "bytes":
-        return find(np.arange(len(rows)))  # since equal hashes are not equal texts
+    """Columns of these `kinds`, a value each of these rows of the pool; int64 is the index of another of the same group.
+
+    `group` int64 [rows], each stands together; `what`: all that values depend on besides texts. `work(task(rows))` gives
+    the columns of whole groups, of `most` bytes of text together or of one group.
+    """
+    from filters.duplicates.leaders import batches
+
     store, stage = signals.store, f"{STAGE}/{digest_of(what)[:16]}"
     first = np.flatnonzero(np.diff(group, prepend=-1))
     size = np.diff(first, append=len(group))
+    begin = np.repeat(first, size)
     texts = signals.column("text_hash", "text_hash").take(pa.array(rows)).to_pylist()
     joined = (b"".join(texts[a : a + n]) for a, n in zip(first.tolist(), size.tolist(), strict=True))
     keys = pa.array([xxhash.xxh3_128_digest(some) for some in joined], pa.binary())
-    known = _known(store, stage)
+    by_bytes = (
+        signals.versions["text_hash"]["parameters"]["normalise"] == "bytes"
+    )  # else hashes do not tell texts apart
+    known = _known(store, stage) if by_bytes else None
     at = pc.index_in(keys, known["group"]) if known else pa.nulls(len(keys), pa.int32())
-    is_new = np.repeat(at.is_null().to_numpy(zero_copy_only=False), size)
-    begin = np.repeat(first, size)
-    asked = np.flatnonzero(is_new)
-    found = find(asked)
-    columns = [np.empty(len(rows), column.dtype) for column in found]
-    for column, new in zip(columns, found, strict=True):
-        column[asked] = new - begin[asked] if new.dtype == np.int64 else new
-    if len(asked) and store.makes:
-        fresh = at.is_null()
-        ends = pa.array(np.r_[0, np.cumsum(size[fresh.to_numpy(zero_copy_only=False)])])
-        lists = [pa.LargeListArray.from_arrays(ends, pa.array(column[asked])) for column in columns]
-        table = pa.table([keys.filter(fresh), *lists], ["group", *map(str, range(len(lists)))])
-        key = digest_of([key.hex() for key in table["group"].to_pylist()])
-        store.finish(stage, key, [store.write_part(stage, f"{key}.arrow", table)])
+    fresh = at.is_null().to_numpy(zero_copy_only=False)
+    is_new = np.repeat(fresh, size)
+    columns = [np.empty(len(rows), kind) for kind in kinds]
     if known:
         old = known.take(at.drop_null())
         for number, column in enumerate(columns):
             column[~is_new] = pc.list_flatten(old[str(number)]).to_numpy()
+    asked = np.flatnonzero(is_new)
+    cuts = [asked[some] for some in batches(group[asked], pool.bytes[rows[asked]], most)]
+    todo = [task(rows[cut]) for cut in cuts]
+    answers = map_parts(engine, work, todo, done=done) if engine else map(work, todo)
+    for cut, found in zip(cuts, answers, strict=True):
+        for column, new in zip(columns, found, strict=True):
+            column[cut] = cut[new] - begin[cut] if column.dtype == np.int64 else new
+    if len(asked) and by_bytes and store.makes:
+        ends = pa.array(np.r_[0, np.cumsum(size[fresh])])
+        lists = [pa.LargeListArray.from_arrays(ends, pa.array(column[asked])) for column in columns]
+        table = pa.table([keys.filter(at.is_null()), *lists], ["group", *map(str, range(len(lists)))])
+        key = digest_of([key.hex() for key in table["group"].to_pylist()])
+        store.finish(stage, key, [store.write_part(stage, f"{key}.arrow", table)])
     return [column + begin if column.dtype == np.int64 else column for column in columns]
 
 

@@ -110,9 +110,8 @@ class Folder:
         with alone(self.folder / "index.lock"):
             now = open_folder(self.folder, self.comparison)
             segments = now.record["segments"]
-            rows = (
-                rows.filter(pc.invert(pc.is_in(_texts(rows), _texts(now.table(TEXT))))) if segments else rows
-            )
+            if segments:
+                rows = rows.filter(pc.invert(pc.is_in(_texts(rows), _texts(now.table(TEXT)))))
             if not len(rows):
                 return now, 0
             path = self.folder / f"segment-{len(segments):05d}.arrow"

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from curate.duplicates.answers import answered
-from curate.engine import Engine, map_parts
+from curate.engine import Engine
 from curate.signals.annotate import Signals
 from curate.signals.values import Values
 from curate.sources.pool import Pool, gather_pieces
@@ -35,7 +35,7 @@ def novelties(
 
     `cluster` int64 [documents], `reached` bool [documents], `parameters` of the family of duplicates.
     """
-    from filters.duplicates.leaders import Scheme, batches
+    from filters.duplicates.leaders import Scheme
 
     several = reached & (np.bincount(cluster[reached], minlength=len(pool))[cluster] > 1)
     rows = np.flatnonzero(several)
@@ -46,19 +46,12 @@ def novelties(
     how = {"ngram": scheme.ngram, "unit": scheme.unit}
     novelty = np.ones(len(pool))
 
-    def find(asked: np.ndarray) -> list[np.ndarray]:
-        mine = different[asked]
-        cuts = list(batches(cluster[mine], pool.bytes[mine], MOST))
-        rows = [mine[cut] for cut in cuts]
-        todo: list[Task] = [(pool.parts, pool.part[r], pool.row[r], cluster[r], least, how) for r in rows]
-        found = np.ones(len(mine))
-        for cut, new in zip(cuts, map_parts(engine, _of, todo) if engine else map(_of, todo), strict=True):
-            found[cut] = new
-        return [found]
+    def task(some: np.ndarray) -> Task:
+        return pool.parts, pool.part[some], pool.row[some], cluster[some], least, how
 
-    (novelty[different],) = answered(
-        ["novelty", VERSION, str(least), how], signals, different, cluster[different], find
-    )
+    what = ["novelty", VERSION, str(least), how]
+    mine = cluster[different]
+    (novelty[different],) = answered(what, [float], pool, signals, different, mine, MOST, task, _of, engine)
     copies = rows[first != np.arange(len(rows))]
     of = novelty[rows[first]][first != np.arange(len(rows))]
     novelty[copies] = np.where(of >= min(least, 1), 0.0, of)  # of what stays nothing is new
@@ -74,12 +67,12 @@ def _first_of_equals(signals: Signals, rows: np.ndarray, normalise: str) -> np.n
     return first[group]
 
 
-def _of(task: Task) -> np.ndarray:
+def _of(task: Task) -> list[np.ndarray]:
     from filters.duplicates.novelty import novelty
 
     parts, part, row, cluster, least, how = task
     texts, places = gather_pieces(parts, part, row, "text")
-    return novelty(texts, cluster, least, places=places, **how)
+    return [novelty(texts, cluster, least, places=places, **how)]
 
 
 def novel_of_clusters(pool: Pool, values: Values, reached: np.ndarray, least: float) -> np.ndarray:

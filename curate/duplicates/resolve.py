@@ -6,8 +6,8 @@ they are clustered in independent batches, on any number of workers, with the sa
 joins the most similar document that stays (`filters.duplicates`), in the pool's order of preference.
 
 What is held in memory of all documents: their hashes, and one column of band keys, cut by prefix where the budget
-asks for it (`filters.duplicates.grouping`). Signatures and texts are read of candidates only, a batch at a time, and not
-where a build before has clustered the same component (`curate.duplicates.answers`).
+asks for it (`filters.duplicates.grouping`). Signatures and texts are read of candidates only, a batch at a time, and
+of those that no build before has clustered.
 
 The outcome is one table beside each part of documents; `duplicate_cluster_index` is the row in the pool of the
 document that stands for the cluster.
@@ -189,30 +189,19 @@ def signatures_at(signals: Signals, part: np.ndarray, row: np.ndarray) -> np.nda
 def _cluster(store, pool, signals, first, near, engine, leader, similarity, template) -> None:
     """Fill in, for each distinct text, the document it joins (itself where it stays), their Jaccard similarity, and
     whether numbers, dates and names are all they differ in."""
-    from filters.duplicates.leaders import batches
-
     component = _components(store, pool, signals, first, near, engine)
     most = max(LEAST, min(MOST, engine.memory // (BYTES_A_BYTE * engine.workers)))
     several = np.flatnonzero(np.bincount(component, minlength=len(component))[component] > 1)
     several = several[np.lexsort((pool.rank[several], component[several]))]
 
-    def find(some: np.ndarray) -> list[np.ndarray]:
-        own = some.copy(), np.ones(len(some), np.float32), np.zeros(len(some), bool)
-        cuts = list(batches(component[several[some]], pool.bytes[several[some]], most))
-        todo = [_batch(pool, signals, several[some[cut]], near) for cut in cuts]
-        with Progress("duplicates", len(some), "documents") as progress:
-            answers = map_parts(engine, cluster_batch, todo, done=lambda a: progress.add(len(a[0])))
-        for cut, (joined, *rest) in zip(cuts, answers, strict=True):
-            for column, values in zip(own, (some[cut[joined]], *rest), strict=True):
-                column[cut] = values
-        return list(own)
+    def task(rows: np.ndarray) -> Batch:
+        return Batch(pool.parts, signals.families["signatures"], pool.part[rows], pool.row[rows], near)
 
-    joined, *rest = answered(["clusters", VERSION, near], signals, several, component[several], find)
+    how = component[several], most, task, cluster_batch, engine
+    what, kinds = ["clusters", VERSION, near], [np.int64, np.float32, bool]
+    with Progress("duplicates", len(several), "documents") as progress:
+        joined, *rest = answered(what, kinds, pool, signals, several, *how, lambda a: progress.add(len(a[0])))
     leader[several], (similarity[several], template[several]) = several[joined], rest
-
-
-def _batch(pool: Pool, signals: Signals, rows: np.ndarray, near: dict) -> Batch:
-    return Batch(pool.parts, signals.families["signatures"], pool.part[rows], pool.row[rows], near)
 
 
 def cluster_batch(batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

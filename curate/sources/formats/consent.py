@@ -2,42 +2,37 @@
 
 `reserved` is
 - "yes" where a statement asks not to be trained on: `Content-Usage: train-ai=n`, `tdm-reservation` 1, robots `noai`;
-- "other" where one asks for something else: not to be indexed, its pictures not to be used, or one crawler alone;
-- "no" where one allows it: `train-ai=y`, `tdm-reservation` 0;
-- "silent" where the places were looked at, and nothing in them says anything.
-
-The first that holds. `reserved_by` is what said so. A format without such places has neither field: silence is not assumed.
+- else "other" where one asks for something else: not to be indexed, its pictures not to be used, or one crawler alone;
+- else "no" where one allows it: `train-ai=y`, `tdm-reservation` 0;
+- else "silent": the places were looked at, and nothing in them says anything.
+`reserved_by` is what said so. A format without such places has neither field: silence is not assumed.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-RESERVED = "reserved"
-FIELDS = (RESERVED, "reserved_by")
+FIELDS = RESERVED, _ = "reserved", "reserved_by"
 LABELS = ("yes", "other", "no", "silent")
-HEADER = re.compile(
-    rb"^(content-usage|x-robots-tag|tdm-reservation)[ \t]*:[ \t]*(.*?)[ \t]*\r?$", re.I | re.M
-)
+HEADER = re.compile(rb"^(content-usage|x-robots-tag|tdm-reservation)[ \t]*:(.*)$", re.I | re.M)
 USES = ("train-genai", "train-ai", "bots")  # of the IETF's preferences, the narrower first
 OTHER = ("noai", "noimageai", "noindex", "none")
 AGENT = re.compile(r"(?!max-|unavailable_after)[\w-]+")
-SHOWN = 100  # characters of a statement
 
 
 def in_head(head: bytes) -> list[tuple[str, str]]:
     """(name, value) of each statement in the head of an HTTP answer."""
-    return [(name.decode().lower(), value.decode("latin-1")) for name, value in HEADER.findall(head)]
+    return [(name.decode().lower(), value.decode("latin-1").strip()) for name, value in HEADER.findall(head)]
 
 
 def in_page(tree: Any) -> Iterator[tuple[str, str]]:
     for node in tree.document.query_selector_all("meta[name]")[:] if tree.document else ():
-        yield "meta " + node["name"].strip().lower(), node.getattr("content") or ""
+        yield "meta " + node["name"].strip().lower(), (node.getattr("content") or "").strip()
 
 
 def consent(said: Iterable[tuple[str, str]]) -> dict[str, str | None]:
@@ -45,7 +40,7 @@ def consent(said: Iterable[tuple[str, str]]) -> dict[str, str | None]:
     found: dict[str, list[str]] = {}
     for name, value in said:
         if label := READERS.get(name, lambda value: None)(value.lower()):
-            found.setdefault(label, []).append(f"{name}: {value}"[:SHOWN])
+            found.setdefault(label, []).append(f"{name}: {value}"[:100])
     label = next((label for label in LABELS if label in found), LABELS[-1])
     return dict(zip(FIELDS, (label, "; ".join(found.get(label, ())) or None), strict=True))
 
@@ -75,11 +70,8 @@ def _robots(value: str) -> str | None:
     return label
 
 
-def _reservation(value: str) -> str | None:
-    return {"1": "yes", "0": "no"}.get(value.strip())
-
-
-READERS = {
+RESERVATION = {"1": "yes", "0": "no"}.get
+READERS: dict[str, Callable[[str], str | None]] = {
     "content-usage": _usage, "x-robots-tag": _robots, "meta robots": _robots,
-    "tdm-reservation": _reservation, "meta tdm-reservation": _reservation,
+    "tdm-reservation": RESERVATION, "meta tdm-reservation": RESERVATION,
 }  # fmt: skip

@@ -102,16 +102,10 @@ def _html(source: Source, item: Input, problems: Problems) -> Iterator[Found]:
 
 
 def page(
-    raw: bytes,
-    charset: str | None,
-    at: str,
-    problems: Problems,
-    extract: str,
-    url: str | None = None,
+    raw: bytes, charset: str | None, at: str, problems: Problems, extract: str, url: str | None = None,
     said: Sequence[tuple[str, str]] = (),
-) -> tuple[str, dict[str, Any]] | None:
-    """(main text; title, language and consent) of an HTML page; None where it is more nested than any page, or has no text:
-    counted.
+) -> tuple[str, dict[str, Any]] | None:  # fmt: skip
+    """(main text; title, language, consent) of an HTML page; None where it is too nested or has no text: counted.
 
     `charset`: what the server said; `said`: what its head says of consent. `extract`: by which library, as a source says.
     """
