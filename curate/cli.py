@@ -244,18 +244,20 @@ def status(session: Session, manifest: Path) -> tuple[Any, str]:
 @manifest_argument
 @click.argument("index")
 @click.option("--level", help="Whose documents are added; default: the manifest's last.")
+@click.option("--kept", is_flag=True, help="All that the level keeps, whether or not it was written.")
 @answers(*ALL)
-def index(session: Session, manifest: Path, index: str, level: str | None) -> tuple[Any, str]:
-    """Remember a level's documents in an index, so that later builds can drop what resembles them.
+def index(session: Session, manifest: Path, index: str, level: str | None, kept: bool) -> tuple[Any, str]:
+    """Remember what was written of a level in an index, so that later builds can drop what resembles it.
 
     INDEX is a folder, or a Redis database that several machines share: redis://HOST:PORT/DB.
 
     Example: curate index manifests/quickstart.toml seen
     """
+    from curate.corpora.built import written
     from curate.duplicates.index import add, begin
     from curate.errors import did_you_mean
     from curate.manifest.reader import load_manifest
-    from curate.steps import annotate_all
+    from curate.steps import annotate_all, build
 
     loaded = load_manifest(manifest)
     names = [one.name for one in loaded.levels]
@@ -263,8 +265,14 @@ def index(session: Session, manifest: Path, index: str, level: str | None) -> tu
         raise CurateError(f"--level {level}: no such level{did_you_mean(level, names)}")
     begin(loaded, index)  # what cannot be added to is said before the work
     level = level or names[-1]
-    a = annotate_all(session.open_store(), loaded, session.open_engine())
-    found, added = add(loaded, a.pool, a.signals, a.judged[level].kept, index, level)
+    store, engine = session.open_store(), session.open_engine()
+    if kept:
+        a = annotate_all(store, loaded, engine)
+        rows = a.judged[level].kept
+    else:
+        built = build(store, loaded, engine, record=False)
+        a, rows = built.annotated, written(built, level)
+    found, added = add(loaded, a.pool, a.signals, rows, index, level, "kept" if kept else "written")
     answer = {"index": found.where, "added": added, "documents": found.documents}
     text = (
         f'{added:,} documents of level "{level}" added'

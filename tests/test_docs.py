@@ -331,7 +331,7 @@ def test_the_page_of_months_runs(tmp_path, monkeypatch):
             printed[words[1]] = done.output
     lock = json.loads(Path("november.lock.json").read_text())
     october = json.loads(Path("october.lock.json").read_text())
-    assert lock["ledger"]["unique"]["pages"]["dropped"]["unique.index_similarity"] > 20
+    assert lock["ledger"]["unique"]["pages"]["dropped"]["unique.index_similarity"] > 5
     assert lock["tokenizer"]["sha256"] == october["tokenizer"]["sha256"]
     assert [origin["manifest"] for origin in lock["pool"]["index"]["index"][0]["from"]] == [
         "october",

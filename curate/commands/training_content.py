@@ -22,6 +22,7 @@ from curate.corpora.corpus import open_arrow, plain_name
 from curate.corpora.lock import corpus_directory, read_lock
 from curate.errors import CurateError, did_you_mean
 from curate.quantities import short_bytes
+from curate.sources.formats.consent import RESERVED, by_label
 from curate.spec.manifest import FORGOTTEN
 from curate.store import Store
 
@@ -48,7 +49,7 @@ def summarize(store: Store, lock_path: Path, wanted: str | None) -> dict[str, An
         "general": _general(lock, name, corpus, rows),
         "sources": _sources(lock, rows, lock_path.parent),
         "domains": _domains(rows),
-        "processing": _processing(lock, levels),
+        "processing": _processing(lock, levels, rows),
     }  # fmt: skip
 
 
@@ -145,17 +146,24 @@ def _host(address: str | None) -> str:
         return ""
 
 
-def _processing(lock: dict, levels: list[dict]) -> dict[str, Any]:
+def _processing(lock: dict, levels: list[dict], rows: pa.Table) -> dict[str, Any]:
     rules = [
         {k: rule[k] for k in ("rule", "signal", "bound", "dropped", "dropped_bytes")}
         for level in levels for rule in level["rules"]
     ]  # fmt: skip
     return {
-        "rights_reservations": None, "illegal_content": None, "rules": rules,
+        "rights_reservations": _reservations(rows, rules), "illegal_content": None, "rules": rules,
         "edits": [edit for level in levels[-1:] for edit in level.get("edits", ())],
         "forgotten": next((rule["dropped"] for rule in rules if rule["signal"] == FORGOTTEN), None),
         "held_out": lock["held_out"]["documents"],
     }  # fmt: skip
+
+
+def _reservations(rows: pa.Table, rules: list[dict]) -> dict[str, Any] | None:
+    """What pages of the corpus say of being trained on, and documents dropped for it; None where nobody looked."""
+    dropped = sum(rule["dropped"] for rule in rules if rule["signal"] == RESERVED)
+    looked = RESERVED in rows.column_names
+    return {"in_corpus": by_label(rows[RESERVED].cast(pa.string())), "dropped": dropped} if looked else None
 
 
 # ---- as Markdown --------------------------------------------------------------------------------------------
@@ -187,7 +195,7 @@ def as_markdown(summary: dict[str, Any]) -> str:
         table("source | what it holds | licence | documents | tokens | share | section", sources),
         "### Crawled: domain names of most text\n", _domains_text(domains),
         f"Crawlers, their purpose and behaviour, and when they ran: {FILL}\n",
-        "## 3. Processing\n", f"Reservations of rights, and how they were respected: {FILL}\n",
+        "## 3. Processing\n", _reservations_text(done["rights_reservations"]),
         f"Illegal content, and how it was removed: {FILL}\n", *_done_text(done),
     ])  # fmt: skip
 
@@ -199,6 +207,15 @@ def _domains_text(domains: dict[str, Any] | None) -> str:
     return (
         f"{len(rows):,} of {domains['domains']:,} hosts, by bytes of text.\n\n{table('host | share', rows)}"
     )
+
+
+def _reservations_text(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return f"Reservations of rights, and how they were respected: {FILL}\n"
+    counts = ", ".join(f"{label} {count:,}" for label, count in found["in_corpus"].items())
+    return f"""Reservations of rights, in heads and `meta` elements of pages: {found["dropped"]:,} documents dropped by rules
+about them; whether documents of the corpus reserve training: {counts}. robots.txt, other protocols, and how they were
+respected: {FILL}\n"""
 
 
 def _done_text(done: dict[str, Any]) -> list[str]:

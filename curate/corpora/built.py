@@ -56,6 +56,17 @@ class Built:
     packed_apart: dict[str, tuple[Path, str]] = field(default_factory=dict)  # by level
 
 
+def written(built: Built, level: str) -> np.ndarray:
+    """bool [documents of the pool]: those that a corpus of the level holds, or that it keeps and loss is measured on."""
+    a, holdouts = built.annotated, built.holdouts
+    found = np.zeros(len(a.pool), bool)
+    for rows in (*holdouts.rows.values(), *holdouts.apart.values()):
+        found[rows] = a.judged[level].kept[rows]
+    most = max((corpus.documents for corpus in built.corpora if corpus.level == level), default=0)
+    found[built.rows[level][:most]] = True
+    return found
+
+
 def token_shares(built: Built, level: str, tokens: int) -> tuple[float, ...] | None:
     """By source: its share of the level's first `tokens` tokens; None where the level has fewer."""
     pool, level_tokens = built.annotated.pool, built.tokens[level]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from curate import __version__
 from curate.corpora.built import Annotated
@@ -28,6 +29,7 @@ from curate.duplicates.alarms import alarms, duplicates_summary, missed_pairs
 from curate.duplicates.pooled import as_told
 from curate.errors import CurateError, Mismatch
 from curate.remote import here, receipt_of
+from curate.sources.formats.consent import RESERVED, by_label
 from curate.sources.pool import Pool
 from curate.spec.manifest import Level
 from curate.store import (
@@ -145,10 +147,13 @@ def _rehydrated(level: Level, rows: np.ndarray) -> dict:
 
 
 def _ledger(judged: Judged, a: Annotated) -> dict:
-    """The conservation law, from rows read to documents kept."""
+    """The conservation law, from rows read to documents kept; and of these what their pages say of being trained on."""
     table = ledger(judged, a.pool)
-    for source in a.sources:
+    for number, source in enumerate(a.sources):
         row = table[source.source.name]
+        if RESERVED in source.source.columns:
+            kept = pa.array(judged.kept & (a.pool.source == number))
+            row[RESERVED] = by_label(a.pool.field(RESERVED, pa.string()).filter(kept))
         row["failed"] = sum(entry["count"] for entry in source.failed.values())
         row["in"] += row["failed"]
         assert row["in"] == row["kept"] + row["failed"] + sum(row["dropped"].values())

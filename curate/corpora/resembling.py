@@ -41,16 +41,22 @@ def resembling(
 
     def look() -> pa.Table:
         index = build_index(texts, pa.array([""] * len(texts), pa.large_string()), words)
-        shares = np.concatenate(map_parts(engine, _shares_a_run, [(part, index) for part in pool.parts]))
+        said = digest_of([STAGE, VERSION, texts.to_pylist(), words])
+        todo = [(store, part, index, digest_of([said, part.digest])) for part in pool.parts]
+        shares = pa.concat_tables([part.table() for part in map_parts(engine, _shares_a_run, todo)])["shares"]
         return pa.table({"near": near_to(store, pool, signals, near, texts, engine), "shares": shares})
 
     table = store.table(STAGE, key, look).table()
     return Resembling(*(table[name].to_numpy(zero_copy_only=False) for name in ("near", "shares")))
 
 
-def _shares_a_run(task: tuple[Part, Index]) -> np.ndarray:
+def _shares_a_run(task: tuple[Store, Part, Index, str]) -> Part:
     from filters.models.contamination import measure
 
-    part, index = task
-    spans = measure(part.table(["text"])["text"], index)["contamination_spans"]
-    return pc.greater(pc.list_value_length(spans), 0).to_numpy(zero_copy_only=False)
+    store, part, index, key = task
+
+    def look() -> pa.Table:
+        spans = measure(part.table(["text"])["text"], index)["contamination_spans"]
+        return pa.table({"shares": pc.greater(pc.list_value_length(spans), 0)})
+
+    return store.table(STAGE, key, look)

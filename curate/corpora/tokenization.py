@@ -4,8 +4,9 @@ Encoding costs more than all signals together, so only what some corpus or holdo
 of each level the documents in ascending order of id, until the largest size is full. How far that is
 nobody knows before encoding, so a first guess is doubled until it holds.
 
-Documents are encoded in chunks that follow the order of ids; a chunk's key is the digest of its ids and
-of the documents' parts. `Tokens` answers how many tokens a document has, and what they are.
+A chunk is of neighbouring small parts of documents, or of a range of ids of a large one, in the order of ids; its key
+is the digest of its ids and of those parts. So where a source grows, what is new is encoded, and no more. `Tokens`
+answers how many tokens a document has, and what they are.
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ from curate.progress import Progress, say
 from curate.quantities import BYTES_A_TOKEN
 from curate.remote import here
 from curate.signals.edits import Edited
+from curate.sources.cut import groups, mark_of
 from curate.sources.pool import Pool
 from curate.spec.manifest import Manifest
 from curate.store import Part, Store, digest_of, file_digest
 
-VERSION = 2
-STAGE = "tokens"
+VERSION = 2  # of tokenizers
+STAGE, TOKENS_VERSION = "tokens", 3
 TRIED_BYTES = 1_000_000  # of text that a tokenizer from elsewhere is tried on
 CHUNK_BYTES = 4_000_000
 # Of what fills a size at BYTES_A_TOKEN: the first guess; what it lacks is encoded in a second round.
@@ -190,13 +192,13 @@ def _nothing(documents: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _encode(store: Store, pool: Pool, tokens: Tokens, rows: np.ndarray, engine: Engine) -> None:
     if not len(rows):
         return
-    cuts = np.flatnonzero(np.diff(np.cumsum(pool.bytes[rows]) // CHUNK_BYTES)) + 1
-    pieces = np.split(rows, cuts)
-    parts_digest = pool.digest
+    pieces = _pieces(pool, rows)
     chunks = []
     for piece in pieces:
         ids = pool.ids.take(pa.array(piece)).to_pylist()
-        key = digest_of([STAGE, VERSION, tokens.sha256, parts_digest, ids, *tokens.edited.identity])
+        parts = np.unique(pool.part[piece]).tolist()
+        made_of = [[pool.parts[i].digest for i in parts], ids, *tokens.edited.identity_in(parts)]
+        key = digest_of([STAGE, TOKENS_VERSION, tokens.sha256, *made_of])
         place, size = (pool.part[piece], pool.row[piece]), int(pool.bytes[piece].sum())
         chunks.append(Chunk(store, pool.parts, *place, tokens.tokenizer, key, size, tokens.edited))
     make_parts(
@@ -208,6 +210,20 @@ def _encode(store: Store, pool: Pool, tokens: Tokens, rows: np.ndarray, engine: 
         tokens.chunk[piece] = len(tokens.parts)
         tokens.place[piece] = np.arange(len(piece))
         tokens.parts.append(part)
+
+
+def _pieces(pool: Pool, rows: np.ndarray) -> list[np.ndarray]:
+    """These rows, chunk by chunk, each in their order."""
+    part = pool.part[rows]
+    sizes = np.bincount(part, pool.bytes[rows], len(pool.parts)).astype(np.int64)
+    chunk = np.empty(len(pool.parts), np.int64)
+    bits = np.empty(len(pool.parts), np.uint64)
+    for number, some in enumerate(groups((mark_of(p.digest) for p in pool.parts), sizes, CHUNK_BYTES)):
+        chunk[some], bits[some] = number, (int(sizes[some].sum()) // CHUNK_BYTES).bit_length()
+    cell = (pool.places[rows] >> np.uint64(32) >> (np.uint64(32) - bits[part])).astype(np.int64)
+    order = np.lexsort((cell, chunk[part]))
+    ends = np.flatnonzero(np.diff(chunk[part][order]) | np.diff(cell[order])) + 1
+    return np.split(rows[order], ends)
 
 
 def warm_up(tokenizer: str | Path) -> None:

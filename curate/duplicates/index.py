@@ -1,8 +1,8 @@
 """Indexes: what has been built before, remembered by hashes and signatures, so that another build can drop it.
 
-`curate index MANIFEST INDEX` adds the documents that a level keeps. The direction is: what is in the index stays what
-it is, and documents of a later build that resemble it say so in their own signals. No text is kept, so similarity
-is estimated from the signatures (standard error sqrt(s (1 - s) / permutations)); equal hashes are certain.
+`curate index MANIFEST INDEX` adds the documents that a level's corpora hold, or all that it keeps. What is in the index
+stays what it is, and documents of a later build that resemble it say so in their own signals. No text is kept, so
+similarity is estimated from signatures (standard error sqrt(s (1 - s) / permutations)); equal hashes are certain.
 
 An index is a folder (`index_folder`), or a Redis database that several machines share (`index_redis`): the same
 documents in the same order give the same answers from both. Its digest names the documents it held when it was
@@ -44,7 +44,7 @@ class Index(Protocol):
     def digest(self) -> str: ...
     @property
     def origins(self) -> list[dict]:
-        """What was added, in order: {manifest, its sha256, level, documents, lock where there was one}."""
+        """What was added, in order: {manifest, its sha256, level, which ("written" or "kept"), documents, maybe lock}."""
 
     def add(self, rows: pa.Table, origin: dict) -> tuple[Index, int]:
         """The index with these documents (id, text_hash, signature) as well, and how many of them it had not."""
@@ -96,11 +96,11 @@ def begin(manifest: Manifest, where: str) -> Index:
 
 
 def add(
-    manifest: Manifest, pool: Pool, signals: Signals, kept: np.ndarray, where: str, level: str
+    manifest: Manifest, pool: Pool, signals: Signals, chosen: np.ndarray, where: str, level: str, which: str
 ) -> tuple[Index, int]:
-    """Add the documents that a level keeps (`kept`: bool [documents]); returns the index and how many it had not."""
+    """Add documents of a level (`chosen`: bool [documents]); returns the index and how many it had not."""
     index = begin(manifest, where)
-    rows = pool.order[kept[pool.order]]
+    rows = pool.order[chosen[pool.order]]
     place = pool.part[rows], pool.row[rows]
     table = pa.table(
         {
@@ -109,7 +109,7 @@ def add(
             "signature": gather(signals.families["signatures"], *place, "signature"),
         }
     )
-    origin = {"manifest": manifest.name, "sha256": manifest.digest, "level": level}
+    origin = {"manifest": manifest.name, "sha256": manifest.digest, "level": level, "which": which}
     if manifest.lock_path.is_file():
         origin["lock"] = lock_digest(read_json(manifest.lock_path))
     return index.add(table, origin)

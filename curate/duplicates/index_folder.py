@@ -37,6 +37,7 @@ from curate.store import (
 from train.files import alone, check_of, compare
 
 RECORD = "index.json"
+TEXT = ["id", "text_hash"]
 AT_ONCE = 100_000  # pairs compared at once
 
 
@@ -105,13 +106,13 @@ class Folder:
         return table if self.among is None else table.filter(self.among)
 
     def add(self, rows: pa.Table, origin: dict) -> tuple[Folder, int]:
-        """All of them or none, as one segment; none where one of the same documents is there. What other processes
-        have added meanwhile comes first."""
-        content = _content(rows)
+        """Those that it has not, as one segment, all or none. What other processes have added meanwhile comes first."""
         with alone(self.folder / "index.lock"):
             now = open_folder(self.folder, self.comparison)
             segments = now.record["segments"]
-            if any(segment["content"] == content for segment in segments):
+            if segments:
+                rows = rows.filter(pc.invert(pc.is_in(_texts(rows), _texts(now.table(TEXT)))))
+            if not len(rows):
                 return now, 0
             path = self.folder / f"segment-{len(segments):05d}.arrow"
             segment = _segment(path, with_bands(rows, self.comparison["cut"]), origin)
@@ -152,6 +153,12 @@ class Folder:
         best[same] = pc.fill_null(equal, -1).to_numpy()[same]
         found[same] = 1.0
         return ids.take(pa.array(best, mask=best < 0)), found
+
+
+def _texts(rows: pa.Table) -> pa.Array:
+    """Id and hash of each in one."""
+    pieces = [rows[name].combine_chunks().cast(pa.large_binary()) for name in TEXT]
+    return pc.binary_join_element_wise(*pieces, pa.scalar(b"", pa.large_binary()))
 
 
 def _content(rows: pa.Table) -> str:

@@ -14,13 +14,15 @@ from dataclasses import asdict
 import numpy as np
 import pyarrow as pa
 
-from curate.engine import Engine, map_parts
+from curate.duplicates.answers import answered
+from curate.engine import Engine
 from curate.signals.annotate import Signals
 from curate.signals.values import Values
 from curate.sources.pool import Pool, gather_pieces
 from curate.spec.manifest import DUPLICATES
 from curate.store import Part
 
+VERSION = 1
 MOST = 64_000_000  # bytes of text held at once by one worker; a cluster of more is held whole
 Task = tuple[list[Part], np.ndarray, np.ndarray, np.ndarray, float, dict]
 
@@ -33,20 +35,23 @@ def novelties(
 
     `cluster` int64 [documents], `reached` bool [documents], `parameters` of the family of duplicates.
     """
-    from filters.duplicates.leaders import Scheme, batches
+    from filters.duplicates.leaders import Scheme
 
     several = reached & (np.bincount(cluster[reached], minlength=len(pool))[cluster] > 1)
     rows = np.flatnonzero(several)
-    rows = rows[np.argsort(pool.rank[rows])]
+    rows = rows[np.lexsort((pool.rank[rows], cluster[rows]))]
     first = _first_of_equals(signals, rows, parameters["normalise"])
     different = rows[first == np.arange(len(rows))]
     scheme = Scheme(**(parameters["near"] or asdict(Scheme())))
     how = {"ngram": scheme.ngram, "unit": scheme.unit}
     novelty = np.ones(len(pool))
-    cuts = [different[some] for some in batches(cluster[different], pool.bytes[different], MOST)]
-    todo: list[Task] = [(pool.parts, pool.part[c], pool.row[c], cluster[c], least, how) for c in cuts]
-    for cut, found in zip(cuts, map_parts(engine, _of, todo) if engine else map(_of, todo), strict=True):
-        novelty[cut] = found
+
+    def task(some: np.ndarray) -> Task:
+        return pool.parts, pool.part[some], pool.row[some], cluster[some], least, how
+
+    what = ["novelty", VERSION, str(least), how]
+    mine = cluster[different]
+    (novelty[different],) = answered(what, [float], pool, signals, different, mine, MOST, task, _of, engine)
     copies = rows[first != np.arange(len(rows))]
     of = novelty[rows[first]][first != np.arange(len(rows))]
     novelty[copies] = np.where(of >= min(least, 1), 0.0, of)  # of what stays nothing is new
@@ -62,12 +67,12 @@ def _first_of_equals(signals: Signals, rows: np.ndarray, normalise: str) -> np.n
     return first[group]
 
 
-def _of(task: Task) -> np.ndarray:
+def _of(task: Task) -> list[np.ndarray]:
     from filters.duplicates.novelty import novelty
 
     parts, part, row, cluster, least, how = task
     texts, places = gather_pieces(parts, part, row, "text")
-    return novelty(texts, cluster, least, places=places, **how)
+    return [novelty(texts, cluster, least, places=places, **how)]
 
 
 def novel_of_clusters(pool: Pool, values: Values, reached: np.ndarray, least: float) -> np.ndarray:

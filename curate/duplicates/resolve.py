@@ -6,7 +6,8 @@ they are clustered in independent batches, on any number of workers, with the sa
 joins the most similar document that stays (`filters.duplicates`), in the pool's order of preference.
 
 What is held in memory of all documents: their hashes, and one column of band keys, cut by prefix where the budget
-asks for it (`filters.duplicates.grouping`). Signatures and texts are read of candidates only, a batch at a time.
+asks for it (`filters.duplicates.grouping`). Signatures and texts are read of candidates only, a batch at a time, and
+of those that no build before has clustered.
 
 The outcome is one table beside each part of documents; `duplicate_cluster_index` is the row in the pool of the
 document that stands for the cluster.
@@ -22,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curate.duplicates.answers import answered
 from curate.duplicates.novelty import novelties
 from curate.engine import Engine, map_parts
 from curate.progress import Progress
@@ -189,26 +191,17 @@ def _cluster(store, pool, signals, first, near, engine, leader, similarity, temp
     whether numbers, dates and names are all they differ in."""
     component = _components(store, pool, signals, first, near, engine)
     most = max(LEAST, min(MOST, engine.memory // (BYTES_A_BYTE * engine.workers)))
-    batches = list(_batches(pool, signals, component, near, most))
-    with Progress("duplicates", sum(len(rows) for rows, _ in batches), "documents") as progress:
-        answers = map_parts(
-            engine, cluster_batch, [batch for _, batch in batches], done=lambda a: progress.add(len(a[0]))
-        )
-    for (rows, _), (joined, found, same) in zip(batches, answers, strict=True):
-        leader[rows], similarity[rows], template[rows] = rows[joined], found, same
+    several = np.flatnonzero(np.bincount(component, minlength=len(component))[component] > 1)
+    several = several[np.lexsort((pool.rank[several], component[several]))]
 
+    def task(rows: np.ndarray) -> Batch:
+        return Batch(pool.parts, signals.families["signatures"], pool.part[rows], pool.row[rows], near)
 
-def _batches(
-    pool: Pool, signals: Signals, component: np.ndarray, near: dict, most: int
-) -> Iterator[tuple[np.ndarray, Batch]]:
-    from filters.duplicates.leaders import batches
-
-    size = np.bincount(component, minlength=len(component))
-    several = np.flatnonzero(size[component] > 1)
-    several = several[np.argsort(pool.rank[several])]
-    for some in batches(component[several], pool.bytes[several], most):
-        rows = several[some]
-        yield rows, Batch(pool.parts, signals.families["signatures"], pool.part[rows], pool.row[rows], near)
+    how = component[several], most, task, cluster_batch, engine
+    what, kinds = ["clusters", VERSION, near], [np.int64, np.float32, bool]
+    with Progress("duplicates", len(several), "documents") as progress:
+        joined, *rest = answered(what, kinds, pool, signals, several, *how, lambda a: progress.add(len(a[0])))
+    leader[several], (similarity[several], template[several]) = several[joined], rest
 
 
 def cluster_batch(batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -59,6 +59,7 @@ class Task:
 class Signals:
     """For each family its parts, in the order of the documents' parts; and for each signal its family."""
 
+    store: Store
     families: dict[str, list[Part]]
     versions: dict[str, dict]  # family -> what the lock says of it
     models: dict[str, dict] = field(default_factory=dict)
@@ -95,7 +96,7 @@ def annotate(store: Store, families: dict[str, dict], documents: list[Part], eng
         name: {**identity, "digest": digest_of([p.digest for p in parts[name]])}
         for name, identity in definitions.items()
     }
-    return Signals(parts, versions, models, signals_of(families))
+    return Signals(store, parts, versions, models, signals_of(families))
 
 
 def _keys(definitions: dict[str, dict], part: Part) -> dict[str, str]:

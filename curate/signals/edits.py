@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,8 +24,12 @@ class Edited:
     @property
     def identity(self) -> list:
         """What the edited text depends on besides the documents: nothing where there is no edit."""
+        return self.identity_in(range(len(self.parts[0]) if self.parts else 0))
+
+    def identity_in(self, numbers: Sequence[int]) -> list:
+        """The same of the text in these parts of documents."""
         return [
-            [edit.signal, edit.mask, [part.digest for part in parts]]
+            [edit.signal, edit.mask, [parts[i].digest for i in numbers]]
             for edit, parts in zip(self.edits, self.parts, strict=True)
         ]
 

@@ -1,9 +1,9 @@
 """Documents: what every later step reads. One schema, stable ids, parts of bounded size.
 
-A source's files are grouped, in the order of their names, into tasks of some `part_bytes` of input; a
-task reads its files and writes one or more parts. So the cut depends on the files alone, never on how
-many workers there are, and a new file at the end leaves the earlier tasks' parts as they are. A source whose
-files are one whole, or that is read up to a limit, is one task.
+A source's files are grouped, in the order of their names, into tasks of at most some `part_bytes` of input; a
+task reads its files and writes one or more parts. The cut depends on the files alone, never on how many workers
+there are, and a file that comes, goes or changes touches the parts of its own group (`curate.sources.cut`). A source
+whose files are one whole, or that is read up to a limit, is one task.
 
 Schema: `id`, `text`, `source`, `place` (file and line, row or qualified name), `own_id` where the source has ids, and
 the source's declared columns. An id is 32 hexadecimal digits: 128 bits of a hash over the source's name and the
@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 from curate.engine import Engine, make_parts
 from curate.errors import InputError
 from curate.progress import say
+from curate.sources.cut import groups, mark_of
 from curate.sources.formats import FORMATS
 from curate.sources.inputs import (
     Listing,
@@ -42,7 +43,6 @@ from curate.store import Part, Store, digest_of
 VERSION = 2  # of what readers make of the same bytes: raise it when that changes
 STAGE = "documents"
 SAMPLE_FILES = 50  # of a source at most
-FILES_A_TASK = 500  # small files cost by their number, not by their bytes
 
 
 @dataclass(frozen=True)
@@ -206,19 +206,13 @@ def plan_tasks(
     store: Store, source: Source, part_bytes: int, inputs: list[Input], hashes: list[str]
 ) -> Iterator[Task]:
     """The source's files in groups; the cut depends on names and sizes alone."""
-    group: list[int] = []
-    size = 0
     together = FORMATS[source.format].whole or source.limit is not None
     made_by = FORMATS[source.format].made_by(source)
-    for i, item in enumerate(inputs):
-        group.append(i)
-        size += item.size
-        full = not together and (size >= part_bytes or len(group) >= FILES_A_TASK)
-        if full or i + 1 == len(inputs):
-            named = [[inputs[j].name, hashes[j]] for j in group]
-            key = digest_of([STAGE, VERSION, source.definition(), part_bytes, named, *made_by])
-            yield Task(store, source, tuple(inputs[j] for j in group), part_bytes, key)
-            group, size = [], 0
+    cuts = groups((mark_of(item.name) for item in inputs), (item.size for item in inputs), part_bytes)
+    for some in [slice(0, len(inputs))] if together else cuts:
+        named = [[item.name, hash] for item, hash in zip(inputs[some], hashes[some], strict=True)]
+        key = digest_of([STAGE, VERSION, source.definition(), part_bytes, named, *made_by])
+        yield Task(store, source, tuple(inputs[some]), part_bytes, key)
 
 
 def read_task(task: Task) -> int:

@@ -11,8 +11,11 @@ import pytest
 from click.testing import CliRunner
 
 from curate.cli import main
+from curate.corpora.built import written
+from curate.corpora.corpus import open_data
 from curate.duplicates.index import add as add_to
 from curate.duplicates.index import open_index
+from curate.duplicates.index_folder import open_folder
 from curate.engine import open_engine
 from curate.errors import CurateError, ManifestError
 from curate.manifest.reader import load_manifest
@@ -73,7 +76,7 @@ def annotated(folder: Path, rows: list[str], index: str = "", rule: str = "", wo
 
 
 def add(a, index: Path | str, level: str):
-    return add_to(a.manifest, a.pool, a.signals, a.judged[level].kept, str(index), level)
+    return add_to(a.manifest, a.pool, a.signals, a.judged[level].kept, str(index), level, "kept")
 
 
 @pytest.fixture
@@ -142,21 +145,54 @@ def test_a_build_says_of_its_index_what_it_held_and_not_where_it_lies(tmp_path, 
 
 def test_a_manifest_never_finds_itself_in_an_index(tmp_path, seen):
     """A month that is built again, or has grown, after it was added: its own documents stay, others still go."""
+    before = 60
     add(annotated(tmp_path / "other", [*texts(7, 20), *texts(2)]), seen, "raw")
     for rows, expected in ((texts(1), 60), ([*texts(1), *texts(3, 30), *texts(2)[:10]], 90)):
         a = annotated(tmp_path / "first", rows, 'index = "../seen"', "index_similarity = [0, 0]")
         assert a.judged["new"].kept.sum() == expected
-        assert add(a, seen, "new")[1] in (0, 90), "the same documents add nothing"
+        assert add(a, seen, "new")[1] == expected - before, "the same documents add nothing"
+        before = expected
 
 
 def test_what_an_index_was_made_of_is_stated_with_level_and_lock(tmp_path):
     path = write(tmp_path / "first", [*texts(1), *texts(2, 200)])
     store = ["--store", str(tmp_path / "store"), "--workers", "1"]
     assert CliRunner().invoke(main, ["build", str(path), *store]).exit_code == 0
-    done = CliRunner().invoke(main, ["index", str(path), str(tmp_path / "seen"), "--level", "raw", *store])
+    done = CliRunner().invoke(
+        main, ["index", str(path), str(tmp_path / "seen"), "--level", "raw", "--kept", *store]
+    )
     assert '260 documents of level "raw" added' in done.stdout
     (origin,) = open_index(str(tmp_path / "seen")).origins
+    assert (origin["level"], origin["which"]) == ("raw", "kept")
     assert origin["lock"] == lock_digest(read_json(tmp_path / "first/m.lock.json"))
+
+
+def ids_in(index: Path) -> list[str]:
+    return open_folder(index).table(["id"])["id"].to_pylist()
+
+
+def test_by_default_an_index_remembers_what_was_written_and_what_loss_is_measured_on(tmp_path):
+    path = write(tmp_path / "first", [*texts(1), *texts(2, 200)])
+    store, engine = Store(tmp_path / "store"), open_engine("local", 1)
+    common = ["index", str(path), str(tmp_path / "seen"), "--level", "new", "--store", str(store.root)]
+    assert CliRunner().invoke(main, [*common, "--workers", "1"]).exit_code == 0
+    built = build(store, load_manifest(path), engine)
+    pool = built.annotated.pool
+    read = [i for c in built.corpora if c.level == "new" for i in open_data(c.path)["id"]]
+    held = {pool.ids[row].as_py() for rows in built.holdouts.rows.values() for row in rows.tolist()}
+    assert set(ids_in(tmp_path / "seen")) == {*read, *held}
+    assert 0 < len({*read, *held}) < len(pool) / 2
+    done = CliRunner().invoke(main, [*common, "--kept", "--workers", "1"])
+    assert f"{len(pool) - len({*read, *held})} documents" in done.stdout, "the rest, and nothing twice"
+    assert sorted(ids_in(tmp_path / "seen")) == sorted(pool.ids.to_pylist())
+    assert [o["which"] for o in open_index(str(tmp_path / "seen")).origins] == ["written", "kept"]
+
+
+def test_of_a_level_that_is_written_whole_its_corpus_and_its_holdout_are_remembered(tmp_path):
+    path = write(tmp_path / "first", [*texts(1), *texts(2, 200)])
+    path.write_text(path.read_text().replace('tokens = "1k"', 'tokens = "all"', 1))
+    built = build(Store(tmp_path / "store"), load_manifest(path), open_engine("local", 1))
+    assert written(built, "raw").sum() == built.annotated.judged["raw"].kept.sum()
 
 
 def test_a_level_that_an_index_leaves_nothing_of_names_the_index(tmp_path, seen):
@@ -191,7 +227,7 @@ def test_the_command_adds_once(tmp_path):
     path = write(tmp_path / "first", texts(1))
     common = ["--store", str(tmp_path / "store"), "--workers", "1"]
     for said in ('60 documents of level "new" added', "these documents are in the index already"):
-        done = CliRunner().invoke(main, ["index", str(path), str(tmp_path / "seen"), *common])
+        done = CliRunner().invoke(main, ["index", str(path), str(tmp_path / "seen"), "--kept", *common])
         assert done.exit_code == 0, done.output
         assert said in done.output
     done = CliRunner().invoke(main, ["index", str(path), str(tmp_path / "seen"), "--level", "nev", *common])

@@ -267,7 +267,7 @@ def test_the_command_adds_once(tmp_path, database):
     path = write(tmp_path / "first", texts(1))
     common = ["--store", str(tmp_path / "store"), "--workers", "1"]
     for said in ('60 documents of level "new" added', "these documents are in the index already"):
-        done = CliRunner().invoke(main, ["index", str(path), database, *common])
+        done = CliRunner().invoke(main, ["index", str(path), database, "--kept", *common])
         assert done.exit_code == 0, done.output
         assert f"{said}; {database} holds 60" in done.output
 

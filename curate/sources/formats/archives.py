@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from curate.sources.characters import decoded
+from curate.sources.formats.consent import FIELDS, consent, in_head
 from curate.sources.formats.format import Format
 from curate.sources.formats.pages import EXTRACTION, HTML_BYTES, Found, characters, page, reading
 from curate.sources.formats.responses import TooLong, parse
@@ -39,15 +40,15 @@ def _warc(source: Source, item: Input, problems: Problems) -> Iterator[Found]:
         if response is None:
             problems.fail("not-http", place, str(fields["url"]))
             continue
-        fields["status"] = str(response.status)
+        fields["status"], said = str(response.status), in_head(response.head)
         if not 200 <= response.status < 300:
             problems.fail("http-error", place, f"status {response.status}: {fields['url']}")
         elif response.type in HTML_TYPES:
-            extracted = page(response.body, response.charset, place, problems, source.extract, fields["url"])
-            if extracted:
+            how = source.extract, fields["url"], said
+            if extracted := page(response.body, response.charset, place, problems, *how):
                 yield place, extracted[0], fields | extracted[1]
         elif response.type == "text/plain":
-            yield place, characters(response.body, response.charset, place, problems), fields
+            yield place, characters(response.body, response.charset, place, problems), fields | consent(said)
         else:
             problems.fail("not-a-page", place, f"{response.type or 'no content type'}: {fields['url']}")
 
@@ -62,7 +63,7 @@ def _wet(source: Source, item: Input, problems: Problems) -> Iterator[Found]:
 
 WARC = Format(
     "warc", reading(_warc), 1e7, ("*.warc", "*.warc.gz", "*.warc.zst"),
-    fields=(("url", "date", "status"), ("title", "language", "record")), requires=("fastwarc", "resiliparse"),
+    fields=(("url", "date", "status"), ("title", "language", "record", *FIELDS)), requires=("fastwarc", "resiliparse"),
     extraction=EXTRACTION,
 )  # fmt: skip
 WET = Format(

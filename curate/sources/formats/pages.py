@@ -8,7 +8,7 @@ found to be about as good (DCLM, arXiv:2406.11794).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -23,6 +23,7 @@ from curate.sources.characters import (
     without_inner_marks,
     without_surrogates,
 )
+from curate.sources.formats.consent import FIELDS, consent, in_page
 from curate.sources.formats.format import Format, Read
 from curate.sources.formats.main_text import main_text
 from curate.sources.formats.nesting import excess
@@ -101,11 +102,12 @@ def _html(source: Source, item: Input, problems: Problems) -> Iterator[Found]:
 
 
 def page(
-    raw: bytes, charset: str | None, at: str, problems: Problems, extract: str, url: str | None = None
-) -> tuple[str, dict[str, Any]] | None:
-    """(main text, title and language) of an HTML page; None where it is more nested than any page, or has no text: counted.
+    raw: bytes, charset: str | None, at: str, problems: Problems, extract: str, url: str | None = None,
+    said: Sequence[tuple[str, str]] = (),
+) -> tuple[str, dict[str, Any]] | None:  # fmt: skip
+    """(main text; title, language, consent) of an HTML page; None where it is too nested or has no text: counted.
 
-    `charset`: what the server said. `extract`: by which library, as a source says.
+    `charset`: what the server said; `said`: what its head says of consent. `extract`: by which library, as a source says.
     """
     from resiliparse.parse.html import HTMLTree
 
@@ -116,6 +118,7 @@ def page(
     tree = HTMLTree.parse(html)
     root = tree.document.query_selector("html") if tree.document else None
     fields = {"title": tree.title or None, "language": (root.getattr("lang") or None) if root else None}
+    fields |= consent([*said, *in_page(tree)])
     text = _by_trafilatura(html) if extract == TRAFILATURA else main_text(tree)
     if not text.strip():
         problems.fail("empty", at, f"no text in {len(raw):,} bytes: {url or fields['title'] or 'no title'}")
@@ -179,5 +182,5 @@ MARKDOWN = Format(
 )  # fmt: skip
 HTML = Format(
     "html", reading(_html), 1.2e7, ("*.html", "*.htm", "*.xhtml", "*.html.gz", "*.htm.gz", "*.html.zst"),
-    fields=(("title",), ("language",)), requires=("resiliparse",), extraction=EXTRACTION, group=FOLDER,
+    fields=(("title",), ("language", *FIELDS)), requires=("resiliparse",), extraction=EXTRACTION, group=FOLDER,
 )  # fmt: skip

@@ -33,6 +33,7 @@ class Response:
     type: str
     charset: str | None
     body: bytes
+    head: bytes
 
 
 def parse(block: bytes, longest: int) -> Response | None:
@@ -49,7 +50,7 @@ def parse(block: bytes, longest: int) -> Response | None:
     content_type = headers.get("content-type", "")
     charset = CHARSET.search(content_type)
     kind = content_type.partition(";")[0].strip().lower() or _sniffed(body[:SNIFFED])
-    return Response(int(status[1]), kind, charset and charset[1], body)
+    return Response(int(status[1]), kind, charset and charset[1], body, head)
 
 
 def _sniffed(begin: bytes) -> str:
