@@ -20,7 +20,7 @@ import xxhash
 from curate.errors import CurateError
 from curate.sources.documents import SourceDocuments
 from curate.sources.formats import FORMATS
-from curate.sources.pool import Pool, remixed
+from curate.sources.pool import BLOCK, Pool, remixed
 from curate.spec.manifest import DOCUMENT, FOLDER, HOST, PACKAGE, Source
 
 MOST_OF_A_SOURCE = (
@@ -32,19 +32,34 @@ _FOLDER = r"^(?P<name>.*)/[^/]*$"
 
 @dataclass(frozen=True)
 class Groups:
-    """`code` int64 [documents]: documents of one group have the same. Below `alone` it is the pool row that stands for a
-    duplicate cluster, whose documents have no other group. `family` int64 [documents]: the same, but of the whole package
-    where that was cut in folders; what is resampled together. `place` uint64 [codes]: the random order of groups."""
+    """`code` int [documents]: documents of one group have the same. Below `alone` it is the pool row that stands for a
+    duplicate cluster, whose documents have no other group. `family` int [documents]: the same, but of the whole package
+    where that was cut in folders; what is resampled together. `places` uint64 [rows of the pool], `hashes` uint64 [other
+    groups]: their random order."""
 
     code: np.ndarray
     family: np.ndarray
     alone: int
-    place: np.ndarray
+    places: np.ndarray
+    hashes: np.ndarray
     kinds: tuple[str, ...]  # what groups are, by source
 
     def named(self) -> np.ndarray:
         """bool [documents]: in a group of more than its duplicates."""
         return self.code >= self.alone
+
+    def place(self, code: np.ndarray) -> np.ndarray:
+        """uint64: of these groups in the random order."""
+        named, places = code >= self.alone, np.empty(len(code), np.uint64)
+        places[named], places[~named] = self.hashes[code[named] - self.alone], self.places[code[~named]]
+        return places
+
+
+def having(code: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """bool [documents]: has the code of one of the chosen (bool [documents])."""
+    wanted = np.zeros(int(code.max(initial=-1)) + 1, bool)
+    wanted[code[chosen]] = True
+    return wanted[code]
 
 
 def usual_group(source: Source) -> str:
@@ -57,7 +72,7 @@ def usual_group(source: Source) -> str:
 
 
 def by_document(pool: Pool, cluster: np.ndarray) -> Groups:
-    return Groups(cluster, cluster, len(pool), pool.places, (DOCUMENT,))
+    return Groups(cluster, cluster, len(pool), pool.places, np.empty(0, np.uint64), (DOCUMENT,))
 
 
 def groups_of(pool: Pool, sources: list[SourceDocuments], cluster: np.ndarray, asked: str | None) -> Groups:
@@ -68,31 +83,69 @@ def groups_of(pool: Pool, sources: list[SourceDocuments], cluster: np.ndarray, a
     if asked == DOCUMENT:
         return by_document(pool, cluster)
     kinds = [asked or usual_group(account.source) for account in sources]
-    names: list[pa.Array] = []
-    families: list[pa.Array] = []
-    for account, kind in zip(sources, kinds, strict=True):
-        own = pa.concat_arrays([_names(part.table(), kind) for part in account.parts])
-        size = pool.bytes[sum(map(len, names)) :][: len(own)]
-        if asked is None and kind != PACKAGE and _one_for_most(own, size):
-            own = pa.nulls(len(own), pa.string())
-        names.append(own)
-        families.append(pc.replace_substring_regex(own, "/.*$", "") if kind == PACKAGE else own)
-    of_package = np.isin(pool.source, [i for i, kind in enumerate(kinds) if kind == PACKAGE])
-    column = _of_bearable_size(pa.concat_arrays(names), of_package, pool.bytes).dictionary_encode()
-    family = pa.concat_arrays(families).dictionary_encode()
-    if asked is not None and not len(column.dictionary):
+    found = [_of_source(account, kind) for account, kind in zip(sources, kinds, strict=True)]
+    weights = [weighed(index, pool.bytes[begin:end], len(names))
+               for (index, names), (begin, end) in zip(found, pool.source.ranges(), strict=True)]  # fmt: skip
+    for number, (begin, end) in enumerate(pool.source.ranges()):
+        most = MOST_OF_A_SOURCE * pool.bytes[begin:end].sum()
+        if asked is None and kinds[number] != PACKAGE and weights[number].max(initial=0) > most:
+            found[number] = np.full_like(found[number][0], -1), found[number][1][:0]
+    short = _of_bearable_size(
+        [
+            (names, weight)
+            for kind, (_, names), weight in zip(kinds, found, weights, strict=True)
+            if kind == PACKAGE
+        ],
+        int(pool.bytes.sum()),
+    )
+    numbers = [index for index, _ in found]
+    code, groups = _codes(numbers, [
+        pa.array([short[name] for name in names.to_pylist()], pa.string()) if kind == PACKAGE else names
+        for kind, (_, names) in zip(kinds, found, strict=True)
+    ], cluster)  # fmt: skip
+    family = code
+    if PACKAGE in kinds:
+        whole = [pc.replace_substring_regex(names, "/.*$", "") if kind == PACKAGE else names
+                 for kind, (_, names) in zip(kinds, found, strict=True)]  # fmt: skip
+        family, _ = _codes(numbers, whole, cluster)
+    if asked is not None and not len(groups):
         raise CurateError(
             f'[holdout] group = "{asked}": no document has one; leave group out, or write "document"'
         )
-    hashes = [xxhash.xxh3_64_intdigest(name.encode()) for name in column.dictionary.to_pylist()]
-    place = np.concatenate([pool.places, remixed(np.array(hashes, np.uint64), pool.draw)])
-    code, whole = (_codes(encoded, len(pool), cluster) for encoded in (column, family))
-    return Groups(code, whole, len(pool), place, tuple(dict.fromkeys(kinds)))
+    hashes = [xxhash.xxh3_64_intdigest(name.encode()) for name in groups.to_pylist()]
+    place = remixed(np.array(hashes, np.uint64), pool.draw)
+    return Groups(code, family, len(pool), pool.places, place, tuple(dict.fromkeys(kinds)))
 
 
-def _codes(encoded: pa.DictionaryArray, alone: int, cluster: np.ndarray) -> np.ndarray:
-    index = pc.fill_null(encoded.indices.cast(pa.int64()), -1).to_numpy(zero_copy_only=False)
-    return np.where(index >= 0, alone + index, cluster)
+def _of_source(account: SourceDocuments, kind: str) -> tuple[np.ndarray, pa.StringArray]:
+    """(int32 [documents] which of the groups each is in, -1 where in none; their names, as they come up)."""
+    columns = [_names(part.table(), kind).dictionary_encode() for part in account.parts]
+    encoded = pa.chunked_array(columns).unify_dictionaries().chunks
+    return np.concatenate([pc.fill_null(c.indices, -1).to_numpy() for c in encoded]), encoded[-1].dictionary
+
+
+def _codes(
+    numbers: list[np.ndarray], names: list[pa.StringArray], cluster: np.ndarray
+) -> tuple[np.ndarray, pa.StringArray]:
+    """(as `Groups.code`, the names of groups) of documents by source: which of the source's names each has."""
+    encoded = pa.concat_arrays(names).dictionary_encode()
+    code, begin, first = cluster.copy(), 0, 0
+    for own, mine in zip(numbers, names, strict=True):
+        index = encoded.indices.to_numpy()[first : first + len(mine)]
+        here = own >= 0
+        code[begin : begin + len(own)][here] = len(cluster) + index[own[here]]
+        begin, first = begin + len(own), first + len(mine)
+    return code, encoded.dictionary
+
+
+def weighed(code: np.ndarray, weight: np.ndarray, count: int) -> np.ndarray:
+    """float64 [count]: the weights of each code together, as of `bincount`; a code below 0 counts nowhere."""
+    total = np.zeros(count)
+    for begin in range(0, len(code), BLOCK):
+        own = code[begin : begin + BLOCK]
+        here = own >= 0
+        np.add.at(total, own[here], weight[begin : begin + BLOCK][here].astype(float))
+    return total
 
 
 def _names(table: pa.Table, kind: str) -> pa.Array:
@@ -128,27 +181,20 @@ def _column(table: pa.Table, name: str) -> pa.Array:
     return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], pa.string())
 
 
-def _one_for_most(names: pa.Array, size: np.ndarray) -> bool:
-    """Whether one group has most of the text."""
-    index = names.dictionary_encode().indices.drop_null().to_numpy()
-    of = np.bincount(index, size[names.is_valid().to_numpy(zero_copy_only=False)])
-    return not len(of) or of.max() > MOST_OF_A_SOURCE * size.sum()
-
-
-def _of_bearable_size(names: pa.Array, of_package: np.ndarray, size: np.ndarray) -> pa.Array:
-    """The same, packages cut: each path of one (itself, then its folders) to its first part that is no large share of all
-    text."""
-    paths = pc.if_else(pa.array(of_package), names, pa.scalar(None, pa.string())).dictionary_encode()
-    known = pc.fill_null(paths.indices.cast(pa.int64()), -1).to_numpy(zero_copy_only=False)
-    weight = np.bincount(known[known >= 0], size[known >= 0], len(paths.dictionary))
-    parts = [path.strip("/").split("/") for path in paths.dictionary.to_pylist()]
-    short = ["" for _ in parts]
-    large = list(range(len(parts)))
-    for depth in range(1, max(map(len, parts), default=0) + 1):
+def _of_bearable_size(packages: list[tuple[pa.StringArray, np.ndarray]], whole: int) -> dict[str, str]:
+    """Of every path of a package (itself, then its folders; given with the bytes in it, by source) its first part that is
+    no large share of all text."""
+    weight: dict[str, float] = {}
+    for names, sizes in packages:
+        for path, size in zip(names.to_pylist(), sizes.tolist(), strict=True):
+            weight[path] = weight.get(path, 0.0) + size
+    parts = {path: path.strip("/").split("/") for path in weight}
+    short: dict[str, str] = {}
+    large = list(parts)
+    for depth in range(1, max(map(len, parts.values()), default=0) + 1):
         total: dict[str, float] = {}
-        for i in large:
-            short[i] = "/".join(parts[i][:depth])
-            total[short[i]] = total.get(short[i], 0.0) + weight[i]
-        large = [i for i in large if total[short[i]] > LARGEST_PACKAGE * size.sum()]
-    cut = pa.array(short, pa.string()).take(paths.indices)
-    return pc.if_else(pa.array(of_package), cut, names)
+        for path in large:
+            short[path] = "/".join(parts[path][:depth])
+            total[short[path]] = total.get(short[path], 0.0) + weight[path]
+        large = [path for path in large if total[short[path]] > LARGEST_PACKAGE * whole]
+    return short

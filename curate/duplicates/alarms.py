@@ -9,6 +9,7 @@ Alarms say; they never drop or keep anything:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import pyarrow.compute as pc
 
 from curate.differences import in_one_line
 from curate.signals.values import Values
-from curate.sources.pool import Pool
+from curate.sources.pool import Pool, counted
 from curate.spec.manifest import DUPLICATES
 
 KINDS = ("exact", "template", "near")
@@ -35,82 +36,96 @@ def duplicates_summary(pool: Pool, values: Values) -> dict[str, Any]:
     """By source, what its documents are duplicates of; the largest clusters; empty where duplicates are not measured."""
     if not values.has_duplicates:
         return {}
-    kind = values.column("duplicate_kind").to_numpy(zero_copy_only=False)
-    by_source = {}
-    for number, name in enumerate(pool.sources):
-        here = pool.source == number
-        counts = {k: int((kind[here] == k).sum()) for k in KINDS}
-        by_source[name] = {"documents": int(here.sum()), **counts}
-    largest = _largest(pool, values.clusters(), values.forgotten())
+    by_source = {
+        name: {"documents": end - begin, **dict.fromkeys(KINDS, 0)}
+        for name, (begin, end) in zip(pool.sources, pool.source.ranges(), strict=True)
+    }
+    for name, _, table in _by_part(pool, values):
+        for k in KINDS:
+            by_source[name][k] += pc.sum(pc.equal(table["duplicate_kind"], k)).as_py() or 0
+    stand = _largest(pool, values.clusters(), values.forgotten())
     return {
         "by_source": by_source,
-        "largest": largest,
+        "largest": [_cluster(pool, values.clusters(), row) for row in stand],
         "novelty": {"least": list(NOVELTIES), "by_source": _lost(pool, values)},
-        "examples": _examples(pool, values, by_source, largest),
+        "examples": _examples(pool, values, by_source, stand),
     }
+
+
+def _by_part(pool: Pool, values: Values) -> Iterator[tuple[str, slice, pa.Table]]:
+    """(source, rows of the pool, what is known of duplicates) of every part."""
+    for part, (begin, end) in zip(values.signals.families[DUPLICATES], pool.ranges(), strict=True):
+        yield pool.sources[pool.source[begin]], slice(begin, end), part.table()
 
 
 def _lost(pool: Pool, values: Values) -> dict[str, dict]:
     """By source: bytes that go with the duplicates of less than each novelty, and of those what nothing else says, both
     against the documents that stand for them."""
-    novelty = values.column("duplicate_novelty").to_numpy()
-    goes = values.clusters() != np.arange(len(pool))
-    place = np.minimum(np.searchsorted(NOVELTIES, novelty, "right"), len(NOVELTIES) - 1)
-    found = {}
-    for number, name in enumerate(pool.sources):
-        here = goes & (pool.source == number)
-        sizes = {"saved": pool.bytes, "lost": pool.bytes * novelty}
-        found[name] = {"bytes": int(pool.bytes[pool.source == number].sum())} | {
-            key: np.bincount(place[here], size[here], len(NOVELTIES)).cumsum().round().astype(int).tolist()
-            for key, size in sizes.items()
-        }
-    return found
+    total = {name: np.zeros((2, len(NOVELTIES))) for name in pool.sources}
+    for name, rows, table in _by_part(pool, values):
+        goes = values.clusters()[rows] != np.arange(rows.start, rows.stop)
+        novelty, size = table["duplicate_novelty"].to_numpy()[goes], pool.bytes[rows][goes]
+        place = np.minimum(np.searchsorted(NOVELTIES, novelty, "right"), len(NOVELTIES) - 1)
+        np.add.at(total[name][0], place, size)
+        np.add.at(total[name][1], place, size * novelty)
+    return {
+        name: {"bytes": int(pool.bytes[begin:end].sum())}
+        | dict(zip(("saved", "lost"), total[name].cumsum(1).round().astype(int).tolist(), strict=True))
+        for name, (begin, end) in zip(pool.sources, pool.source.ranges(), strict=True)
+    }
 
 
-def _examples(pool: Pool, values: Values, by_source: dict[str, dict], largest: list[dict]) -> list[dict]:
+def _examples(pool: Pool, values: Values, by_source: dict[str, dict], stand: list[int]) -> list[dict]:
     """Pairs to read before the numbers are believed: the least similar of all, of each source that loses far more than
     others and of each of the largest clusters; what differs is marked as git marks words."""
-    cluster, gone = values.clusters(), values.forgotten()
-    similarity = values.column("near_duplicate_similarity").to_numpy()
-    similarity = np.where(gone | gone[cluster], np.nan, similarity)
-    asked = {"the least similar of all": ~np.isnan(similarity)}
-    asked |= {f'source "{name}"': pool.source == pool.sources.index(name) for name in _losing(by_source)}
-    ids = pool.ids.take(pa.array(cluster)) if largest else None
+    near = [rows.start + np.flatnonzero(table["near_duplicate_similarity"].is_valid()).astype(pool.order.dtype)
+            for _, rows, table in _by_part(pool, values)]  # fmt: skip
+    row = np.concatenate(near)
+    gone, cluster = values.forgotten(), values.clusters()[row]
+    similarity = np.concatenate(
+        [table["near_duplicate_similarity"].drop_null().to_numpy() for *_, table in _by_part(pool, values)]
+    )
+    shown = ~(gone[row] | gone[cluster] | np.isnan(similarity))
+    asked = {"the least similar of all": shown}
     asked |= {
-        f"the cluster of {c['id'][:12]}": pc.equal(ids, c["id"]).to_numpy(zero_copy_only=False)
-        for c in largest
+        f'source "{name}"': shown & (pool.source[row] == pool.sources.index(name))
+        for name in _losing(by_source)
     }
+    asked |= {f"the cluster of {pool.ids[stays].as_py()[:12]}": shown & (cluster == stays) for stays in stand}
     pairs: dict[int, dict] = {}
     for why, here in asked.items():
-        rows = np.flatnonzero(here & ~np.isnan(similarity))
-        if len(rows):
-            row = int(rows[np.argmin(similarity[rows])])
-            pairs.setdefault(row, _pair(pool, row, int(cluster[row]), float(similarity[row]), why))
+        if here.any():
+            at = np.flatnonzero(here)[np.argmin(similarity[here])]
+            goes, stays = int(row[at]), int(cluster[at])
+            pairs.setdefault(goes, _pair(pool, goes, stays, float(similarity[at]), why))
     return list(pairs.values())
 
 
 def _pair(pool: Pool, row: int, stays: int, similarity: float, why: str) -> dict:
     text = in_one_line(_text(pool, stays), _text(pool, row))
-    ids = {"goes": pool.ids[row].as_py(), "stays": pool.ids[stays].as_py()}
+    ids = dict(zip(("goes", "stays"), pool.gather(np.array([row, stays]), "id").to_pylist(), strict=True))
     return {"why": why, **ids, "similarity": round(similarity, 4), "differences": text}
 
 
 def _text(pool: Pool, row: int) -> str:
-    return pool.parts[int(pool.part[row])].table(["text"])["text"][int(pool.row[row])].as_py()
+    return pool.gather(np.array([row]), "text")[0].as_py()
 
 
-def _largest(pool: Pool, cluster: np.ndarray, gone: np.ndarray) -> list[dict]:
-    size = np.bincount(cluster, minlength=len(pool)) * ~gone
-    rows = np.lexsort((pool.rank, -size))[:LARGEST]
-    return [_cluster(pool, cluster, int(row), int(size[row])) for row in rows if size[row] > 1]
+def _largest(pool: Pool, cluster: np.ndarray, gone: np.ndarray) -> list[int]:
+    """Rows that stand for the largest clusters of several documents."""
+    size = counted(cluster, np.ones(len(pool), bool)) * ~gone
+    least = np.partition(size, max(0, len(size) - LARGEST))[-LARGEST:].min()
+    rows = np.flatnonzero(size >= max(2, least))
+    return rows[np.lexsort((pool.rank[rows], -size[rows]))][:LARGEST].tolist()
 
 
-def _cluster(pool: Pool, cluster: np.ndarray, row: int, size: int) -> dict:
-    number, own = np.unique(pool.source[cluster == row], return_counts=True)
+def _cluster(pool: Pool, cluster: np.ndarray, row: int) -> dict:
+    here = np.flatnonzero(cluster == row)
+    number, own = np.unique(pool.source[here], return_counts=True)
     text = _text(pool, row)
     return {
         "id": pool.ids[row].as_py(),
-        "documents": size,
+        "documents": len(here),
         "sources": {pool.sources[n]: int(count) for n, count in zip(number, own, strict=True)},
         "bytes": int(pool.bytes[row]),
         "begins": " ".join(text[: 4 * SHOWN].split())[:SHOWN],

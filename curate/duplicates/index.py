@@ -100,7 +100,7 @@ def add(
 ) -> tuple[Index, int]:
     """Add the documents that a level keeps (`kept`: bool [documents]); returns the index and how many it had not."""
     index = begin(manifest, where)
-    rows = pool.order[kept[pool.order]]
+    rows = pool.ordered(kept)
     place = pool.part[rows], pool.row[rows]
     table = pa.table(
         {

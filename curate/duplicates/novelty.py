@@ -12,12 +12,12 @@ import math
 from dataclasses import asdict
 
 import numpy as np
-import pyarrow as pa
 
 from curate.engine import Engine, map_parts
 from curate.signals.annotate import Signals
 from curate.signals.values import Values
-from curate.sources.pool import Pool, gather_pieces
+from curate.sources.ordering import gather, gather_pieces, hash_bytes
+from curate.sources.pool import Pool, counted
 from curate.spec.manifest import DUPLICATES
 from curate.store import Part
 
@@ -31,34 +31,34 @@ def novelties(
 ) -> np.ndarray:  # fmt: skip
     """float64 [documents]: the novelty of those reached (see `filters.duplicates.novelty`); 1 for all others.
 
-    `cluster` int64 [documents], `reached` bool [documents], `parameters` of the family of duplicates.
+    `cluster` int [documents], `reached` bool [documents], `parameters` of the family of duplicates.
     """
     from filters.duplicates.leaders import Scheme, batches
 
-    several = reached & (np.bincount(cluster[reached], minlength=len(pool))[cluster] > 1)
-    rows = np.flatnonzero(several)
+    several = reached & (counted(cluster, reached)[cluster] > 1)
+    rows = np.flatnonzero(several).astype(cluster.dtype)
     rows = rows[np.argsort(pool.rank[rows])]
-    first = _first_of_equals(signals, rows, parameters["normalise"])
-    different = rows[first == np.arange(len(rows))]
+    first = _first_of_equals(pool, signals, rows, parameters["normalise"])
+    copy = first != np.arange(len(rows))
+    different = rows[~copy]
     scheme = Scheme(**(parameters["near"] or asdict(Scheme())))
     how = {"ngram": scheme.ngram, "unit": scheme.unit}
     novelty = np.ones(len(pool))
     cuts = [different[some] for some in batches(cluster[different], pool.bytes[different], MOST)]
-    todo: list[Task] = [(pool.parts, pool.part[c], pool.row[c], cluster[c], least, how) for c in cuts]
+    todo: list[Task] = [(pool.parts, *pool.at(c), cluster[c], least, how) for c in cuts]
     for cut, found in zip(cuts, map_parts(engine, _of, todo) if engine else map(_of, todo), strict=True):
         novelty[cut] = found
-    copies = rows[first != np.arange(len(rows))]
-    of = novelty[rows[first]][first != np.arange(len(rows))]
-    novelty[copies] = np.where(of >= min(least, 1), 0.0, of)  # of what stays nothing is new
+    of = novelty[rows[first[copy]]]
+    novelty[rows[copy]] = np.where(of >= min(least, 1), 0.0, of)  # of what stays nothing is new
     return novelty
 
 
-def _first_of_equals(signals: Signals, rows: np.ndarray, normalise: str) -> np.ndarray:
+def _first_of_equals(pool: Pool, signals: Signals, rows: np.ndarray, normalise: str) -> np.ndarray:
     """int64 [rows]: the first of these rows with the same text, byte by byte."""
-    if normalise != "bytes":
+    if normalise != "bytes" or not len(rows):
         return np.arange(len(rows))
-    hashes = signals.column("text_hash", "text_hash").take(pa.array(rows)).combine_chunks()
-    _, first, group = np.unique(hashes.to_numpy(zero_copy_only=False), return_index=True, return_inverse=True)
+    hashes = gather(signals.families["text_hash"], *pool.at(rows), "text_hash")
+    _, first, group = np.unique(hash_bytes(hashes), return_index=True, return_inverse=True)
     return first[group]
 
 

@@ -26,7 +26,8 @@ from curate.duplicates.novelty import novelties
 from curate.engine import Engine, map_parts
 from curate.progress import Progress
 from curate.signals.annotate import Signals
-from curate.sources.pool import Pool, gather, gather_pieces
+from curate.sources.ordering import gather, gather_pieces, hash_bytes
+from curate.sources.pool import Pool, counted
 from curate.store import Part, Store, digest_of
 
 VERSION = 3
@@ -58,7 +59,7 @@ def find_duplicates(
 
     def find() -> dict:
         first = _first_of_equal_texts(pool, signals, engine.memory)
-        leader = np.arange(len(pool), dtype=np.int64)
+        leader = np.arange(len(pool), dtype=pool.order.dtype)
         similarity, template = np.ones(len(pool), np.float32), np.zeros(len(pool), bool)
         if near:
             _cluster(store, pool, signals, first, near, engine, leader, similarity, template)
@@ -74,18 +75,26 @@ def find_duplicates(
 
 def _first_of_equal_texts(pool: Pool, signals: Signals, memory: int) -> np.ndarray:
     """For each document the preferred document with the very same text (itself where it is that one)."""
-    hashes = signals.column("text_hash", "text_hash").combine_chunks()
-    words = np.frombuffer(hashes.buffers()[1], np.uint64).reshape(-1, 2)
-    first = np.arange(len(pool), dtype=np.int64)
+    first = np.arange(len(pool), dtype=pool.order.dtype)
     bits = max(0, (len(pool) * BYTES_A_HASH // memory).bit_length())
     for cut in range(1 << bits):
-        rows = np.flatnonzero(words[:, 1] >> np.uint64(64 - bits) == cut) if bits else np.arange(len(pool))
-        order = rows[np.lexsort((pool.rank[rows], words[rows, 1], words[rows, 0]))]
-        sorted_words = words[order]
-        begins = np.ones(len(order), bool)
-        begins[1:] = (sorted_words[1:] != sorted_words[:-1]).any(axis=1)
-        first[order] = order[begins][np.cumsum(begins) - 1]
+        found = [_hashes(part, cut, bits) for part in signals.families["text_hash"]]
+        rows = np.concatenate([a + own for (a, _), (own, _) in zip(pool.ranges(), found, strict=True)])
+        words = np.concatenate([own for _, own in found])
+        del found
+        order = np.lexsort((pool.rank[rows], words[:, 1], words[:, 0]))
+        rows, words = rows[order], words[order]
+        begins = np.ones(len(rows), bool)
+        begins[1:] = (words[1:] != words[:-1]).any(axis=1)
+        first[rows] = rows[begins][np.cumsum(begins) - 1]
     return first
+
+
+def _hashes(part: Part, cut: int, bits: int) -> tuple[np.ndarray, np.ndarray]:
+    """(rows, uint64 [rows, 2]) of the hashes of a part that belong to one of 2^bits cuts."""
+    words = hash_bytes(part.table()["text_hash"].combine_chunks()).view(np.uint64).reshape(-1, 2)
+    rows = np.flatnonzero(words[:, 1] >> np.uint64(64 - bits) == cut) if bits else np.arange(len(words))
+    return rows, words[rows]
 
 
 # ---- Candidates: documents that share a band --------------------------------------------------------------
@@ -136,14 +145,15 @@ def _pairs(task: tuple[list[Part], np.ndarray, int, int, int]) -> np.ndarray:
 
 
 def _components(store, pool, signals, first, near, engine) -> np.ndarray:
-    """int64 [documents]: the connected component of "shares a band" that each distinct text is in."""
+    """int [documents]: the connected component of "shares a band" that each distinct text is in."""
     from filters.duplicates.grouping import components, cuts_of
 
     parts = band_parts(store, signals, near, engine)
     bands = len(parts[0].table().column_names) if parts else 0
     cuts = cuts_of(len(pool), engine.memory // (2 * engine.workers))
     todo = [(parts, first, band, cut, cuts) for band in range(bands) for cut in range(cuts)]
-    return components(len(pool), map_parts(engine, _pairs, todo))
+    pairs = (pairs for _, pairs in engine.unordered(_pairs, todo, processes=False))
+    return components(len(pool), pairs, pool.order.dtype)
 
 
 def near_to(
@@ -160,7 +170,7 @@ def near_to(
     rows = np.flatnonzero(np.concatenate(shares))
     if not len(rows):
         return found
-    place = pool.part[rows], pool.row[rows]
+    place = pool.at(rows)
     own = signatures_at(signals, *place)
     texts_there = gather(pool.parts, *place, "text")
     query, _ = similar_to(texts, signed, keys, texts_there, own, band_keys(own, *scheme.cut), scheme)
@@ -190,12 +200,13 @@ def _cluster(store, pool, signals, first, near, engine, leader, similarity, temp
     component = _components(store, pool, signals, first, near, engine)
     most = max(LEAST, min(MOST, engine.memory // (BYTES_A_BYTE * engine.workers)))
     batches = list(_batches(pool, signals, component, near, most))
+    del component
     with Progress("duplicates", sum(len(rows) for rows, _ in batches), "documents") as progress:
-        answers = map_parts(
-            engine, cluster_batch, [batch for _, batch in batches], done=lambda a: progress.add(len(a[0]))
-        )
-    for (rows, _), (joined, found, same) in zip(batches, answers, strict=True):
-        leader[rows], similarity[rows], template[rows] = rows[joined], found, same
+        todo = [batch for _, batch in batches]
+        for number, (joined, found, same) in engine.unordered(cluster_batch, todo, processes=False):
+            rows = batches[number][0]
+            leader[rows], similarity[rows], template[rows] = rows[joined], found, same
+            progress.add(len(rows))
 
 
 def _batches(
@@ -203,12 +214,13 @@ def _batches(
 ) -> Iterator[tuple[np.ndarray, Batch]]:
     from filters.duplicates.leaders import batches
 
-    size = np.bincount(component, minlength=len(component))
-    several = np.flatnonzero(size[component] > 1)
+    several = np.flatnonzero(counted(component, np.ones(len(pool), bool))[component] > 1).astype(
+        component.dtype
+    )
     several = several[np.argsort(pool.rank[several])]
     for some in batches(component[several], pool.bytes[several], most):
         rows = several[some]
-        yield rows, Batch(pool.parts, signals.families["signatures"], pool.part[rows], pool.row[rows], near)
+        yield rows, Batch(pool.parts, signals.families["signatures"], *pool.at(rows), near)
 
 
 def cluster_batch(batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -237,24 +249,21 @@ def cluster_batch(batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _tables(pool: Pool, first, leader, similarity, template, novelty) -> Iterator[pa.Table]:
     stands = leader[first]
-    size = np.bincount(stands, minlength=len(pool))[stands]
-    here = np.arange(len(pool))
-    exact, near = first != here, stands != first
-    kind = np.select([exact, near & template[first], near], ["exact", "template", "near"], "")
-
-    def ids(of: np.ndarray, where: np.ndarray) -> pa.Array:
-        return pc.if_else(pa.array(where), pool.ids.take(pa.array(of)), pa.scalar(None, pa.string()))
-
-    columns = {
-        "exact_duplicate_of": ids(first, exact),
-        "near_duplicate_of": ids(stands, near),
-        "near_duplicate_similarity": pa.array(similarity[first], mask=~near),
-        "duplicate_novelty": pa.array(novelty),
-        "duplicate_kind": pa.array(kind, pa.string(), mask=kind == ""),
-        "duplicate_cluster": pool.ids.take(pa.array(stands)),
-        "duplicate_cluster_index": pa.array(stands),
-        "duplicate_cluster_size": pa.array(size),
-    }
-    table = pa.table(columns)
+    size = counted(stands, np.ones(len(pool), bool))
     for begin, end in pool.ranges():
-        yield table.slice(begin, end - begin)
+        here, equal, stays = np.arange(begin, end), first[begin:end], stands[begin:end]
+        exact, near = equal != here, stays != equal
+        kind = np.select([exact, near & template[equal], near], ["exact", "template", "near"], "")
+        ids = pool.gather(np.concatenate([equal, stays]), "id")
+        equal_to, near_to = ids[: len(here)], ids[len(here) :]
+        nothing = pa.scalar(None, pa.string())
+        yield pa.table({
+            "exact_duplicate_of": pc.if_else(pa.array(exact), equal_to, nothing),
+            "near_duplicate_of": pc.if_else(pa.array(near), near_to, nothing),
+            "near_duplicate_similarity": pa.array(similarity[equal], mask=~near),
+            "duplicate_novelty": pa.array(novelty[begin:end]),
+            "duplicate_kind": pa.array(kind, pa.string(), mask=kind == ""),
+            "duplicate_cluster": near_to,
+            "duplicate_cluster_index": pa.array(stays.astype(np.int64)),
+            "duplicate_cluster_size": pa.array(size[stays].astype(np.int64)),
+        })  # fmt: skip

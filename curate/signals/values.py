@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from curate.signals.annotate import Signals
 from curate.signals.edits import edited
-from curate.sources.pool import Pool, remixed
+from curate.sources.pool import BLOCK, Pool, remixed
 from curate.spec.bounds import Bound, Edit, Rule
 from curate.spec.manifest import DUPLICATES, FORGOTTEN
 
@@ -26,6 +26,7 @@ class Values:
     def __init__(self, pool: Pool, signals: Signals):
         self.pool, self.signals = pool, signals
         self.edited: dict[tuple[Edit, ...], pa.ChunkedArray] = {}
+        self.stands: np.ndarray | None = None
 
     def column(self, name: str) -> pa.ChunkedArray:
         return self.signals.column(self.signals.owner[name], name)
@@ -55,16 +56,21 @@ class Values:
         return [s for s, f in self.signals.owner.items() if f not in ("text_hash", "signatures", DUPLICATES)]
 
     def clusters(self) -> np.ndarray:
-        """int64 [documents]: the pool row that stands for each document's duplicate cluster."""
-        if not self.has_duplicates:
-            return np.arange(len(self.pool), dtype=np.int64)
-        return self.signals.column(DUPLICATES, "duplicate_cluster_index").to_numpy()
+        """int [documents]: the pool row that stands for each document's duplicate cluster."""
+        if self.stands is None:
+            kind = self.pool.order.dtype
+            found = (
+                part.table()["duplicate_cluster_index"] for part in self.signals.families.get(DUPLICATES, ())
+            )
+            pieces = [column.to_numpy().astype(kind) for column in found]
+            self.stands = np.concatenate(pieces) if pieces else np.arange(len(self.pool), dtype=kind)
+        return self.stands
 
     def forgotten(self) -> np.ndarray:
         """bool [documents]: what may be shown to nobody."""
         if FORGOTTEN not in self.signals.families:
             return np.zeros(len(self.pool), bool)
-        return self.signals.column(FORGOTTEN, FORGOTTEN).to_numpy() > 0
+        return pc.greater(self.signals.column(FORGOTTEN, FORGOTTEN), 0).to_numpy()
 
     @property
     def has_duplicates(self) -> bool:
@@ -85,11 +91,11 @@ def within(column: pa.ChunkedArray, bound: Bound, values: Values) -> np.ndarray:
     return passes
 
 
-def resolve(bound: Bound, column: pa.ChunkedArray, reached: np.ndarray) -> Bound:
+def resolve(bound: Bound, column: pa.ChunkedArray, reached: pa.BooleanArray) -> Bound:
     """`top = 0.1` as the number above which a tenth of the documents that reach this rule lie."""
     if bound.top is None:
         return bound
-    here = column.filter(pa.array(reached)).drop_null()
+    here = column.filter(reached).drop_null()
     if not len(here):
         return Bound(math.inf, math.inf)
     low = pc.quantile(here, q=1 - bound.top, interpolation="higher")[0].as_py()
@@ -100,8 +106,11 @@ def gumbel(places: np.ndarray) -> pa.Array:
     """float64 [documents]: noise by which the largest sums of log weight and noise are a sample without replacement in
     proportion to the weights (Gumbel top-k: Vieira 2014; Kool et al. 2019, arXiv:1903.06059). It comes from the
     documents' places in the random order, mixed so that it says nothing of that order."""
-    uniform = (remixed(places, SAMPLING).astype(float) + 0.5) / 2.0**64
-    return pa.array(-np.log(-np.log(np.clip(uniform, 1e-300, 1 - 2.0**-53))))
+    noise = np.empty(len(places))
+    for begin in range(0, len(places), BLOCK):
+        uniform = (remixed(places[begin : begin + BLOCK], SAMPLING).astype(float) + 0.5) / 2.0**64
+        noise[begin : begin + BLOCK] = -np.log(-np.log(np.clip(uniform, 1e-300, 1 - 2.0**-53)))
+    return pa.array(noise)
 
 
 def inside(column: pa.ChunkedArray, bound: Bound) -> np.ndarray:
@@ -111,4 +120,4 @@ def inside(column: pa.ChunkedArray, bound: Bound) -> np.ndarray:
         passes = pc.is_in(column, value_set=pa.array(accepted, column.type))
     else:
         passes = pc.and_(pc.greater_equal(column, bound.low), pc.less_equal(column, bound.high))
-    return pc.fill_null(passes, False).to_numpy().astype(bool)
+    return pc.fill_null(passes, False).to_numpy(zero_copy_only=False).astype(bool, copy=False)

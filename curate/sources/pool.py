@@ -1,15 +1,18 @@
 """The pool: every document of every source, as a few arrays that selection works on (no text).
 
-Pool order is the order of the parts and of the rows in them. `rank` is the order of preference among
-duplicates: the longest text first, ties by id, where the manifest says nothing else (`preferring`).
+What is held of a document is 20 bytes: the size of its text, its place in two orders and the beginning of its id. All
+else lies in the parts. Pool order is the order of the parts and of the rows in them. `rank` is the order of preference
+among duplicates: the longest text first, ties by id, where the manifest says nothing else (`preferring`).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain, pairwise
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,31 +20,95 @@ import pyarrow.compute as pc
 
 from curate.errors import CurateError
 from curate.sources.documents import SourceDocuments
+from curate.sources.ordering import gather, order_of_ids, places_of, remixed, row_type
 from curate.store import Part, digest_of
-from filters.arrow import take
 
-ID_DIGITS = 32  # hexadecimal, of an id
+__all__ = ["Pool", "gather", "open_pool", "places_of", "remixed"]
+BLOCK = 1 << 20  # documents that are worked on at once, where a step holds more of each than the pool does
+
+
+class Runs:
+    """By row of the pool the part, or the source, that it lies in: as an array, of which only the ends are held."""
+
+    def __init__(self, rows: list[int]):
+        self.ends = np.cumsum(rows)
+
+    def __getitem__(self, rows: Any) -> Any:
+        return np.searchsorted(self.ends, rows, "right")
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.repeat(np.arange(len(self.ends), dtype=dtype or np.int32), np.diff(self.ends, prepend=0))
+
+    def __eq__(self, number: object) -> Any:
+        return np.asarray(self) == number
+
+    def ranges(self) -> Iterator[tuple[int, int]]:
+        """(first row, end) of each."""
+        yield from pairwise([0, *self.ends.tolist()])
+
+
+class Within:
+    """By row of the pool its row in that part."""
+
+    def __init__(self, runs: Runs):
+        self.runs = runs
+
+    def __getitem__(self, rows: Any) -> Any:
+        return rows - np.r_[0, self.runs.ends][self.runs[rows]]
 
 
 @dataclass
 class Pool:
     parts: list[Part]
-    ids: pa.StringArray
-    order: np.ndarray  # int64: pool rows by ascending id, the fixed random order of sizes
-    rank: np.ndarray  # int64: place of each row in the order of preference
-    bytes: np.ndarray  # int64: UTF-8 bytes of text
-    source: np.ndarray  # int32: index into `sources`
-    part: np.ndarray  # int32
-    row: np.ndarray  # int64
+    order: np.ndarray  # pool rows by ascending id, the fixed random order of sizes
+    rank: np.ndarray  # place of each row in the order of preference
+    bytes: np.ndarray  # UTF-8 bytes of text
+    # uint64: where each stands in the random order, of 2^64 places: by its id, remixed for a draw.
+    places: np.ndarray
+    source: Runs  # index into `sources`
     sources: list[str]
     draw: int = 0  # another draw, another random order of the same documents
     fields: dict = field(default_factory=dict)  # what `field` gave
     foreign: list[str] = field(default_factory=list)  # values of another kind than their bound
 
-    @cached_property
-    def places(self) -> np.ndarray:
-        """uint64 [documents]: where each stands in the random order, of 2^64 places: by its id, remixed for a draw."""
-        return places_of(self.ids, self.draw)
+    def __post_init__(self) -> None:
+        self.part = Runs([part.rows for part in self.parts])
+        self.row = Within(self.part)
+
+    @property
+    def ids(self) -> pa.ChunkedArray:
+        """Memory-mapped."""
+        return pa.chunked_array([c for p in self.parts for c in p.table(["id"])["id"].chunks], pa.string())
+
+    def ordered(self, kept: np.ndarray) -> np.ndarray:
+        """Rows of these (bool [documents]) in the random order."""
+        blocks = (self.order[begin : begin + BLOCK] for begin in range(0, len(self), BLOCK))
+        return np.concatenate([self.order[:0], *(rows[kept[rows]] for rows in blocks)])
+
+    def gather(self, rows: np.ndarray, column: str) -> pa.Array:
+        """What these documents have in a column, in this order."""
+        return gather(self.parts, *self.at(rows), column)
+
+    def at(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(part, row in it) of each."""
+        kind = self.order.dtype
+        return self.part[rows].astype(kind), self.row[rows].astype(kind)
+
+    def document(self, row: int, columns: list[str] | None = None) -> dict[str, Any]:
+        """One document, of these columns or whole."""
+        table = self.parts[self.part[row]].table(columns)
+        return table.slice(int(self.row[row]), 1).to_pylist()[0]
+
+    def ids_of(self, pieces: Iterable[np.ndarray]) -> Iterator[list[str]]:
+        """The ids of these rows, piece by piece; those of many pieces are read together."""
+        waiting: list[np.ndarray] = []
+        for piece in chain(pieces, [None]):
+            if piece is None or sum(map(len, waiting)) >= BLOCK:
+                ids = self.gather(np.concatenate(waiting or [np.empty(0, np.int64)]), "id")
+                ends = np.cumsum([0, *map(len, waiting)]).tolist()
+                yield from (ids[a:b].to_pylist() for a, b in pairwise(ends))
+                waiting = []
+            waiting += [] if piece is None else [piece]
 
     @property
     def digest(self) -> str:
@@ -51,7 +118,14 @@ class Pool:
     @cached_property
     def rank_digest(self) -> str:
         """Of the order of preference."""
-        return hashlib.sha256(self.rank.data).hexdigest()
+        digest = hashlib.sha256()
+        for begin in range(0, len(self), BLOCK):
+            digest.update(self.rank[begin : begin + BLOCK].astype(np.int64).data)
+        return digest.hexdigest()
+
+    def bytes_of(self, documents: pa.BooleanArray) -> int:
+        """Bytes of text of these together."""
+        return int(self.bytes[documents.to_numpy(zero_copy_only=False)].sum())
 
     def preferring(self, columns: list[np.ndarray]) -> Pool:
         """The same documents, preferred by the first of these columns in which they differ (the lower value; NaN
@@ -65,10 +139,7 @@ class Pool:
 
     def ranges(self) -> Iterator[tuple[int, int]]:
         """(first row, end) of each part in the pool."""
-        begin = 0
-        for part in self.parts:
-            yield begin, begin + part.rows
-            begin += part.rows
+        return self.part.ranges()
 
     def field(self, name: str, kind: pa.DataType) -> pa.ChunkedArray:
         """A field that documents carry from their sources, as strings or as numbers; null where theirs has none, or
@@ -126,73 +197,33 @@ def _cast_each(column: pa.ChunkedArray, kind: pa.DataType) -> tuple[pa.ChunkedAr
     return pa.chunked_array([values], kind), bad
 
 
-def remixed(places: np.ndarray, salt: np.ndarray | int) -> np.ndarray:
-    """uint64: other places, as random as these, for every salt but 0, which changes nothing (splitmix64)."""
-    with np.errstate(over="ignore"):
-        x = places + np.asarray(salt, np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.where(np.asarray(salt) == 0, places, x ^ (x >> np.uint64(31)))
-
-
-def places_of(ids: pa.StringArray, draw: int) -> np.ndarray:
-    """The first 64 bits of ids of hexadecimal digits, remixed where another draw is asked for."""
-    if not len(ids):
-        return np.zeros(0, np.uint64)
-    fixed = ids.cast(pa.binary()).cast(pa.binary(ID_DIGITS))
-    digits = np.frombuffer(fixed.buffers()[1], np.uint8).reshape(-1, ID_DIGITS)
-    digits = digits[fixed.offset : fixed.offset + len(fixed), :16].astype(np.uint64)
-    nibbles = np.where(digits > 57, digits - 87, digits - 48)  # "a" is 97, "0" is 48
-    shifts = np.arange(60, -1, -4, dtype=np.uint64)
-    return remixed((nibbles << shifts).sum(1, dtype=np.uint64), draw)
+def counted(code: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """How many documents of those among which to count (bool) have each code, one of the rows of the pool: as `bincount`,
+    but in as few bytes as the codes take."""
+    counts = np.zeros(len(code), code.dtype)
+    for begin in range(0, len(code), BLOCK):
+        some = slice(begin, begin + BLOCK)
+        np.add.at(counts, code[some][among[some]], code.dtype.type(1))
+    return counts
 
 
 def open_pool(sources: list[SourceDocuments], draw: int = 0) -> Pool:
     """No two documents share an id: places are unique, and of a source's own ids only the first was kept."""
     parts = [part for source in sources for part in source.parts]
-    columns: dict[str, list] = {"id": [], "bytes": [], "part": [], "row": []}
-    for number, part in enumerate(parts):
+    sizes, places = [], []
+    for part in parts:
         table = part.table(["id", "text"])
-        columns["id"] += table["id"].chunks
-        columns["bytes"].append(pc.binary_length(table["text"]).to_numpy())
-        columns["part"].append(np.full(part.rows, number, np.int32))
-        columns["row"].append(np.arange(part.rows, dtype=np.int64))
-    ids = pa.chunked_array(columns["id"], pa.string()).combine_chunks()
-    ids = ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids
-    size = np.concatenate(columns["bytes"]).astype(np.int64)
-    order = pc.sort_indices(ids).to_numpy().astype(np.int64)
-    _check_unique(ids, order)
-    by_id = np.empty_like(order)
-    by_id[order] = np.arange(len(order))
-    if draw:
-        order = np.lexsort((by_id, places_of(ids, draw)))
+        size = pc.binary_length(table["text"]).to_numpy()
+        sizes.append(size.astype(row_type(int(size.max(initial=0)))))
+        places += [places_of(chunk, 0) for chunk in table["id"].chunks]
+    size, place = np.concatenate(sizes), np.concatenate(places)
+    del sizes, places
+    order, same = order_of_ids(parts, place)
+    assert not len(same), "a format gave two documents one place"
     rank = np.empty_like(order)
-    rank[np.lexsort((by_id, -size))] = np.arange(len(order))
-    source = np.concatenate([np.full(s.documents, i, np.int32) for i, s in enumerate(sources)])
+    rank[order[np.argsort(-size[order], kind="stable")]] = np.arange(len(order), dtype=order.dtype)
+    if draw:
+        place = remixed(place, draw)
+        order, _ = order_of_ids(parts, place)
     names = [s.source.name for s in sources]
-    places = np.concatenate(columns["part"]), np.concatenate(columns["row"])
-    return Pool(parts, ids, order, rank, size, source, *places, names, draw)
-
-
-def _check_unique(ids: pa.StringArray, order: np.ndarray) -> None:
-    ordered = ids.take(pa.array(order))
-    same = pc.equal(ordered.slice(1), ordered.slice(0, max(0, len(ordered) - 1)))
-    assert not pc.any(same).as_py(), "a format gave two documents one place"
-
-
-def gather(parts: list[Part], part: np.ndarray, row: np.ndarray, column: str) -> pa.Array:
-    """The values of a column at these (part, row) places, in their order."""
-    return take(*gather_pieces(parts, part, row, column))
-
-
-def gather_pieces(
-    parts: list[Part], part: np.ndarray, row: np.ndarray, column: str
-) -> tuple[list[pa.Array], np.ndarray]:
-    """The same as they are read, a piece a part, and where in them the value of each place lies: for `take`."""
-    pieces = [pa.array([], parts[0].table([column]).schema.field(column).type)]
-    by_part = np.argsort(part, kind="stable")
-    for number in np.unique(part):
-        pieces.append(take(parts[number].table([column])[column].chunks, row[part == number]))
-    places = np.empty(len(part), np.int64)
-    places[by_part] = np.arange(len(part))
-    return pieces, places
+    return Pool(parts, order, rank, size, place, Runs([s.documents for s in sources]), names, draw)
