@@ -11,10 +11,12 @@ does. Any number of processes on any machines may come, end or be killed; with a
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
@@ -28,6 +30,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import pyarrow as pa
 
 from curate.claims import looks
 from curate.errors import CurateError, ManifestError, Unfinished
@@ -158,6 +162,7 @@ def make_parts(
         """Bytes that each of these tasks read here. Raises CurateError where what it left cannot be read back."""
         work = partial(_unless_claimed, function)
         read = map_parts(engine, work, todo, processes=processes, done=done, needs=needs)
+        give_back()
         for task in (task for task, size in zip(todo, read, strict=True) if size):
             for artefact in task.leaves:
                 task.store.made(*artefact)
@@ -187,6 +192,14 @@ def make_parts(
         if not free or not any(make(free)):
             next(again)
         left = [task for task in left if not is_done(task)]
+
+
+def give_back() -> None:
+    """What threads have freed goes back to the system: glibc and Arrow keep it for later, and the next step may need it."""
+    pa.default_memory_pool().release_unused()
+    if sys.platform.startswith("linux"):
+        with suppress(OSError, AttributeError):  # another C library
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _unless_claimed(function: Callable[[Any], int], task: Task) -> int:

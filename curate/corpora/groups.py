@@ -112,8 +112,8 @@ def groups_of(pool: Pool, sources: list[SourceDocuments], cluster: np.ndarray, a
         raise CurateError(
             f'[holdout] group = "{asked}": no document has one; leave group out, or write "document"'
         )
-    hashes = [xxhash.xxh3_64_intdigest(name.encode()) for name in groups.to_pylist()]
-    place = remixed(np.array(hashes, np.uint64), pool.draw)
+    hashes = np.fromiter(map(xxhash.xxh3_64_intdigest, (name.as_buffer() for name in groups)), np.uint64, len(groups))
+    place = remixed(hashes, pool.draw)
     return Groups(code, family, len(pool), pool.places, place, tuple(dict.fromkeys(kinds)))
 
 

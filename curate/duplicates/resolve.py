@@ -35,6 +35,7 @@ STAGE = "duplicates"
 BANDS, BANDS_VERSION = "bands", 2
 LEAST, MOST = 4_000_000, 64_000_000  # bytes of text held at once by one worker, as the memory allows
 BYTES_A_BYTE = 4  # of text, that clustering it takes: part by part, in order, and twice while it is put so
+BEHIND = 1024  # rows behind those of a part that its table is cut from: more than a buffer is padded by
 BYTES_A_HASH = 64  # what sorting the hashes of one cut needs for each
 
 
@@ -250,20 +251,29 @@ def cluster_batch(batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _tables(pool: Pool, first, leader, similarity, template, novelty) -> Iterator[pa.Table]:
     stands = leader[first]
     size = counted(stands, np.ones(len(pool), bool))
-    for begin, end in pool.ranges():
-        here, equal, stays = np.arange(begin, end), first[begin:end], stands[begin:end]
-        exact, near = equal != here, stays != equal
+    nothing = pa.scalar(None, pa.string())
+
+    def kinds(begin: int, end: int) -> pa.Array:
+        equal, stays = first[begin:end], stands[begin:end]
+        exact, near = equal != np.arange(begin, end), stays != equal
         kind = np.select([exact, near & template[equal], near], ["exact", "template", "near"], "")
-        ids = pool.gather(np.concatenate([equal, stays]), "id")
-        equal_to, near_to = ids[: len(here)], ids[len(here) :]
-        nothing = pa.scalar(None, pa.string())
-        yield pa.table({
-            "exact_duplicate_of": pc.if_else(pa.array(exact), equal_to, nothing),
-            "near_duplicate_of": pc.if_else(pa.array(near), near_to, nothing),
+        return pa.array(kind, pa.string(), mask=kind == "")
+
+    kind = pa.concat_arrays([kinds(*rows) for rows in pool.ranges()])
+    for begin, end in pool.ranges():
+        # The padding of a column's buffers holds what comes behind them, and a table's digest is of all its bytes.
+        start, stop = max(0, begin - 1), min(len(pool), end + BEHIND)
+        equal, stays = first[start:stop], stands[start:stop]
+        exact, near = pa.array(equal != np.arange(start, stop)), stays != equal
+        equal_to, cluster = (pool.gather(rows, "id") for rows in (equal, stays))
+        columns = {
+            "exact_duplicate_of": pc.if_else(exact, equal_to, nothing),
+            "near_duplicate_of": pc.if_else(pa.array(near), cluster, nothing),
             "near_duplicate_similarity": pa.array(similarity[equal], mask=~near),
-            "duplicate_novelty": pa.array(novelty[begin:end]),
-            "duplicate_kind": pa.array(kind, pa.string(), mask=kind == ""),
-            "duplicate_cluster": near_to,
+            "duplicate_novelty": pa.array(novelty[start:stop]),
+            "duplicate_kind": kind[start:stop],
+            "duplicate_cluster": cluster,
             "duplicate_cluster_index": pa.array(stays.astype(np.int64)),
             "duplicate_cluster_size": pa.array(size[stays].astype(np.int64)),
-        })  # fmt: skip
+        }
+        yield pa.table(columns).slice(begin - start, end - begin)
