@@ -57,7 +57,7 @@ def _at_place(a: Annotated, place: str) -> list[int]:
     import pyarrow.compute as pc
 
     found: list[int] = []
-    for part, (begin, _) in zip(a.pool.parts, a.pool.ranges(), strict=True):
+    for part, (begin, _) in zip(a.pool.parts, a.pool.part.ranges(), strict=True):
         hit = pc.equal(part.table(["place"])["place"], place).to_numpy()
         found += (begin + np.flatnonzero(hit)).tolist()
     return found

@@ -20,7 +20,7 @@ import xxhash
 from curate.errors import CurateError
 from curate.sources.documents import SourceDocuments
 from curate.sources.formats import FORMATS
-from curate.sources.pool import BLOCK, Pool, remixed
+from curate.sources.pool import Pool, remixed
 from curate.spec.manifest import DOCUMENT, FOLDER, HOST, PACKAGE, Source
 
 MOST_OF_A_SOURCE = (
@@ -83,69 +83,42 @@ def groups_of(pool: Pool, sources: list[SourceDocuments], cluster: np.ndarray, a
     if asked == DOCUMENT:
         return by_document(pool, cluster)
     kinds = [asked or usual_group(account.source) for account in sources]
-    found = [_of_source(account, kind) for account, kind in zip(sources, kinds, strict=True)]
-    weights = [weighed(index, pool.bytes[begin:end], len(names))
-               for (index, names), (begin, end) in zip(found, pool.source.ranges(), strict=True)]  # fmt: skip
-    for number, (begin, end) in enumerate(pool.source.ranges()):
-        most = MOST_OF_A_SOURCE * pool.bytes[begin:end].sum()
-        if asked is None and kinds[number] != PACKAGE and weights[number].max(initial=0) > most:
-            found[number] = np.full_like(found[number][0], -1), found[number][1][:0]
-    short = _of_bearable_size(
-        [
-            (names, weight)
-            for kind, (_, names), weight in zip(kinds, found, weights, strict=True)
-            if kind == PACKAGE
-        ],
-        int(pool.bytes.sum()),
-    )
-    numbers = [index for index, _ in found]
-    code, groups = _codes(numbers, [
-        pa.array([short[name] for name in names.to_pylist()], pa.string()) if kind == PACKAGE else names
-        for kind, (_, names) in zip(kinds, found, strict=True)
-    ], cluster)  # fmt: skip
-    family = code
+    encoded = pa.chunked_array([
+        _names(part.table(), kind).dictionary_encode()
+        for account, kind in zip(sources, kinds, strict=True) for part in account.parts
+    ]).unify_dictionaries()  # fmt: skip
+    names = encoded.chunk(encoded.num_chunks - 1).dictionary
+    group = np.concatenate([pc.fill_null(own.indices, -1).to_numpy() for own in encoded.chunks])
+    for kind, (begin, end) in zip(kinds, pool.source.ranges(), strict=True):
+        if asked is None and kind != PACKAGE and _one_for_most(group[begin:end], pool.bytes[begin:end]):
+            group[begin:end] = -1
+    family = group
     if PACKAGE in kinds:
-        whole = [pc.replace_substring_regex(names, "/.*$", "") if kind == PACKAGE else names
-                 for kind, (_, names) in zip(kinds, found, strict=True)]  # fmt: skip
-        family, _ = _codes(numbers, whole, cluster)
-    if asked is not None and not len(groups):
+        packages = [number for number, kind in enumerate(kinds) if kind == PACKAGE]
+        here = np.isin(pool.source, packages) & (group >= 0)
+        short = _of_bearable_size(names, group[here], pool.bytes[here], pool.bytes.sum())
+        every = pa.concat_arrays(
+            [names, short, pc.replace_substring_regex(names, "/.*$", "")]
+        ).dictionary_encode()
+        _, new, whole = every.indices.to_numpy().reshape(3, -1)
+        group, family = np.where(here, new[group], group), np.where(here, whole[group], group)
+        names = every.dictionary
+    code, found = _codes(group, cluster)
+    if asked is not None and not len(found):
         raise CurateError(
             f'[holdout] group = "{asked}": no document has one; leave group out, or write "document"'
         )
-    hashes = np.fromiter(map(xxhash.xxh3_64_intdigest, (name.as_buffer() for name in groups)), np.uint64, len(groups))
-    place = remixed(hashes, pool.draw)
-    return Groups(code, family, len(pool), pool.places, place, tuple(dict.fromkeys(kinds)))
+    hashes = (xxhash.xxh3_64_intdigest(name.as_buffer()) for name in names.take(found))
+    place = remixed(np.fromiter(hashes, np.uint64, len(found)), pool.draw)
+    whole_code = code if family is group else _codes(family, cluster)[0]
+    return Groups(code, whole_code, len(pool), pool.places, place, tuple(dict.fromkeys(kinds)))
 
 
-def _of_source(account: SourceDocuments, kind: str) -> tuple[np.ndarray, pa.StringArray]:
-    """(int32 [documents] which of the groups each is in, -1 where in none; their names, as they come up)."""
-    columns = [_names(part.table(), kind).dictionary_encode() for part in account.parts]
-    encoded = pa.chunked_array(columns).unify_dictionaries().chunks
-    return np.concatenate([pc.fill_null(c.indices, -1).to_numpy() for c in encoded]), encoded[-1].dictionary
-
-
-def _codes(
-    numbers: list[np.ndarray], names: list[pa.StringArray], cluster: np.ndarray
-) -> tuple[np.ndarray, pa.StringArray]:
-    """(as `Groups.code`, the names of groups) of documents by source: which of the source's names each has."""
-    encoded = pa.concat_arrays(names).dictionary_encode()
-    code, begin, first = cluster.copy(), 0, 0
-    for own, mine in zip(numbers, names, strict=True):
-        index = encoded.indices.to_numpy()[first : first + len(mine)]
-        here = own >= 0
-        code[begin : begin + len(own)][here] = len(cluster) + index[own[here]]
-        begin, first = begin + len(own), first + len(mine)
-    return code, encoded.dictionary
-
-
-def weighed(code: np.ndarray, weight: np.ndarray, count: int) -> np.ndarray:
-    """float64 [count]: the weights of each code together, as of `bincount`; a code below 0 counts nowhere."""
-    total = np.zeros(count)
-    for begin in range(0, len(code), BLOCK):
-        own = code[begin : begin + BLOCK]
-        here = own >= 0
-        np.add.at(total, own[here], weight[begin : begin + BLOCK][here].astype(float))
-    return total
+def _codes(group: np.ndarray, cluster: np.ndarray) -> tuple[np.ndarray, pa.Array]:
+    """(as `Groups.code`, which groups there are) of the group of each document, -1 where it has none."""
+    encoded = pa.array(group, mask=group < 0).dictionary_encode()
+    index = pc.fill_null(encoded.indices, -1).to_numpy()
+    return np.where(index >= 0, len(cluster) + index, cluster), encoded.dictionary
 
 
 def _names(table: pa.Table, kind: str) -> pa.Array:
@@ -181,20 +154,23 @@ def _column(table: pa.Table, name: str) -> pa.Array:
     return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], pa.string())
 
 
-def _of_bearable_size(packages: list[tuple[pa.StringArray, np.ndarray]], whole: int) -> dict[str, str]:
-    """Of every path of a package (itself, then its folders; given with the bytes in it, by source) its first part that is
-    no large share of all text."""
-    weight: dict[str, float] = {}
-    for names, sizes in packages:
-        for path, size in zip(names.to_pylist(), sizes.tolist(), strict=True):
-            weight[path] = weight.get(path, 0.0) + size
-    parts = {path: path.strip("/").split("/") for path in weight}
-    short: dict[str, str] = {}
-    large = list(parts)
-    for depth in range(1, max(map(len, parts.values()), default=0) + 1):
+def _one_for_most(group: np.ndarray, size: np.ndarray) -> bool:
+    """Whether one group has most of the text."""
+    of = np.bincount(group[group >= 0], size[group >= 0])
+    return not len(of) or of.max() > MOST_OF_A_SOURCE * size.sum()
+
+
+def _of_bearable_size(names: pa.Array, path: np.ndarray, size: np.ndarray, total_size: int) -> pa.Array:
+    """Of every path of a package (itself, then its folders), by the documents that have it, its first part that is no
+    large share of all text."""
+    weight = np.bincount(path, size, len(names))
+    parts = [name.strip("/").split("/") for name in names.to_pylist()]
+    short = ["" for _ in parts]
+    large = np.flatnonzero(weight).tolist()
+    for depth in range(1, max(map(len, parts), default=0) + 1):
         total: dict[str, float] = {}
-        for path in large:
-            short[path] = "/".join(parts[path][:depth])
-            total[short[path]] = total.get(short[path], 0.0) + weight[path]
-        large = [path for path in large if total[short[path]] > LARGEST_PACKAGE * whole]
-    return short
+        for i in large:
+            short[i] = "/".join(parts[i][:depth])
+            total[short[i]] = total.get(short[i], 0.0) + weight[i]
+        large = [i for i in large if total[short[i]] > LARGEST_PACKAGE * total_size]
+    return pa.array(short, pa.string())

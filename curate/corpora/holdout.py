@@ -30,7 +30,7 @@ from curate.errors import CurateError
 from curate.quantities import BYTES_A_TOKEN
 from curate.signals.annotate import Signals
 from curate.sources.documents import SourceDocuments
-from curate.sources.pool import BLOCK, Pool, gather
+from curate.sources.pool import Pool, gather
 from curate.spec.manifest import Manifest
 from curate.store import Store
 
@@ -123,24 +123,14 @@ def _sample(kept: np.ndarray, cluster: np.ndarray, groups: Groups, pool: Pool, b
     Corpora grow from the near end of the order, so holdouts are drawn from the far one: of ever more of it, until it is
     enough.
     """
-    whole = int(pool.bytes[kept].sum())
-    share = min(1.0, MORE * budget / max(1, whole))
+    rows, whole = np.flatnonzero(kept), int(pool.bytes[kept].sum())
+    place, share = groups.place(groups.code[rows]), MORE * budget / max(1, whole)
     while True:
-        chosen, enough = _sample_of(_farthest(kept, groups, share), cluster, groups, pool, budget, whole)
-        if enough or share == 1:
+        far = rows[place >= np.uint64(max(0, 1 - share) * 2.0**64)]
+        chosen, enough = _sample_of(far, cluster, groups, pool, budget, whole)
+        if enough or share >= 1:
             return chosen
-        share = min(1.0, MORE * share)
-
-
-def _farthest(kept: np.ndarray, groups: Groups, share: float) -> np.ndarray:
-    """Rows of those that are kept, and in the last so much of the random order of groups; ascending."""
-    if share == 1:
-        return np.flatnonzero(kept)
-    least, found = np.uint64((1 - share) * 2.0**64), []
-    for begin in range(0, len(kept), BLOCK):
-        rows = begin + np.flatnonzero(kept[begin : begin + BLOCK])
-        found.append(rows[groups.place(groups.code[rows]) >= least])
-    return np.concatenate(found)
+        share *= MORE
 
 
 def _sample_of(
@@ -149,8 +139,6 @@ def _sample_of(
     """(as `_sample`, whether more groups would change nothing) of these rows, all of their groups; `whole`: bytes of the
     level."""
     size, chosen = pool.bytes[rows], np.zeros(len(pool), bool)
-    if not len(rows):
-        return chosen, False
     # A unit is what a cluster has in a group: it is scored whole or not at all.
     pair, first_row, unit = np.unique(
         np.stack([groups.code[rows], cluster[rows]], 1), axis=0, return_index=True, return_inverse=True

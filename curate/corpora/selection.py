@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 from curate.duplicates.novelty import novel_of_clusters
 from curate.errors import CurateError
 from curate.signals.values import Values, resolve, within
-from curate.sources.pool import BLOCK, Pool
+from curate.sources.pool import Pool
 from curate.spec.bounds import Bound, Rule
 from curate.spec.manifest import DUPLICATE, FORGOTTEN, INDEX, Level, Manifest
 
@@ -104,9 +104,8 @@ def _passes(
     rule: Rule, reached: pa.BooleanArray, pool: Pool, values: Values
 ) -> tuple[pa.BooleanArray, Bound]:
     if rule.signal == DUPLICATE:
-        return pa.array(
-            of_clusters(rule, reached.to_numpy(zero_copy_only=False), pool, values)[0]
-        ), rule.bound
+        stay, _ = of_clusters(rule, reached.to_numpy(zero_copy_only=False), pool, values)
+        return pa.array(stay), rule.bound
     column = values.of(rule)
     bound = resolve(rule.bound, column, reached)
     return pa.array(within(column, bound, values)), bound
@@ -125,10 +124,7 @@ def of_clusters(rule: Rule, reached: np.ndarray, pool: Pool, values: Values) -> 
 def best_of_clusters(cluster: np.ndarray, rank: np.ndarray, reached: np.ndarray) -> np.ndarray:
     """True for the most preferred document of each cluster among those reached."""
     best = np.full(len(cluster), len(cluster), rank.dtype)
-    for begin in range(0, len(cluster), BLOCK):
-        some = slice(begin, begin + BLOCK)
-        here = reached[some]
-        np.minimum.at(best, cluster[some][here], rank[some][here])
+    np.minimum.at(best, cluster[reached], rank[reached])
     return reached & (best[cluster] == rank)
 
 

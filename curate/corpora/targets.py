@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from curate.corpora.groups import groups_of
 from curate.corpora.resembling import resembling
+from curate.corpora.units import whole
 from curate.engine import Engine
 from curate.errors import CurateError
 from curate.quantities import BYTES_A_TOKEN
@@ -100,9 +101,7 @@ def open_targets(store: Store, manifest: Manifest, pool: Pool, signals: Signals,
 
 def _texts(target: Target, account: SourceDocuments) -> TargetTexts:
     pool = open_pool([account])
-    rows = pool.order[
-        : int(np.searchsorted(np.cumsum(pool.bytes[pool.order]), target.tokens * BYTES_A_TOKEN)) + 1
-    ]
+    rows = pool.order[: whole(pool.order).filling(pool.bytes, target.tokens * BYTES_A_TOKEN)]
     columns = [pool.gather(rows, name).to_pylist()
                for name in ("text", *filter(None, (target.answer, target.choices)))]  # fmt: skip
     code = groups_of(pool, [account], np.arange(len(pool)), None).family[rows]

@@ -70,14 +70,12 @@ class Tokens:
         """The token ids of these pieces, one array each; `end` is put after a piece that ends within its document."""
         opened: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         first, last = units.bounds(self.count)
-        chunks, place, inside = (
-            Runs([p.rows for p in self.parts]),
-            self.place[units.row],
-            units.piece + 1 < units.of,
-        )
+        rows, place = [part.rows for part in self.parts], self.place[units.row]
+        inside = units.piece + 1 < units.of
         mark = np.array([end])
         for number, row, a, b, cut in zip(
-            *map(np.ndarray.tolist, (chunks[place], Within(chunks)[place], first, last, inside)), strict=True
+            *map(np.ndarray.tolist, (Runs(rows)[place], Within(rows)[place], first, last, inside)),
+            strict=True,
         ):
             if number not in opened:
                 column = self.parts[number].table(["tokens"])["tokens"].chunk(0)

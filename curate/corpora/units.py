@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-BLOCK = 1 << 20  # of which sizes are added at once
+BLOCK = 1 << 16  # of which sizes are added at once
 
 
 @dataclass(frozen=True)

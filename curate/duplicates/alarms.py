@@ -9,16 +9,14 @@ Alarms say; they never drop or keep anything:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.differences import in_one_line
 from curate.signals.values import Values
-from curate.sources.pool import Pool, counted
+from curate.sources.pool import Pool
 from curate.spec.manifest import DUPLICATES
 
 KINDS = ("exact", "template", "near")
@@ -36,13 +34,11 @@ def duplicates_summary(pool: Pool, values: Values) -> dict[str, Any]:
     """By source, what its documents are duplicates of; the largest clusters; empty where duplicates are not measured."""
     if not values.has_duplicates:
         return {}
-    by_source = {
-        name: {"documents": end - begin, **dict.fromkeys(KINDS, 0)}
-        for name, (begin, end) in zip(pool.sources, pool.source.ranges(), strict=True)
-    }
-    for name, _, table in _by_part(pool, values):
-        for k in KINDS:
-            by_source[name][k] += pc.sum(pc.equal(table["duplicate_kind"], k)).as_py() or 0
+    kind, by_source = values.column("duplicate_kind"), {}
+    for name, (begin, end) in zip(pool.sources, pool.source.ranges(), strict=True):
+        here = kind.slice(begin, end - begin)
+        counts = {k: pc.sum(pc.equal(here, k)).as_py() or 0 for k in KINDS}
+        by_source[name] = {"documents": end - begin, **counts}
     stand = _largest(pool, values.clusters(), values.forgotten())
     return {
         "by_source": by_source,
@@ -52,58 +48,47 @@ def duplicates_summary(pool: Pool, values: Values) -> dict[str, Any]:
     }
 
 
-def _by_part(pool: Pool, values: Values) -> Iterator[tuple[str, slice, pa.Table]]:
-    """(source, rows of the pool, what is known of duplicates) of every part."""
-    for part, (begin, end) in zip(values.signals.families[DUPLICATES], pool.ranges(), strict=True):
-        yield pool.sources[pool.source[begin]], slice(begin, end), part.table()
-
-
 def _lost(pool: Pool, values: Values) -> dict[str, dict]:
     """By source: bytes that go with the duplicates of less than each novelty, and of those what nothing else says, both
     against the documents that stand for them."""
-    total = {name: np.zeros((2, len(NOVELTIES))) for name in pool.sources}
-    for name, rows, table in _by_part(pool, values):
-        goes = values.clusters()[rows] != np.arange(rows.start, rows.stop)
-        novelty, size = table["duplicate_novelty"].to_numpy()[goes], pool.bytes[rows][goes]
+    total = np.zeros((len(pool.sources), 2, len(NOVELTIES)))
+    for part, (begin, end) in zip(values.signals.families[DUPLICATES], pool.part.ranges(), strict=True):
+        goes = values.clusters()[begin:end] != np.arange(begin, end)
+        novelty, size = part.table()["duplicate_novelty"].to_numpy()[goes], pool.bytes[begin:end][goes]
         place = np.minimum(np.searchsorted(NOVELTIES, novelty, "right"), len(NOVELTIES) - 1)
-        np.add.at(total[name][0], place, size)
-        np.add.at(total[name][1], place, size * novelty)
+        saved, lost = total[pool.source[begin]]
+        np.add.at(saved, place, size)
+        np.add.at(lost, place, size * novelty)
+    whole = [int(pool.bytes[begin:end].sum()) for begin, end in pool.source.ranges()]
     return {
-        name: {"bytes": int(pool.bytes[begin:end].sum())}
-        | dict(zip(("saved", "lost"), total[name].cumsum(1).round().astype(int).tolist(), strict=True))
-        for name, (begin, end) in zip(pool.sources, pool.source.ranges(), strict=True)
+        name: {"bytes": size, "saved": saved, "lost": lost}
+        for name, size, (saved, lost) in zip(
+            pool.sources, whole, total.cumsum(2).round().astype(int).tolist(), strict=True
+        )
     }
 
 
 def _examples(pool: Pool, values: Values, by_source: dict[str, dict], stand: list[int]) -> list[dict]:
     """Pairs to read before the numbers are believed: the least similar of all, of each source that loses far more than
     others and of each of the largest clusters; what differs is marked as git marks words."""
-    near = [rows.start + np.flatnonzero(table["near_duplicate_similarity"].is_valid()).astype(pool.order.dtype)
-            for _, rows, table in _by_part(pool, values)]  # fmt: skip
-    row = np.concatenate(near)
-    gone, cluster = values.forgotten(), values.clusters()[row]
-    similarity = np.concatenate(
-        [table["near_duplicate_similarity"].drop_null().to_numpy() for *_, table in _by_part(pool, values)]
-    )
-    shown = ~(gone[row] | gone[cluster] | np.isnan(similarity))
-    asked = {"the least similar of all": shown}
-    asked |= {
-        f'source "{name}"': shown & (pool.source[row] == pool.sources.index(name))
-        for name in _losing(by_source)
-    }
-    asked |= {f"the cluster of {pool.ids[stays].as_py()[:12]}": shown & (cluster == stays) for stays in stand}
+    cluster, gone = values.clusters(), values.forgotten()
+    similarity = values.column("near_duplicate_similarity").to_numpy()
+    similarity = np.where(gone | gone[cluster], np.nan, similarity)
+    asked = {"the least similar of all": ~np.isnan(similarity)}
+    asked |= {f'source "{name}"': pool.source == pool.sources.index(name) for name in _losing(by_source)}
+    asked |= {f"the cluster of {pool.ids[stays].as_py()[:12]}": cluster == stays for stays in stand}
     pairs: dict[int, dict] = {}
     for why, here in asked.items():
-        if here.any():
-            at = np.flatnonzero(here)[np.argmin(similarity[here])]
-            goes, stays = int(row[at]), int(cluster[at])
-            pairs.setdefault(goes, _pair(pool, goes, stays, float(similarity[at]), why))
+        rows = np.flatnonzero(here & ~np.isnan(similarity))
+        if len(rows):
+            row = int(rows[np.argmin(similarity[rows])])
+            pairs.setdefault(row, _pair(pool, row, int(cluster[row]), float(similarity[row]), why))
     return list(pairs.values())
 
 
 def _pair(pool: Pool, row: int, stays: int, similarity: float, why: str) -> dict:
     text = in_one_line(_text(pool, stays), _text(pool, row))
-    ids = dict(zip(("goes", "stays"), pool.gather(np.array([row, stays]), "id").to_pylist(), strict=True))
+    ids = {"goes": pool.ids[row].as_py(), "stays": pool.ids[stays].as_py()}
     return {"why": why, **ids, "similarity": round(similarity, 4), "differences": text}
 
 
@@ -113,7 +98,7 @@ def _text(pool: Pool, row: int) -> str:
 
 def _largest(pool: Pool, cluster: np.ndarray, gone: np.ndarray) -> list[int]:
     """Rows that stand for the largest clusters of several documents."""
-    size = counted(cluster, np.ones(len(pool), bool)) * ~gone
+    size = np.bincount(cluster, minlength=len(pool)) * ~gone
     least = np.partition(size, max(0, len(size) - LARGEST))[-LARGEST:].min()
     rows = np.flatnonzero(size >= max(2, least))
     return rows[np.lexsort((pool.rank[rows], -size[rows]))][:LARGEST].tolist()

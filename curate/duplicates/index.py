@@ -134,7 +134,7 @@ def find_indexed(
         table = pa.table({"index_match": match_ids, "index_similarity": similarity})
         written = [
             store.write_part(STAGE, f"{key}-{i:05d}.arrow", table.slice(begin, end - begin))
-            for i, (begin, end) in enumerate(pool.ranges())
+            for i, (begin, end) in enumerate(pool.part.ranges())
         ]
         return store.finish(STAGE, key, written)
 

@@ -16,8 +16,7 @@ import numpy as np
 from curate.engine import Engine, map_parts
 from curate.signals.annotate import Signals
 from curate.signals.values import Values
-from curate.sources.ordering import gather, gather_pieces, hash_bytes
-from curate.sources.pool import Pool, counted
+from curate.sources.pool import Pool, gather, gather_pieces
 from curate.spec.manifest import DUPLICATES
 from curate.store import Part
 
@@ -35,7 +34,7 @@ def novelties(
     """
     from filters.duplicates.leaders import Scheme, batches
 
-    several = reached & (counted(cluster, reached)[cluster] > 1)
+    several = reached & (np.bincount(cluster[reached], minlength=len(pool))[cluster] > 1)
     rows = np.flatnonzero(several).astype(cluster.dtype)
     rows = rows[np.argsort(pool.rank[rows])]
     first = _first_of_equals(pool, signals, rows, parameters["normalise"])
@@ -58,7 +57,9 @@ def _first_of_equals(pool: Pool, signals: Signals, rows: np.ndarray, normalise: 
     if normalise != "bytes" or not len(rows):
         return np.arange(len(rows))
     hashes = gather(signals.families["text_hash"], *pool.at(rows), "text_hash")
-    _, first, group = np.unique(hash_bytes(hashes), return_index=True, return_inverse=True)
+    _, first, group = np.unique(
+        np.frombuffer(hashes.buffers()[1], "S16"), return_index=True, return_inverse=True
+    )
     return first[group]
 
 

@@ -26,8 +26,7 @@ from curate.duplicates.novelty import novelties
 from curate.engine import Engine, map_parts
 from curate.progress import Progress
 from curate.signals.annotate import Signals
-from curate.sources.ordering import gather, gather_pieces, hash_bytes
-from curate.sources.pool import Pool, counted
+from curate.sources.pool import Pool, gather, gather_pieces
 from curate.store import Part, Store, digest_of
 
 VERSION = 3
@@ -76,26 +75,18 @@ def find_duplicates(
 
 def _first_of_equal_texts(pool: Pool, signals: Signals, memory: int) -> np.ndarray:
     """For each document the preferred document with the very same text (itself where it is that one)."""
+    hashes = signals.column("text_hash", "text_hash").combine_chunks()
+    words = np.frombuffer(hashes.buffers()[1], np.uint64).reshape(-1, 2)
     first = np.arange(len(pool), dtype=pool.order.dtype)
     bits = max(0, (len(pool) * BYTES_A_HASH // memory).bit_length())
     for cut in range(1 << bits):
-        found = [_hashes(part, cut, bits) for part in signals.families["text_hash"]]
-        rows = np.concatenate([a + own for (a, _), (own, _) in zip(pool.ranges(), found, strict=True)])
-        words = np.concatenate([own for _, own in found])
-        del found
-        order = np.lexsort((pool.rank[rows], words[:, 1], words[:, 0]))
-        rows, words = rows[order], words[order]
-        begins = np.ones(len(rows), bool)
-        begins[1:] = (words[1:] != words[:-1]).any(axis=1)
-        first[rows] = rows[begins][np.cumsum(begins) - 1]
+        rows = np.flatnonzero(words[:, 1] >> np.uint64(64 - bits) == cut) if bits else np.arange(len(pool))
+        order = rows[np.lexsort((pool.rank[rows], words[rows, 1], words[rows, 0]))]
+        sorted_words = words[order]
+        begins = np.ones(len(order), bool)
+        begins[1:] = (sorted_words[1:] != sorted_words[:-1]).any(axis=1)
+        first[order] = order[begins][np.cumsum(begins) - 1]
     return first
-
-
-def _hashes(part: Part, cut: int, bits: int) -> tuple[np.ndarray, np.ndarray]:
-    """(rows, uint64 [rows, 2]) of the hashes of a part that belong to one of 2^bits cuts."""
-    words = hash_bytes(part.table()["text_hash"].combine_chunks()).view(np.uint64).reshape(-1, 2)
-    rows = np.flatnonzero(words[:, 1] >> np.uint64(64 - bits) == cut) if bits else np.arange(len(words))
-    return rows, words[rows]
 
 
 # ---- Candidates: documents that share a band --------------------------------------------------------------
@@ -215,9 +206,8 @@ def _batches(
 ) -> Iterator[tuple[np.ndarray, Batch]]:
     from filters.duplicates.leaders import batches
 
-    several = np.flatnonzero(counted(component, np.ones(len(pool), bool))[component] > 1).astype(
-        component.dtype
-    )
+    size = np.bincount(component, minlength=len(component))
+    several = np.flatnonzero(size[component] > 1).astype(component.dtype)
     several = several[np.argsort(pool.rank[several])]
     for some in batches(component[several], pool.bytes[several], most):
         rows = several[some]
@@ -250,7 +240,7 @@ def cluster_batch(batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _tables(pool: Pool, first, leader, similarity, template, novelty) -> Iterator[pa.Table]:
     stands = leader[first]
-    size = counted(stands, np.ones(len(pool), bool))
+    size = np.bincount(stands, minlength=len(pool)).astype(stands.dtype)
     nothing = pa.scalar(None, pa.string())
 
     def kinds(begin: int, end: int) -> pa.Array:
@@ -259,8 +249,8 @@ def _tables(pool: Pool, first, leader, similarity, template, novelty) -> Iterato
         kind = np.select([exact, near & template[equal], near], ["exact", "template", "near"], "")
         return pa.array(kind, pa.string(), mask=kind == "")
 
-    kind = pa.concat_arrays([kinds(*rows) for rows in pool.ranges()])
-    for begin, end in pool.ranges():
+    kind = pa.concat_arrays([kinds(*rows) for rows in pool.part.ranges()])
+    for begin, end in pool.part.ranges():
         # The padding of a column's buffers holds what comes behind them, and a table's digest is of all its bytes.
         start, stop = max(0, begin - 1), min(len(pool), end + BEHIND)
         equal, stays = first[start:stop], stands[start:stop]

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from curate.signals.annotate import Signals
 from curate.signals.edits import edited
-from curate.sources.pool import BLOCK, Pool, remixed
+from curate.sources.pool import Pool, remixed
 from curate.spec.bounds import Bound, Edit, Rule
 from curate.spec.manifest import DUPLICATES, FORGOTTEN
 
@@ -106,11 +106,8 @@ def gumbel(places: np.ndarray) -> pa.Array:
     """float64 [documents]: noise by which the largest sums of log weight and noise are a sample without replacement in
     proportion to the weights (Gumbel top-k: Vieira 2014; Kool et al. 2019, arXiv:1903.06059). It comes from the
     documents' places in the random order, mixed so that it says nothing of that order."""
-    noise = np.empty(len(places))
-    for begin in range(0, len(places), BLOCK):
-        uniform = (remixed(places[begin : begin + BLOCK], SAMPLING).astype(float) + 0.5) / 2.0**64
-        noise[begin : begin + BLOCK] = -np.log(-np.log(np.clip(uniform, 1e-300, 1 - 2.0**-53)))
-    return pa.array(noise)
+    uniform = (remixed(places, SAMPLING).astype(float) + 0.5) / 2.0**64
+    return pa.array(-np.log(-np.log(np.clip(uniform, 1e-300, 1 - 2.0**-53))))
 
 
 def inside(column: pa.ChunkedArray, bound: Bound) -> np.ndarray:

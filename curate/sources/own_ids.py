@@ -7,7 +7,6 @@ import hashlib
 import numpy as np
 import pyarrow as pa
 
-from curate.sources.ordering import order_of_ids, places_of
 from curate.sources.rows import SAMPLES, Problems
 from curate.spec.manifest import Source
 from curate.store import Part, Store, digest_of
@@ -15,16 +14,16 @@ from curate.store import Part, Store, digest_of
 
 def first_of_each_id(store: Store, stage: str, source: Source, parts: list[Part]) -> tuple[list[Part], dict]:
     """(parts without the documents whose id an earlier one has, those as rows that failed)."""
-    ids = [chunk for part in parts for chunk in part.table(["id"])["id"].chunks]
-    order, same = order_of_ids(parts, np.concatenate([places_of(chunk, 0) for chunk in ids]))
-    if not len(same):
+    columns = (part.table(["id"])["id"].to_pylist() for part in parts)
+    ids = np.concatenate([np.frombuffer(bytes.fromhex("".join(column)), "S16") for column in columns])
+    order = np.argsort(ids, kind="stable")
+    same = np.concatenate([[False], ids[order[1:]] == ids[order[:-1]]])
+    if not same.any():
         return parts, {}
-    # Those of one id stand one behind the other: the first is before where they begin to be the same.
-    begins = np.r_[True, same[1:] != same[:-1] + 1]
-    first = order[same[begins] - 1][np.cumsum(begins) - 1]
-    later = np.zeros(len(order), bool)
+    first = order[np.maximum.accumulate(np.where(same, 0, np.arange(len(ids))))]
+    later = np.zeros(len(ids), bool)
     later[order[same]] = True
-    firsts = dict(zip(order[same].tolist(), first.tolist(), strict=True))
+    firsts = dict(zip(order[same].tolist(), first[same].tolist(), strict=True))
     ends = np.cumsum([part.rows for part in parts])
     problems = Problems()
     for row in sorted(firsts)[:SAMPLES]:

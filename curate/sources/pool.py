@@ -20,11 +20,12 @@ import pyarrow.compute as pc
 
 from curate.errors import CurateError
 from curate.sources.documents import SourceDocuments
-from curate.sources.ordering import gather, order_of_ids, places_of, remixed, row_type
 from curate.store import Part, digest_of
+from filters.arrow import take
 
-__all__ = ["Pool", "gather", "open_pool", "places_of", "remixed"]
-BLOCK = 1 << 20  # documents that are worked on at once, where a step holds more of each than the pool does
+ID_DIGITS = 32  # hexadecimal, of an id
+BLOCK = 1 << 16  # documents that are worked on at once, where a step holds more of each than the pool does
+AT_ONCE = 1 << 20  # whose ids are read together: every time, every part is opened
 
 
 class Runs:
@@ -47,14 +48,11 @@ class Runs:
         yield from pairwise([0, *self.ends.tolist()])
 
 
-class Within:
-    """By row of the pool its row in that part."""
-
-    def __init__(self, runs: Runs):
-        self.runs = runs
+class Within(Runs):
+    """By row of the pool its row in that part, one at a time or some."""
 
     def __getitem__(self, rows: Any) -> Any:
-        return rows - np.r_[0, self.runs.ends][self.runs[rows]]
+        return rows - np.r_[0, self.ends][super().__getitem__(rows)]
 
 
 @dataclass
@@ -72,8 +70,7 @@ class Pool:
     foreign: list[str] = field(default_factory=list)  # values of another kind than their bound
 
     def __post_init__(self) -> None:
-        self.part = Runs([part.rows for part in self.parts])
-        self.row = Within(self.part)
+        self.part, self.row = (kind([part.rows for part in self.parts]) for kind in (Runs, Within))
 
     @property
     def ids(self) -> pa.ChunkedArray:
@@ -82,8 +79,7 @@ class Pool:
 
     def ordered(self, kept: np.ndarray) -> np.ndarray:
         """Rows of these (bool [documents]) in the random order."""
-        blocks = (self.order[begin : begin + BLOCK] for begin in range(0, len(self), BLOCK))
-        return np.concatenate([self.order[:0], *(rows[kept[rows]] for rows in blocks)])
+        return self.order[kept[self.order]]
 
     def gather(self, rows: np.ndarray, column: str) -> pa.Array:
         """What these documents have in a column, in this order."""
@@ -103,7 +99,7 @@ class Pool:
         """The ids of these rows, piece by piece; those of many pieces are read together."""
         waiting: list[np.ndarray] = []
         for piece in chain(pieces, [None]):
-            if piece is None or sum(map(len, waiting)) >= BLOCK:
+            if piece is None or sum(map(len, waiting)) >= AT_ONCE:
                 ids = self.gather(np.concatenate(waiting or [np.empty(0, np.int64)]), "id")
                 ends = np.cumsum([0, *map(len, waiting)]).tolist()
                 yield from (ids[a:b].to_pylist() for a, b in pairwise(ends))
@@ -118,10 +114,7 @@ class Pool:
     @cached_property
     def rank_digest(self) -> str:
         """Of the order of preference."""
-        digest = hashlib.sha256()
-        for begin in range(0, len(self), BLOCK):
-            digest.update(self.rank[begin : begin + BLOCK].astype(np.int64).data)
-        return digest.hexdigest()
+        return hashlib.sha256(self.rank.astype(np.int64).data).hexdigest()
 
     def bytes_of(self, documents: pa.BooleanArray) -> int:
         """Bytes of text of these together."""
@@ -137,10 +130,6 @@ class Pool:
     def __len__(self) -> int:
         return len(self.bytes)
 
-    def ranges(self) -> Iterator[tuple[int, int]]:
-        """(first row, end) of each part in the pool."""
-        return self.part.ranges()
-
     def field(self, name: str, kind: pa.DataType) -> pa.ChunkedArray:
         """A field that documents carry from their sources, as strings or as numbers; null where theirs has none, or
         holds what cannot be one, which is noted. Raises CurateError where all that a source holds cannot be one."""
@@ -152,7 +141,9 @@ class Pool:
         chunks = []
         fits: dict[str, bool] = {}
         foreign: dict[str, list[tuple[str, str]]] = {}
-        for part, number in zip(self.parts, self.source[[first for first, _ in self.ranges()]], strict=True):
+        for part, number in zip(
+            self.parts, self.source[[first for first, _ in self.part.ranges()]], strict=True
+        ):
             table, source = part.table(), self.sources[number]
             column = table[name] if name in table.column_names else pa.chunked_array([pa.nulls(part.rows)])
             try:
@@ -197,14 +188,43 @@ def _cast_each(column: pa.ChunkedArray, kind: pa.DataType) -> tuple[pa.ChunkedAr
     return pa.chunked_array([values], kind), bad
 
 
-def counted(code: np.ndarray, among: np.ndarray) -> np.ndarray:
-    """How many documents of those among which to count (bool) have each code, one of the rows of the pool: as `bincount`,
-    but in as few bytes as the codes take."""
-    counts = np.zeros(len(code), code.dtype)
-    for begin in range(0, len(code), BLOCK):
-        some = slice(begin, begin + BLOCK)
-        np.add.at(counts, code[some][among[some]], code.dtype.type(1))
-    return counts
+def row_type(rows: int) -> type[np.signedinteger]:
+    """Of the numbers of so many rows, and of twice as many: four bytes where they do."""
+    return np.int32 if rows < 2**30 else np.int64
+
+
+def remixed(places: np.ndarray, salt: np.ndarray | int) -> np.ndarray:
+    """uint64: other places, as random as these, for every salt but 0, which changes nothing (splitmix64)."""
+    with np.errstate(over="ignore"):
+        x = places + np.asarray(salt, np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.where(np.asarray(salt) == 0, places, x ^ (x >> np.uint64(31)))
+
+
+def places_of(ids: pa.StringArray, draw: int) -> np.ndarray:
+    """The first 64 bits of ids of hexadecimal digits, remixed where another draw is asked for."""
+    if not len(ids):
+        return np.zeros(0, np.uint64)
+    fixed = ids.cast(pa.binary()).cast(pa.binary(ID_DIGITS))
+    digits = np.frombuffer(fixed.buffers()[1], np.uint8).reshape(-1, ID_DIGITS)
+    digits = digits[fixed.offset : fixed.offset + len(fixed), :16]
+    nibbles = np.where(digits > 57, digits - 87, digits - 48)  # "a" is 97, "0" is 48
+    return remixed((nibbles[:, ::2] << 4 | nibbles[:, 1::2]).view(">u8")[:, 0].astype(np.uint64), draw)
+
+
+def order_of_ids(parts: list[Part], places: np.ndarray) -> np.ndarray:
+    """Rows of all parts by ascending place, and those of one place by id. Of ids only theirs are read."""
+    order = np.argsort(places).astype(row_type(len(places)))
+    tied = places[order[1:]] == places[order[:-1]]
+    at = np.flatnonzero(np.r_[False, tied] | np.r_[tied, False])
+    if len(at):
+        part, row = (kind([part.rows for part in parts])[order[at]] for kind in (Runs, Within))
+        ids = np.array(gather(parts, part, row, "id").to_pylist())
+        by_id = np.lexsort((ids, places[order[at]]))
+        order[at] = order[at][by_id]
+        assert (ids[by_id][1:] != ids[by_id][:-1]).all(), "a format gave two documents one place"
+    return order
 
 
 def open_pool(sources: list[SourceDocuments], draw: int = 0) -> Pool:
@@ -218,12 +238,30 @@ def open_pool(sources: list[SourceDocuments], draw: int = 0) -> Pool:
         places += [places_of(chunk, 0) for chunk in table["id"].chunks]
     size, place = np.concatenate(sizes), np.concatenate(places)
     del sizes, places
-    order, same = order_of_ids(parts, place)
-    assert not len(same), "a format gave two documents one place"
+    order = order_of_ids(parts, place)
     rank = np.empty_like(order)
     rank[order[np.argsort(-size[order], kind="stable")]] = np.arange(len(order), dtype=order.dtype)
     if draw:
         place = remixed(place, draw)
-        order, _ = order_of_ids(parts, place)
+        order = order_of_ids(parts, place)
     names = [s.source.name for s in sources]
     return Pool(parts, order, rank, size, place, Runs([s.documents for s in sources]), names, draw)
+
+
+def gather(parts: list[Part], part: np.ndarray, row: np.ndarray, column: str) -> pa.Array:
+    """The values of a column at these (part, row) places, in their order."""
+    return take(*gather_pieces(parts, part, row, column))
+
+
+def gather_pieces(
+    parts: list[Part], part: np.ndarray, row: np.ndarray, column: str
+) -> tuple[list[pa.Array], np.ndarray]:
+    """The same as they are read, a piece a part, and where in them the value of each place lies: for `take`."""
+    pieces = [pa.array([], parts[0].table([column]).schema.field(column).type)]
+    by_part = np.argsort(part, kind="stable")
+    numbers, begins = np.unique(part[by_part], return_index=True)
+    for number, here in zip(numbers, np.split(row[by_part], begins[1:]), strict=False):
+        pieces.append(take(parts[number].table([column])[column].chunks, here))
+    places = np.empty(len(part), np.int64)
+    places[by_part] = np.arange(len(part))
+    return pieces, places
