@@ -16,6 +16,7 @@ from curate.corpora.built import Built
 from curate.corpora.corpus import link, open_arrow
 from curate.corpora.history import ENDING, Version, named, on_disk
 from curate.corpora.lock import corpus_directory, missing_corpora, read_lock
+from curate.corpora.selection import of_clusters
 from curate.engine import Engine
 from curate.errors import CurateError, Mismatch
 from curate.manifest.reader import parse_manifest

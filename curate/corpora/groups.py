@@ -55,13 +55,6 @@ class Groups:
         return places
 
 
-def having(code: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """bool [documents]: has the code of one of the chosen (bool [documents])."""
-    wanted = np.zeros(int(code.max(initial=-1)) + 1, bool)
-    wanted[code[chosen]] = True
-    return wanted[code]
-
-
 def usual_group(source: Source) -> str:
     """What groups the documents of a source where a manifest says nothing."""
     if source.packages or source.format == "python":

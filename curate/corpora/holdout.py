@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow.compute as pc
 
-from curate.corpora.groups import Groups, by_document, groups_of, having
+from curate.corpora.groups import Groups, by_document, groups_of
 from curate.corpora.resembling import resembling
 from curate.corpora.selection import Judged
 from curate.engine import Engine
@@ -79,8 +79,8 @@ def hold_out(
             if drawn is scored:
                 groups[name] = mine
             named = mine.named()
-            held |= named & having(mine.code, chosen & named)
-            held |= having(cluster, chosen)
+            held |= named & np.isin(mine.code, mine.code[chosen & named])
+            held |= np.isin(cluster, cluster[chosen])
     every = np.unique(np.concatenate([*scored.values(), *apart.values()]))
     texts = pool.gather(every, "text")
     found = resembling(store, pool, signals, manifest.holdout.near, texts, RUN, engine)

@@ -14,9 +14,9 @@ the triangle inequality, what it stands for is at least 2 s - 1 similar to it at
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
+from functools import reduce
 
 import numpy as np
 import pyarrow as pa
@@ -55,13 +55,6 @@ class Judged:
         for number in reversed(range(len(self.rules))):
             verdict[pc.invert(self.passes[number]).to_numpy(zero_copy_only=False)] = number
         return verdict
-
-    def steps(self) -> Iterator[tuple[pa.BooleanArray, pa.BooleanArray]]:
-        """(documents that reach it, those of them that it drops), a rule in force each."""
-        reached = pa.repeat(True, len(self.stays))
-        for passes in self.passes:
-            yield reached, pc.and_not(reached, passes)
-            reached = pc.and_(reached, passes)
 
 
 def judge(manifest: Manifest, pool: Pool, values: Values) -> dict[str, Judged]:
@@ -129,8 +122,9 @@ def best_of_clusters(cluster: np.ndarray, rank: np.ndarray, reached: np.ndarray)
 
 
 def _keeps_nothing(manifest: Manifest, judged: Judged) -> str:
-    dropped = [fallen.true_count for _, fallen in judged.steps()]
-    worst = int(np.argmax(dropped))
+    verdict = judged.verdict
+    dropped = np.bincount(verdict[verdict != KEPT], minlength=len(judged.rules))
+    worst = int(dropped.argmax())
     _, rule = judged.rules[worst]
     known = manifest.pooled.get(INDEX, {}).get(INDEX, []) if rule.signal.startswith("index_") else []
     of = f" (of {', '.join(known)})" if known else ""
@@ -143,12 +137,11 @@ def _keeps_nothing(manifest: Manifest, judged: Judged) -> str:
 def funnel(judged: Judged, pool: Pool) -> dict:
     """What the lock says of a level: each own rule with what it dropped, first and alone, and what is left."""
     own = len(judged.rules) - len(judged.level.rules)
-    steps = list(islice(judged.steps(), own, None))
+    reached = before = reduce(pc.and_, judged.passes[:own], pa.repeat(True, len(pool)))
     rows = []
-    for rule, bound, passes, (_, dropped) in zip(
-        judged.level.rules, judged.bounds, judged.passes[own:], steps, strict=True
-    ):
-        alone = dropped if rule.signal == DUPLICATE else pc.and_not(steps[0][0], passes)
+    for rule, bound, passes in zip(judged.level.rules, judged.bounds, judged.passes[own:], strict=True):
+        dropped, reached = pc.and_not(reached, passes), pc.and_(reached, passes)
+        alone = dropped if rule.signal == DUPLICATE else pc.and_not(before, passes)
         counts = {"dropped": dropped.true_count, "dropped_bytes": pool.bytes_of(dropped)}
         about = {"rule": rule.name, "signal": rule.signal, "bound": bound.as_json()}
         rows.append(about | counts | {"alone": alone.true_count})
@@ -165,17 +158,14 @@ def funnel(judged: Judged, pool: Pool) -> dict:
 
 def ledger(judged: Judged, pool: Pool) -> dict:
     """By source: documents in = kept + dropped by each rule in force."""
-    own = dict(zip(pool.sources, pool.source.ranges(), strict=True))
-    table: dict[str, dict] = {
-        name: {"in": b - a, "kept": judged.stays[a:b].true_count, "dropped": {}}
-        for name, (a, b) in own.items()
-    }
-    for (_, rule), (_, fallen) in zip(judged.rules, judged.steps(), strict=True):
-        for name, (a, b) in own.items():
-            if count := fallen[a:b].true_count:
-                table[name]["dropped"][rule.name] = count
-    for row in table.values():
-        assert row["kept"] + sum(row["dropped"].values()) == row["in"], "one rule drops it, or it is kept"
+    table, verdicts = {}, judged.verdict
+    for name, (begin, end) in zip(pool.sources, pool.source.ranges(), strict=True):
+        verdict = verdicts[begin:end]
+        counts = np.bincount(verdict[verdict != KEPT], minlength=len(judged.rules))
+        dropped = {rule.name: int(n) for (_, rule), n in zip(judged.rules, counts, strict=True) if n}
+        kept = int((verdict == KEPT).sum())
+        assert kept + sum(dropped.values()) == len(verdict), "every document is kept or dropped by one rule"
+        table[name] = {"in": len(verdict), "kept": kept, "dropped": dropped}
     return table
 
 

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-BLOCK = 1 << 16  # of which sizes are added at once
-
 
 @dataclass(frozen=True)
 class Units:
@@ -37,9 +35,9 @@ class Units:
 
     def filling(self, document_bytes: np.ndarray, reach: float) -> int:
         """How many of them, from the first, hold so many bytes of text; all where they hold fewer."""
-        total = 0
-        for begin in range(0, len(self), BLOCK):
-            ends = total + np.cumsum(self.take(slice(begin, begin + BLOCK)).sizes(document_bytes))
+        total, some = 0, 1 << 16
+        for begin in range(0, len(self), some):
+            ends = total + np.cumsum(self.take(slice(begin, begin + some)).sizes(document_bytes))
             if ends[-1] >= reach:
                 return begin + int(np.searchsorted(ends, reach)) + 1
             total = int(ends[-1])

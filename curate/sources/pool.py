@@ -74,7 +74,6 @@ class Pool:
 
     @property
     def ids(self) -> pa.ChunkedArray:
-        """Memory-mapped."""
         return pa.chunked_array([c for p in self.parts for c in p.table(["id"])["id"].chunks], pa.string())
 
     def ordered(self, kept: np.ndarray) -> np.ndarray:
@@ -87,13 +86,10 @@ class Pool:
 
     def at(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(part, row in it) of each."""
-        kind = self.order.dtype
-        return self.part[rows].astype(kind), self.row[rows].astype(kind)
+        return self.part[rows].astype(rows.dtype), self.row[rows].astype(rows.dtype)
 
     def document(self, row: int, columns: list[str] | None = None) -> dict[str, Any]:
-        """One document, of these columns or whole."""
-        table = self.parts[self.part[row]].table(columns)
-        return table.slice(int(self.row[row]), 1).to_pylist()[0]
+        return self.parts[self.part[row]].table(columns).slice(int(self.row[row]), 1).to_pylist()[0]
 
     def ids_of(self, pieces: Iterable[np.ndarray]) -> Iterator[list[str]]:
         """The ids of these rows, piece by piece; those of many pieces are read together."""
