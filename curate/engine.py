@@ -16,7 +16,6 @@ import logging
 import multiprocessing
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
@@ -197,9 +196,8 @@ def make_parts(
 def give_back() -> None:
     """What threads have freed goes back to the system: glibc and Arrow keep it for later, and the next step may need it."""
     pa.default_memory_pool().release_unused()
-    if sys.platform.startswith("linux"):
-        with suppress(OSError, AttributeError):  # another C library
-            ctypes.CDLL("libc.so.6").malloc_trim(0)
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _unless_claimed(function: Callable[[Any], int], task: Task) -> int:

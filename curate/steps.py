@@ -11,8 +11,6 @@ from copy import copy
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from curate.corpora.built import Annotated, Built
 from curate.corpora.corpus import WHOLE, Cut, build_corpora, cut, size_label
@@ -159,11 +157,11 @@ def _small_levels(cuts: dict[str, Cut]) -> Iterator[str]:
 
 def _shared_spans(a: Annotated, holdouts: Holdouts) -> Iterator[str]:
     for name in holdouts.rows:
-        shares = pc.and_(pa.array(holdouts.shares), a.judged[name].stays)
-        if shares.true_count:
-            part = a.pool.bytes_of(shares) / a.pool.bytes_of(a.judged[name].stays)
+        shares = holdouts.shares & a.judged[name].kept
+        if shares.any():
+            part = a.pool.bytes[shares].sum() / a.pool.bytes[a.judged[name].kept].sum()
             yield (
-                f'{shares.true_count:,} documents of level "{name}" ({part:.1%} of its text) share a run of {RUN} words '
+                f'{int(shares.sum()):,} documents of level "{name}" ({part:.1%} of its text) share a run of {RUN} words '
                 "with what is held out: part of what is measured there is memory"
             )
 

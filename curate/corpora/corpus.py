@@ -161,7 +161,7 @@ def _shards(
         [_carried(part.table()).schema for part in pool.parts], promote_options="permissive"
     )
     copies = np.bincount(cut.rows, minlength=len(pool)) if weighed else None
-    total = np.cumsum(tokens.bytes[cut.rows])
+    total = np.cumsum(tokens.bytes[cut.rows[: max(cut.ends.values(), default=0)]])
     edges = [0]
     for end in sorted(set(cut.ends.values())):
         while edges[-1] < end:

@@ -89,10 +89,12 @@ def groups_of(pool: Pool, sources: list[SourceDocuments], cluster: np.ndarray, a
     if PACKAGE in kinds:
         packages = [number for number, kind in enumerate(kinds) if kind == PACKAGE]
         here = np.isin(pool.source, packages) & (group >= 0)
-        short = _of_bearable_size(names, group[here], pool.bytes[here], pool.bytes.sum())
-        every = pa.concat_arrays(
-            [names, short, pc.replace_substring_regex(names, "/.*$", "")]
-        ).dictionary_encode()
+        weight = np.bincount(group[here], pool.bytes[here], len(names))
+        weight = np.r_[weight, pool.bytes.sum() - weight.sum()]  # the last: text of no package
+        of_package = (weight > 0) & (np.arange(len(weight)) < len(names))
+        short = _of_bearable_size(pa.concat_arrays([names, pa.array([""])]), of_package, weight)[:-1]
+        families = pc.replace_substring_regex(names, "/.*$", "")
+        every = pa.concat_arrays([names, short, families]).dictionary_encode()
         _, new, whole = every.indices.to_numpy().reshape(3, -1)
         group, family = np.where(here, new[group], group), np.where(here, whole[group], group)
         names = every.dictionary
@@ -153,17 +155,20 @@ def _one_for_most(group: np.ndarray, size: np.ndarray) -> bool:
     return not len(of) or of.max() > MOST_OF_A_SOURCE * size.sum()
 
 
-def _of_bearable_size(names: pa.Array, path: np.ndarray, size: np.ndarray, total_size: int) -> pa.Array:
-    """Of every path of a package (itself, then its folders), by the documents that have it, its first part that is no
-    large share of all text."""
-    weight = np.bincount(path, size, len(names))
-    parts = [name.strip("/").split("/") for name in names.to_pylist()]
+def _of_bearable_size(names: pa.Array, of_package: np.ndarray, size: np.ndarray) -> pa.Array:
+    """The same, packages cut: each path of one (itself, then its folders) to its first part that is no large share of all
+    text."""
+    paths = pc.if_else(pa.array(of_package), names, pa.scalar(None, pa.string())).dictionary_encode()
+    known = pc.fill_null(paths.indices.cast(pa.int64()), -1).to_numpy(zero_copy_only=False)
+    weight = np.bincount(known[known >= 0], size[known >= 0], len(paths.dictionary))
+    parts = [path.strip("/").split("/") for path in paths.dictionary.to_pylist()]
     short = ["" for _ in parts]
-    large = np.flatnonzero(weight).tolist()
+    large = list(range(len(parts)))
     for depth in range(1, max(map(len, parts), default=0) + 1):
         total: dict[str, float] = {}
         for i in large:
             short[i] = "/".join(parts[i][:depth])
             total[short[i]] = total.get(short[i], 0.0) + weight[i]
-        large = [i for i in large if total[short[i]] > LARGEST_PACKAGE * total_size]
-    return pa.array(short, pa.string())
+        large = [i for i in large if total[short[i]] > LARGEST_PACKAGE * size.sum()]
+    cut = pa.array(short, pa.string()).take(paths.indices)
+    return pc.if_else(pa.array(of_package), cut, names)

@@ -45,7 +45,6 @@ class Judged:
 
     @property
     def kept(self) -> np.ndarray:
-        """bool [documents]"""
         return self.stays.to_numpy(zero_copy_only=False)
 
     @property

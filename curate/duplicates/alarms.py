@@ -39,39 +39,40 @@ def duplicates_summary(pool: Pool, values: Values) -> dict[str, Any]:
         here = kind.slice(begin, end - begin)
         counts = {k: pc.sum(pc.equal(here, k)).as_py() or 0 for k in KINDS}
         by_source[name] = {"documents": end - begin, **counts}
-    stand = _largest(pool, values.clusters(), values.forgotten())
+    cluster = values.clusters()
+    stand = _largest(pool, cluster, values.forgotten())
     return {
         "by_source": by_source,
-        "largest": [_cluster(pool, values.clusters(), row) for row in stand],
-        "novelty": {"least": list(NOVELTIES), "by_source": _lost(pool, values)},
-        "examples": _examples(pool, values, by_source, stand),
+        "largest": [_cluster(pool, cluster, row) for row in stand],
+        "novelty": {"least": list(NOVELTIES), "by_source": _lost(pool, values, cluster)},
+        "examples": _examples(pool, values, by_source, stand, cluster),
     }
 
 
-def _lost(pool: Pool, values: Values) -> dict[str, dict]:
+def _lost(pool: Pool, values: Values, cluster: np.ndarray) -> dict[str, dict]:
     """By source: bytes that go with the duplicates of less than each novelty, and of those what nothing else says, both
     against the documents that stand for them."""
     total = np.zeros((len(pool.sources), 2, len(NOVELTIES)))
     for part, (begin, end) in zip(values.signals.families[DUPLICATES], pool.part.ranges(), strict=True):
-        goes = values.clusters()[begin:end] != np.arange(begin, end)
+        goes = cluster[begin:end] != np.arange(begin, end)
         novelty, size = part.table()["duplicate_novelty"].to_numpy()[goes], pool.bytes[begin:end][goes]
         place = np.minimum(np.searchsorted(NOVELTIES, novelty, "right"), len(NOVELTIES) - 1)
         saved, lost = total[pool.source[begin]]
         np.add.at(saved, place, size)
         np.add.at(lost, place, size * novelty)
-    whole = [int(pool.bytes[begin:end].sum()) for begin, end in pool.source.ranges()]
+    each = zip(pool.sources, pool.source.ranges(), total.cumsum(2).round().astype(int).tolist(), strict=True)
     return {
-        name: {"bytes": size, "saved": saved, "lost": lost}
-        for name, size, (saved, lost) in zip(
-            pool.sources, whole, total.cumsum(2).round().astype(int).tolist(), strict=True
-        )
+        name: {"bytes": int(pool.bytes[begin:end].sum()), "saved": saved, "lost": lost}
+        for name, (begin, end), (saved, lost) in each
     }
 
 
-def _examples(pool: Pool, values: Values, by_source: dict[str, dict], stand: list[int]) -> list[dict]:
+def _examples(
+    pool: Pool, values: Values, by_source: dict, stand: list[int], cluster: np.ndarray
+) -> list[dict]:
     """Pairs to read before the numbers are believed: the least similar of all, of each source that loses far more than
     others and of each of the largest clusters; what differs is marked as git marks words."""
-    cluster, gone = values.clusters(), values.forgotten()
+    gone = values.forgotten()
     similarity = values.column("near_duplicate_similarity").to_numpy()
     similarity = np.where(gone | gone[cluster], np.nan, similarity)
     asked = {"the least similar of all": ~np.isnan(similarity)}

@@ -26,7 +26,6 @@ class Values:
     def __init__(self, pool: Pool, signals: Signals):
         self.pool, self.signals = pool, signals
         self.edited: dict[tuple[Edit, ...], pa.ChunkedArray] = {}
-        self.stands: np.ndarray | None = None
 
     def column(self, name: str) -> pa.ChunkedArray:
         return self.signals.column(self.signals.owner[name], name)
@@ -57,14 +56,11 @@ class Values:
 
     def clusters(self) -> np.ndarray:
         """int [documents]: the pool row that stands for each document's duplicate cluster."""
-        if self.stands is None:
-            kind = self.pool.order.dtype
-            found = (
-                part.table()["duplicate_cluster_index"] for part in self.signals.families.get(DUPLICATES, ())
-            )
-            pieces = [column.to_numpy().astype(kind) for column in found]
-            self.stands = np.concatenate(pieces) if pieces else np.arange(len(self.pool), dtype=kind)
-        return self.stands
+        kind = self.pool.order.dtype
+        if not self.has_duplicates:
+            return np.arange(len(self.pool), dtype=kind)
+        column = self.signals.column(DUPLICATES, "duplicate_cluster_index")
+        return np.concatenate([chunk.to_numpy().astype(kind) for chunk in column.chunks])
 
     def forgotten(self) -> np.ndarray:
         """bool [documents]: what may be shown to nobody."""

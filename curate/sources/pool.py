@@ -24,7 +24,6 @@ from curate.store import Part, digest_of
 from filters.arrow import take
 
 ID_DIGITS = 32  # hexadecimal, of an id
-BLOCK = 1 << 16  # documents that are worked on at once, where a step holds more of each than the pool does
 AT_ONCE = 1 << 20  # whose ids are read together: every time, every part is opened
 
 
