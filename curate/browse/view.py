@@ -195,7 +195,7 @@ class View:
         match = partial(pc.match_substring, pattern=words, ignore_case=True)
         found: list[int] = []
         looked = 0
-        for part, (begin, end) in zip(self.a.pool.parts, self.a.pool.ranges(), strict=True):
+        for part, (begin, end) in zip(self.a.pool.parts, self.a.pool.part.ranges(), strict=True):
             here = rows[(rows >= max(begin, after)) & (rows < end)]
             if not len(here):
                 continue
