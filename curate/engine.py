@@ -120,6 +120,7 @@ def map_parts(
         results[index] = result
         if done:
             done(result)
+    give_back()
     return results
 
 
@@ -161,7 +162,6 @@ def make_parts(
         """Bytes that each of these tasks read here. Raises CurateError where what it left cannot be read back."""
         work = partial(_unless_claimed, function)
         read = map_parts(engine, work, todo, processes=processes, done=done, needs=needs)
-        give_back()
         for task in (task for task, size in zip(todo, read, strict=True) if size):
             for artefact in task.leaves:
                 task.store.made(*artefact)
