@@ -11,6 +11,7 @@ does. Any number of processes on any machines may come, end or be killed; with a
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import multiprocessing
 import os
@@ -28,6 +29,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import pyarrow as pa
 
 from curate.claims import looks
 from curate.errors import CurateError, ManifestError, Unfinished
@@ -117,6 +120,7 @@ def map_parts(
         results[index] = result
         if done:
             done(result)
+    give_back()
     return results
 
 
@@ -192,6 +196,13 @@ def make_parts(
         if not free or not any(make(free)):
             next(again)
         left = _without(left, is_done)
+
+
+def give_back() -> None:
+    """What threads have freed goes back to the system: glibc and Arrow keep it for later, and the next step may need it."""
+    pa.default_memory_pool().release_unused()
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _unless_claimed(function: Callable[[Any], int], task: Task) -> int:

@@ -130,10 +130,10 @@ def _build(store: Store, manifest: Manifest, engine: Engine, record: bool, lock_
     a = annotate_all(store, manifest, engine)
     holdouts = hold_out(store, manifest, a.sources, a.pool, a.judged, a.values.clusters(), a.signals, engine)
     targets = open_targets(store, manifest, a.pool, a.signals, engine)
-    usable = {name: judged.kept & ~(holdouts.held | targets.held) for name, judged in a.everything.items()}
-    rows = {name: _in_order(a, name, mask) for name, mask in usable.items()}
+    free = ~(holdouts.held | targets.held)
+    rows = {name: _in_order(a, name, judged.kept & free) for name, judged in a.everything.items()}
     units = _units(a, rows)
-    tokens = _tokens(a, usable, rows, units, holdouts)
+    tokens = _tokens(a, free, rows, units, holdouts)
     sizes = (*manifest.sizes, *([WHOLE] if manifest.whole_levels else []))
     cuts = {name: cut(rows[name], tokens[name], sizes) for name in a.judged}
     if not any(c.ends for c in cuts.values()):
@@ -206,17 +206,18 @@ def _units(a: Annotated, rows: dict[str, np.ndarray]) -> dict[str, Units]:
 
 def _tokens(
     a: Annotated,
-    usable: dict[str, np.ndarray],
+    free: np.ndarray,
     rows: dict[str, np.ndarray],
     units: dict[str, Units],
     holdouts: Holdouts,
 ) -> dict[str, Tokens]:
-    """By level; each text is encoded once for all levels that edit it in the same way."""
+    """By level; each text is encoded once for all levels that edit it in the same way. `free` bool [documents]: neither
+    held out nor like a target."""
     manifest = a.manifest
     edits = {level.name: level.edits for level in (*manifest.levels, *manifest.derived)}
     chosen = manifest.tokenizer.train_on or manifest.levels[0].name
     first = edited(edits[chosen], a.signals)
-    tokenizer = make_tokenizer(a.store, manifest, a.pool, usable[chosen], first)
+    tokenizer = make_tokenizer(a.store, manifest, a.pool, a.everything[chosen].kept & free, first)
     shared = {}
     for recipe in dict.fromkeys(edits.values()):
         names = [name for name in rows if edits[name] == recipe]

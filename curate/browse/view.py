@@ -24,7 +24,6 @@ from curate.errors import CurateError, did_you_mean
 from curate.quantities import BYTES_A_TOKEN
 from curate.results.answers import finite
 from curate.signals.families import described
-from curate.sources.pool import gather
 from curate.spec.manifest import FORGOTTEN
 
 EXCERPT = 300  # characters of a document in a list
@@ -195,7 +194,7 @@ class View:
         match = partial(pc.match_substring, pattern=words, ignore_case=True)
         found: list[int] = []
         looked = 0
-        for part, (begin, end) in zip(self.a.pool.parts, self.a.pool.ranges(), strict=True):
+        for part, (begin, end) in zip(self.a.pool.parts, self.a.pool.part.ranges(), strict=True):
             here = rows[(rows >= max(begin, after)) & (rows < end)]
             if not len(here):
                 continue
@@ -222,8 +221,7 @@ class View:
         return listed
 
     def _text(self, row: int) -> str:
-        place = self.a.pool.part[row : row + 1], self.a.pool.row[row : row + 1]
-        return gather(self.a.pool.parts, *place, "text")[0].as_py()
+        return self.a.pool.document(row, ["text"])["text"]
 
 
 def _runs(text: str, spans: dict[str, list[dict]]) -> list[dict[str, Any]]:

@@ -191,7 +191,7 @@ def _only(side: Side, other: Side, kept_there: pa.Array) -> dict[str, Any]:
     """Documents whose text this side keeps and the other does not, by the other's first rule that drops it."""
     pool, judged = side.annotated.pool, other.annotated.judged[other.level]
     texts = _texts(side, other)
-    rows = pool.order[(side.kept & (_places(texts, kept_there) < 0))[pool.order]]
+    rows = pool.ordered(side.kept & (_places(texts, kept_there) < 0))
     at = _places(texts.take(pa.array(rows)), _texts(other, side))
     same_id = _places(pool.ids.take(pa.array(rows)), other.annotated.pool.ids)
     verdict = np.where(at >= 0, judged.verdict[at], len(judged.rules) + (same_id >= 0))

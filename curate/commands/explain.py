@@ -36,7 +36,7 @@ def explain(a: Annotated, wanted: str) -> Explanation:
     """`wanted` is an id, the beginning of one, or a place. Raises CurateError where it names no or several documents."""
     row = _row(a, wanted)
     return Explanation(
-        document=_document(a, row),
+        document=a.pool.document(row),
         signals={name: a.values.column(name)[row].as_py() for name in a.values.names()},
         duplicates=_duplicates(a, row),
         levels=[_level(a, name, row) for name in a.judged],
@@ -57,15 +57,10 @@ def _at_place(a: Annotated, place: str) -> list[int]:
     import pyarrow.compute as pc
 
     found: list[int] = []
-    for part, (begin, _) in zip(a.pool.parts, a.pool.ranges(), strict=True):
+    for part, (begin, _) in zip(a.pool.parts, a.pool.part.ranges(), strict=True):
         hit = pc.equal(part.table(["place"])["place"], place).to_numpy()
         found += (begin + np.flatnonzero(hit)).tolist()
     return found
-
-
-def _document(a: Annotated, row: int) -> dict:
-    table = a.pool.parts[int(a.pool.part[row])].table()
-    return table.slice(int(a.pool.row[row]), 1).to_pylist()[0]
 
 
 def _duplicates(a: Annotated, row: int) -> dict:
@@ -74,8 +69,8 @@ def _duplicates(a: Annotated, row: int) -> dict:
     found = {name: a.values.column(name)[row].as_py() for name in DUPLICATE_COLUMNS}
     if found["near_duplicate_of"] is None:
         return found
-    stays = _document(a, int(a.values.clusters()[row]))
-    return found | {"differences": in_one_line(stays["text"], _document(a, row)["text"])}
+    stays = a.pool.document(int(a.values.clusters()[row]))
+    return found | {"differences": in_one_line(stays["text"], a.pool.document(row)["text"])}
 
 
 def _level(a: Annotated, name: str, row: int) -> dict:

@@ -147,7 +147,7 @@ def _entries(a: Annotated, listed: Forgotten, wanted: list[str], field: str) -> 
 def _gone(built: Built, listed: Forgotten) -> pa.Array:
     """The ids of all that is forgotten, listed or in the pool."""
     a = built.annotated
-    return pa.concat_arrays([listed.ids, a.pool.ids.filter(pa.array(a.values.forgotten()))])
+    return pa.concat_arrays([listed.ids, *a.pool.ids.filter(pa.array(a.values.forgotten())).chunks])
 
 
 # ---- indexes ------------------------------------------------------------------------------------------------

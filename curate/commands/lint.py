@@ -116,7 +116,7 @@ def _tried(manifest: Manifest, documents: int, found: list[str]) -> Lint:
 
     with tempfile.TemporaryDirectory() as folder:
         a = annotate_sample(Store(Path(folder)), manifest, open_engine("local", 1), documents)
-        levels = [funnel(judged, a.pool, a.values) for judged in a.judged.values()]
+        levels = [funnel(judged, a.pool) for judged in a.judged.values()]
         kept = {level["name"]: level["documents"] for level in levels}
         warnings = [
             f"tried on {len(a.pool):,} documents: {warning}" for warning in nearly_all(levels, len(a.pool))

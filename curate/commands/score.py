@@ -16,7 +16,7 @@ from curate.errors import CurateError, did_you_mean
 from curate.signals.loss import check_run
 from curate.sources.documents import open_source
 from curate.sources.formats import FORMATS
-from curate.sources.pool import gather, open_pool
+from curate.sources.pool import open_pool
 from curate.spec.manifest import Source
 from curate.store import Store
 
@@ -87,7 +87,7 @@ def _texts(store: Store, engine: Engine, file: Path, format: str | None, text: s
         raise CurateError(f"--format {format}: not known{did_you_mean(format, FORMATS)}")
     source = Source("score", format, (str(file.resolve()),), text=text, longest=LONGEST)
     pool = open_pool([open_source(store, source, PART_BYTES, engine)])
-    return gather(pool.parts, pool.part[pool.order], pool.row[pool.order], "text")
+    return pool.gather(pool.order, "text")
 
 
 def format_of(file: Path) -> str:

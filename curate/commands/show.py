@@ -59,7 +59,7 @@ def show_level(
     a = annotate_all(store, manifest, engine)
     judged = a.judged[level]
     number = KEPT if rule is None else _number(judged, rule)
-    rows = a.pool.order[(judged.verdict == number)[a.pool.order]]
+    rows = a.pool.ordered(judged.verdict == number)
     chosen = _sample(rows, count, seed)
     sample = [shown(a.pool, int(row), characters) for row in chosen]
     if number == KEPT:
@@ -87,8 +87,7 @@ def _number(judged: Judged, wanted: str) -> int:
 
 def shown(pool: Pool, row: int, characters: int = EXCERPT) -> dict[str, Any]:
     """{id, source, place, text} of a document of the pool, its text cut to so many characters."""
-    table = pool.parts[int(pool.part[row])].table(["id", "source", "place", "text"])
-    document = table.slice(int(pool.row[row]), 1).to_pylist()[0]
+    document = pool.document(row, ["id", "source", "place", "text"])
     return document | {"text": _excerpt(document["text"], characters)}
 
 

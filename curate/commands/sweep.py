@@ -134,7 +134,7 @@ def _quantiles(values: np.ndarray) -> tuple[float, ...]:
 
 def _documents(a: Annotated, value: np.ndarray, mask: np.ndarray, bound: float, signal: str) -> list[dict]:
     """Those nearest to the bound."""
-    rows = a.pool.order[mask[a.pool.order]]
+    rows = a.pool.ordered(mask)
     near = rows[np.argsort(np.abs(value[rows] - bound), kind="stable")[:OF_EACH]]
     return [excerpt(a.pool, int(row), {signal: float(value[row])}) for row in near]
 

@@ -12,16 +12,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.corpora.built import Annotated, Built
+from curate.corpora.built import Built
 from curate.corpora.corpus import link, open_arrow
 from curate.corpora.history import ENDING, Version, named, on_disk
 from curate.corpora.lock import corpus_directory, missing_corpora, read_lock
-from curate.duplicates.novelty import novel_of_clusters
+from curate.corpora.selection import of_clusters
 from curate.engine import Engine
 from curate.errors import CurateError, Mismatch
 from curate.manifest.reader import parse_manifest
 from curate.signals.values import within
-from curate.spec.bounds import Bound, Rule
+from curate.spec.bounds import Bound
 from curate.spec.manifest import DUPLICATE, Manifest
 from curate.steps import annotate_all, build
 from curate.store import Store, atomic, noting, write_json
@@ -199,13 +199,13 @@ def replay(store: Store, path: Path, engine: Engine) -> int:
         stays = kept[level.on].copy() if level.on else np.ones(len(a.pool), bool)
         for rule, then in zip(level.rules, locked[level.name]["rules"], strict=True):
             if rule.signal == DUPLICATE:
-                falls = stays & ~_of_clusters(a, rule, stays)
+                falls = stays & ~of_clusters(rule, stays, a.pool, a.values)[0]
             else:
                 bound = Bound(low=then["bound"][0]) if rule.bound.top is not None else rule.bound
                 falls = stays & ~within(a.values.of(rule), bound, a.values)
             stays &= ~falls
-            for number, source in enumerate(a.pool.sources):
-                now = int((falls & (a.pool.source == number)).sum())
+            for source, (begin, end) in zip(a.pool.sources, a.pool.source.ranges(), strict=True):
+                now = int(falls[begin:end].sum())
                 before = lock["ledger"][level.name][source]["dropped"].get(rule.name, 0)
                 if now != before:
                     where = f"level {level.name}, source {source}"
@@ -220,13 +220,3 @@ def replay(store: Store, path: Path, engine: Engine) -> int:
     if found:
         raise Mismatch(_told(f"{path}: verdicts differ", found))
     return len(a.pool) * len(manifest.levels)
-
-
-def _of_clusters(a: Annotated, rule: Rule, stays: np.ndarray) -> np.ndarray:
-    """bool [documents]: the one of its cluster, among those that stay, that is preferred to the others, or those that
-    add enough to it."""
-    if rule.bound.label is None:
-        return novel_of_clusters(a.pool, a.values, stays, rule.bound.low) >= rule.bound.low
-    cluster, best = a.values.clusters(), np.full(len(a.pool), len(a.pool))
-    np.minimum.at(best, cluster[stays], a.pool.rank[stays])
-    return best[cluster] == a.pool.rank

@@ -87,6 +87,6 @@ def largest_shares(built: Built, level: str, tokens: int) -> np.ndarray:
 
 def pool_tokens(built: Built, levels: tuple[str, ...], tokens: int) -> dict[str, int]:
     """What every level leaves of the part of the raw pool that has `tokens` of the first, by its share of bytes."""
-    judged, size = built.annotated.everything, built.annotated.pool.bytes
-    kept = {level: int(size[judged[level].kept].sum()) for level in levels}
+    judged, pool = built.annotated.everything, built.annotated.pool
+    kept = {level: pool.bytes_of(judged[level].stays) for level in levels}
     return {level: round(tokens * kept[level] / kept[levels[0]]) for level in levels}

@@ -67,7 +67,7 @@ class Shard:
 
     store: Store
     documents: list[Part]
-    part: np.ndarray
+    part: np.ndarray  # int32, as the next two
     row: np.ndarray
     tokens: np.ndarray
     sizes: np.ndarray  # bytes of each text before edits
@@ -160,21 +160,21 @@ def _shards(
     carried = [_carried(schema.empty_table()).schema for schema in pool.schemas]
     schema = pa.unify_schemas(carried, promote_options="permissive")
     copies = np.bincount(cut.rows, minlength=len(pool)) if weighed else None
-    total = np.cumsum(tokens.bytes[cut.rows])
-    begin = 0
+    total = np.cumsum(tokens.bytes[cut.rows[: max(cut.ends.values(), default=0)]])
+    edges = [0]
     for end in sorted(set(cut.ends.values())):
-        while begin < end:
-            reach = (total[begin - 1] if begin else 0) + most
-            stop = min(end, max(begin + 1, int(np.searchsorted(total, reach, "right"))))
-            rows = cut.rows[begin:stop]
-            ids = pool.ids.take(pa.array(rows)).to_pylist()
-            own = None if copies is None else copies[rows]
-            parameters = [*tokens.edited.identity, *([] if own is None else [own.tolist()])]
-            key = digest_of([SHARDS, VERSION, parts_digest, tokens.sha256, ids, *parameters])
-            place = (pool.part[rows], pool.row[rows], tokens.count[rows], pool.bytes[rows])
-            size = int(pool.bytes[rows].sum())
-            yield Shard(store, pool.parts, *place, key, size, tokens.edited, schema, own), stop
-            begin = stop
+        while edges[-1] < end:
+            reach = (total[edges[-1] - 1] if edges[-1] else 0) + most
+            edges.append(min(end, max(edges[-1] + 1, int(np.searchsorted(total, reach, "right")))))
+    del total
+    pieces = [cut.rows[begin:stop] for begin, stop in pairwise(edges)]
+    for rows, ids, stop in zip(pieces, pool.ids_of(pieces), edges[1:], strict=True):
+        own = None if copies is None else copies[rows]
+        parameters = [*tokens.edited.identity, *([] if own is None else [own.tolist()])]
+        key = digest_of([SHARDS, VERSION, parts_digest, tokens.sha256, ids, *parameters])
+        place = (*pool.at(rows), tokens.count[rows], pool.bytes[rows])
+        size = int(pool.bytes[rows].sum())
+        yield Shard(store, pool.parts, *place, key, size, tokens.edited, schema, own), stop
 
 
 def write_shard(shard: Shard) -> int:
@@ -206,7 +206,7 @@ def _gathered(shard: Shard, batch: slice) -> pa.Table:
         at = table.schema.get_field_index("text")
         texts = shard.edited.of(table["text"].combine_chunks(), parts, rows)
         table = table.set_column(at, table.schema.field("text"), texts)
-    table = table.append_column("tokens", pa.array(shard.tokens[batch]))
+    table = table.append_column("tokens", pa.array(shard.tokens[batch].astype(np.int64)))
     if shard.copies is not None:
         table = table.append_column("copies", pa.array(shard.copies[batch]))
     return table.combine_chunks()

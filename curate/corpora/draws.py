@@ -29,9 +29,10 @@ def in_pieces(pool: Pool, rows: np.ndarray, document_bytes: np.ndarray, piece_to
     """The documents of `rows` (a level's, in its order, copies included) in pieces of about `piece_tokens` tokens at
     most, each at its own place. A document of one piece keeps its place."""
     limit = piece_tokens * BYTES_A_TOKEN
-    of = np.maximum(1, -(-document_bytes[rows] // limit)).astype(np.int64)
-    if (of == 1).all():
+    sizes = document_bytes[rows]
+    if sizes.max(initial=0) <= limit:
         return whole(rows)
+    of = np.maximum(1, -(-sizes.astype(np.int64) // limit))
     each = np.repeat(np.arange(len(rows)), of)
     piece = np.arange(len(each)) - np.repeat(np.cumsum(of) - of, of)
     # Documents keep their order among themselves; a piece of a long one goes where its own hash says.

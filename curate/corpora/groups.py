@@ -33,19 +33,27 @@ _FOLDER = r"^(?P<name>.*)/[^/]*$"
 
 @dataclass(frozen=True)
 class Groups:
-    """`code` int64 [documents]: documents of one group have the same. Below `alone` it is the pool row that stands for a
-    duplicate cluster, whose documents have no other group. `family` int64 [documents]: the same, but of the whole package
-    where that was cut in folders; what is resampled together. `place` uint64 [codes]: the random order of groups."""
+    """`code` int [documents]: documents of one group have the same. Below `alone` it is the pool row that stands for a
+    duplicate cluster, whose documents have no other group. `family` int [documents]: the same, but of the whole package
+    where that was cut in folders; what is resampled together. `places` uint64 [rows of the pool], `hashes` uint64 [other
+    groups]: their random order."""
 
     code: np.ndarray
     family: np.ndarray
     alone: int
-    place: np.ndarray
+    places: np.ndarray
+    hashes: np.ndarray
     kinds: tuple[str, ...]  # what groups are, by source
 
     def named(self) -> np.ndarray:
         """bool [documents]: in a group of more than its duplicates."""
         return self.code >= self.alone
+
+    def place(self, code: np.ndarray) -> np.ndarray:
+        """uint64: of these groups in the random order."""
+        named, places = code >= self.alone, np.empty(len(code), np.uint64)
+        places[named], places[~named] = self.hashes[code[named] - self.alone], self.places[code[~named]]
+        return places
 
 
 def usual_group(source: Source) -> str:
@@ -58,7 +66,7 @@ def usual_group(source: Source) -> str:
 
 
 def by_document(pool: Pool, cluster: np.ndarray) -> Groups:
-    return Groups(cluster, cluster, len(pool), pool.places, (DOCUMENT,))
+    return Groups(cluster, cluster, len(pool), pool.places, np.empty(0, np.uint64), (DOCUMENT,))
 
 
 def groups_of(pool: Pool, sources: list[SourceDocuments], cluster: np.ndarray, asked: str | None) -> Groups:
@@ -69,31 +77,44 @@ def groups_of(pool: Pool, sources: list[SourceDocuments], cluster: np.ndarray, a
     if asked == DOCUMENT:
         return by_document(pool, cluster)
     kinds = [asked or usual_group(account.source) for account in sources]
-    names: list[pa.Array] = []
-    families: list[pa.Array] = []
-    for account, kind in zip(sources, kinds, strict=True):
-        own = pa.concat_arrays([_names(table, kind) for table in without_text(account.parts)])
-        size = pool.bytes[sum(map(len, names)) :][: len(own)]
-        if asked is None and kind != PACKAGE and _one_for_most(own, size):
-            own = pa.nulls(len(own), pa.string())
-        names.append(own)
-        families.append(pc.replace_substring_regex(own, "/.*$", "") if kind == PACKAGE else own)
-    of_package = np.isin(pool.source, [i for i, kind in enumerate(kinds) if kind == PACKAGE])
-    column = _of_bearable_size(pa.concat_arrays(names), of_package, pool.bytes).dictionary_encode()
-    family = pa.concat_arrays(families).dictionary_encode()
-    if asked is not None and not len(column.dictionary):
+    encoded = pa.chunked_array([
+        _names(table, kind).dictionary_encode()
+        for account, kind in zip(sources, kinds, strict=True) for table in without_text(account.parts)
+    ]).unify_dictionaries()  # fmt: skip
+    names = encoded.chunk(encoded.num_chunks - 1).dictionary
+    group = np.concatenate([pc.fill_null(own.indices, -1).to_numpy() for own in encoded.chunks])
+    for kind, (begin, end) in zip(kinds, pool.source.ranges(), strict=True):
+        if asked is None and kind != PACKAGE and _one_for_most(group[begin:end], pool.bytes[begin:end]):
+            group[begin:end] = -1
+    family = group
+    if PACKAGE in kinds:
+        packages = [number for number, kind in enumerate(kinds) if kind == PACKAGE]
+        here = np.isin(pool.source, packages) & (group >= 0)
+        weight = np.bincount(group[here], pool.bytes[here], len(names))
+        weight = np.r_[weight, pool.bytes.sum() - weight.sum()]  # the last: text of no package
+        of_package = (weight > 0) & (np.arange(len(weight)) < len(names))
+        short = _of_bearable_size(pa.concat_arrays([names, pa.array([""])]), of_package, weight)[:-1]
+        families = pc.replace_substring_regex(names, "/.*$", "")
+        every = pa.concat_arrays([names, short, families]).dictionary_encode()
+        _, new, whole = every.indices.to_numpy().reshape(3, -1)
+        group, family = np.where(here, new[group], group), np.where(here, whole[group], group)
+        names = every.dictionary
+    code, found = _codes(group, cluster)
+    if asked is not None and not len(found):
         raise CurateError(
             f'[holdout] group = "{asked}": no document has one; leave group out, or write "document"'
         )
-    hashes = [xxhash.xxh3_64_intdigest(name.encode()) for name in column.dictionary.to_pylist()]
-    place = np.concatenate([pool.places, remixed(np.array(hashes, np.uint64), pool.draw)])
-    code, whole = (_codes(encoded, len(pool), cluster) for encoded in (column, family))
-    return Groups(code, whole, len(pool), place, tuple(dict.fromkeys(kinds)))
+    hashes = (xxhash.xxh3_64_intdigest(name.as_buffer()) for name in names.take(found))
+    place = remixed(np.fromiter(hashes, np.uint64, len(found)), pool.draw)
+    whole_code = code if family is group else _codes(family, cluster)[0]
+    return Groups(code, whole_code, len(pool), pool.places, place, tuple(dict.fromkeys(kinds)))
 
 
-def _codes(encoded: pa.DictionaryArray, alone: int, cluster: np.ndarray) -> np.ndarray:
-    index = pc.fill_null(encoded.indices.cast(pa.int64()), -1).to_numpy(zero_copy_only=False)
-    return np.where(index >= 0, alone + index, cluster)
+def _codes(group: np.ndarray, cluster: np.ndarray) -> tuple[np.ndarray, pa.Array]:
+    """(as `Groups.code`, which groups there are) of the group of each document, -1 where it has none."""
+    encoded = pa.array(group, mask=group < 0).dictionary_encode()
+    index = pc.fill_null(encoded.indices, -1).to_numpy()
+    return np.where(index >= 0, len(cluster) + index, cluster), encoded.dictionary
 
 
 def _names(table: pa.Table, kind: str) -> pa.Array:
@@ -129,10 +150,9 @@ def _column(table: pa.Table, name: str) -> pa.Array:
     return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], pa.string())
 
 
-def _one_for_most(names: pa.Array, size: np.ndarray) -> bool:
+def _one_for_most(group: np.ndarray, size: np.ndarray) -> bool:
     """Whether one group has most of the text."""
-    index = names.dictionary_encode().indices.drop_null().to_numpy()
-    of = np.bincount(index, size[names.is_valid().to_numpy(zero_copy_only=False)])
+    of = np.bincount(group[group >= 0], size[group >= 0])
     return not len(of) or of.max() > MOST_OF_A_SOURCE * size.sum()
 
 

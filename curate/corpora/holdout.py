@@ -20,7 +20,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.corpora.groups import Groups, by_document, groups_of
@@ -40,6 +39,7 @@ OF_A_GROUP = 1 / 40  # of the budget: what is scored of a group, or one cluster 
 LARGEST_GROUP = 1 / 20  # of a level's text
 MOST_HELD = 1 / 2  # of a level's text: a holdout that leaves nothing to train on measures nothing
 RUN = 50  # words in a row that a training document and a scored one should not share
+MORE = 16  # times the text that is wanted: what is looked at first, and each time that it was too little
 FEW_GROUPS = 20  # with fewer an interval over groups says little
 
 
@@ -75,17 +75,17 @@ def hold_out(
         free = ~held  # what chooses shares no group with what is scored
         for name in levels:
             mine, chosen = _draw(manifest, name, judged[name].kept & free, cluster, grouped, pool)
-            drawn[name] = pool.order[chosen[pool.order]]
+            drawn[name] = pool.ordered(chosen)
             if drawn is scored:
                 groups[name] = mine
             named = mine.named()
             held |= named & np.isin(mine.code, mine.code[chosen & named])
             held |= np.isin(cluster, cluster[chosen])
     every = np.unique(np.concatenate([*scored.values(), *apart.values()]))
-    texts = gather(pool.parts, pool.part[every], pool.row[every], "text")
+    texts = pool.gather(every, "text")
     found = resembling(store, pool, signals, manifest.holdout.near, texts, RUN, engine)
-    hashes = signals.column("text_hash", "text_hash").combine_chunks()
-    same = pc.is_in(hashes, value_set=hashes.take(pa.array(every))).to_numpy(zero_copy_only=False)
+    hashes = gather(signals.families["text_hash"], pool.part[every], pool.row[every], "text_hash")
+    same = pc.is_in(signals.column("text_hash", "text_hash"), value_set=hashes).to_numpy()
     similar = (found.near | same) & ~held
     return Holdouts(
         scored, apart, groups, held | similar, int(similar.sum()), found.shares & ~(held | similar)
@@ -118,37 +118,55 @@ def _draw(
 
 
 def _sample(kept: np.ndarray, cluster: np.ndarray, groups: Groups, pool: Pool, budget: int) -> np.ndarray:
-    """bool [documents]: the documents of a level that are scored, of whole clusters in drawn groups."""
-    rows = np.flatnonzero(kept)
-    size = pool.bytes[rows]
+    """bool [documents]: the documents of a level that are scored, of whole clusters in drawn groups.
+
+    Corpora grow from the near end of the order, so holdouts are drawn from the far one: of ever more of it, until it is
+    enough.
+    """
+    rows, whole = np.flatnonzero(kept), int(pool.bytes[kept].sum())
+    place, share = groups.place(groups.code[rows]), MORE * budget / max(1, whole)
+    while True:
+        far = rows[place >= np.uint64(max(0, 1 - share) * 2.0**64)]
+        chosen, enough = _sample_of(far, cluster, groups, pool, budget, whole)
+        if enough or share >= 1:
+            return chosen
+        share *= MORE
+
+
+def _sample_of(
+    rows: np.ndarray, cluster: np.ndarray, groups: Groups, pool: Pool, budget: int, whole: int
+) -> tuple[np.ndarray, bool]:
+    """(as `_sample`, whether more groups would change nothing) of these rows, all of their groups; `whole`: bytes of the
+    level."""
+    size, chosen = pool.bytes[rows], np.zeros(len(pool), bool)
     # A unit is what a cluster has in a group: it is scored whole or not at all.
     pair, first_row, unit = np.unique(
         np.stack([groups.code[rows], cluster[rows]], 1), axis=0, return_index=True, return_inverse=True
     )
     first_row = rows[first_row]
     of_unit = np.bincount(unit.reshape(-1), size, len(pair))
-    of_group = np.bincount(groups.code[rows], size, len(groups.place))[pair[:, 0]]
+    _, number = np.unique(pair[:, 0], return_inverse=True)  # units of a group are side by side
+    of_group = np.bincount(number, of_unit)[number]
     named = pair[:, 0] >= groups.alone
-    possible = (of_unit <= budget * LARGEST_CLUSTER) & (~named | (of_group <= size.sum() * LARGEST_GROUP))
-    # Corpora grow from the near end of the order, so holdouts are drawn from the far one.
-    order = np.lexsort((pool.places[pair[:, 1]], pair[:, 0], groups.place[pair[:, 0]]))[::-1]
+    possible = (of_unit <= budget * LARGEST_CLUSTER) & (~named | (of_group <= whole * LARGEST_GROUP))
+    order = np.lexsort((pool.places[pair[:, 1]], pair[:, 0], groups.place(pair[:, 0])))[::-1]
     order = order[possible[order]]
     fits = _fits(groups.family[first_row[order]], of_unit[order], budget * OF_A_GROUP)
     order = order[fits]
     if not len(order):
-        return np.zeros(len(pool), bool)
+        return chosen, False
     # Groups are numbered as they were drawn.
     group = pair[order, 0]
     number = np.cumsum(np.r_[True, group[1:] != group[:-1]]) - 1
     scored = np.bincount(number, of_unit[order])
     first = np.unique(number, return_index=True)[1]
     held = np.where(named, of_group, of_unit)[order][first]
-    enough = int(np.searchsorted(np.cumsum(scored[scored > 0]), budget)) + 1
-    bearable = max(1, int(np.searchsorted(np.cumsum(held), size.sum() * MOST_HELD, "right")))
+    scored, held = np.cumsum(scored[scored > 0]), np.cumsum(held)
+    enough = int(np.searchsorted(scored, budget)) + 1
+    bearable = max(1, int(np.searchsorted(held, whole * MOST_HELD, "right")))
     drawn = np.unique(number)[: min(enough, bearable)]
-    chosen = np.zeros(len(pool), bool)
     chosen[rows] = np.isin(unit.reshape(-1), order[np.isin(number, drawn)])
-    return chosen
+    return chosen, bool(scored[-1] >= budget or held[-1] > whole * MOST_HELD)
 
 
 def _fits(family: np.ndarray, size: np.ndarray, most: float) -> np.ndarray:

@@ -70,8 +70,7 @@ def lock_facts(
 ) -> dict:
     """What a lock says. `studies`: what was asked of them; `small`: warnings of levels that have too little text."""
     levels = [
-        funnel(judged, a.pool, a.values) | _rehydrated(judged.level, rows[name])
-        for name, judged in a.judged.items()
+        funnel(judged, a.pool) | _rehydrated(judged.level, rows[name]) for name, judged in a.judged.items()
     ]
     manifest = a.manifest
     duplicates = duplicates_summary(a.pool, a.values)
@@ -132,8 +131,8 @@ def _studied(a: Annotated, asked: dict) -> dict:
         return {}
     derived = {
         level.name: {
-            "documents": int(a.everything[level.name].kept.sum()),
-            "bytes": int(a.pool.bytes[a.everything[level.name].kept].sum()),
+            "documents": a.everything[level.name].stays.true_count,
+            "bytes": a.pool.bytes_of(a.everything[level.name].stays),
         }
         for level in a.manifest.derived
     }
@@ -169,7 +168,7 @@ def _holdout(pool: Pool, holdouts: Holdouts, tokens: Tokens, name: str) -> dict:
         "groups": len(np.unique(groups.family[rows])),
         "tokens": int(tokens.count[rows].sum()),
         "bytes": int(tokens.bytes[rows].sum()),
-        "digest": digest_of(pool.ids.take(np.asarray(rows)).to_pylist()),
+        "digest": digest_of(next(pool.ids_of([rows]))),
     }
 
 

@@ -1,9 +1,9 @@
 """Signals x levels -> documents: which document each level keeps, and the first rule that drops each other.
 
-A verdict is one small number a document and level: KEPT, or the place of the first failing rule among
-the level's rules (its own and those of the levels below, in the order of judging). Everything that is
-said of a level later, the funnel, the ledger, `explain`, examples, is read from these verdicts. Judging
-is vectorised over the pool and reads no text, so another threshold costs seconds.
+Of every rule is held which documents it lets through, a bit each; levels with the same rule share them. A verdict
+follows: KEPT, or the place of the first failing rule among the level's rules (its own and those of the levels below,
+in the order of judging). Everything that is said of a level later, the funnel, the ledger, `explain`, examples, is
+read from these bits. Judging is vectorised over the pool and reads no text, so another threshold costs seconds.
 
 A missing value (null) satisfies no bound. `duplicate = false` (or a bound on `duplicate_novelty`, see
 `duplicates.novelty`, which alone reads texts) is judged last among a level's rules: of
@@ -16,8 +16,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from curate.duplicates.novelty import novel_of_clusters
 from curate.errors import CurateError
@@ -32,16 +35,25 @@ NEARLY_ALL = 0.95  # a rule that drops more than this share of what reaches it i
 
 @dataclass
 class Judged:
-    """A level judged: for every document of the pool KEPT or the first rule in force that drops it."""
+    """A level judged: which documents of the pool stay, and which each rule lets through."""
 
     level: Level
     rules: list[tuple[Level, Rule]]  # all rules in force, those of the levels below first
-    verdict: np.ndarray  # int16 [documents]
+    passes: list[pa.BooleanArray]  # of each rule in force [documents]
     bounds: list[Bound]  # of the own rules, quantiles resolved
+    stays: pa.BooleanArray  # [documents]
 
     @property
     def kept(self) -> np.ndarray:
-        return self.verdict == KEPT
+        return self.stays.to_numpy(zero_copy_only=False)
+
+    @property
+    def verdict(self) -> np.ndarray:
+        """int16 [documents]: KEPT, or the first rule in force that drops it."""
+        verdict = np.full(len(self.stays), KEPT, np.int16)
+        for number in reversed(range(len(self.rules))):
+            verdict[pc.invert(self.passes[number]).to_numpy(zero_copy_only=False)] = number
+        return verdict
 
 
 def judge(manifest: Manifest, pool: Pool, values: Values) -> dict[str, Judged]:
@@ -52,18 +64,16 @@ def judge(manifest: Manifest, pool: Pool, values: Values) -> dict[str, Judged]:
     judged: dict[str, Judged] = {}
     outcome = _remembering(lambda rule, base: _passes(rule, base, pool, values))
     for level in (*manifest.levels, *manifest.derived):
-        below = judged[level.on] if level.on else None
-        verdict = below.verdict.copy() if below else np.full(len(pool), KEPT, np.int16)
-        rules = list(below.rules) if below else []
-        bounds = []
+        below = judged[level.on] if level.on else Judged(level, [], [], [], pa.repeat(True, len(pool)))
+        stays, passes, bounds = below.stays, list(below.passes), []
         for rule in level.rules:
-            reached = verdict == KEPT
-            passes, bound = outcome(rule, reached)
-            verdict[reached & ~passes] = len(rules)
-            rules.append((level, rule))
+            passing, bound = outcome(rule, stays)
+            stays = pc.and_(stays, passing)
+            passes.append(passing)
             bounds.append(bound)
-        judged[level.name] = Judged(level, rules, verdict, bounds)
-        if not (verdict == KEPT).any():
+        rules = [*below.rules, *((level, rule) for rule in level.rules)]
+        judged[level.name] = Judged(level, rules, passes, bounds, stays)
+        if not stays.true_count:
             raise CurateError(_keeps_nothing(manifest, judged[level.name]))
     return judged
 
@@ -72,7 +82,7 @@ def _remembering(outcome: Callable) -> Callable:
     """Bounds that do not depend on what reached them are judged once, however many levels share the profile."""
     memory: dict[Rule, tuple] = {}
 
-    def ask(rule: Rule, reached: np.ndarray):
+    def ask(rule: Rule, reached: pa.BooleanArray):
         if rule.signal == DUPLICATE or rule.bound.top is not None:
             return outcome(rule, reached)
         if rule not in memory:
@@ -82,12 +92,15 @@ def _remembering(outcome: Callable) -> Callable:
     return ask
 
 
-def _passes(rule: Rule, reached: np.ndarray, pool: Pool, values: Values) -> tuple[np.ndarray, Bound]:
+def _passes(
+    rule: Rule, reached: pa.BooleanArray, pool: Pool, values: Values
+) -> tuple[pa.BooleanArray, Bound]:
     if rule.signal == DUPLICATE:
-        return of_clusters(rule, reached, pool, values)[0], rule.bound
+        stay, _ = of_clusters(rule, reached.to_numpy(zero_copy_only=False), pool, values)
+        return pa.array(stay), rule.bound
     column = values.of(rule)
     bound = resolve(rule.bound, column, reached)
-    return within(column, bound, values), bound
+    return pa.array(within(column, bound, values)), bound
 
 
 def of_clusters(rule: Rule, reached: np.ndarray, pool: Pool, values: Values) -> tuple[np.ndarray, np.ndarray]:
@@ -102,55 +115,51 @@ def of_clusters(rule: Rule, reached: np.ndarray, pool: Pool, values: Values) -> 
 
 def best_of_clusters(cluster: np.ndarray, rank: np.ndarray, reached: np.ndarray) -> np.ndarray:
     """True for the most preferred document of each cluster among those reached."""
-    rows = np.flatnonzero(reached)
-    rows = rows[np.argsort(rank[rows])]
-    _, first = np.unique(cluster[rows], return_index=True)
-    best = np.zeros(len(cluster), bool)
-    best[rows[first]] = True
-    return best
+    best = np.full(len(cluster), len(cluster), rank.dtype)
+    np.minimum.at(best, cluster[reached], rank[reached])
+    return reached & (best[cluster] == rank)
 
 
 def _keeps_nothing(manifest: Manifest, judged: Judged) -> str:
-    dropped = np.bincount(judged.verdict[judged.verdict != KEPT], minlength=len(judged.rules))
+    verdict = judged.verdict
+    dropped = np.bincount(verdict[verdict != KEPT], minlength=len(judged.rules))
     worst = int(dropped.argmax())
     _, rule = judged.rules[worst]
     known = manifest.pooled.get(INDEX, {}).get(INDEX, []) if rule.signal.startswith("index_") else []
     of = f" (of {', '.join(known)})" if known else ""
     return (
         f'{manifest.path}, level "{judged.level.name}" keeps nothing: {rule.name}{of} = {rule.bound.text()} alone drops '
-        f"{dropped[worst]:,} of {len(judged.verdict):,} documents; loosen it or leave it out"
+        f"{dropped[worst]:,} of {len(judged.stays):,} documents; loosen it or leave it out"
     )
 
 
-def funnel(judged: Judged, pool: Pool, values: Values) -> dict:
+def funnel(judged: Judged, pool: Pool) -> dict:
     """What the lock says of a level: each own rule with what it dropped, first and alone, and what is left."""
     own = len(judged.rules) - len(judged.level.rules)
+    reached = before = reduce(pc.and_, judged.passes[:own], pa.repeat(True, len(pool)))
     rows = []
-    before = (judged.verdict == KEPT) | (judged.verdict >= own)
-    for k, (rule, bound) in enumerate(zip(judged.level.rules, judged.bounds, strict=True), own):
-        dropped = judged.verdict == k
-        alone = dropped
-        if rule.signal != DUPLICATE:
-            alone = before & ~within(values.of(rule), bound, values)
-        counts = {"dropped": int(dropped.sum()), "dropped_bytes": int(pool.bytes[dropped].sum())}
+    for rule, bound, passes in zip(judged.level.rules, judged.bounds, judged.passes[own:], strict=True):
+        dropped, reached = pc.and_not(reached, passes), pc.and_(reached, passes)
+        alone = dropped if rule.signal == DUPLICATE else pc.and_not(before, passes)
+        counts = {"dropped": dropped.true_count, "dropped_bytes": pool.bytes_of(dropped)}
         about = {"rule": rule.name, "signal": rule.signal, "bound": bound.as_json()}
-        rows.append(about | counts | {"alone": int(alone.sum())})
+        rows.append(about | counts | {"alone": alone.true_count})
     return {
         "name": judged.level.name,
         "on": judged.level.on,
         "profiles": list(judged.level.profiles),
         **({"edits": [edit.text() for edit in judged.level.edits]} if judged.level.edits else {}),
-        "documents": int(judged.kept.sum()),
-        "bytes": int(pool.bytes[judged.kept].sum()),
+        "documents": judged.stays.true_count,
+        "bytes": pool.bytes_of(judged.stays),
         "rules": rows,
     }
 
 
 def ledger(judged: Judged, pool: Pool) -> dict:
     """By source: documents in = kept + dropped by each rule in force."""
-    table = {}
-    for number, name in enumerate(pool.sources):
-        verdict = judged.verdict[pool.source == number]
+    table, verdicts = {}, judged.verdict
+    for name, (begin, end) in zip(pool.sources, pool.source.ranges(), strict=True):
+        verdict = verdicts[begin:end]
         counts = np.bincount(verdict[verdict != KEPT], minlength=len(judged.rules))
         dropped = {rule.name: int(n) for (_, rule), n in zip(judged.rules, counts, strict=True) if n}
         kept = int((verdict == KEPT).sum())

@@ -19,12 +19,13 @@ import pyarrow.compute as pc
 
 from curate.corpora.groups import groups_of
 from curate.corpora.resembling import resembling
+from curate.corpora.units import whole
 from curate.engine import Engine
 from curate.errors import CurateError
 from curate.quantities import BYTES_A_TOKEN
 from curate.signals.annotate import Signals
 from curate.sources.documents import SourceDocuments, read_sources
-from curate.sources.pool import Pool, gather, open_pool
+from curate.sources.pool import Pool, open_pool
 from curate.spec.manifest import Manifest, Target
 from curate.store import Store, digest_of
 
@@ -100,10 +101,8 @@ def open_targets(store: Store, manifest: Manifest, pool: Pool, signals: Signals,
 
 def _texts(target: Target, account: SourceDocuments) -> TargetTexts:
     pool = open_pool([account])
-    rows = pool.order[
-        : int(np.searchsorted(np.cumsum(pool.bytes[pool.order]), target.tokens * BYTES_A_TOKEN)) + 1
-    ]
-    columns = [gather(pool.parts, pool.part[rows], pool.row[rows], name).to_pylist()
+    rows = pool.order[: whole(pool.order).filling(pool.bytes, target.tokens * BYTES_A_TOKEN)]
+    columns = [pool.gather(rows, name).to_pylist()
                for name in ("text", *filter(None, (target.answer, target.choices)))]  # fmt: skip
     code = groups_of(pool, [account], np.arange(len(pool)), None).family[rows]
     group = np.unique(code, return_inverse=True)[1].reshape(-1)
@@ -112,7 +111,7 @@ def _texts(target: Target, account: SourceDocuments) -> TargetTexts:
         return TargetTexts(
             target, account, [""] * count, columns[0], np.arange(count), np.ones(count, np.int64), group
         )
-    places = gather(pool.parts, pool.part[rows], pool.row[rows], "place").to_pylist()
+    places = pool.gather(rows, "place").to_pylist()
     prompts, answers, question, right = [], [], [], []
     for number, (place, prompt, *rest) in enumerate(zip(places, *columns, strict=True)):
         where = f'target "{target.source.name}", {place}'

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from curate.corpora.units import Units
+from curate.corpora.units import Units, whole
 from curate.engine import Engine, make_parts
 from curate.errors import ManifestError
 from curate.progress import Progress, say
@@ -26,7 +26,7 @@ from curate.quantities import BYTES_A_TOKEN
 from curate.remote import here
 from curate.signals.edits import Edited
 from curate.sources.cut import groups, mark_of
-from curate.sources.pool import Pool
+from curate.sources.pool import Pool, Runs, Within
 from curate.spec.manifest import Manifest
 from curate.store import Part, Store, digest_of, file_digest
 
@@ -42,7 +42,7 @@ MORE_TEXT = 1.25
 class Chunk:
     store: Store
     documents: list[Part]
-    part: np.ndarray
+    part: np.ndarray  # int32
     row: np.ndarray
     tokenizer: str
     key: str
@@ -58,26 +58,27 @@ class Chunk:
 class Tokens:
     """What is encoded so far of the documents' text after some edits.
 
-    `count` int64 [documents of the pool]: tokens with the end mark, 0 where not encoded.
+    `count` int [documents of the pool]: tokens with the end mark, 0 where not encoded.
     """
 
     tokenizer: str  # path
     sha256: str
     count: np.ndarray
-    chunk: np.ndarray  # int32: which chunk holds a document's tokens, -1 where none
-    place: np.ndarray  # int64: its row there
-    bytes: np.ndarray  # int64: of the text after the edits
+    place: np.ndarray  # int: its row in all chunks, one behind the other
+    bytes: np.ndarray  # int: of the text after the edits
     edited: Edited
-    parts: list[Part] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)  # the chunks
 
     def of(self, units: Units, end: int) -> Iterator[np.ndarray]:
         """The token ids of these pieces, one array each; `end` is put after a piece that ends within its document."""
         opened: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         first, last = units.bounds(self.count)
-        chunk, place, inside = self.chunk[units.row], self.place[units.row], units.piece + 1 < units.of
+        rows, place = [part.rows for part in self.parts], self.place[units.row]
+        inside = units.piece + 1 < units.of
         mark = np.array([end])
         for number, row, a, b, cut in zip(
-            *map(np.ndarray.tolist, (chunk, place, first, last, inside)), strict=True
+            *map(np.ndarray.tolist, (Runs(rows)[place], Within(rows)[place], first, last, inside)),
+            strict=True,
         ):
             if number not in opened:
                 column = self.parts[number].table(["tokens"])["tokens"].chunk(0)
@@ -95,25 +96,23 @@ def make_tokenizer(
     `usable` bool [documents]: kept by the level it is trained on, and in no holdout; `edited`: its edits.
     """
     spec = manifest.tokenizer
-    rows = pool.order[usable[pool.order]]
-    rows = rows[
-        : int(np.searchsorted(np.cumsum(pool.bytes[rows]), spec.bytes if not spec.path else TRIED_BYTES)) + 1
-    ]
+    rows = pool.ordered(usable)
+    rows = rows[: whole(rows).filling(pool.bytes, spec.bytes if not spec.path else TRIED_BYTES)]
     if spec.path:
         path = spec.path if spec.end is None else _with_end(store, spec.path, spec.end)
-        _try(manifest, path, edited.texts(pool.parts, pool.part[rows], pool.row[rows]).to_pylist())
+        _try(manifest, path, edited.texts(pool.parts, *pool.at(rows)).to_pylist())
         return path, file_digest(path)
     if manifest.base:
         sha256 = manifest.base["tokenizer"]["sha256"]
         return str(store.find("tokenizers", "*/tokenizer.json", sha256)), sha256
     from train.tokens import train_tokenizer
 
-    ids = pool.ids.take(pa.array(rows)).to_pylist()
+    (ids,) = pool.ids_of([rows])
     key = digest_of(["tokenizer", VERSION, spec.vocabulary, ids, pool.digest, *edited.identity])
 
     def make(path: Path) -> dict:
         with Progress("tokenizer", int(pool.bytes[rows].sum()), "B"):
-            texts = edited.texts(pool.parts, pool.part[rows], pool.row[rows])
+            texts = edited.texts(pool.parts, *pool.at(rows))
             try:
                 train_tokenizer((t.as_py() for t in texts), spec.vocabulary, path)
             except ValueError as error:
@@ -159,22 +158,24 @@ def tokenize(
     pool: Pool,
     tokenizer: tuple[str, str],
     wanted: list[tuple[Units, int]],
-    whole: list[np.ndarray],
+    every: list[np.ndarray],
     engine: Engine,
     edited: Edited,
 ) -> Tokens:
-    """Encode the documents of `whole`, and of each order in `wanted` those that its first so many tokens lie in."""
+    """Encode the documents of `every`, and of each order in `wanted` those that its first so many tokens lie in."""
     size = edited.sizes(pool.parts) if edited.edits else pool.bytes
-    tokens = Tokens(*tokenizer, *_nothing(len(pool)), size, edited)
+    tokens = Tokens(
+        *tokenizer, np.zeros(len(pool), pool.bytes.dtype), np.zeros_like(pool.order), size, edited
+    )
     factor = MORE_TEXT
     need = np.zeros(len(pool), bool)
-    for rows in whole:
+    for rows in every:
         need[rows] = True
     while True:
         for units, budget in wanted:
             reach = budget * BYTES_A_TOKEN * factor
-            need[units.row[: int(np.searchsorted(np.cumsum(units.sizes(size)), reach)) + 1]] = True
-        _encode(store, pool, tokens, pool.order[need[pool.order] & (tokens.chunk[pool.order] < 0)], engine)
+            need[units.row[: units.filling(size, reach)]] = True
+        _encode(store, pool, tokens, pool.ordered(need & (tokens.count == 0)), engine)
         if not any(_is_short(units, budget, tokens) for units, budget in wanted):
             return tokens
         factor *= 2
@@ -185,30 +186,25 @@ def _is_short(units: Units, budget: int, tokens: Tokens) -> bool:
     return len(there) < len(units) and int(there.lengths(tokens.count).sum()) < budget
 
 
-def _nothing(documents: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return np.zeros(documents, np.int64), np.full(documents, -1, np.int32), np.zeros(documents, np.int64)
-
-
 def _encode(store: Store, pool: Pool, tokens: Tokens, rows: np.ndarray, engine: Engine) -> None:
     if not len(rows):
         return
     pieces = _pieces(pool, rows)
     chunks = []
-    for piece in pieces:
-        ids = pool.ids.take(pa.array(piece)).to_pylist()
+    for piece, ids in zip(pieces, pool.ids_of(pieces), strict=True):
         parts = np.unique(pool.part[piece]).tolist()
         made_of = [[pool.parts[i].digest for i in parts], ids, *tokens.edited.identity_in(parts)]
         key = digest_of([STAGE, TOKENS_VERSION, tokens.sha256, *made_of])
-        place, size = (pool.part[piece], pool.row[piece]), int(pool.bytes[piece].sum())
-        chunks.append(Chunk(store, pool.parts, *place, tokens.tokenizer, key, size, tokens.edited))
+        size = int(pool.bytes[piece].sum())
+        chunks.append(Chunk(store, pool.parts, *pool.at(piece), tokens.tokenizer, key, size, tokens.edited))
     make_parts(
         engine, "tokenize", encode_chunk, chunks, memory=8, prepare=lambda todo: warm_up(tokens.tokenizer)
     )
+    first = sum(part.rows for part in tokens.parts)
+    tokens.place[rows] = np.arange(first, first + len(rows), dtype=rows.dtype)
     for piece, chunk in zip(pieces, chunks, strict=True):
         part = store.parts(STAGE, store.made(STAGE, chunk.key))[0]
         tokens.count[piece] = part.table(["count"])["count"].to_numpy()
-        tokens.chunk[piece] = len(tokens.parts)
-        tokens.place[piece] = np.arange(len(piece))
         tokens.parts.append(part)
 
 

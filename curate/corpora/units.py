@@ -11,7 +11,7 @@ import numpy as np
 class Units:
     """Pieces of documents in an order: piece `piece` of the `of` pieces of the document in row `row` of the pool."""
 
-    row: np.ndarray  # int64 [units]
+    row: np.ndarray  # int [units]
     piece: np.ndarray  # int64
     of: np.ndarray  # int64
 
@@ -23,13 +23,25 @@ class Units:
 
     def bounds(self, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(first, end) of each piece among its document's tokens, of which there are `count` by row of the pool."""
-        mine = count[self.row]
+        mine = count[self.row].astype(np.int64)
         return self.piece * mine // self.of, (self.piece + 1) * mine // self.of
 
     def lengths(self, count: np.ndarray) -> np.ndarray:
         """int64 [units]: tokens of each, with an end mark after every piece; 0 where its document is not encoded."""
+        if not any(self.of.strides):  # whole documents
+            return count[self.row]
         first, end = self.bounds(count)
         return end - first + ((self.piece + 1 < self.of) & (end > first))
+
+    def filling(self, document_bytes: np.ndarray, reach: float) -> int:
+        """How many of them, from the first, hold so many bytes of text; all where they hold fewer."""
+        total, some = 0, 1 << 16
+        for begin in range(0, len(self), some):
+            ends = total + np.cumsum(self.take(slice(begin, begin + some)).sizes(document_bytes))
+            if ends[-1] >= reach:
+                return begin + int(np.searchsorted(ends, reach)) + 1
+            total = int(ends[-1])
+        return len(self)
 
     def encoded(self, count: np.ndarray) -> Units:
         """Up to the first whose document is not encoded."""
@@ -42,5 +54,5 @@ class Units:
 
 
 def whole(rows: np.ndarray) -> Units:
-    """Whole documents, in this order."""
-    return Units(rows, np.zeros(len(rows), np.int64), np.ones(len(rows), np.int64))
+    """Whole documents, in this order, of which no more than their rows is held."""
+    return Units(rows, *(np.broadcast_to(np.int64(number), len(rows)) for number in (0, 1)))

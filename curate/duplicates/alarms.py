@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.differences import in_one_line
@@ -35,51 +34,50 @@ def duplicates_summary(pool: Pool, values: Values) -> dict[str, Any]:
     """By source, what its documents are duplicates of; the largest clusters; empty where duplicates are not measured."""
     if not values.has_duplicates:
         return {}
-    kind = values.column("duplicate_kind").to_numpy(zero_copy_only=False)
-    by_source = {}
-    for number, name in enumerate(pool.sources):
-        here = pool.source == number
-        counts = {k: int((kind[here] == k).sum()) for k in KINDS}
-        by_source[name] = {"documents": int(here.sum()), **counts}
-    largest = _largest(pool, values.clusters(), values.forgotten())
+    kind, by_source = values.column("duplicate_kind"), {}
+    for name, (begin, end) in zip(pool.sources, pool.source.ranges(), strict=True):
+        here = kind.slice(begin, end - begin)
+        counts = {k: pc.sum(pc.equal(here, k)).as_py() or 0 for k in KINDS}
+        by_source[name] = {"documents": end - begin, **counts}
+    cluster = values.clusters()
+    stand = _largest(pool, cluster, values.forgotten())
     return {
         "by_source": by_source,
-        "largest": largest,
-        "novelty": {"least": list(NOVELTIES), "by_source": _lost(pool, values)},
-        "examples": _examples(pool, values, by_source, largest),
+        "largest": [_cluster(pool, cluster, row) for row in stand],
+        "novelty": {"least": list(NOVELTIES), "by_source": _lost(pool, values, cluster)},
+        "examples": _examples(pool, values, by_source, stand, cluster),
     }
 
 
-def _lost(pool: Pool, values: Values) -> dict[str, dict]:
+def _lost(pool: Pool, values: Values, cluster: np.ndarray) -> dict[str, dict]:
     """By source: bytes that go with the duplicates of less than each novelty, and of those what nothing else says, both
     against the documents that stand for them."""
-    novelty = values.column("duplicate_novelty").to_numpy()
-    goes = values.clusters() != np.arange(len(pool))
-    place = np.minimum(np.searchsorted(NOVELTIES, novelty, "right"), len(NOVELTIES) - 1)
-    found = {}
-    for number, name in enumerate(pool.sources):
-        here = goes & (pool.source == number)
-        sizes = {"saved": pool.bytes, "lost": pool.bytes * novelty}
-        found[name] = {"bytes": int(pool.bytes[pool.source == number].sum())} | {
-            key: np.bincount(place[here], size[here], len(NOVELTIES)).cumsum().round().astype(int).tolist()
-            for key, size in sizes.items()
-        }
-    return found
+    total = np.zeros((len(pool.sources), 2, len(NOVELTIES)))
+    for part, (begin, end) in zip(values.signals.families[DUPLICATES], pool.part.ranges(), strict=True):
+        goes = cluster[begin:end] != np.arange(begin, end)
+        novelty, size = part.table()["duplicate_novelty"].to_numpy()[goes], pool.bytes[begin:end][goes]
+        place = np.minimum(np.searchsorted(NOVELTIES, novelty, "right"), len(NOVELTIES) - 1)
+        saved, lost = total[pool.source[begin]]
+        np.add.at(saved, place, size)
+        np.add.at(lost, place, size * novelty)
+    each = zip(pool.sources, pool.source.ranges(), total.cumsum(2).round().astype(int).tolist(), strict=True)
+    return {
+        name: {"bytes": int(pool.bytes[begin:end].sum()), "saved": saved, "lost": lost}
+        for name, (begin, end), (saved, lost) in each
+    }
 
 
-def _examples(pool: Pool, values: Values, by_source: dict[str, dict], largest: list[dict]) -> list[dict]:
+def _examples(
+    pool: Pool, values: Values, by_source: dict, stand: list[int], cluster: np.ndarray
+) -> list[dict]:
     """Pairs to read before the numbers are believed: the least similar of all, of each source that loses far more than
     others and of each of the largest clusters; what differs is marked as git marks words."""
-    cluster, gone = values.clusters(), values.forgotten()
+    gone = values.forgotten()
     similarity = values.column("near_duplicate_similarity").to_numpy()
     similarity = np.where(gone | gone[cluster], np.nan, similarity)
     asked = {"the least similar of all": ~np.isnan(similarity)}
     asked |= {f'source "{name}"': pool.source == pool.sources.index(name) for name in _losing(by_source)}
-    ids = pool.ids.take(pa.array(cluster)) if largest else None
-    asked |= {
-        f"the cluster of {c['id'][:12]}": pc.equal(ids, c["id"]).to_numpy(zero_copy_only=False)
-        for c in largest
-    }
+    asked |= {f"the cluster of {pool.ids[stays].as_py()[:12]}": cluster == stays for stays in stand}
     pairs: dict[int, dict] = {}
     for why, here in asked.items():
         rows = np.flatnonzero(here & ~np.isnan(similarity))
@@ -96,21 +94,24 @@ def _pair(pool: Pool, row: int, stays: int, similarity: float, why: str) -> dict
 
 
 def _text(pool: Pool, row: int) -> str:
-    return pool.parts[int(pool.part[row])].table(["text"])["text"][int(pool.row[row])].as_py()
+    return pool.gather(np.array([row]), "text")[0].as_py()
 
 
-def _largest(pool: Pool, cluster: np.ndarray, gone: np.ndarray) -> list[dict]:
+def _largest(pool: Pool, cluster: np.ndarray, gone: np.ndarray) -> list[int]:
+    """Rows that stand for the largest clusters of several documents."""
     size = np.bincount(cluster, minlength=len(pool)) * ~gone
-    rows = np.lexsort((pool.rank, -size))[:LARGEST]
-    return [_cluster(pool, cluster, int(row), int(size[row])) for row in rows if size[row] > 1]
+    least = np.partition(size, max(0, len(size) - LARGEST))[-LARGEST:].min()
+    rows = np.flatnonzero(size >= max(2, least))
+    return rows[np.lexsort((pool.rank[rows], -size[rows]))][:LARGEST].tolist()
 
 
-def _cluster(pool: Pool, cluster: np.ndarray, row: int, size: int) -> dict:
-    number, own = np.unique(pool.source[cluster == row], return_counts=True)
+def _cluster(pool: Pool, cluster: np.ndarray, row: int) -> dict:
+    here = np.flatnonzero(cluster == row)
+    number, own = np.unique(pool.source[here], return_counts=True)
     text = _text(pool, row)
     return {
         "id": pool.ids[row].as_py(),
-        "documents": size,
+        "documents": len(here),
         "sources": {pool.sources[n]: int(count) for n, count in zip(number, own, strict=True)},
         "bytes": int(pool.bytes[row]),
         "begins": " ".join(text[: 4 * SHOWN].split())[:SHOWN],

@@ -205,7 +205,7 @@ def find_forgotten(
         table = pa.table({FORGOTTEN: np.logical_or.reduce(list(found.values())).astype(float)})
         written = [
             store.write_part(FORGOTTEN, f"{key}-{i:05d}.arrow", table.slice(begin, end - begin))
-            for i, (begin, end) in enumerate(pool.ranges())
+            for i, (begin, end) in enumerate(pool.part.ranges())
         ]
         receipt = store.finish(FORGOTTEN, key, written)
     return store.parts(FORGOTTEN, receipt)

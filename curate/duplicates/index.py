@@ -100,7 +100,7 @@ def add(
 ) -> tuple[Index, int]:
     """Add documents of a level (`chosen`: bool [documents]); returns the index and how many it had not."""
     index = begin(manifest, where)
-    rows = pool.order[chosen[pool.order]]
+    rows = pool.ordered(chosen)
     place = pool.part[rows], pool.row[rows]
     table = pa.table(
         {
@@ -134,7 +134,7 @@ def find_indexed(
         table = pa.table({"index_match": match_ids, "index_similarity": similarity})
         written = [
             store.write_part(STAGE, f"{key}-{i:05d}.arrow", table.slice(begin, end - begin))
-            for i, (begin, end) in enumerate(pool.ranges())
+            for i, (begin, end) in enumerate(pool.part.ranges())
         ]
         return store.finish(STAGE, key, written)
 

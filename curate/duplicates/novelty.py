@@ -12,13 +12,12 @@ import math
 from dataclasses import asdict
 
 import numpy as np
-import pyarrow as pa
 
 from curate.duplicates.answers import answered
 from curate.engine import Engine
 from curate.signals.annotate import Signals
 from curate.signals.values import Values
-from curate.sources.pool import Pool, gather_pieces
+from curate.sources.pool import Pool, gather, gather_pieces
 from curate.spec.manifest import DUPLICATES
 from curate.store import Part
 
@@ -33,37 +32,39 @@ def novelties(
 ) -> np.ndarray:  # fmt: skip
     """float64 [documents]: the novelty of those reached (see `filters.duplicates.novelty`); 1 for all others.
 
-    `cluster` int64 [documents], `reached` bool [documents], `parameters` of the family of duplicates.
+    `cluster` int [documents], `reached` bool [documents], `parameters` of the family of duplicates.
     """
     from filters.duplicates.leaders import Scheme
 
     several = reached & (np.bincount(cluster[reached], minlength=len(pool))[cluster] > 1)
-    rows = np.flatnonzero(several)
+    rows = np.flatnonzero(several).astype(cluster.dtype)
     rows = rows[np.lexsort((pool.rank[rows], cluster[rows]))]
-    first = _first_of_equals(signals, rows, parameters["normalise"])
-    different = rows[first == np.arange(len(rows))]
+    first = _first_of_equals(pool, signals, rows, parameters["normalise"])
+    copy = first != np.arange(len(rows))
+    different = rows[~copy]
     scheme = Scheme(**(parameters["near"] or asdict(Scheme())))
     how = {"ngram": scheme.ngram, "unit": scheme.unit}
     novelty = np.ones(len(pool))
 
     def task(some: np.ndarray) -> Task:
-        return pool.parts, pool.part[some], pool.row[some], cluster[some], least, how
+        return pool.parts, *pool.at(some), cluster[some], least, how
 
     what = ["novelty", VERSION, str(least), how]
     mine = cluster[different]
     (novelty[different],) = answered(what, [float], pool, signals, different, mine, MOST, task, _of, engine)
-    copies = rows[first != np.arange(len(rows))]
-    of = novelty[rows[first]][first != np.arange(len(rows))]
-    novelty[copies] = np.where(of >= min(least, 1), 0.0, of)  # of what stays nothing is new
+    of = novelty[rows[first[copy]]]
+    novelty[rows[copy]] = np.where(of >= min(least, 1), 0.0, of)  # of what stays nothing is new
     return novelty
 
 
-def _first_of_equals(signals: Signals, rows: np.ndarray, normalise: str) -> np.ndarray:
+def _first_of_equals(pool: Pool, signals: Signals, rows: np.ndarray, normalise: str) -> np.ndarray:
     """int64 [rows]: the first of these rows with the same text, byte by byte."""
-    if normalise != "bytes":
+    if normalise != "bytes" or not len(rows):
         return np.arange(len(rows))
-    hashes = signals.column("text_hash", "text_hash").take(pa.array(rows)).combine_chunks()
-    _, first, group = np.unique(hashes.to_numpy(zero_copy_only=False), return_index=True, return_inverse=True)
+    hashes = gather(signals.families["text_hash"], *pool.at(rows), "text_hash")
+    _, first, group = np.unique(
+        np.frombuffer(hashes.buffers()[1], "S16"), return_index=True, return_inverse=True
+    )
     return first[group]
 
 

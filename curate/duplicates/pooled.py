@@ -56,7 +56,7 @@ def preferring(pool: Pool, signals: Signals, prefer: tuple[str, ...]) -> Pool:
     for entry in prefer:
         way, _, name = entry.rpartition(" ")
         if name == "source":
-            column = pool.source.astype(float)
+            column = np.asarray(pool.source, float)
         elif name in ("longest", "shortest"):
             column = pool.bytes * (-1.0 if name == "longest" else 1.0)
         else:

@@ -23,12 +23,12 @@ def copies_of(weights: Weights, cluster_size: np.ndarray) -> np.ndarray:
 
 def in_order(pool: Pool, kept: np.ndarray, copies: np.ndarray | None = None) -> np.ndarray:
     """Pool rows of the kept documents (bool [documents]) in the level's order, each as often as `copies` says."""
-    rows = pool.order[kept[pool.order]]
+    rows = pool.ordered(kept)
     if copies is None:
         return rows
     each = np.repeat(np.arange(len(rows)), copies[rows])
     number = np.arange(len(each)) - np.searchsorted(each, each)
-    ids = pool.ids.take(rows[each]).to_pylist()
+    (ids,) = pool.ids_of([rows[each]])
     copies_key = [xxh3_64_intdigest(id.encode(), copy) for id, copy in zip(ids, number.tolist(), strict=True)]
     key = np.where(number == 0, pool.places[rows[each]], remixed(np.array(copies_key, np.uint64), pool.draw))
     return rows[each[np.lexsort((number, each, key))]]

@@ -79,7 +79,7 @@ def _find(
         [Task(store, part, start, pool.rank[begin + start : begin + stop], kind, words, bits,
               digest_of([OCCURRENCES, VERSION, kind, words, bits, pool.rank_digest, part.digest, start, stop]))
          for start, stop in _slices(pool.bytes[begin:end], max(LEAST_SLICE, share // BYTES_A_BYTE))]
-        for part, (begin, end) in zip(pool.parts, pool.ranges(), strict=True)
+        for part, (begin, end) in zip(pool.parts, pool.part.ranges(), strict=True)
     ]  # fmt: skip
     tasks = [task for own in slices for task in own]
     found = map_parts(engine, _write_occurrences, tasks, done=lambda part: progress.add(size / len(tasks)))

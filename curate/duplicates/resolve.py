@@ -36,6 +36,7 @@ STAGE = "duplicates"
 BANDS, BANDS_VERSION = "bands", 2
 LEAST, MOST = 4_000_000, 64_000_000  # bytes of text held at once by one worker, as the memory allows
 BYTES_A_BYTE = 4  # of text, that clustering it takes: part by part, in order, and twice while it is put so
+BEHIND = 1024  # rows behind those of a part that its table is cut from: more than a buffer is padded by
 BYTES_A_HASH = 64  # what sorting the hashes of one cut needs for each
 
 
@@ -60,7 +61,7 @@ def find_duplicates(
 
     def find() -> dict:
         first = _first_of_equal_texts(pool, signals, engine.memory)
-        leader = np.arange(len(pool), dtype=np.int64)
+        leader = np.arange(len(pool), dtype=pool.order.dtype)
         similarity, template = np.ones(len(pool), np.float32), np.zeros(len(pool), bool)
         if near:
             _cluster(store, pool, signals, first, near, engine, leader, similarity, template)
@@ -78,7 +79,7 @@ def _first_of_equal_texts(pool: Pool, signals: Signals, memory: int) -> np.ndarr
     """For each document the preferred document with the very same text (itself where it is that one)."""
     hashes = signals.column("text_hash", "text_hash").combine_chunks()
     words = np.frombuffer(hashes.buffers()[1], np.uint64).reshape(-1, 2)
-    first = np.arange(len(pool), dtype=np.int64)
+    first = np.arange(len(pool), dtype=pool.order.dtype)
     bits = max(0, (len(pool) * BYTES_A_HASH // memory).bit_length())
     for cut in range(1 << bits):
         rows = np.flatnonzero(words[:, 1] >> np.uint64(64 - bits) == cut) if bits else np.arange(len(pool))
@@ -138,14 +139,15 @@ def _pairs(task: tuple[list[Part], np.ndarray, int, int, int]) -> np.ndarray:
 
 
 def _components(store, pool, signals, first, near, engine) -> np.ndarray:
-    """int64 [documents]: the connected component of "shares a band" that each distinct text is in."""
+    """int [documents]: the connected component of "shares a band" that each distinct text is in."""
     from filters.duplicates.grouping import components, cuts_of
 
     parts = band_parts(store, signals, near, engine)
     bands = len(parts[0].table().column_names) if parts else 0
     cuts = cuts_of(len(pool), engine.memory // (2 * engine.workers))
     todo = [(parts, first, band, cut, cuts) for band in range(bands) for cut in range(cuts)]
-    return components(len(pool), map_parts(engine, _pairs, todo))
+    pairs = (pairs for _, pairs in engine.unordered(_pairs, todo, processes=False))
+    return components(len(pool), pairs, pool.order.dtype)
 
 
 def near_to(
@@ -162,7 +164,7 @@ def near_to(
     rows = np.flatnonzero(np.concatenate(shares))
     if not len(rows):
         return found
-    place = pool.part[rows], pool.row[rows]
+    place = pool.at(rows)
     own = signatures_at(signals, *place)
     texts_there = gather(pool.parts, *place, "text")
     query, _ = similar_to(texts, signed, keys, texts_there, own, band_keys(own, *scheme.cut), scheme)
@@ -192,15 +194,20 @@ def _cluster(store, pool, signals, first, near, engine, leader, similarity, temp
     component = _components(store, pool, signals, first, near, engine)
     most = max(LEAST, min(MOST, engine.memory // (BYTES_A_BYTE * engine.workers)))
     several = np.flatnonzero(np.bincount(component, minlength=len(component))[component] > 1)
-    several = several[np.lexsort((pool.rank[several], component[several]))]
+    several = several[np.lexsort((pool.rank[several], component[several]))].astype(component.dtype)
+    mine = component[several]
+    del component
 
     def task(rows: np.ndarray) -> Batch:
-        return Batch(pool.parts, signals.families["signatures"], pool.part[rows], pool.row[rows], near)
+        part, row = pool.at(rows)
+        return Batch(pool.parts, signals.families["signatures"], part, row, near)
 
-    how = component[several], most, task, cluster_batch, engine
     what, kinds = ["clusters", VERSION, near], [np.int64, np.float32, bool]
     with Progress("duplicates", len(several), "documents") as progress:
-        joined, *rest = answered(what, kinds, pool, signals, several, *how, lambda a: progress.add(len(a[0])))
+        joined, *rest = answered(
+            what, kinds, pool, signals, several, mine, most, task, cluster_batch, engine,
+            lambda found: progress.add(len(found[0])),
+        )  # fmt: skip
     leader[several], (similarity[several], template[several]) = several[joined], rest
 
 
@@ -230,24 +237,30 @@ def cluster_batch(batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _tables(pool: Pool, first, leader, similarity, template, novelty) -> Iterator[pa.Table]:
     stands = leader[first]
-    size = np.bincount(stands, minlength=len(pool))[stands]
-    here = np.arange(len(pool))
-    exact, near = first != here, stands != first
-    kind = np.select([exact, near & template[first], near], ["exact", "template", "near"], "")
+    size = np.bincount(stands, minlength=len(pool)).astype(stands.dtype)
+    nothing = pa.scalar(None, pa.string())
 
-    def ids(of: np.ndarray, where: np.ndarray) -> pa.Array:
-        return pc.if_else(pa.array(where), pool.ids.take(pa.array(of)), pa.scalar(None, pa.string()))
+    def kinds(begin: int, end: int) -> pa.Array:
+        equal, stays = first[begin:end], stands[begin:end]
+        exact, near = equal != np.arange(begin, end), stays != equal
+        kind = np.select([exact, near & template[equal], near], ["exact", "template", "near"], "")
+        return pa.array(kind, pa.string(), mask=kind == "")
 
-    columns = {
-        "exact_duplicate_of": ids(first, exact),
-        "near_duplicate_of": ids(stands, near),
-        "near_duplicate_similarity": pa.array(similarity[first], mask=~near),
-        "duplicate_novelty": pa.array(novelty),
-        "duplicate_kind": pa.array(kind, pa.string(), mask=kind == ""),
-        "duplicate_cluster": pool.ids.take(pa.array(stands)),
-        "duplicate_cluster_index": pa.array(stands),
-        "duplicate_cluster_size": pa.array(size),
-    }
-    table = pa.table(columns)
-    for begin, end in pool.ranges():
-        yield table.slice(begin, end - begin)
+    kind = pa.concat_arrays([kinds(*rows) for rows in pool.part.ranges()])
+    for begin, end in pool.part.ranges():
+        # The padding of a column's buffers holds what comes behind them, and a table's digest is of all its bytes.
+        start, stop = max(0, begin - 1), min(len(pool), end + BEHIND)
+        equal, stays = first[start:stop], stands[start:stop]
+        exact, near = pa.array(equal != np.arange(start, stop)), stays != equal
+        equal_to, cluster = (pool.gather(rows, "id") for rows in (equal, stays))
+        columns = {
+            "exact_duplicate_of": pc.if_else(exact, equal_to, nothing),
+            "near_duplicate_of": pc.if_else(pa.array(near), cluster, nothing),
+            "near_duplicate_similarity": pa.array(similarity[equal], mask=~near),
+            "duplicate_novelty": pa.array(novelty[start:stop]),
+            "duplicate_kind": kind[start:stop],
+            "duplicate_cluster": cluster,
+            "duplicate_cluster_index": pa.array(stays.astype(np.int64)),
+            "duplicate_cluster_size": pa.array(size[stays].astype(np.int64)),
+        }
+        yield pa.table(columns).slice(begin - start, end - begin)

@@ -10,7 +10,7 @@ import numpy as np
 from curate.corpora.built import Built
 from curate.corpora.selection import KEPT, Judged
 from curate.report.histograms import histogram
-from curate.sources.pool import Pool, gather
+from curate.sources.pool import Pool
 from curate.spec.bounds import Bound, Rule
 from curate.spec.manifest import DUPLICATE, FORGOTTEN
 
@@ -27,7 +27,7 @@ def examples(built: Built) -> tuple[dict[str, Any], list[dict]]:
         shown: dict[str, Any] = {}
         for number in range(own, len(judged.rules)):
             shown[judged.rules[number][1].name] = _rule(built, judged, number)
-        kept = a.pool.order[judged.kept[a.pool.order]][: 2 * OF_EACH]
+        kept = a.pool.ordered(judged.kept)[: 2 * OF_EACH]
         shown["kept"] = [_shown(built, int(row), {}) for row in kept]
         levels[name] = shown
     return levels, _near_duplicates(built)
@@ -39,7 +39,7 @@ def _rule(built: Built, judged: Judged, number: int) -> dict:
     rule = judged.rules[number][1]
     if rule.signal == FORGOTTEN:
         return {"dropped": []}
-    rows = a.pool.order[(judged.verdict == number)[a.pool.order]]
+    rows = a.pool.ordered(judged.verdict == number)
     if rule.signal == DUPLICATE or rule.bound.labels is not None or rule.bound.by_language:
         return {"dropped": [_shown(built, int(r), _value(built, rule, int(r))) for r in rows[: 2 * OF_EACH]]}
     own = len(judged.rules) - len(judged.level.rules)
@@ -54,7 +54,7 @@ def _rule(built: Built, judged: Judged, number: int) -> dict:
         ~(distance[rest] < np.nanmedian(distance[rest])) if np.isfinite(distance[rest]).any() else slice(None)
     )
     rest = rest[farther][:OF_EACH]
-    kept = a.pool.order[(judged.kept & np.isfinite(distance))[a.pool.order]]
+    kept = a.pool.ordered(judged.kept & np.isfinite(distance))
     inside = kept[np.argsort(-distance[kept], kind="stable")[:OF_EACH]]
     asked = (judged.verdict == KEPT) | (judged.verdict >= own)
     around = {
@@ -100,8 +100,7 @@ def held_out_document(built: Built, holdout: str, number: int) -> dict:
 
 def excerpt(pool: Pool, row: int, signals: dict) -> dict:
     """The beginning of a document, where it is from, and these values of it."""
-    table = pool.parts[int(pool.part[row])].table(["id", "source", "place", "text"])
-    document = table.slice(int(pool.row[row]), 1).to_pylist()[0]
+    document = pool.document(row, ["id", "source", "place", "text"])
     text = document.pop("text")
     more = {"cut": True} if len(text) > EXCERPT else {}
     return document | {"text": text[:EXCERPT], "signals": signals} | more
@@ -130,7 +129,7 @@ def _near_duplicates(built: Built) -> list[dict]:
     templates = rows[kind[rows] == "template"][:OF_EACH]
     rows = np.array(list(dict.fromkeys([*spread, *crowded, *templates])))
     of = cluster[rows]
-    texts = [gather(a.pool.parts, a.pool.part[r], a.pool.row[r], "text").to_pylist() for r in (rows, of)]
+    texts = [a.pool.gather(r, "text").to_pylist() for r in (rows, of)]
     return [
         {
             "id": a.pool.ids[int(row)].as_py(), "of": a.pool.ids[int(other)].as_py(), "kind": kind[row],

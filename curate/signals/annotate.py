@@ -8,20 +8,18 @@ again, and another model measures one family again.
 
 from __future__ import annotations
 
-import ctypes
 import os
-import sys
 import threading
 import unicodedata
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.engine import Engine, make_parts
+from curate.engine import Engine, give_back, make_parts
 from curate.errors import CurateError
 from curate.progress import Progress
 from curate.remote import here
@@ -174,15 +172,9 @@ def _alone() -> Iterator[None]:
     """While no other thread measures a huge document. What was freed before, and is freed of it, goes back to the
     system at once: glibc keeps it for later, and a huge document needs all there is."""
     with _one_huge:
-        _give_back()
+        give_back()
         yield
-        _give_back()
-
-
-def _give_back() -> None:
-    if sys.platform.startswith("linux"):
-        with suppress(OSError, AttributeError):  # another C library
-            ctypes.CDLL("libc.so.6").malloc_trim(0)
+        give_back()
 
 
 def _keep(task: Task, name: str, columns: pa.Table) -> None:

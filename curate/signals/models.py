@@ -21,7 +21,7 @@ from curate.remote import here
 from curate.signals.families import DISTILLED
 from curate.signals.values import Values, within
 from curate.sources.documents import SourceDocuments
-from curate.sources.pool import Pool, gather
+from curate.sources.pool import Pool
 from curate.spec.bounds import Rule, parse_bound
 from curate.spec.manifest import Manifest
 from curate.store import Store, digest_of
@@ -45,7 +45,7 @@ class Sample:
         return int(self.pool.bytes[self.rows].sum())
 
     def texts(self) -> pa.Array:
-        return gather(self.pool.parts, self.pool.part[self.rows], self.pool.row[self.rows], "text")
+        return self.pool.gather(self.rows, "text")
 
     def as_json(self) -> dict:
         return {"documents": len(self.rows), "bytes": self.bytes}
@@ -118,7 +118,7 @@ def _samples(
         if mask is None:
             assert targets is not None, "read where a recipe asks for one"
             of, mask = targets, targets.source == targets.sources.index(wanted["target"])
-        rows = of.order[mask[of.order]]
+        rows = of.ordered(mask)
         end = int(np.searchsorted(np.cumsum(of.bytes[rows]), recipe["bytes"])) + 1
         samples[key] = Sample(of, rows[:end])
         if not len(rows):
@@ -148,7 +148,7 @@ def _distilled(store: Store, manifest: Manifest, name: str, pool: Pool) -> tuple
         judged = _judged(recipe, pool)
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         raise CurateError(f"{where}: {error}") from None
-    rows = pool.order[np.asarray(judged.is_valid())[pool.order]]
+    rows = pool.ordered(np.asarray(judged.is_valid()))
     rows = rows[: int(np.searchsorted(np.cumsum(pool.bytes[rows]), recipe["bytes"])) + 1]
     sample, values = Sample(pool, rows), judged.take(pa.array(rows))
 

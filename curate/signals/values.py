@@ -55,16 +55,18 @@ class Values:
         return [s for s, f in self.signals.owner.items() if f not in ("text_hash", "signatures", DUPLICATES)]
 
     def clusters(self) -> np.ndarray:
-        """int64 [documents]: the pool row that stands for each document's duplicate cluster."""
+        """int [documents]: the pool row that stands for each document's duplicate cluster."""
+        kind = self.pool.order.dtype
         if not self.has_duplicates:
-            return np.arange(len(self.pool), dtype=np.int64)
-        return self.signals.column(DUPLICATES, "duplicate_cluster_index").to_numpy()
+            return np.arange(len(self.pool), dtype=kind)
+        column = self.signals.column(DUPLICATES, "duplicate_cluster_index")
+        return np.concatenate([chunk.to_numpy().astype(kind) for chunk in column.chunks])
 
     def forgotten(self) -> np.ndarray:
         """bool [documents]: what may be shown to nobody."""
         if FORGOTTEN not in self.signals.families:
             return np.zeros(len(self.pool), bool)
-        return self.signals.column(FORGOTTEN, FORGOTTEN).to_numpy() > 0
+        return pc.greater(self.signals.column(FORGOTTEN, FORGOTTEN), 0).to_numpy()
 
     @property
     def has_duplicates(self) -> bool:
@@ -85,11 +87,11 @@ def within(column: pa.ChunkedArray, bound: Bound, values: Values) -> np.ndarray:
     return passes
 
 
-def resolve(bound: Bound, column: pa.ChunkedArray, reached: np.ndarray) -> Bound:
+def resolve(bound: Bound, column: pa.ChunkedArray, reached: pa.BooleanArray) -> Bound:
     """`top = 0.1` as the number above which a tenth of the documents that reach this rule lie."""
     if bound.top is None:
         return bound
-    here = column.filter(pa.array(reached)).drop_null()
+    here = column.filter(reached).drop_null()
     if not len(here):
         return Bound(math.inf, math.inf)
     low = pc.quantile(here, q=1 - bound.top, interpolation="higher")[0].as_py()
@@ -111,4 +113,4 @@ def inside(column: pa.ChunkedArray, bound: Bound) -> np.ndarray:
         passes = pc.is_in(column, value_set=pa.array(accepted, column.type))
     else:
         passes = pc.and_(pc.greater_equal(column, bound.low), pc.less_equal(column, bound.high))
-    return pc.fill_null(passes, False).to_numpy().astype(bool)
+    return pc.fill_null(passes, False).to_numpy(zero_copy_only=False).astype(bool, copy=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -33,12 +33,12 @@ def text_bytes(table: pa.Table) -> int:
     return pc.sum(pc.binary_length(table["text"])).as_py() or 0
 
 
-def without_text(parts: Sequence[Part]) -> list[pa.Table]:
-    """The documents of each part, with the bytes of their texts. In an object store a table beside the part has all but
-    the texts, so that nobody fetches those to know the rest."""
+def without_text(parts: Sequence[Part]) -> Iterable[pa.Table]:
+    """The documents of each part, with the bytes of their texts, one part at a time. In an object store a table beside the
+    part has all but the texts, so that nobody fetches those to know the rest."""
     remote = remote_at(parts[0].path) if parts else None
     if remote is None:
-        return [_sized(part.table()) for part in parts]
+        return (_sized(part.table()) for part in parts)
     store = open_store(remote.url)
 
     def beside(part: Part) -> pa.Table:
@@ -58,6 +58,13 @@ def without_text(parts: Sequence[Part]) -> list[pa.Table]:
         return store.parts(BESIDE, receipt)[0].table()
 
     return at_once(beside, parts)
+
+
+def columns_of(parts: Sequence[Part], column: str) -> Iterable[pa.Table]:
+    """A column of the documents of each part, which is not the text, one part at a time."""
+    if not parts or remote_at(parts[0].path) is None:
+        return (part.table([column]) for part in parts)
+    return (table.select([column]) for table in without_text(parts))
 
 
 def _sized(table: pa.Table) -> pa.Table:

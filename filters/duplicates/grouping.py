@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from filters.text.compiled import inlined, kernel, loop
 
@@ -80,9 +81,9 @@ def _label(parent):
         parent[i] = _root(parent, i)
 
 
-def components(n: int, pairs: Iterable[np.ndarray]) -> np.ndarray:
-    """int64 [n]: the connected component of each row, named after its lowest row."""
-    parent = np.arange(n, dtype=np.int64)
+def components(n: int, pairs: Iterable[np.ndarray], kind: DTypeLike = np.int64) -> np.ndarray:
+    """`kind` [n]: the connected component of each row, named after its lowest row."""
+    parent = np.arange(n, dtype=kind)
     for some in pairs:
         _join(parent, some)
     _label(parent)
