@@ -23,6 +23,7 @@ CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # no text in HTML, th
 DRAWINGS: dict[str, Callable[[dict, str], str]] = {
     "attribution": panels.worths,
     "factors": lambda figures, title: charts.tornado(figures["rows"], f"{title}, bits per byte"),
+    "axes": panels.gaps,
     "context": panels.positions,
     "probes": panels.probe_panels,
 }

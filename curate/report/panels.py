@@ -1,7 +1,8 @@
-"""Figures of several panels: probes by family, loss by position."""
+"""Figures of several panels or lines: probes by family, loss by position, settings against the first."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import matplotlib
@@ -85,27 +86,47 @@ def _legend_line(axes: Any, number: int, name: str) -> Any:
 
 def positions(figures: dict, label: str) -> str:
     """What a structure gains from its context: loss by position less that of a reference, a line a structure."""
-    edges, lines = figures["edges"], figures["lines"]
+    edges = list(zip(figures["edges"][:-1], figures["edges"][1:], strict=True))
+    middles = [(a + b - 1) / 2 + 1 for a, b in edges]
+    spans = [f"{a}–{b - 1}" if b > a + 1 else str(a) for a, b in edges]
+    lines = {name: line | {"at": middles} for name, line in figures["lines"].items()}
+    return _banded(
+        lines, dict(zip(middles, spans, strict=True)), "tokens that stand before", figures["unit"], label
+    )
+
+
+def gaps(figures: dict, label: str) -> str:
+    """What each further setting costs or saves against the first, at every size, a line a setting."""
+    lines: dict[str, dict] = {}
+    for row in figures["rows"]:
+        line = lines.setdefault(row["level"], {"at": [], "value": [], "low": [], "high": []})
+        line["at"].append(row["tokens"])
+        for name in ("value", "low", "high"):
+            line[name].append(math.nan if row[name] is None else row[name])  # an end that is not known
+    sizes = {size: short_count(size) for line in lines.values() for size in line["at"]}
+    return _banded(lines, sizes, "training tokens", f"nats more than {figures['first']}", label)
+
+
+def _banded(lines: dict[str, dict], ticks: dict[float, str], across: str, up: str, label: str) -> str:
+    """Lines with bands around 0, over a logarithmic scale."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 3.9), layout="constrained")
         axes = figure.add_subplot()
-        middles = [(a + b - 1) / 2 + 1 for a, b in zip(edges[:-1], edges[1:], strict=True)]
         for number, (name, line) in enumerate(lines.items()):
             colour = _colour(number)
-            axes.fill_between(middles, line["low"], line["high"], color=colour, alpha=0.13, linewidth=0)
+            axes.fill_between(line["at"], line["low"], line["high"], color=colour, alpha=0.13, linewidth=0)
             axes.plot(
-                middles, line["value"], color=colour, marker=MARKERS[number % len(MARKERS)], markersize=5,
+                line["at"], line["value"], color=colour, marker=MARKERS[number % len(MARKERS)], markersize=5,
                 linestyle=DASHES[number % len(DASHES)], linewidth=1.6, label=_visible(name),
             )  # fmt: skip
         axes.axhline(0, color=GRID, linewidth=1, zorder=1)
         axes.set_xscale("log")
-        spans = [f"{a}–{b - 1}" if b > a + 1 else str(a) for a, b in zip(edges[:-1], edges[1:], strict=True)]
-        axes.set_xticks(middles, spans)
+        axes.set_xticks(list(ticks), list(ticks.values()), rotation=30 if len(ticks) > 8 else 0)
         axes.minorticks_off()
         axes.grid(True, axis="y")
         axes.tick_params(length=0)
-        axes.set_xlabel("tokens that stand before")
-        axes.set_ylabel(figures["unit"])
+        axes.set_xlabel(across)
+        axes.set_ylabel(up)
         axes.legend(loc="best", handlelength=3)
         return _svg(figure, label)
 

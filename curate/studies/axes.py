@@ -23,14 +23,19 @@ def axes_finding(holdout: str, lock: dict, runs: list[dict]) -> list[dict]:
     if len(settings) < 2:
         return []
     grid = grid_of(holdout, runs)
-    gaps = fits.paired_differences(grid, _pairs(runs, settings))  # a seed reads the same in all settings
+    pairs = _pairs(runs, settings)
+    # A seed reads the same in all settings. What is said first is of the most tokens, settled before any result is seen.
+    largest = {(level, than): max(p[2] for p in pairs if p[:2] == (level, than)) for level, than, _ in pairs}
+    firsts = fits.paired_differences(grid, [(*pair, size) for pair, size in largest.items()])
     rows: dict[str, list[fits.Difference]] = {}
-    for gap in gaps:
+    for gap in fits.paired_differences(grid, pairs):
         rows.setdefault(gap.level, []).append(gap.together)
     title = f"What the settings of the grid are worth on {text_of(holdout)}"
-    sentences = [f"On {text_of(holdout)}, {_sentence(some)}" for some in rows.values()]
+    sentences = [f"On {text_of(holdout)}, {_sentence(gap.together, rows[gap.level])}" for gap in firsts]
     figures = [finite(vars(gap)) for some in rows.values() for gap in some]
-    main = finding(KEY, title, holdout, sentences, [_table(rows)], rows=figures, caveats=grid.caveats)
+    main = finding(
+        KEY, title, holdout, sentences, [_table(rows, settings[0])], rows=figures, first=settings[0], caveats=grid.caveats
+    )  # fmt: skip
     levels = dict.fromkeys(run["level"] for run in runs)
     pictures = [
         _picture(holdout, settings[0], [run for run in runs if run["level"] == level]) for level in levels
@@ -48,9 +53,8 @@ def _pairs(runs: list[dict], settings: list[str]) -> list[tuple[str, str, int]]:
     ]
 
 
-def _sentence(gaps: list[fits.Difference]) -> str:
+def _sentence(last: fits.Difference, gaps: list[fits.Difference]) -> str:
     """At the most tokens; and between which sizes the order turns, where it is clear on both sides."""
-    last = gaps[-1]
     gap, tokens = difference_text(vars(last)), short_count(last.tokens)
     told = f"{last.level} has {gap} nats per token against {last.than} at {tokens} tokens"
     if not last.distinguishable:
@@ -71,11 +75,10 @@ def _sentence(gaps: list[fits.Difference]) -> str:
     )
 
 
-def _table(rows: dict[str, list[fits.Difference]]) -> dict:
+def _table(rows: dict[str, list[fits.Difference]], first: str) -> dict:
     sizes = sorted({gap.tokens for some in rows.values() for gap in some})
     told = {(gap.level, gap.tokens): difference_text(vars(gap)) for some in rows.values() for gap in some}
     cells = [[name, *(told.get((name, size), "") for size in sizes)] for name in rows]
-    _, _, first = next(iter(rows.values()))[0].than.partition(", ")
     caption = f"Nats per token more than {first}, at so many tokens; intervals hold all of these at once"
     return table(caption, ["Setting", *map(short_count, sizes)], cells)
 

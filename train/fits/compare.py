@@ -116,34 +116,32 @@ def differences(
 
 
 def paired_differences(grid: Grid, pairs: Sequence[tuple[str, str, int]]) -> list[Difference]:
-    """As `differences` at these tokens, of pairs that read the same documents with every seed, and each level in pairs with
-    one other. What the documents of a seed do to both cancels in their difference, so the noise of the differences is what
-    counts, and the seeds tell it."""
+    """As `differences` at these tokens, of pairs that read the same documents with every seed. What the documents of a seed
+    do to both cancels in their difference, so the noise of the differences is what counts. Each has a variance of its own,
+    as far as the seeds tell it: what a model learns all at once, some seeds have learned and others not."""
     place = {(point.level, point.tokens, point.seed): point for point in grid.points}
     most = max(point.loss for point in grid.points)
-    gaps = [
-        _paired(place[level, tokens, seed], place[than, tokens, seed], most, grid.units)
-        for level, than, tokens in pairs
-        for seed in grid.seeds
-        if {(level, tokens, seed), (than, tokens, seed)} <= place.keys()
-    ]
+    gaps, names = list[Point](), {pair: f"{pair[0]}, {pair[2]} tokens" for pair in pairs}
+    for (level, than, tokens), name in names.items():
+        for seed in grid.seeds:
+            both = [place.get((one, tokens, seed)) for one in (level, than)]
+            if both[0] and both[1]:
+                gaps.append(_paired(name, both[0], both[1], most, grid.units))
     if not gaps:
         return []
     of_gaps = Grid(gaps, grid.units, grid.draws, grid.rng_seed, grid.confidence)
-    made = []
-    for level, than, tokens in pairs:
-        tokens_D, value_ND = of_gaps.means_ND(level)
-        made += [(level, than, tokens, value_ND[:, at] - most) for at in np.flatnonzero(tokens_D == tokens)]
-    return _together(of_gaps, made)
+    return _together(of_gaps, [
+        (*pair, of_gaps.means_ND(name)[1][:, 0] - most) for pair, name in names.items() if name in of_gaps.levels
+    ])  # fmt: skip
 
 
-def _paired(ours: Point, theirs: Point, more: float, units: np.ndarray | None) -> Point:
+def _paired(name: str, ours: Point, theirs: Point, more: float, units: np.ndarray | None) -> Point:
     """The difference, and a constant on top that keeps it above 0, as if it were a loss."""
     nats = None
     if ours.document_nats is not None and theirs.document_nats is not None:
         mean = theirs.document_nats.sum() / theirs.loss / len(theirs.document_nats)
         nats = ours.document_nats - theirs.document_nats + more * (mean if units is None else units)
-    return replace(ours, loss=more + ours.loss - theirs.loss, document_nats=nats)
+    return Point(name, ours.tokens, ours.seed, more + ours.loss - theirs.loss, nats)
 
 
 def _together(grid: Grid, gaps: list[tuple[str, str, int, np.ndarray]]) -> list[Difference]:
