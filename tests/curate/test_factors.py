@@ -264,7 +264,7 @@ def test_a_wrong_factor_is_named(tmp_path, text, message):
         loaded(tmp_path, text)
 
 
-@pytest.mark.parametrize("name", ["seven-factors", "loss-function", "symmetry", "structure", "conditioning"])
+@pytest.mark.parametrize("name", ["seven-factors", "loss-function", "symmetry", "conditioning"])
 def test_shipped_manifests_of_factors_are_sound(name):
     asked = load_manifest(Path(__file__).parents[2] / "manifests" / f"{name}.toml").studies["factors"]
     assert {trial.name for trial in factor_trials(asked)} == {
