@@ -86,7 +86,8 @@ def _count(offsets, data, breaks, classes, tallies):
             begin, end = pages.strip(page, start, end, classes)
             if begin < end:
                 tallies[Tally.SENTENCES, i] += 1
-                if 2 * _count_capitals(page, begin, end, classes) > LIST_WORDS:  # fewer cannot be more than half
+                # Fewer capitals cannot begin more than half of the words.
+                if 2 * _count_capitals(page, begin, end, classes) > LIST_WORDS:
                     tallies[Tally.LIST_CASE, i] += _is_list_case(page, begin, end, breaks, classes)
             start = following
 
