@@ -57,10 +57,10 @@ def test_real_documents_are_kept_as_the_chain_keeps_them(data_folder):
     """Lines end in "\\n" alone: the chain takes the "\\r" of others for text that repeats."""
     texts = pq.read_table(data_folder / "web_mix_small.parquet", columns=["text"])["text"]
     unix = pc.replace_substring(pc.replace_substring(texts, "\r\n", "\n"), "\r", "\n").to_pylist()
-    sample = [text for text in unix if len(text) < 5000 and longest_line(text) < 1500][::3]
+    sample = [text for text in unix if len(text) < 4000 and longest_line(text) < 1500][::3]
     chain = np.array([naive_olmo3.failed(text) == "" for text in sample])
     profile = np.array([not rules for rules in broken(sample)])
-    assert len(sample) > 350
+    assert len(sample) > 300
     assert chain.sum() > 100
     assert (chain != profile).mean() < 0.02
 
