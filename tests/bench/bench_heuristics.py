@@ -34,12 +34,13 @@ OTHERS = (
     "line_languages",
     "quality",
     "perplexity",
-    "fingerprints",
+    "target_likeness",
+    "signatures",
 )  # with models, or benches
 ENGLISH = ("words", "lines", "repetition", "c4")  # what Gopher, C4 and FineWeb ask for
 GROUPS = {
     "Gopher, C4, FineWeb": ENGLISH,
-    "every profile": (*ENGLISH, "unicode_words", "unicode_repetition", "dclm"),
+    "every profile": (*ENGLISH, "unicode_words", "unicode_repetition", "dclm", "madlad"),
 }
 NAIVE_SAMPLE = 40  # every so many documents: plain Python would take minutes on all
 

@@ -24,7 +24,7 @@ from filters import FAMILIES
 KINDS = ("docs", "books", "multi", "mail_ham", "page", "boilerplate", "noise", "mail_spam")
 PROFILES = (
     "gopher-quality", "gopher-repetition", "c4", "c4-paper", "c4-any-ending", "fineweb", "fineweb-paper", "fineweb-v1",
-    "fineweb-2", "dolma-1.6", "dclm",
+    "fineweb-2", "dolma-1.6", "dclm", "olmo3",
 )  # fmt: skip
 ON_TEXT = (
     "words",
@@ -33,6 +33,7 @@ ON_TEXT = (
     "c4",
     "c4_paper",
     "dclm",
+    "madlad",
     "unicode_words",
     "unicode_repetition",
     "private",

@@ -17,8 +17,8 @@ from filters.arrow import batches
 FAMILIES: dict[str, dict] = {
     name: {}
     for name in (
-        "words", "lines", "repetition", "unicode_words", "unicode_repetition", "stop_words", "c4", "dclm", "characters",
-        "markup", "compression", "private", "signatures", "text_hash", "language", "line_languages",
+        "words", "lines", "repetition", "unicode_words", "unicode_repetition", "stop_words", "c4", "dclm", "madlad",
+        "characters", "markup", "compression", "private", "signatures", "text_hash", "language", "line_languages",
     )
 }  # fmt: skip
 WORDS = [

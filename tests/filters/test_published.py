@@ -261,6 +261,12 @@ KEEP = {
         "dclm_edited_word_ratio": [0, 0.05],
     },
 }  # fmt: skip
+# Olmo 3 (arXiv:2512.13961), all_dressed_config.yaml of datamap-rs: DCLM's over Unicode words, and on sentences those of
+# MADLAD-400 (arXiv:2309.04662), section 2.3: fewer than 5 go, and a fifth or more that are questionable.
+KEEP["olmo3"] = {name: bound for name, bound in KEEP["dclm"].items() if name != "dclm_word_count"} | {
+    "character_count": [150, inf], "unicode_word_count": [50, 100_000], "madlad_sentence_count": [5, inf],
+    "madlad_list_case_sentence_ratio": [0, float(np.nextafter(0.2, 0))],
+}  # fmt: skip
 
 
 def test_every_profile_is_checked_here():
