@@ -201,7 +201,7 @@ def _encode(store: Store, pool: Pool, tokens: Tokens, rows: np.ndarray, engine: 
         engine, "tokenize", encode_chunk, chunks, memory=8, prepare=lambda todo: warm_up(tokens.tokenizer)
     )
     first = sum(part.rows for part in tokens.parts)
-    tokens.place[rows] = np.arange(first, first + len(rows), dtype=rows.dtype)
+    tokens.place[np.concatenate(pieces)] = np.arange(first, first + len(rows), dtype=rows.dtype)
     for piece, chunk in zip(pieces, chunks, strict=True):
         part = store.parts(STAGE, store.made(STAGE, chunk.key))[0]
         tokens.count[piece] = part.table(["count"])["count"].to_numpy()

@@ -18,6 +18,7 @@ from conftest import MANIFEST, write_manifest
 
 from curate.corpora.lock import check, read_lock
 from curate.corpora.selection import KEPT, best_of_clusters
+from curate.corpora.units import whole
 from curate.engine import open_engine
 from curate.errors import CurateError, Mismatch
 from curate.manifest.reader import load_manifest
@@ -362,3 +363,18 @@ def test_an_artefact_whose_file_is_cut_short_is_made_again(tmp_path):
 
 def test_kept_is_no_rule_number():
     assert KEPT < 0
+
+
+def test_the_tokens_of_every_document_are_those_of_its_text_whatever_part_it_lies_in(tmp_path, monkeypatch):
+    from train.tokens import encode
+
+    monkeypatch.setattr("curate.corpora.tokenization.CHUNK_BYTES", 20_000)
+    built = build(Store(tmp_path / "store"), load_manifest(write_manifest(tmp_path)), open_engine("local", 1))
+    pool, tokens = built.annotated.pool, built.tokens["raw"]
+    rows = np.flatnonzero(tokens.count)
+    assert len(set(pool.part[rows].tolist())) > 3
+    assert len(tokens.parts) > 1
+    ids, offsets = encode(tokens.tokenizer, pool.gather(rows, "text"))
+    found = list(tokens.of(whole(rows), 0))
+    assert np.concatenate(found).tolist() == ids.tolist()
+    assert np.cumsum([len(one) for one in found]).tolist() == offsets[1:].tolist()
