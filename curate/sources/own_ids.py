@@ -15,8 +15,7 @@ from curate.store import Part, Store, digest_of
 
 def first_of_each_id(store: Store, stage: str, source: Source, parts: list[Part]) -> tuple[list[Part], dict]:
     """(parts without the documents whose id an earlier one has, those as rows that failed)."""
-    columns = (documents["id"].to_pylist() for documents in without_text(parts))
-    ids = np.concatenate([np.frombuffer(bytes.fromhex("".join(column)), "S16") for column in columns])
+    ids = np.concatenate([np.array(documents["id"].to_pylist(), "S32") for documents in without_text(parts)])
     order = np.argsort(ids, kind="stable")
     same = np.concatenate([[False], ids[order[1:]] == ids[order[:-1]]])
     if not same.any():

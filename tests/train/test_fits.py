@@ -236,7 +236,7 @@ def test_a_cell_without_runs_is_refused():
 
 def test_the_same_points_give_the_same_intervals_in_any_order():
     grid = TRUTH.grid(np.random.default_rng(7), 3)
-    again = fits.Grid(reversed(grid.points), grid._units, draws=400, rng_seed=grid.rng_seed)
+    again = fits.Grid(reversed(grid.points), grid.units, draws=400, rng_seed=grid.rng_seed)
     assert fits.exchange_rate(grid, "clean", "raw") == fits.exchange_rate(again, "clean", "raw")
     assert fits.Curves(grid).fit("raw") == fits.Curves(again).fit("raw")
 
