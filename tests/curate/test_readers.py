@@ -231,7 +231,7 @@ def test_files_of_one_name_give_ids_in_common_only_for_equal_rows(tmp_path):
 
 
 @pytest.mark.parametrize("part_bytes", [10, 1_000_000])
-@pytest.mark.parametrize("columns", [(), ("id",)])
+@pytest.mark.parametrize("columns", [(), ("key",)])
 def test_the_first_document_of_an_id_stays_and_later_ones_are_counted_with_both_places(
     tmp_path, part_bytes, columns
 ):
