@@ -19,8 +19,9 @@ SHIPPED = sorted((Path(__file__).parents[2] / "manifests").glob("*.toml"))
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)
 def test_every_shipped_manifest_is_sound(path):
     manifest = load_manifest(path)
-    assert manifest.levels[0].name == "raw"
-    assert not manifest.levels[0].rules
+    assert manifest.levels[0].on is None
+    for level in manifest.levels:
+        assert (level.name == "raw") == (not level.rules and level.on is None)
 
 
 def test_a_level_gathers_the_rules_of_the_levels_below(manifest):
