@@ -78,9 +78,15 @@ def _rate(value: float) -> str:
 
 def difference_text(gap: dict) -> str:
     """`−0.052 [−0.071, −0.033]`, with true minus signs; an end that is not known is infinite."""
-    low = "-∞" if gap["low"] is None else f"{gap['low']:+.3f}"
-    high = "+∞" if gap["high"] is None else f"{gap['high']:+.3f}"
+    low = "-∞" if gap["low"] is None else _signed(gap["low"])
+    high = "+∞" if gap["high"] is None else _signed(gap["high"])
     return f"{gap['value']:+.3f} [{low}, {high}]".replace("-", "−")
+
+
+def _signed(end: float) -> str:
+    """With as many digits as tell it from 0: a verdict is read off the interval."""
+    digits = 3 if abs(end) >= 0.0005 or not end else min(9, -math.floor(math.log10(abs(end))))
+    return f"{end:+.{digits}f}"
 
 
 def keep_together(sentence: str) -> str:

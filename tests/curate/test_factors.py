@@ -310,6 +310,31 @@ def test_of_many_changes_that_do_nothing_hardly_ever_one_is_called_different():
     assert wrong <= 4
 
 
+def test_intervals_hold_where_some_changes_read_other_documents_than_the_base():
+    """Documents bring 0.05 nats to a run, training 0.01. What reads the same documents differs by training alone."""
+    rng, asked, held, widths = (
+        np.random.default_rng(6),
+        {"tokens": 8000, "level": "unique", "seeds": 3},
+        0,
+        [],
+    )
+    names = ["base", *(f"epochs = {i}" for i in range(2, 9)), "level = raw", "tokens = 4k"]
+    for _ in range(50):
+        documents = rng.normal(0, 0.05, 3)
+        runs = [
+            record(name, "a", s, 4 + (rng.normal(0, 0.05) if name.startswith(("level", "tokens")) else documents[s])
+                   + rng.normal(0, 0.01))
+            for name in names for s in range(3)
+        ]  # fmt: skip
+        rows = factors_finding("unique", asked, runs)["figures"]["rows"]
+        held += all(row["low"] <= 0 <= row["high"] for row in rows)
+        widths.append(
+            np.mean([row["high"] - row["low"] for row in rows if row["change"].startswith("epochs")])
+        )
+    assert held >= 44
+    assert np.mean(widths) < 0.06  # bits: half of the nats
+
+
 def record(level, factor, seed, nats, **more):
     losses = {"unique": {"nats_per_token": nats, "bits_per_byte": nats / 2}}
     return {"study": "factors", "level": level, "factor": factor, "seed": seed, "size": 1, "tags": {}, "losses": losses,
