@@ -222,7 +222,7 @@ def read_task(task: Task) -> int:
     parts = []
     for number, table in enumerate(_in_parts(_documents(task, problems), task.part_bytes)):
         parts.append(writer(f"{task.key}-{number:05d}.arrow", table))
-        without_text(parts[-1:])
+        without_text(parts[-1:])  # an object store gets it now, while the texts are at hand
     check_unchanged(task.source, task.inputs)
     task.store.finish(
         STAGE,

@@ -79,7 +79,10 @@ def _table(rows: dict[str, list[fits.Difference]], first: str) -> dict:
     sizes = sorted({gap.tokens for some in rows.values() for gap in some})
     told = {(gap.level, gap.tokens): difference_text(vars(gap)) for some in rows.values() for gap in some}
     cells = [[name, *(told.get((name, size), "") for size in sizes)] for name in rows]
-    caption = f"Nats per token more than {first}, at so many tokens; intervals hold all of these at once"
+    caption = (
+        f"Nats per token more than {first}, at so many tokens; intervals hold all of these at once, so they are wider than "
+        "those of the sentences, whose size was settled before any run"
+    )
     return table(caption, ["Setting", *map(short_count, sizes)], cells)
 
 
