@@ -2,9 +2,10 @@
 
 Which documents were drawn to train on is the largest noise of a small run, and long documents are most of that noise:
 whichever comes first makes the size. So a long document is cut in pieces of some windows, each with its own place in the
-order: every size then holds long documents in their share. And every seed reads its own block of that order, so that the
-spread between seeds holds the choice of documents, and intervals with it. Where a level is too small for disjoint
-blocks, seeds read round it, as far apart as can be; how much they share is said (`shared`).
+order: every size then holds long documents in their share. Sources take turns, so that every size holds each of them in
+its share too: how much of a source comes first is no accident of the draw. And every seed reads its own block of that
+order, so that the spread between seeds holds the choice of documents, and intervals with it. Where a level is too small
+for disjoint blocks, seeds read round it, as far apart as can be; how much they share is said (`shared`).
 
 Corpora as data sets hold whole documents; only runs read pieces.
 """
@@ -27,11 +28,11 @@ LEAST_WINDOWS = 2  # of a piece: shorter ones would have no far context
 
 def in_pieces(pool: Pool, rows: np.ndarray, document_bytes: np.ndarray, piece_tokens: int) -> Units:
     """The documents of `rows` (a level's, in its order, copies included) in pieces of about `piece_tokens` tokens at
-    most, each at its own place. A document of one piece keeps its place."""
+    most, each at its own place; sources in turns. Within a source, a document of one piece keeps its place."""
     limit = piece_tokens * BYTES_A_TOKEN
     sizes = document_bytes[rows]
     if sizes.max(initial=0) <= limit:
-        return whole(rows)
+        return _in_turns(pool, whole(rows), document_bytes)
     of = np.maximum(1, -(-sizes.astype(np.int64) // limit))
     each = np.repeat(np.arange(len(rows)), of)
     piece = np.arange(len(each)) - np.repeat(np.cumsum(of) - of, of)
@@ -41,7 +42,22 @@ def in_pieces(pool: Pool, rows: np.ndarray, document_bytes: np.ndarray, piece_to
     copy = _occurrence(rows)[each]
     hashed = remixed(pool.places[rows[each]], (copy * int(of.max()) + piece + 1).astype(np.uint64))
     order = np.argsort(np.where(long, hashed, place), kind="stable")
-    return Units(rows[each][order], piece[order], of[each][order])
+    return _in_turns(pool, Units(rows[each][order], piece[order], of[each][order]), document_bytes)
+
+
+def _in_turns(pool: Pool, units: Units, document_bytes: np.ndarray) -> Units:
+    """In an order of which every stretch holds each source in its share of all bytes, to within a piece."""
+    source = pool.source[units.row]
+    sources = np.unique(source)
+    if len(sources) < 2:
+        return units
+    place = np.empty(len(units))
+    for number in sources:
+        mine = source == number
+        sizes = units.sizes(document_bytes)[mine]
+        after = np.cumsum(sizes, dtype=np.int64)
+        place[mine] = (after - sizes / 2) / after[-1]  # the middle of the piece
+    return units.take(np.argsort(place, kind="stable"))
 
 
 def _occurrence(rows: np.ndarray) -> np.ndarray:

@@ -18,8 +18,14 @@ class Units:
     def __len__(self) -> int:
         return len(self.row)
 
+    @property
+    def all_whole(self) -> bool:
+        """Whether they were made as whole documents."""
+        return not any(self.of.strides)
+
     def take(self, index: np.ndarray | slice) -> Units:
-        return Units(self.row[index], self.piece[index], self.of[index])
+        row = self.row[index]
+        return whole(row) if self.all_whole else Units(row, self.piece[index], self.of[index])
 
     def bounds(self, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(first, end) of each piece among its document's tokens, of which there are `count` by row of the pool."""
@@ -28,7 +34,7 @@ class Units:
 
     def lengths(self, count: np.ndarray) -> np.ndarray:
         """int64 [units]: tokens of each, with an end mark after every piece; 0 where its document is not encoded."""
-        if not any(self.of.strides):  # whole documents
+        if self.all_whole:
             return count[self.row]
         first, end = self.bounds(count)
         return end - first + ((self.piece + 1 < self.of) & (end > first))

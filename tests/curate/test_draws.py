@@ -57,13 +57,31 @@ def test_pieces_hold_every_token_once_and_long_documents_everywhere(level):
     pool, tokens, size = level
     units = in_pieces(pool, np.arange(N), size, 1000)
     short = units.of == 1
-    assert (np.diff(units.row[short]) > 0).all(), "short documents keep their order"
+    for source in (0, 1):
+        mine = units.row[short & (pool.source[units.row] == source)]
+        assert (np.diff(mine) > 0).all(), "short documents of a source keep their order"
     first, end = units.bounds(tokens.count)
     assert (end - first).max() <= 1000
     assert np.bincount(units.row, end - first, N).tolist() == tokens.count.tolist()
     long_tokens = np.where(short, 0, end - first)
     quarters = [part.sum() for part in np.array_split(long_tokens, 4)]
     assert max(quarters) < 1.2 * min(quarters)
+
+
+@pytest.mark.parametrize("longest", [1000, 10**9])
+def test_every_stretch_of_what_is_read_holds_each_source_in_its_share(level, longest):
+    pool, tokens, size = level
+    source = np.searchsorted([0.7, 0.95, 0.99], np.random.default_rng(1).random(N))
+    size = np.minimum(size, 8000)
+    units = in_pieces(SimpleNamespace(**vars(pool) | {"source": source}), np.arange(N), size, longest)
+    assert sorted(units.row[units.piece == 0]) == list(range(N))
+    read, of = units.sizes(size), source[units.row]
+    wanted = np.bincount(of, read) / read.sum()
+    long = read.max()
+    for begin in range(0, len(units) - len(units) // 10, 97):
+        stretch = slice(begin, begin + len(units) // 10)
+        held = np.bincount(of[stretch], read[stretch], len(wanted))
+        assert np.abs(held - wanted * held.sum()).max() <= 3 * long
 
 
 def test_copies_of_a_long_document_stand_at_places_of_their_own(level):
