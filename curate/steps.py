@@ -41,7 +41,7 @@ from curate.studies import registry
 
 def annotate_all(store: Store, manifest: Manifest, engine: Engine) -> Annotated:
     """Sources to documents, signals and verdicts."""
-    look_for([*manifest.evaluations, *(target.source for target in manifest.targets)])
+    look_for([*manifest.others, *(target.source for target in manifest.targets)])
     _load_code(manifest)
     try:
         sources = read_sources(store, manifest.sources, manifest.part_bytes, engine)
@@ -101,13 +101,16 @@ def _signals(store: Store, manifest: Manifest, pool: Pool, engine: Engine) -> Si
     signals = annotate(store, families, pool.parts, engine)
     if not manifest.recipes:
         return signals
-    texts = read_sources(store, manifest.evaluations, manifest.part_bytes, engine)
+    beside = {
+        family: read_sources(store, sources, manifest.part_bytes, engine)
+        for family, sources in manifest.beside.items()
+    }
     targets = [target.source for target in manifest.targets]
     asked = any(
         "target" in (s or ()) for r in manifest.recipes.values() for s in r.get("samples", {}).values()
     )
     likened = open_pool(read_sources(store, targets, manifest.part_bytes, engine)) if asked else None
-    models, facts = make_models(store, manifest, pool, Values(pool, signals), texts, likened)
+    models, facts = make_models(store, manifest, pool, Values(pool, signals), beside, likened)
     signals = annotate(store, families | models, pool.parts, engine)
     for name, learned in facts.items():
         signals.models[name] |= learned

@@ -106,7 +106,7 @@ def plan(store: Store, manifest: Manifest, workers: int | None = None, sample: i
         wanted = max(wanted, sum(size for _, size in new) // BYTES_A_TOKEN * len(manifest.levels))
     seconds += 4 * wanted / TOKENIZE_BYTES_A_SECOND
     seconds += sum(part.seconds for part in training)
-    besides = (*manifest.evaluations, *(target.source for target in manifest.targets))
+    besides = (*manifest.others, *(target.source for target in manifest.targets))
     read = [*sources, *(_source(store, manifest, texts) for texts in besides)]
     problems = [s.problem for s in read if s.problem]
     try:

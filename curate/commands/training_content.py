@@ -22,7 +22,7 @@ from curate.corpora.corpus import open_arrow, plain_name
 from curate.corpora.lock import corpus_directory, read_lock
 from curate.errors import CurateError, did_you_mean
 from curate.quantities import short_bytes
-from curate.sources.formats.consent import RESERVED, by_label
+from curate.sources.formats.consent import RESERVED, ROBOTS, by_label
 from curate.spec.manifest import FORGOTTEN
 from curate.store import Store
 
@@ -160,10 +160,14 @@ def _processing(lock: dict, levels: list[dict], rows: pa.Table) -> dict[str, Any
 
 
 def _reservations(rows: pa.Table, rules: list[dict]) -> dict[str, Any] | None:
-    """What pages of the corpus say of being trained on, and documents dropped for it; None where nobody looked."""
-    dropped = sum(rule["dropped"] for rule in rules if rule["signal"] == RESERVED)
-    looked = RESERVED in rows.column_names
-    return {"in_corpus": by_label(rows[RESERVED].cast(pa.string())), "dropped": dropped} if looked else None
+    """What pages of the corpus say of being trained on, and documents dropped for that, and for what robots.txt says; None
+    where nobody looked."""
+    dropped = {rule["signal"]: 0 for rule in rules}
+    for rule in rules:
+        dropped[rule["signal"]] += rule["dropped"]
+    said = by_label(rows[RESERVED].cast(pa.string())) if RESERVED in rows.column_names else None
+    found = {"in_corpus": said, "dropped": dropped.get(RESERVED, 0), "dropped_by_robots": dropped.get(ROBOTS)}
+    return found if said or ROBOTS in dropped else None
 
 
 # ---- as Markdown --------------------------------------------------------------------------------------------
@@ -212,9 +216,12 @@ def _domains_text(domains: dict[str, Any] | None) -> str:
 def _reservations_text(found: dict[str, Any] | None) -> str:
     if found is None:
         return f"Reservations of rights, and how they were respected: {FILL}\n"
-    counts = ", ".join(f"{label} {count:,}" for label, count in found["in_corpus"].items())
-    return f"""Reservations of rights, in heads and `meta` elements of pages: {found["dropped"]:,} documents dropped by rules
-about them; whether documents of the corpus reserve training: {counts}. robots.txt, other protocols, and how they were
+    counts = ", ".join(f"{label} {count:,}" for label, count in (found["in_corpus"] or {}).items())
+    heads = f"""{found["dropped"]:,} documents dropped by rules about them; whether documents of the corpus reserve training:
+{counts}""" if counts else FILL  # fmt: skip
+    robots = found["dropped_by_robots"]
+    return f"""Reservations of rights, in heads and `meta` elements of pages: {heads}. In robots.txt of their hosts:
+{FILL if robots is None else f"{robots:,} documents dropped by rules about it"}. Other protocols, and how they were
 respected: {FILL}\n"""
 
 

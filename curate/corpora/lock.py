@@ -29,7 +29,7 @@ from curate.duplicates.alarms import alarms, duplicates_summary, missed_pairs
 from curate.duplicates.pooled import as_told
 from curate.errors import CurateError, Mismatch
 from curate.remote import here, receipt_of
-from curate.sources.formats.consent import RESERVED, by_label
+from curate.sources.formats.consent import RESERVED, ROBOTS, by_label
 from curate.sources.pool import Pool
 from curate.spec.manifest import Level
 from curate.store import (
@@ -146,13 +146,15 @@ def _rehydrated(level: Level, rows: np.ndarray) -> dict:
 
 
 def _ledger(judged: Judged, a: Annotated) -> dict:
-    """The conservation law, from rows read to documents kept; and of these what their pages say of being trained on."""
+    """The conservation law, from rows read to documents kept; and of these what pages and hosts say of being trained on."""
     table = ledger(judged, a.pool)
     for number, source in enumerate(a.sources):
         row = table[source.source.name]
+        kept = pa.array(judged.kept & (a.pool.source == number))
         if RESERVED in source.source.columns:
-            kept = pa.array(judged.kept & (a.pool.source == number))
             row[RESERVED] = by_label(a.pool.field(RESERVED, pa.string()).filter(kept))
+        if ROBOTS in a.signals.owner:
+            row[ROBOTS] = by_label(a.values.column(ROBOTS).filter(kept))
         row["failed"] = sum(entry["count"] for entry in source.failed.values())
         row["in"] += row["failed"]
         assert row["in"] == row["kept"] + row["failed"] + sum(row["dropped"].values())

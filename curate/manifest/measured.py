@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from curate.errors import did_you_mean
 from curate.manifest.pooled import PoolTables, fingerprints
 from curate.spec.bounds import Rule, parse_bound
-from curate.spec.manifest import DUPLICATE, DUPLICATE_SIGNALS, DUPLICATES, FORGOTTEN, INDEX
+from curate.spec.manifest import BESIDE, DUPLICATE, DUPLICATE_SIGNALS, DUPLICATES, FORGOTTEN, INDEX
 from curate.spec.tables import Tables
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ RECIPES = {
     ),
     "perplexity": Recipe(("train",), {"order": int, "min_count": int}, {"unlikely": float}),
     "contamination": Recipe((), {"ngram": int}),
+    "robots": Recipe(asked={"agents": tuple}),
     "target_likeness": Recipe(("target", "raw")),
 }  # fmt: skip
 LIMITS = {
@@ -75,9 +76,11 @@ class Measured(Tables):
     `families` maps a family to the parameters of its `measure`, `recipes` a family to what its model is made of.
     """
 
-    def __init__(self, path: Path, tree: dict, sources: tuple[Source, ...], evaluations: tuple[Source, ...]):
+    def __init__(
+        self, path: Path, tree: dict, sources: tuple[Source, ...], beside: dict[str, tuple[Source, ...]]
+    ):
         super().__init__(path, tree)
-        self.sources, self.evaluations = [source.name for source in sources], evaluations
+        self.sources, self.beside = [source.name for source in sources], beside
         self.columns = {column for source in sources for column in source.columns}
         self.families: dict[str, dict] = {}
         self.recipes: dict[str, dict] = {}
@@ -284,6 +287,7 @@ class Measured(Tables):
     def _modelled(self, name: str, given: Any) -> None:
         """A family with a model: the file of one, or the recipe to make it."""
         where = f"[signals] {name}"
+        self._carries(where, name)
         recipe = RECIPES[name]
         given = {} if given is True else given
         if not isinstance(given, dict):
@@ -305,8 +309,10 @@ class Measured(Tables):
             made["bytes"] = self.count(where, "bytes", given.get("bytes", SAMPLE_BYTES))
             made["samples"] = {key: self._sample(where, key, given.get(key)) for key in recipe.samples}
             self._choose_something(where, made["samples"])
-        elif not self.evaluations:
-            raise self.fail(where, "names no text to look for; add [[evaluation]] with name, format and path")
+        elif not self.beside[name]:
+            raise self.fail(
+                where, f"names no text to look in; add [[{BESIDE[name]}]] with name, format and path"
+            )
         self.families[name] = asked
         self.recipes[name] = made
 
@@ -347,6 +353,8 @@ class Measured(Tables):
 
     def _setting(self, where: str, given: dict, key: str, kind: type) -> Any:
         value = given[key]
+        if kind is tuple:
+            return self.strings(where, given, key)
         if kind is not float:
             self.typed(where, given, key, kind)
         elif not _is_number(value):
@@ -491,7 +499,7 @@ class Measured(Tables):
             option = "heuristics" if family in HEURISTICS else family
             if option in self.refused:
                 raise self.fail(where, f"{name} is not measured; add {option} = true to [signals]")
-            if family == "contamination" and self.evaluations:
+            if self.beside.get(family):
                 self._modelled(family, True)
             elif family == INDEX:
                 raise self.fail(where, f'{name} is not measured; add index = "DIRECTORY" to [signals]')

@@ -25,7 +25,9 @@ from curate.quantities import short_count
 from curate.sources.formats import FORMATS
 from curate.spec.bounds import Bound, Edit, Profile, Rule, parse_edits
 from curate.spec.manifest import (
+    ANSWER,
     AS_THEY_ARE,
+    BESIDE,
     DOCUMENT,
     DUPLICATE,
     EDITED_BYTES,
@@ -110,6 +112,7 @@ class _Reader(Tables):
             "name",
             "source",
             "evaluation",
+            "robots",
             "target",
             "signals",
             "level",
@@ -122,10 +125,11 @@ class _Reader(Tables):
         self.known("", self.tree, (*allowed, "draw", "parts", "power", *registry.tables()))
         self.base = self.base_lock()
         name = self.named("", self.typed("", self.tree, "name", str, self.path.stem))
-        sources, evaluations = self.sources("source"), self.sources("evaluation")
+        sources = self.sources("source")
+        beside = {family: self.sources(table) for family, table in BESIDE.items()}
         if not sources:
             raise self.fail("", "no source; add a [[source]] with name, format and path")
-        self.measured = Measured(self.path, self.tree, sources, evaluations)
+        self.measured = Measured(self.path, self.tree, sources, beside)
         levels: list[Level] = []
         for table in self.tables("level"):
             levels.append(self.level(table, levels))
@@ -149,7 +153,7 @@ class _Reader(Tables):
             sources=sources,
             families=self.measured.families,
             recipes=self.measured.recipes,
-            evaluations=evaluations,
+            beside=beside,
             pooled=self.measured.pooled,
             prefer=self.measured.prefer,
             levels=made,
@@ -207,8 +211,9 @@ class _Reader(Tables):
         return replace(rule, bound=Bound(low=then[0], sampled=rule.bound.sampled))
 
     def sources(self, kind: str) -> tuple[Source, ...]:
-        """[[source]] and [[evaluation]] are written alike."""
-        return self.unique(kind, tuple(self.source(kind, table) for table in self.tables(kind)))
+        """[[source]] and what models are made of beside the pool are written alike."""
+        fields = {"columns": [*ANSWER]} if kind == "robots" else {}
+        return self.unique(kind, tuple(self.source(kind, table | fields) for table in self.tables(kind)))
 
     def targets(self) -> tuple[Target, ...]:
         found = []

@@ -1,5 +1,5 @@
-"""Models that are made of the manifest's own documents: the quality classifier, the n-gram model, the index of
-evaluation texts. Each is one file in the store, under a key that holds its recipe, the definition of the
+"""Models that are made of the manifest's own documents: the quality classifier, the n-gram model, the indexes of
+evaluation texts and of robots.txt. Each is one file in the store, under a key that holds its recipe, the definition of the
 family and the ids of the documents it was made of; what making it taught (held-out AUC, thresholds) is in
 its receipt, and from there in the lock.
 """
@@ -23,7 +23,7 @@ from curate.signals.values import Values, within
 from curate.sources.documents import SourceDocuments
 from curate.sources.pool import Pool
 from curate.spec.bounds import Rule, parse_bound
-from curate.spec.manifest import Manifest
+from curate.spec.manifest import ANSWER, Manifest
 from curate.store import Store, digest_of
 
 STAGE = "models"
@@ -56,7 +56,7 @@ def make_models(
     manifest: Manifest,
     pool: Pool,
     values: Values,
-    evaluations: list[SourceDocuments],
+    beside: dict[str, list[SourceDocuments]],
     targets: Pool | None,
 ) -> tuple[dict[str, dict], dict[str, dict]]:
     """({family: the parameters it is measured with}, {family: what the lock says of its model}). `targets`: the texts of
@@ -64,10 +64,10 @@ def make_models(
     families, facts = {}, {}
     for name, recipe in manifest.recipes.items():
         then = manifest.base.get("models", {}).get(name, {})
-        if then and name != "contamination":
+        if then and name not in beside:
             path, facts[name] = store.find(f"{STAGE}/{name}", "*.model", then["sha256"]), then
-        elif name == "contamination":
-            path, facts[name] = _index(store, recipe, evaluations)
+        elif name in beside:
+            path, facts[name] = _index(store, name, recipe, beside[name])
         elif name.startswith(DISTILLED):
             path, facts[name] = _distilled(store, manifest, name, pool)
         else:
@@ -184,22 +184,28 @@ def _judged(recipe: dict, pool: Pool) -> pa.Array:
     return table[recipe["field"]].cast(kind).combine_chunks().take(at)
 
 
-def _index(store: Store, recipe: dict, evaluations: list[SourceDocuments]) -> tuple[Path, dict]:
-    """The index of the evaluation texts, each under the name `SOURCE/PLACE`."""
-    parts = [part for source in evaluations for part in source.parts]
+def _index(store: Store, name: str, recipe: dict, sources: list[SourceDocuments]) -> tuple[Path, dict]:
+    """Of evaluation texts, each under the name `SOURCE/PLACE`; of answers of robots.txt, the later ones last."""
+    parts = [part for source in sources for part in source.parts]
 
     def build(path: Path) -> dict:
-        from filters.models import contamination
+        from filters.models import contamination, robots
 
-        tables = [part.table(["text", "source", "place"]) for part in parts]
-        table = pa.concat_tables(tables)
+        columns = ["text", "source", "place", *(ANSWER if name == "robots" else ())]
+        table = pa.concat_tables([part.table(columns) for part in parts])
+        if name == "robots":
+            table = table.sort_by([(column, "ascending") for column in ("date", "source", "place")])
+            return robots.make_index(table["text"], table["url"], path)
         place = pc.cast(table["place"], pa.string())
         names = pc.binary_join_element_wise(table["source"], place, "/")
         return contamination.make_index(table["text"], names, path, **recipe["settings"])
 
-    size = sum(source.bytes for source in evaluations)
-    path, learned = _made(store, "contamination", recipe["settings"], [p.digest for p in parts], size, build)
-    return path, {"evaluations": {s.source.name: s.as_json() for s in evaluations}, **learned}
+    size = sum(source.bytes for source in sources)
+    path, learned = _made(store, name, recipe["settings"], [p.digest for p in parts], size, build)
+    return path, {
+        {"contamination": "evaluations"}.get(name, name): {s.source.name: s.as_json() for s in sources},
+        **learned,
+    }
 
 
 def _made(

@@ -18,6 +18,11 @@ PER_SEED, SHARED = "per seed", "shared"
 LOOKS = (1, 2, 4)  # times the seeds of a grid that is trained until its levels are told apart
 
 
+BESIDE = {
+    "contamination": "evaluation",
+    "robots": "robots",
+}  # family -> table of texts that its model is made of
+ANSWER = ("url", "date")  # fields of the answers of [[robots]]
 DUPLICATE = "duplicate"  # resolved by a level among the documents it is built on, not measured in one pass
 NOVELTY = "duplicate_novelty"  # so is a bound on it, in a level
 DUPLICATE_SIGNALS = (DUPLICATE, "duplicate_cluster_size", "near_duplicate_similarity", NOVELTY)
@@ -123,7 +128,7 @@ class Manifest:
     sources: tuple[Source, ...]
     families: dict[str, dict]  # family of signals -> its parameters
     recipes: dict[str, dict]  # family -> what its model is made of
-    evaluations: tuple[Source, ...]  # texts that no document should contain
+    beside: dict[str, tuple[Source, ...]]  # family -> texts beside the pool that its model is made of
     pooled: dict[str, dict]  # family that is measured over the whole pool -> its parameters
     prefer: tuple[str, ...]  # which of several duplicates stays
     levels: tuple[Level, ...]
@@ -154,6 +159,11 @@ class Manifest:
     @property
     def digest(self) -> str:
         return hashlib.sha256(self.text.encode()).hexdigest()
+
+    @property
+    def others(self) -> list[Source]:
+        """What models are made of beside the pool."""
+        return [source for sources in self.beside.values() for source in sources]
 
     @property
     def most_tokens(self) -> int:

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("fastwarc", reason="the extra `web` is not installed")
 
 from click.testing import CliRunner
-from test_web import conversion, read, response, with_source
+from test_web import conversion, packed, read, response, with_source
 
 from curate.cli import main
 from curate.commands.training_content import FILL
@@ -146,7 +146,88 @@ def test_a_level_bounds_it_and_lock_and_summary_count_it(tmp_path, monkeypatch):
         done = CliRunner().invoke(main, ["summary", "web.lock.json", "--corpus", f"{level}-all"])
         text[level] = " ".join(done.stdout.split())
     assert "23 documents dropped by rules about them" in text["free"]
-    assert f"other protocols, and how they were respected: {FILL}" in text["free"]
+    assert f"Other protocols, and how they were respected: {FILL}" in text["free"]
     assert "0 documents dropped" in text["raw"]
     assert "not known " in text["raw"]
     assert CliRunner().invoke(main, ["verify", "web.lock.json", "--replay"]).exit_code == 0
+
+
+ROBOTS = """
+[[robots]]
+name = "answers"
+format = "robots"
+path = "robots/*.warc.gz"
+[[level]]
+name = "raw"
+[[level]]
+name = "open"
+on = "raw"
+keep = { robots_reserved = ["no", "silent"] }
+"""
+
+
+def answers(blocked: str) -> bytes:
+    """Of h0 a refusal, of h1 none, of h2 an allowance, of h3 an error, of h4 a page that is no such file."""
+    return packed([
+        response("http://h0.org/robots.txt", b"User-agent: *\nAllow: /", more="", type="text/plain"),
+        response("https://h0.org/robots.txt", f"User-agent: {blocked}\nDisallow: /".encode(), type="text/plain"),
+        response("http://h1.org/robots.txt", b"<html>Not here", "404 Not Found"),
+        response("http://h2.org/robots.txt", b"User-agent: *\nContent-Signal: ai-train=yes", type="text/plain"),
+        response("http://h3.org/robots.txt", b"", "503 Service Unavailable"),
+        response("http://h4.org/robots.txt", html(4)),
+        response("http://h5.org/about/robots.txt", b"User-agent: *\nDisallow: /", type="text/plain"),
+    ])  # fmt: skip
+
+
+def test_a_level_bounds_what_robots_txt_says_and_lock_and_summary_count_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("robots").mkdir()
+    Path("robots/a.warc.gz").write_bytes(answers("CCBot"))
+    text = MANIFEST[: MANIFEST.index("[[level]]")] + ROBOTS + MANIFEST[MANIFEST.index("[sizes]") :]
+    Path("web.toml").write_text(
+        text.replace('columns = ["url", "reserved", "reserved_by"]', 'columns = ["url"]')
+    )
+    Path("a.warc").write_bytes(pages(6))
+    Path("b.wet").write_bytes(
+        conversion("http://h0.org/wet", html(100)[40:-20]) + conversion("http://h2.org/", html(9))
+    )
+    store, engine = Store(Path(".curate")), open_engine("local", 1)
+    built = build(store, load_manifest(Path("web.toml")), engine)
+    raw, free = built.lock["ledger"]["raw"], built.lock["ledger"]["open"]
+    assert raw["crawl"]["robots_reserved"] == {"yes": 1, "no": 1, "silent": 2, "not known": 2}
+    assert free["crawl"]["dropped"] == {"open.robots_reserved": 3}, "h0, h3 and h5"
+    assert free["text"]["dropped"] == {"open.robots_reserved": 1}, "WET files carry addresses too"
+    assert "ccbot: disallow: /" in built.annotated.values.column("robots_reserved_by").to_pylist()
+    assert built.lock["models"]["robots"]["hosts"] == 4
+    assert built.lock["models"]["robots"]["robots"]["answers"]["failed"]["http-error"]["count"] == 1
+    done = CliRunner().invoke(main, ["summary", "web.lock.json", "--corpus", "open-all"])
+    assert "robots.txt of their hosts: 4 documents dropped" in " ".join(done.stdout.split())
+    assert CliRunner().invoke(main, ["verify", "web.lock.json", "--replay"]).exit_code == 0
+    parts = built.annotated.pool.parts
+    Path("robots/a.warc.gz").write_bytes(answers("somebot"))
+    again = build(store, load_manifest(Path("web.toml")), engine)
+    assert again.lock["ledger"]["open"]["crawl"]["dropped"] == {"open.robots_reserved": 2}, (
+        "h0 may be read now"
+    )
+    assert [p.digest for p in again.annotated.pool.parts] == [p.digest for p in parts], "and no page was read again"
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "said"),
+    [
+        (ROBOTS[: ROBOTS.index("[[level]]")], "[signals]\nrobots = true\n", r"add \[\[robots\]\] with name"),
+        ('format = "robots"', 'format = "text"', '"url": format "text" has no fields'),
+        (
+            "[[robots]]",
+            '[signals]\nrobots = { agents = ["CCBot", 1] }\n[[robots]]',
+            "neither a string nor a list",
+        ),
+        ('format = "warc"', 'format = "python"', "robots reads the field url"),
+    ],
+)
+def test_a_mistake_about_robots_is_one_error(tmp_path, right, wrong, said):
+    lines = 'name = "web"\n[[source]]\nname = "crawl"\nformat = "warc"\npath = "a.warc"\n' + ROBOTS
+    assert right in lines
+    (tmp_path / "m.toml").write_text(lines.replace(right, wrong, 1))
+    with pytest.raises(ManifestError, match=said):
+        load_manifest(tmp_path / "m.toml")

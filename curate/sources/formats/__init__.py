@@ -1,6 +1,6 @@
 """Every format that a source may name. A new one is an entry beside its reader, and its name here."""
 
-from curate.sources.formats.archives import WARC, WET
+from curate.sources.formats.archives import ROBOTS, WARC, WET
 from curate.sources.formats.books import EPUB
 from curate.sources.formats.columnar import ARROW, HUB, PARQUET
 from curate.sources.formats.docstrings import PYTHON
@@ -14,6 +14,6 @@ from curate.sources.formats.wikis import MEDIAWIKI
 
 FORMATS: dict[str, Format] = {
     one.name: one for one in (
-        JSONL, PARQUET, ARROW, TEXT, MARKDOWN, HTML, WARC, WET, MAIL, EPUB, MEDIAWIKI, PYTHON, HUB, PUBLISHED_CORPUS,
+        JSONL, PARQUET, ARROW, TEXT, MARKDOWN, HTML, WARC, WET, ROBOTS, MAIL, EPUB, MEDIAWIKI, PYTHON, HUB, PUBLISHED_CORPUS,
     )
 }  # fmt: skip

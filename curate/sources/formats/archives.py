@@ -1,4 +1,4 @@
-"""Formats of crawls: warc, wet. Memory is bounded by the largest record that is let in (HTML_BYTES).
+"""Formats of crawls: warc, wet, robots. Memory is bounded by the largest record that is let in (HTML_BYTES).
 
 What an archive holds besides responses (of a WARC) and conversions (of a WET), such as requests and metadata, tells
 of documents and is none. A place is FILE:OFFSET, where the record begins in the file, as indexes of crawls count; of
@@ -7,6 +7,7 @@ records that share a gzip member, FILE:OFFSET+BYTES into what that holds.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,11 +15,13 @@ from curate.sources.characters import decoded
 from curate.sources.formats.consent import FIELDS, consent, in_head
 from curate.sources.formats.format import Format
 from curate.sources.formats.pages import EXTRACTION, HTML_BYTES, Found, characters, page, reading
-from curate.sources.formats.responses import TooLong, parse
+from curate.sources.formats.responses import Response, TooLong, parse
 from curate.sources.formats.warc import Record, records
 from curate.sources.rows import Input, Problems
-from curate.spec.manifest import Source
+from curate.spec.manifest import ANSWER, Source
 
+ROBOTS_TXT = re.compile(r"https?://[^/]+/robots\.txt", re.I)
+ROBOTS_BYTES = 512_000  # of it that are read: as many as robots have to (RFC 9309)
 HTML_TYPES = ("text/html", "application/xhtml+xml")
 
 
@@ -28,8 +31,8 @@ def _about(record: Record) -> dict[str, Any]:
     return {"url": url and url.strip("<>"), "date": header("warc-date"), "record": header("warc-record-id")}
 
 
-def _warc(source: Source, item: Input, problems: Problems) -> Iterator[Found]:
-    """Responses that are pages. Errors, redirects and other types of content are counted by cause."""
+def _responses(item: Input, problems: Problems) -> Iterator[tuple[str, dict[str, Any], Response]]:
+    """(place, fields, answer) of each; what is none is counted."""
     for record in records(item, "response", HTML_BYTES, problems):
         fields, place = _about(record), record.place
         try:
@@ -40,7 +43,13 @@ def _warc(source: Source, item: Input, problems: Problems) -> Iterator[Found]:
         if response is None:
             problems.fail("not-http", place, str(fields["url"]))
             continue
-        fields["status"], said = str(response.status), in_head(response.head)
+        yield place, fields | {"status": str(response.status)}, response
+
+
+def _warc(source: Source, item: Input, problems: Problems) -> Iterator[Found]:
+    """Responses that are pages. Errors, redirects and other types of content are counted by cause."""
+    for place, fields, response in _responses(item, problems):
+        said = in_head(response.head)
         if not 200 <= response.status < 300:
             problems.fail("http-error", place, f"status {response.status}: {fields['url']}")
         elif response.type in HTML_TYPES:
@@ -51,6 +60,18 @@ def _warc(source: Source, item: Input, problems: Problems) -> Iterator[Found]:
             yield place, characters(response.body, response.charset, place, problems), fields | consent(said)
         else:
             problems.fail("not-a-page", place, f"{response.type or 'no content type'}: {fields['url']}")
+
+
+def _robots(source: Source, item: Input, problems: Problems) -> Iterator[Found]:
+    """Answers of robots.txt among all others. Where a host has none, which allows everything, a comment says so."""
+    for place, fields, response in _responses(item, problems):
+        if not ROBOTS_TXT.fullmatch(fields["url"] or ""):
+            continue
+        if response.status // 100 in (2, 4):
+            found = response.status // 100 == 2 and response.body[:ROBOTS_BYTES].strip()
+            yield place, decoded(found or f"# status {response.status}".encode(), place, problems), fields
+        else:
+            problems.fail("http-error", place, f"status {response.status}: {fields['url']}")
 
 
 def _wet(source: Source, item: Input, problems: Problems) -> Iterator[Found]:
@@ -66,6 +87,9 @@ WARC = Format(
     fields=(("url", "date", "status"), ("title", "language", "record", *FIELDS)), requires=("fastwarc", "resiliparse"),
     extraction=EXTRACTION,
 )  # fmt: skip
+ROBOTS = Format(
+    "robots", reading(_robots), 1e8, WARC.include, fields=(ANSWER, ("status",)), requires=("fastwarc",)
+)
 WET = Format(
     "wet", reading(_wet), 1e8, ("*.wet", "*.wet.gz"), fields=(("url", "date", "language"), ("record",)),
 )  # fmt: skip

@@ -17,10 +17,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from filters.models.robots import training
+
 FIELDS = RESERVED, _ = "reserved", "reserved_by"
+ROBOTS = "robots_reserved"  # a signal: what robots.txt says
 LABELS = ("yes", "other", "no", "silent")
 HEADER = re.compile(rb"^(content-usage|x-robots-tag|tdm-reservation)[ \t]*:(.*)$", re.I | re.M)
-USES = ("train-genai", "train-ai", "bots")  # of the IETF's preferences, the narrower first
 OTHER = ("noai", "noimageai", "noindex", "none")
 AGENT = re.compile(r"(?!max-|unavailable_after)[\w-]+")
 
@@ -51,12 +53,6 @@ def by_label(column: pa.ChunkedArray) -> dict[str, int]:
     return {label: n for label, n in counts.items() if n} | {"not known": len(column) - sum(counts.values())}
 
 
-def _usage(value: str) -> str | None:
-    pairs = (part.partition(";")[0].partition("=") for part in value.split(","))
-    named = {use.strip(): wish.strip() for use, _, wish in pairs}
-    return next(({"n": "yes", "y": "no"}.get(named[use]) for use in USES if use in named), None)
-
-
 def _robots(value: str) -> str | None:
     """Directives for all crawlers, and behind a name and a colon those for that one."""
     agent, label = False, None
@@ -72,6 +68,6 @@ def _robots(value: str) -> str | None:
 
 RESERVATION = {"1": "yes", "0": "no"}.get
 READERS: dict[str, Callable[[str], str | None]] = {
-    "content-usage": _usage, "x-robots-tag": _robots, "meta robots": _robots,
+    "content-usage": training, "x-robots-tag": _robots, "meta robots": _robots,
     "tdm-reservation": RESERVATION, "meta tdm-reservation": RESERVATION,
 }  # fmt: skip
