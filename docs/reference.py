@@ -63,6 +63,7 @@ quality = { positive = { source = "a" }, negative = { source = "b" } }
 perplexity = { train = { source = "a" } }
 target_likeness = { target = { source = "a" } }
 contamination = { ngram = 13 }
+robots = { agents = ["CCBot"] }
 url_lists = { domains = "list.txt" }
 word_lists = { bad = "list.txt" }
 [signals.custom.shouting]
@@ -82,6 +83,10 @@ path = "b.jsonl"
 name = "exam"
 format = "jsonl"
 path = "exam.jsonl"
+[[robots]]
+name = "answers"
+format = "jsonl"
+path = "robots.jsonl"
 [[target]]
 name = "quiz"
 format = "jsonl"
@@ -122,7 +127,7 @@ loss = ["masked"]
 seed_noise = 0.02
 """
 NAMED = re.compile(
-    r'^(source|evaluation|target|level|factor) "[^"]*"(.*)$'
+    r'^(source|evaluation|robots|target|level|factor) "[^"]*"(.*)$'
 )  # how the reader calls an entry of a list
 
 
@@ -200,7 +205,7 @@ def manifest_page() -> str:
     return "\n".join(parts)
 
 
-LISTS = ("source", "evaluation", "target", "level", "factor")  # of tables
+LISTS = ("source", "evaluation", "robots", "target", "level", "factor")  # of tables
 
 
 def manifest_schema() -> dict[str, Any]:

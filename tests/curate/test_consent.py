@@ -209,7 +209,9 @@ def test_a_level_bounds_what_robots_txt_says_and_lock_and_summary_count_it(tmp_p
     assert again.lock["ledger"]["open"]["crawl"]["dropped"] == {"open.robots_reserved": 2}, (
         "h0 may be read now"
     )
-    assert [p.digest for p in again.annotated.pool.parts] == [p.digest for p in parts], "and no page was read again"
+    assert [p.digest for p in again.annotated.pool.parts] == [p.digest for p in parts], (
+        "and no page was read again"
+    )
 
 
 @pytest.mark.parametrize(
