@@ -27,6 +27,7 @@ from curate.progress import say
 from curate.sources.cut import groups, mark_of
 from curate.sources.formats import FORMATS
 from curate.sources.inputs import (
+    OWN,
     Listing,
     check_unchanged,
     digests,
@@ -78,6 +79,7 @@ class SourceDocuments:
     left_out: dict = field(default_factory=dict)  # files, by cause
 
     def as_json(self) -> dict:
+        left_out = {cause: found for cause, found in self.left_out.items() if cause != OWN}
         packages = {"packages": package_versions(self.source.packages)} if self.source.packages else {}
         return {
             "format": self.source.format,
@@ -89,7 +91,7 @@ class SourceDocuments:
             "bytes": self.bytes,
             "failed": self.failed,
             "repaired": self.repaired,
-            **({"left_out": self.left_out} if self.left_out else {}),
+            **({"left_out": left_out} if left_out else {}),
             **({"libraries": found} if (found := FORMATS[self.source.format].libraries(self.source)) else {}),
             **packages,
         }

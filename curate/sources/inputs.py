@@ -37,6 +37,7 @@ OUTPUTS = (
 )  # or a report, or an index
 VERSIONS = ("ETag", "etag", "generation", "sha256", "mtime", "LastModified", "last_modified")
 LOCK = ".lock.json"
+OWN = "curate-output"  # of files that are left out: there are more of them with every command
 WEB = ("http://", "https://")
 
 
@@ -156,7 +157,7 @@ def _files(root: str, hidden: bool, left_out: dict) -> Iterator[tuple[os.DirEntr
         entries = _entries(folder)
         names = {entry.name for entry in entries}
         if prefix and any(names >= output for output in OUTPUTS):
-            note(left_out, "curate-output", printable(prefix), "a store, a report or an index")
+            note(left_out, OWN, printable(prefix), "a store, a report or an index")
             continue
         for entry in entries:
             at = prefix + entry.name
@@ -164,13 +165,14 @@ def _files(root: str, hidden: bool, left_out: dict) -> Iterator[tuple[os.DirEntr
                 if hidden or not LEAVINGS.fullmatch(entry.name):
                     todo.append((entry.path, at + "/"))
                 elif entry.name != CACHE:
-                    note(left_out, "hidden", printable(at) + "/", "a hidden folder")
+                    cause = OWN if entry.name == ".curate" else "hidden"
+                    note(left_out, cause, printable(at) + "/", "a hidden folder")
             elif entry.is_symlink() and entry.is_dir():
                 note(
                     left_out, "linked-folder", printable(at) + "/", "name it as a path of its own to read it"
                 )
             elif entry.name.endswith(LOCK) and entry.name.removesuffix(LOCK) + ".toml" in names:
-                note(left_out, "curate-output", printable(at), "a lock")
+                note(left_out, OWN, printable(at), "a lock")
             elif entry.is_file():
                 yield entry, at
 
