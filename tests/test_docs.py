@@ -308,7 +308,8 @@ def followed(words: list[str]) -> str:
 
 
 def test_the_page_of_months_runs(tmp_path, monkeypatch):
-    """From two months of stand-in pages, of which the second holds some of the first, to a checked-out version."""
+    """From two months of stand-in pages, of which the second holds some of the first, to a published, reopened, diffed and
+    checked-out version."""
     from months import git, write_pages
 
     monkeypatch.chdir(tmp_path)
@@ -317,9 +318,12 @@ def test_the_page_of_months_runs(tmp_path, monkeypatch):
         write_pages(pages, f"{month}/part-0.jsonl")
     git("init", "-q", "-b", "main")
     printed: dict[str, str] = {}
+    space: dict[str, Any] = {}
     for block in blocks(DOCS / "howto/months.md"):
         if block.title:
             Path(block.title).write_text(block.text)
+        if block.language == "python":
+            exec(block.text, space)
         for line in block.text.splitlines() if block.language == "console" else ():
             words = shlex.split(line.removeprefix("$ "))
             if words[0] == "git":
@@ -340,6 +344,8 @@ def test_the_page_of_months_runs(tmp_path, monkeypatch):
     assert "30 documents in both" in printed["diff"]
     assert list(tmp_path.glob("november@*/unique-4k/corpus.json"))
     assert "october@" in printed["ls"]
+    published = next(c for c in lock["corpora"] if (c["level"], c["size"]) == ("unique", "4k"))
+    assert len(space["november"]) == published["documents"], "reopened as it was built"
 
 
 def test_the_page_of_forgetting_runs(tmp_path, monkeypatch):
