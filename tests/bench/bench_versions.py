@@ -9,6 +9,7 @@ process and its children, and `MB` the most that one process held. The last colu
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -16,40 +17,33 @@ import tempfile
 import time
 from pathlib import Path
 
-import pyarrow.parquet as pq
-from bench_driver import MANIFEST, SIGNALS, write_input
-
 HERE = Path(__file__).resolve().parents[2]
 FORGOTTEN = 100
 
 
-def steps(folder: Path) -> dict[str, list[str]]:
-    web = pq.read_table(folder / "web-00000.parquet", columns=["url"])["url"]
-    (folder / "asked.txt").write_text("\n".join(web.slice(0, FORGOTTEN).to_pylist()) + "\n")
-    (folder / "more.txt").write_text("\n".join(web.slice(FORGOTTEN, FORGOTTEN).to_pylist()) + "\n")
-    return {
-        "build": ["build", "a.toml"],
-        "build, done": ["build", "a.toml"],
-        "build, another bound": ["build", "b.toml"],
-        "build --locked": ["build", "a.toml", "--locked"],
-        "verify": ["verify", "a.lock.json"],
-        "verify --replay": ["verify", "a.lock.json", "--replay"],
-        "diff": ["diff", "a.lock.json", "b.lock.json"],
-        "ls": ["ls"],
-        "gc": ["gc"],
-        "index": ["index", "a.toml", "seen", "--kept"],
-        "index, again": ["index", "a.toml", "seen", "--kept"],
-        "checkout": ["checkout", "a@{digest}"],
-        "export parquet": ["export", "{corpus}", "--to", "parquet"],
-        "summary": ["summary", "a.lock.json"],
-        "publish": ["publish", "a.lock.json", "published"],
-        "publish, again": ["publish", "a.lock.json", "published"],
-        "forget": ["forget", "a.toml", "asked.txt", "--index", "seen"],
-        "forget, more": ["forget", "a.toml", "more.txt", "--index", "seen"],
-        "proof again": ["forget", "a.toml", "--index", "seen"],
-        "build, forgotten": ["build", "a.toml"],
-        "gc --delete": ["gc", "--delete"],
-    }
+STEPS = {
+    "build": ["build", "a.toml"],
+    "build, done": ["build", "a.toml"],
+    "build, another bound": ["build", "b.toml"],
+    "build --locked": ["build", "a.toml", "--locked"],
+    "verify": ["verify", "a.lock.json"],
+    "verify --replay": ["verify", "a.lock.json", "--replay"],
+    "diff": ["diff", "a.lock.json", "b.lock.json"],
+    "ls": ["ls"],
+    "gc": ["gc"],
+    "index": ["index", "a.toml", "seen", "--kept"],
+    "index, again": ["index", "a.toml", "seen", "--kept"],
+    "checkout": ["checkout", "a@{digest}"],
+    "export parquet": ["export", "{corpus}", "--to", "parquet"],
+    "summary": ["summary", "a.lock.json"],
+    "publish": ["publish", "a.lock.json", "published"],
+    "publish, again": ["publish", "a.lock.json", "published"],
+    "forget": ["forget", "a.toml", "asked.txt", "--index", "seen"],
+    "forget, more": ["forget", "a.toml", "more.txt", "--index", "seen"],
+    "proof again": ["forget", "a.toml", "--index", "seen"],
+    "build, forgotten": ["build", "a.toml"],
+    "gc --delete": ["gc", "--delete"],
+}
 
 
 def took(folder: Path, command: list[str], workers: int) -> tuple[float, float, float, str]:
@@ -79,41 +73,72 @@ def took(folder: Path, command: list[str], workers: int) -> tuple[float, float, 
     )
 
 
+def prepare(folder: Path, documents: int, duplicates: str) -> None:
+    """Sources, two manifests, and two lists of addresses."""
+    import pyarrow.parquet as pq
+    from bench_driver import MANIFEST, SIGNALS, write_input
+
+    folder.mkdir(exist_ok=True)
+    write_input(folder, documents)
+    for name, least in (("a", 8), ("b", 9)):
+        text = MANIFEST.format(folder=folder, signals=SIGNALS[duplicates], least=least, best="duplicate = false",
+                               tokens=2 * documents, more=4 * documents)  # fmt: skip
+        (folder / f"{name}.toml").write_text(text.replace('name = "driver"', f'name = "{name}"'))
+    web = pq.read_table(folder / "web-00000.parquet", columns=["url"])["url"]
+    for name, begin in (("asked", 0), ("more", FORGOTTEN)):
+        (folder / f"{name}.txt").write_text("\n".join(web.slice(begin, FORGOTTEN).to_pylist()) + "\n")
+
+
+def names(folder: Path) -> None:
+    """Print the digest of the first lock and the newest corpus."""
+    from curate.store import lock_digest, read_json
+
+    corpora = sorted((folder / ".curate" / "corpora").glob("raw-*"), key=lambda path: path.stat().st_mtime)
+    print(
+        json.dumps(
+            {"digest": lock_digest(read_json(folder / "a.lock.json"))[:12], "corpus": str(corpora[-1])}
+        )
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--documents", type=int, default=1_000_000)
-    parser.add_argument("--duplicates", choices=SIGNALS, default="near")
+    parser.add_argument("--duplicates", choices=("none", "exact", "near"), default="near")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--only", default="")
-    parser.add_argument("--folder", help="an earlier one, to go on in; else a temporary one")
+    parser.add_argument("--folder", type=Path, help="an earlier one, to go on in; else a temporary one")
+    parser.add_argument("--child", choices=("prepare", "names"), help=argparse.SUPPRESS)
     asked = parser.parse_args()
+    if asked.child:
+        prepare(asked.folder, asked.documents, asked.duplicates) if asked.child == "prepare" else names(
+            asked.folder
+        )
+        return
     only = asked.only.split(",") if asked.only else None
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(asked.folder or temporary)
+        folder = asked.folder or Path(temporary)
+        # What a process has held counts for its children too, so this one holds nothing.
+        child = [sys.executable, __file__, "--folder", str(folder), "--documents", str(asked.documents),
+                 "--duplicates", asked.duplicates, "--child"]  # fmt: skip
+        environment = os.environ | {"PYTHONPATH": str(HERE)}
         if not (folder / "a.toml").exists():
-            folder.mkdir(exist_ok=True)
-            write_input(folder, asked.documents)
-            for name, least in (("a", 8), ("b", 9)):
-                text = MANIFEST.format(folder=folder, signals=SIGNALS[asked.duplicates], least=least, best="duplicate = false",
-                                       tokens=2 * asked.documents, more=4 * asked.documents)  # fmt: skip
-                (folder / f"{name}.toml").write_text(text.replace('name = "driver"', f'name = "{name}"'))
+            subprocess.run([*child, "prepare"], check=True, env=environment)
         print("| command | CPU-s | s | MB | it says |\n|---|---:|---:|---:|---|")
-        for name, command in steps(folder).items():
+        for name, command in STEPS.items():
             if only and name not in only:
                 continue
-            words = [word.format(**_names(folder)) if "{" in word else word for word in command]
-            cpu, seconds, size, line = took(folder, words, asked.workers)
+            if any("{" in word for word in command):
+                said = json.loads(
+                    subprocess.run(
+                        [*child, "names"], check=True, env=environment, stdout=subprocess.PIPE
+                    ).stdout
+                )
+                command = [word.format(**said) for word in command]
+            cpu, seconds, size, line = took(folder, command, asked.workers)
             print(f"| {name} | {cpu:.1f} | {seconds:.1f} | {size:.0f} | {line[:90]} |", flush=True)
-
-
-def _names(folder: Path) -> dict[str, str]:
-    from curate.store import lock_digest, read_json
-
-    lock = read_json(folder / "a.lock.json")
-    corpora = sorted((folder / ".curate" / "corpora").glob("raw-*"), key=lambda path: path.stat().st_mtime)
-    return {"digest": lock_digest(lock)[:12], "corpus": str(corpora[-1])}
 
 
 if __name__ == "__main__":

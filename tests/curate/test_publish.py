@@ -341,8 +341,12 @@ def test_the_page_on_handing_on_works_as_it_is_written(tmp_path, monkeypatch):
             exec(text, space)
         elif kind == "console" and "gpt2.json" not in text:
             words = [str(next(tmp_path.glob(w), w)) if "*" in w else w for w in shlex.split(text)[2:]]
+            words, into = (words[:-2], words[-1]) if words[-2] == ">" else (words, None)
             done = CliRunner().invoke(main, words)
             assert done.exit_code == 0, done.output
+            if into:
+                Path(into).write_text(done.stdout)
+    assert "## 3. Processing" in Path("summary.md").read_text()
     assert len(space["documents"]) == len(space["mapped"]) == len(list(space["data"]))
 
 
