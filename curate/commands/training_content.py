@@ -63,15 +63,7 @@ def _levels(lock: dict, name: str | None) -> list[dict]:
 
 
 def _general(lock: dict, name: str, corpus: dict, rows: pa.Table) -> dict[str, Any]:
-    unknown = (
-        "provider",
-        "contact",
-        "model",
-        "depends_on",
-        "placed_on_market",
-        "types_of_content",
-        "ongoing",
-    )
+    unknown = "provider", "contact", "model", "depends_on", "placed_on_market", "types_of_content", "ongoing"
     size = next((text for most, text in RANGES if corpus["tokens"] < most), LARGEST_RANGE)
     return dict.fromkeys(unknown) | {
         "modalities": ["text"], "tokens": corpus["tokens"], "documents": corpus["documents"], "bytes": corpus["bytes"],

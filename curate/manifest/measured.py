@@ -89,20 +89,10 @@ class Measured(Tables):
 
         plain = self._plain_families()
         special = (
-            "heuristics",
-            *OF_LANGUAGE,
-            *RECIPES,
-            "near_duplicates",
-            "exact_duplicates",
-            "prefer",
-            INDEX,
-            *(name for name in of_the_pool() if name not in (DUPLICATES, INDEX)),
-            "custom",
-            "distilled",
-            "word_lists",
-            URL_LISTS,
-            LOSS,
-        )
+            "heuristics", *OF_LANGUAGE, *RECIPES, "near_duplicates", "exact_duplicates", "prefer", INDEX,
+            *(name for name in of_the_pool() if name not in (DUPLICATES, INDEX)), "custom", "distilled", "word_lists",
+            URL_LISTS, LOSS,
+        )  # fmt: skip
         self.known(where, table, (*special, *plain))
         self.refused = {name for name, value in table.items() if value is False}
         if self.typed(where, table, "heuristics", bool, True):

@@ -108,21 +108,11 @@ class _Reader(Tables):
         self.profiles: dict[str, str] = {}
 
     def manifest(self) -> Manifest:
-        allowed = [
-            "name",
-            "source",
-            "evaluation",
-            "robots",
-            "target",
-            "signals",
-            "level",
-            "sizes",
-            "holdout",
-            "tokenizer",
-            "grid",
-            "forget",
-        ]
-        self.known("", self.tree, (*allowed, "draw", "parts", "power", *registry.tables()))
+        allowed = (
+            "name", "source", *BESIDE.values(), "target", "signals", "level", "sizes", "holdout", "tokenizer", "grid",
+            "forget", "draw", "parts", "power", *registry.tables(),
+        )  # fmt: skip
+        self.known("", self.tree, allowed)
         self.base = self.base_lock()
         name = self.named("", self.typed("", self.tree, "name", str, self.path.stem))
         sources = self.sources("source")

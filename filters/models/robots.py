@@ -33,8 +33,8 @@ AGENT, ALLOW, DISALLOW = "user-agent", "allow", "disallow"
 LINE = re.compile(
     rf"[ \t]*({AGENT}|{ALLOW}|{DISALLOW}|content-usage|content-signal)[ \t]*:[ \t]*([^#]*)", re.I
 )
-TOKEN = re.compile(r"\*|[\w-]+")
-ESCAPE = re.compile("%[0-9a-fA-F]{2}")
+TOKEN = re.compile(r"^(?:\*|[\w-]+)")
+ESCAPE = re.compile("%([0-9a-fA-F]{2})")
 UNRESERVED = string.ascii_letters + string.digits + "-._~"
 PLAIN = "%!&()+:;=',/?@[]|"  # these stand for themselves in a rule; `*` and `$` do not
 
@@ -94,7 +94,7 @@ def measure(
     """What robots.txt says to any of these agents of each document's own address; null where it has none."""
     hosts, rules = _load(model)
     found = [_said(hosts, rules, *_place(one), agents) for one in url.to_pylist()]
-    said, by = (pa.array(column, pa.string()) for column in (zip(*found, strict=True) if found else ((), ())))
+    said, by = (pa.array([one[k] for one in found], pa.string()) for k in (0, 1))
     return columns(SIGNALS, said=said, by=by)
 
 
@@ -136,43 +136,37 @@ def _deciding(rules: Sequence[Rule], path: str) -> Iterator[Rule]:
 def _groups(text: str) -> dict[str, list[Rule]]:
     """The rules of each agent, in lower case."""
     groups: dict[str, list[Rule]] = {}
-    names: list[str] = []
+    names: set[str] = set()
     begun = False  # rules, and the next agent begins another group
     for line in text.split("\n"):
         key, _, value = line.partition(":")
         if key == AGENT:
-            names = [] if begun else names
-            begun = False
-            names += [found[0].lower() for found in [TOKEN.match(value)] if found]
-            continue
-        begun = True
-        if rule := _rule(key, value):
-            for name in dict.fromkeys(names):
-                groups.setdefault(name, []).append(rule)
-        for name in names:
-            groups.setdefault(name, [])
+            names = {*(() if begun else names), *(name.lower() for name in TOKEN.findall(value)[:1])}
+            groups |= {name: groups.get(name, []) for name in names}
+        for name in names if key != AGENT else ():
+            groups[name] += _rules(key, value)
+        begun = key != AGENT
     return groups
 
 
-def _rule(key: str, value: str) -> Rule | None:
-    """None where it says nothing: a path that is empty, a preference about something else."""
-    line, pattern, reserved = f"{key}: {value}", value, "yes" if key == DISALLOW else None
+def _rules(key: str, value: str) -> Iterator[Rule]:
+    """One, or none where it says nothing: a path that is empty, a preference about something else."""
+    pattern, reserved = value, "yes" if key == DISALLOW else None
     if is_preference := key not in (ALLOW, DISALLOW):
         pattern, _, wishes = value.partition(" ") if value.startswith("/") else ("/", "", value)
         reserved = training(wishes)
-    pieces = pattern.removesuffix("$").split("*")
-    pattern = "*".join(map(_normal, pieces)) + "$" * pattern.endswith("$")
-    return Rule(line, is_preference, pattern, reserved) if pattern and (reserved or key == ALLOW) else None
+    if pattern and (reserved or key == ALLOW):
+        pieces = map(_normal, pattern.removesuffix("$").split("*"))
+        yield Rule(f"{key}: {value}", is_preference, "*".join(pieces) + "$" * pattern.endswith("$"), reserved)
 
 
 def _normal(path: str) -> str:
     """With escapes as RFC 9309 compares them: what needs none has none, and all else has one."""
-
-    def plain(escape: re.Match) -> str:
-        character = chr(int(escape[0][1:], 16))
-        return character if character in UNRESERVED else escape[0].upper()
-
-    return ESCAPE.sub(plain, quote(path, safe=PLAIN))
+    escaped = ESCAPE.split(quote(path, safe=PLAIN))  # every other piece is two digits
+    escaped[1::2] = [
+        plain if (plain := chr(int(code, 16))) in UNRESERVED else f"%{code.upper()}" for code in escaped[1::2]
+    ]
+    return "".join(escaped)
 
 
 def _matches(pattern: str, path: str) -> bool:
