@@ -9,8 +9,9 @@ export OPENBLAS_NUM_THREADS ?= 1
 # These lie beside the environment and not in it: what is installed there is the text that `make demo` reads.
 DOCS := .docs
 XDIST := .xdist
+OUTSIDE := .outside
 
-.PHONY: demo test test-slow fuzz kill lint bench docs clean
+.PHONY: demo test test-slow test-outside fuzz kill lint bench docs clean
 
 demo: $(READY)                 ## raw text on this machine to a measured answer, then the report
 	$(BIN)/curate run manifests/quickstart.toml --lock report/quickstart/quickstart.lock.json
@@ -20,6 +21,9 @@ test: $(READY) $(XDIST)/.ready ## all tests but the slow ones, on several cores
 
 test-slow: $(READY) $(XDIST)/.ready ## the slow ones as well
 	PYTHONPATH=$(XDIST) $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+
+test-outside: $(OUTSIDE)/.ready ## corpora opened by the libraries of others, in an environment of its own
+	$(OUTSIDE)/bin/python -m pytest -rs tests/curate/test_opening_elsewhere.py tests/curate/test_export_corpus.py tests/curate/test_publish.py
 
 fuzz: $(READY)                 ## damage to every kind of file in a store: FUZZ_TRIES=1000 FAULTS_SEED=0
 	PYTHONPATH=.:tests $(BIN)/python -m faults damage
@@ -43,6 +47,11 @@ $(DOCS)/.ready: pyproject.toml
 
 $(XDIST)/.ready: pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade --no-deps --target $(XDIST) "pytest-xdist>=3.6" "execnet>=2.1"
+	touch $@
+
+$(OUTSIDE)/.ready: pyproject.toml
+	test -x $(OUTSIDE)/bin/python || $(PYTHON) -m venv $(OUTSIDE)
+	$(OUTSIDE)/bin/pip install --quiet --disable-pip-version-check --editable ".[dev,outside]"
 	touch $@
 
 $(READY): pyproject.toml

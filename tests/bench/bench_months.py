@@ -1,6 +1,6 @@
 """A month that grows, is edited, or loses files: which share of the rows is made again, and of the bytes sent again.
 
-    python tests/bench/bench_months.py FILE.parquet [--files 100] [--text text]
+    python tests/bench/bench_months.py [FILE.parquet] [--files 100] [--text text]
 
 The rows of FILE become so many JSONL files. They are built whole, with near-duplicates and repeated spans, and published in
 a folder; then a file is added, edited or removed, and that is built and published again. `sent, files` is what a folder or an
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
@@ -68,10 +69,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("file", type=Path)
+    parser.add_argument("file", type=Path, nargs="?")
     parser.add_argument("--files", type=int, default=100)
     parser.add_argument("--text", default="text")
     asked = parser.parse_args()
+    if not (asked.file or "CURATE_DATA" in os.environ):
+        sys.exit("name a file, or set CURATE_DATA to the folder that has web_mix.parquet")
+    file = asked.file or Path(os.environ["CURATE_DATA"]) / "web_mix.parquet"
     progress.quiet(True)
     sys.path[:0] = [str(Path(__file__).parents[1] / "curate"), str(Path(__file__).parents[1])]
     from test_growing import again, made
@@ -81,7 +85,7 @@ def main() -> None:
         files = (folder / "published").rglob("*.parquet")
         return {key: size for path in files for key, size in chunks(path.read_bytes()).items()}
 
-    texts = pq.read_table(asked.file, columns=[asked.text])[asked.text].to_pylist()
+    texts = pq.read_table(file, columns=[asked.text])[asked.text].to_pylist()
     groups = [texts[n :: asked.files] for n in range(asked.files)]
     new = groups.pop()
     middle = len(groups) // 2

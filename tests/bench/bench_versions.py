@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -101,6 +102,49 @@ def names(folder: Path) -> None:
     )
 
 
+def browse(folder: Path) -> None:
+    """Print how long the page of `curate browse` waits for each of its questions, the first time and the second."""
+    begin = time.perf_counter()
+
+    from curate.browse.view import View
+    from curate.engine import open_engine
+    from curate.manifest.reader import load_manifest
+    from curate.steps import annotate_all
+    from curate.store import Store
+
+    view = View(
+        annotate_all(Store(folder / ".curate"), load_manifest(folder / "a.toml"), open_engine("local", 1))
+    )
+    view.overview()
+    print(f"open: {time.perf_counter() - begin:.2f} s, {len(view.a.pool):,} documents")
+    level = [level for level in view.overview()["levels"] if level["rules"]][0]
+    rule, last = level["rules"][0]["name"], view.overview()["levels"][-1]["name"]
+    (id,) = [one["id"] for one in view.documents(last, count=1)["documents"]]
+    duplicates = [one["id"] for one in view.documents(last, f"{last}.duplicate", count=1)["documents"]]
+    signal = level["rules"][0]["signal"]
+    questions = {
+        "overview": view.overview,
+        "what a level keeps": lambda: view.documents(last),
+        "what a rule drops": lambda: view.documents(level["name"], rule),
+        "a page further on": lambda: view.documents(last, after=10_000),
+        "search, found": lambda: view.documents(last, search="the"),
+        "search, nowhere": lambda: view.documents(last, search="no such words at all"),
+        "a slider": lambda: view.signal(level["name"], signal),
+        "a bound moved": lambda: view.around(level["name"], signal, 3.0, 9.0),
+        "a document": lambda: view.document(id),
+        **({"a near-duplicate": lambda: view.document(duplicates[0])} if duplicates else {}),
+    }
+    print("| question | first, s | then, s | kB |\n|---|---:|---:|---:|")
+    for name, question in questions.items():
+        took = []
+        for _ in range(2):
+            begin = time.perf_counter()
+            answer = question()
+            took.append(time.perf_counter() - begin)
+        print(f"| {name} | {took[0]:.2f} | {took[1]:.2f} | {len(json.dumps(answer)) / 1000:.0f} |")
+    print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB at most")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -110,12 +154,13 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--only", default="")
     parser.add_argument("--folder", type=Path, help="an earlier one, to go on in; else a temporary one")
-    parser.add_argument("--child", choices=("prepare", "names"), help=argparse.SUPPRESS)
+    parser.add_argument("--child", choices=("prepare", "names", "browse"), help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.child:
-        prepare(asked.folder, asked.documents, asked.duplicates) if asked.child == "prepare" else names(
-            asked.folder
-        )
+        if asked.child == "prepare":
+            prepare(asked.folder, asked.documents, asked.duplicates)
+        else:
+            {"names": names, "browse": browse}[asked.child](asked.folder)
         return
     only = asked.only.split(",") if asked.only else None
     with tempfile.TemporaryDirectory() as temporary:
@@ -139,6 +184,8 @@ def main() -> None:
                 command = [word.format(**said) for word in command]
             cpu, seconds, size, line = took(folder, command, asked.workers)
             print(f"| {name} | {cpu:.1f} | {seconds:.1f} | {size:.0f} | {line[:90]} |", flush=True)
+        print("\nbrowse:", flush=True)
+        subprocess.run([*child, "browse"], check=True, env=environment)
 
 
 if __name__ == "__main__":
