@@ -160,7 +160,7 @@ def differences(then: Any, now: Any, path: str = "") -> list[str]:
         keys = [key for key in dict.fromkeys((*CAUSES, *then, *now)) if path or key not in ENVIRONMENT]
         pairs = [(key, then.get(key), now.get(key)) for key in keys]
         return [one for key, a, b in pairs for one in differences(a, b, f"{path}.{key}".lstrip("."))]
-    if isinstance(then, list) and isinstance(now, list) and len(then) == len(now):
+    if isinstance(then, list) and isinstance(now, list | tuple) and len(then) == len(now):
         both = enumerate(zip(then, now, strict=True))
         return [one for n, (a, b) in both for one in differences(a, b, f"{path}.{_name(a, n)}")]
     return [] if then == now else [f"{path}: {str(then)[:40]}, now {str(now)[:40]}"]

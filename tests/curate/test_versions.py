@@ -17,6 +17,39 @@ from curate.manifest.reader import load_manifest
 from curate.session import Session
 from curate.store import lock_digest, read_json
 
+STUDIES = """
+[[level]]
+name = "short"
+on = "raw"
+keep = { word_count = [0, 60], source = ["pages"], mean_word_length = { top = 0.9 } }
+[[level]]
+name = "again"
+on = "raw"
+keep = { duplicate = false }
+weights = { 1 = 1, 2 = 2 }
+[signals]
+near_duplicates = true
+[grid]
+seeds = 2
+context = 32
+batch = 8
+model = { depth = 1, width = 32 }
+[attribution]
+level = "long"
+base = "raw"
+tokens = "1k"
+[repetition]
+tokens = "1k"
+levels = ["raw"]
+epochs = [1, 2]
+[mixture]
+level = "raw"
+runs = 5
+tokens = "1k"
+[overtaking]
+[anneal]
+"""
+
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch) -> Path:
@@ -116,6 +149,13 @@ def test_a_locked_build_refuses_to_differ_and_says_what_would(folder):
     assert "levels.long.documents: " in told
     assert "corpora.raw 1k.digest: 0000" in told
     assert json.loads(Path("month.lock.json").read_text()) == changed, "and nothing is written"
+
+
+def test_a_manifest_of_studies_and_every_kind_of_level_is_built_as_it_is_locked(folder):
+    text = MANIFEST.replace("LEAST", "30") + STUDIES
+    Path("month.toml").write_text(text)
+    lock = answer("build", "month.toml", "--workers", "1")
+    assert answer("build", "month.toml", "--locked", "--workers", "1") == lock
 
 
 def test_every_verdict_is_given_again_from_stored_signals(folder):
