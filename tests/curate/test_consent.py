@@ -233,3 +233,12 @@ def test_a_mistake_about_robots_is_one_error(tmp_path, right, wrong, said):
     (tmp_path / "m.toml").write_text(lines.replace(right, wrong, 1))
     with pytest.raises(ManifestError, match=said):
         load_manifest(tmp_path / "m.toml")
+
+
+def test_archives_that_are_looked_at_are_pages_and_no_answers(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("crawl").mkdir()
+    Path("crawl/a.warc").write_bytes(pages(60))
+    done = CliRunner().invoke(main, ["init", "crawl"])
+    assert done.exit_code == 0, done.output
+    assert 'format = "warc"' in Path("crawl.toml").read_text()

@@ -87,9 +87,7 @@ WARC = Format(
     fields=(("url", "date", "status"), ("title", "language", "record", *FIELDS)), requires=("fastwarc", "resiliparse"),
     extraction=EXTRACTION,
 )  # fmt: skip
-ROBOTS = Format(
-    "robots", reading(_robots), 1e8, WARC.include, fields=(ANSWER, ("status",)), requires=("fastwarc",)
-)
+ROBOTS = Format("robots", reading(_robots), 1e8, fields=(ANSWER, ("status",)), requires=("fastwarc",))
 WET = Format(
     "wet", reading(_wet), 1e8, ("*.wet", "*.wet.gz"), fields=(("url", "date", "language"), ("record",)),
 )  # fmt: skip
