@@ -20,6 +20,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -112,7 +114,7 @@ class Forgotten:
             pa.array(self.signatures.reshape(-1)), self.signatures.shape[1]
         )
         sketches = with_bands(pa.table({NAMED: column}), list(Scheme(**near).cut))
-        return closest(store, pool, signals, near, Sketches(sketches), engine)[0] >= 0
+        return closest(store, pool, signals, near, _as_part(sketches), engine)[0] >= 0
 
     def resembles(self, rows: pa.Table, cut: list[int], similarity: float) -> np.ndarray:
         """bool [rows]: of an index's rows those whose signature says that they are as similar to a named document."""
@@ -120,21 +122,15 @@ class Forgotten:
 
         shares = np.zeros(len(rows), bool)
         if len(self.signatures) and len(rows):
-            shares = shares_a_band(Sketches(rows), band_keys(self.signatures, *cut))
+            shares = shares_a_band(_as_part(rows), band_keys(self.signatures, *cut))
         for row in np.flatnonzero(shares):
             equal = self.signatures == np.array(rows[NAMED][int(row)].as_py(), np.uint32)
             shares[row] = equal.mean(axis=1).max() >= similarity
         return shares
 
 
-@dataclass(frozen=True)
-class Sketches:
-    """Signatures with their bands, as an index holds them."""
-
-    rows: pa.Table
-
-    def table(self, columns: list[str] | None = None) -> pa.Table:
-        return self.rows.select(columns) if columns else self.rows
+def _as_part(rows: pa.Table) -> Any:
+    return SimpleNamespace(table=rows.select)
 
 
 def is_in(column: pa.Array | pa.ChunkedArray, listed: pa.Array) -> np.ndarray:

@@ -174,7 +174,7 @@ def near_to(
 
 def shares_a_band(part: Any, keys: np.ndarray) -> np.ndarray:
     """bool [rows]: the document has a band in common with one of the rows of `keys`; `part` has a table of bands."""
-    table = part.table()
+    table = part.table([f"band{b}" for b in range(keys.shape[1])])
     return np.logical_or.reduce(
         [np.isin(table[f"band{b}"].to_numpy(), keys[:, b]) for b in range(keys.shape[1])]
     )

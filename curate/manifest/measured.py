@@ -66,7 +66,6 @@ LIMITS = {
     "epochs": (1, 1000),
 }
 
-
 SOURCE = "source"  # the field that every document has, and that a level may bound as it may those that its source carries
 
 
@@ -163,13 +162,8 @@ class Measured(Tables):
                 "version": 1, "low": -math.inf, "high": math.inf, "unit": "number", "labels": False,
             }  # fmt: skip
             self.known(where, given, (*defaults, "function", "takes", "spans"))
-            for key, kind in {
-                "version": int,
-                "unit": str,
-                "labels": bool,
-                "function": str,
-                "spans": bool,
-            }.items():
+            kinds = {"version": int, "unit": str, "labels": bool, "function": str, "spans": bool}
+            for key, kind in kinds.items():
                 self.typed(where, given, key, kind)
             takes = self.strings(where, given, "takes")
             limits = [given.get(key, defaults[key]) for key in ("low", "high")]

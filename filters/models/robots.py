@@ -30,9 +30,7 @@ AGENTS = (  # robots, and names that stand for a use, by which text for training
 )  # fmt: skip
 USES = ("train-genai", "train-ai", "ai-train", "bots")  # of preferences, the narrower first
 AGENT, ALLOW, DISALLOW = "user-agent", "allow", "disallow"
-LINE = re.compile(
-    rf"[ \t]*({AGENT}|{ALLOW}|{DISALLOW}|content-usage|content-signal)[ \t]*:[ \t]*([^#]*)", re.I
-)
+LINE = re.compile(r"[ \t]*(user-agent|allow|disallow|content-usage|content-signal)[ \t]*:[ \t]*([^#]*)", re.I)
 TOKEN = re.compile(r"^(?:\*|[\w-]+)")
 ESCAPE = re.compile("%([0-9a-fA-F]{2})")
 UNRESERVED = string.ascii_letters + string.digits + "-._~"
@@ -49,9 +47,7 @@ class Rule(NamedTuple):
     line: str
     is_preference: bool
     pattern: str
-    reserved: (
-        str | None
-    )  # "yes" where what matches is reserved; of a preference "no" where it allows training
+    reserved: str | None  # "yes" where what matches is; "no" where a preference allows training
 
 
 def training(value: str) -> str | None:
@@ -153,7 +149,7 @@ def _rules(key: str, value: str) -> Iterator[Rule]:
     """One, or none where it says nothing: a path that is empty, a preference about something else."""
     pattern, reserved = value, "yes" if key == DISALLOW else None
     if is_preference := key not in (ALLOW, DISALLOW):
-        pattern, _, wishes = value.partition(" ") if value.startswith("/") else ("/", "", value)
+        pattern, wishes = [*value.split(None, 1), ""][:2] if value.startswith("/") else ("/", value)
         reserved = training(wishes)
     if pattern and (reserved or key == ALLOW):
         pieces = map(_normal, pattern.removesuffix("$").split("*"))

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 from conftest import MANIFEST, write_manifest
+from inverse import tokens_for
 
 from curate.commands.plan import plan
 from curate.corpora.draws import Reading, block
@@ -306,7 +307,7 @@ def test_a_foretold_crossing_is_looked_for_and_said_to_be_found_or_not(tmp_path,
     study, asked = OvertakingStudy(), manifest.studies["overtaking"]
     trials = study.further(asked, None, grid)
     assert study.further(asked, None, [*grid, {"level": "raw", "size": 1, "failed": "not yet"}]) == []
-    true = raw.tokens_for(float(clean.loss(4000)))
+    true = tokens_for(raw, float(clean.loss(4000)))
     assert [t.tokens / true for t in trials] == pytest.approx([0.5, 1, 2], rel=0.1)
     assert {(t.study, t.level, t.about["of"]) for t in trials} == {("overtaking", "raw", "raw")}
     found = fits.Law(raw.E, raw.B * factor, raw.b)

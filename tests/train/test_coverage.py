@@ -11,6 +11,7 @@ import math
 
 import numpy as np
 import pytest
+from inverse import tokens_for
 from test_fits import CLEAN, RAW, SIZES, TRUTH, Truth, true_rate
 
 from train import fits
@@ -104,7 +105,7 @@ def test_exponents_losses_ahead_and_crossings_cover(free):
             "loss at twice the tokens": bounds(
                 grid, curves.loss_NG("raw", [ahead])[:, 0], float(raw.loss(ahead))
             ),
-            "crossing": (met.low, raw.tokens_for(float(clean.loss(clean_tokens))), met.high),
+            "crossing": (met.low, tokens_for(raw, float(clean.loss(clean_tokens))), met.high),
         }
 
     found = rates(question, 2)

@@ -46,12 +46,6 @@ class Law:
     def loss(self, tokens):
         return self.E + self.B * np.asarray(tokens, dtype=float) ** -self.b
 
-    def tokens_for(self, loss: float) -> float:
-        """Tokens at which the law reaches this loss; infinite at E and below."""
-        if loss <= self.E or self.B <= 0:
-            return math.inf
-        return math.exp((math.log(self.B) - math.log(loss - self.E)) / self.b)
-
 
 def law_of(rows: Rows, tokens_D: np.ndarray, loss_D: np.ndarray) -> Law:
     """The law of the first row, beside the losses that it goes through.
