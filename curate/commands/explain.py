@@ -95,14 +95,7 @@ def _level(a: Annotated, name: str, row: int) -> dict:
             column = a.values.of(rule).slice(row, 1)
             value = column[0].as_py()
             passes = bound == Bound() or bool(inside(column, bound)[0])
-        rules.append(
-            {
-                "rule": rule.name,
-                "signal": rule.signal,
-                "value": value,
-                "bound": bounds[rule.name].text(),
-                "passes": passes,
-            }
-        )
+        about = {"rule": rule.name, "signal": rule.signal, "value": value}
+        rules.append(about | {"bound": bounds[rule.name].text(), "passes": passes})
     dropped_by = None if verdict == KEPT else judged.rules[verdict][1].name
     return {"name": name, "kept": verdict == KEPT, "dropped_by": dropped_by, "rules": rules}

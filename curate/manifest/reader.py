@@ -136,43 +136,20 @@ class _Reader(Tables):
             raise self.fail("", "a study needs budgets in [sizes], and a [holdout] or a [[target]]")
         studies = registry.read_studies(StudyTables(self.path, self.tree, made, sizes, grid, judges))
         derived = self.unique("derived level", registry.derived_levels(studies, made))
+        shard = self.table("sizes").get("shard", Manifest.shard_bytes)
+        chosen_apart = [*(grid["levels"] if tunes(grid) else ()), *registry.chosen_apart(studies)]
         return Manifest(
-            name=name,
-            path=self.path,
-            text=self.text,
-            sources=sources,
-            families=self.measured.families,
-            recipes=self.measured.recipes,
-            beside=beside,
-            pooled=self.measured.pooled,
-            prefer=self.measured.prefer,
-            levels=made,
-            sizes=sizes,
-            whole_levels=whole_levels,
-            shard_bytes=self.count(
-                "[sizes]", "shard", self.table("sizes").get("shard", Manifest.shard_bytes)
-            ),
-            holdout=holdout,
-            targets=targets,
-            tokenizer=self.tokenizer(self.table("tokenizer"), levels),
-            grid=grid,
-            derived=derived,
-            studies=studies,
-            mixed=registry.mixed_levels(studies, made),
-            study_tokens=registry.most_tokens(studies),
-            draw=self.draw(),
-            documents=self.documents(self.table("grid")),
-            apart=tuple(
-                dict.fromkeys([*(grid["levels"] if tunes(grid) else ()), *registry.chosen_apart(studies)])
-            ),
-            pieces=self.pieces(self.table("grid"), sizes, grid),
+            name=name, path=self.path, text=self.text, sources=sources, families=self.measured.families,
+            recipes=self.measured.recipes, beside=beside, pooled=self.measured.pooled, prefer=self.measured.prefer,
+            levels=made, sizes=sizes, whole_levels=whole_levels, shard_bytes=self.count("[sizes]", "shard", shard),
+            holdout=holdout, targets=targets, tokenizer=self.tokenizer(self.table("tokenizer"), levels), grid=grid,
+            derived=derived, studies=studies, mixed=registry.mixed_levels(studies, made),
+            study_tokens=registry.most_tokens(studies), draw=self.draw(), documents=self.documents(self.table("grid")),
+            apart=tuple(dict.fromkeys(chosen_apart)), pieces=self.pieces(self.table("grid"), sizes, grid),
             most_seeds=max(grid.get("seeds", 1), *(asked.seeds for asked in studies.values()), *looks, 1),
-            looks=looks,
-            base=self.base,
-            seed_noise=self.seed_noise(self.table("power")),
-            part_bytes=self.part_bytes(self.table("parts")),
-            profiles=self.profiles,
-        )
+            looks=looks, base=self.base, seed_noise=self.seed_noise(self.table("power")),
+            part_bytes=self.part_bytes(self.table("parts")), profiles=self.profiles,
+        )  # fmt: skip
 
     def base_lock(self) -> dict:
         """[base] lock: taken out of the table, whose other keys are a study's."""
