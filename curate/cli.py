@@ -384,8 +384,11 @@ def report(session: Session, manifest: Path, out) -> tuple[Any, str]:
 @main.command()
 @click.argument("lock", type=click.Path(path_type=Path))
 @click.option("--replay", is_flag=True, help="Also judge every document again, from its stored signals.")
+@click.option(
+    "--from-text", type=click.IntRange(0), default=0, metavar="DOCUMENTS", help="And measure so many again."
+)
 @answers(*ALL)
-def verify(session: Session, lock: Path, replay: bool) -> tuple[Any, str]:
+def verify(session: Session, lock: Path, replay: bool, from_text: int) -> tuple[Any, str]:
     """Recompute the digests of a lock's corpora from their bytes; exit 1 and name what differs.
 
     Example: curate verify manifests/quickstart.lock.json
@@ -394,8 +397,10 @@ def verify(session: Session, lock: Path, replay: bool) -> tuple[Any, str]:
     from curate.corpora.lock import check
 
     count = check(session.open_store(), lock)
-    verdicts = judge_again(session.open_store(), lock, session.open_engine()) if replay else 0
+    replay = replay or bool(from_text)
+    verdicts = judge_again(session.open_store(), lock, session.open_engine(), from_text) if replay else 0
     again = f"; {verdicts:,} verdicts given again, 0 differences" if replay else ""
+    again += f"; signals of {from_text:,} documents, or all, are what their texts give" if from_text else ""
     answer = {"corpora": count, "differ": [], "verdicts": verdicts}
     return answer, f"{lock}: {count} corpora are what the lock says{again}"
 

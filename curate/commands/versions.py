@@ -4,6 +4,7 @@ and every verdict of a lock judged anew."""
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.corpora.built import Built
+from curate.corpora.built import Annotated, Built
 from curate.corpora.corpus import link, open_arrow
 from curate.corpora.history import ENDING, Version, named, on_disk
 from curate.corpora.lock import corpus_directory, missing_corpora, read_lock
@@ -20,6 +21,7 @@ from curate.corpora.selection import of_clusters
 from curate.engine import Engine
 from curate.errors import CurateError, Mismatch
 from curate.manifest.reader import parse_manifest
+from curate.signals.annotate import annotate
 from curate.signals.values import within
 from curate.spec.bounds import Bound
 from curate.spec.manifest import DUPLICATE, Manifest
@@ -180,12 +182,13 @@ def _told(what: str, differing: list[str]) -> str:
     return "\n".join([f"{what}:", *(f"  {one}" for one in differing[:MOST_DIFFERENCES]), *rest])
 
 
-# ---- judged anew --------------------------------------------------------------------------------------------
+# ---- measured and judged anew --------------------------------------------------------------------------------------------
 
 
-def replay(store: Store, path: Path, engine: Engine) -> int:
+def replay(store: Store, path: Path, engine: Engine, from_text: int = 0) -> int:
     """Judge every document again by every level, from its stored signals, with the bounds that the lock holds; returns the
-    number of verdicts. Raises Mismatch where a rule drops not as many of a source as then, or what a corpus holds."""
+    number of verdicts. So many documents `from_text` are measured again first. Raises Mismatch where a signal is another,
+    a rule drops not as many of a source as then, or what a corpus holds."""
     lock = read_lock(path)
     asked = lock["manifest"]
     manifest = parse_manifest(path.parent / asked["path"], asked["text"])
@@ -194,7 +197,7 @@ def replay(store: Store, path: Path, engine: Engine) -> int:
         raise Mismatch(_told(f"{path}: what was read then cannot be judged again", told))
     locked = {level["name"]: level for level in lock["levels"]}
     kept: dict[str, np.ndarray] = {}
-    found: list[str] = []
+    found = list(_other_signals(a, from_text))
     for level in manifest.levels:
         stays = kept[level.on].copy() if level.on else np.ones(len(a.pool), bool)
         for rule, then in zip(level.rules, locked[level.name]["rules"], strict=True):
@@ -220,3 +223,22 @@ def replay(store: Store, path: Path, engine: Engine) -> int:
     if found:
         raise Mismatch(_told(f"{path}: verdicts differ", found))
     return len(a.pool) * len(manifest.levels)
+
+
+def _other_signals(a: Annotated, count: int) -> Iterator[str]:
+    """Signals that the texts of the first documents, in random order, do not give again."""
+    rows = np.sort(a.pool.order[:count])
+    with tempfile.TemporaryDirectory() as folder:
+        fresh = Store(Path(folder))
+        for number, (begin, end) in enumerate(a.pool.part.ranges()):
+            mine = pa.array(rows[(rows >= begin) & (rows < end)] - begin)
+            if not len(mine):
+                continue
+            texts = a.pool.parts[number].table().take(mine).combine_chunks()
+            again = annotate(
+                fresh, a.signals.asked, [fresh.write_part("texts", f"{number}.arrow", texts)], a.engine
+            )
+            for name, family in again.owner.items():
+                then = a.signals.families[family][number].table([name])[name].take(mine)
+                if again.column(family, name).combine_chunks() != then.combine_chunks():
+                    yield f"signal {name}: its texts give other values, of documents of part {number}"

@@ -62,6 +62,7 @@ class Signals:
     versions: dict[str, dict]  # family -> what the lock says of it
     models: dict[str, dict] = field(default_factory=dict)
     owner: dict[str, str] = field(default_factory=dict)  # signal -> its family
+    asked: dict[str, dict] = field(default_factory=dict)  # family -> the parameters that it was measured with
 
     def column(self, family: str, name: str) -> pa.ChunkedArray:
         """One signal of every document, in pool order, memory-mapped."""
@@ -94,7 +95,7 @@ def annotate(store: Store, families: dict[str, dict], documents: list[Part], eng
         name: {**identity, "digest": digest_of([p.digest for p in parts[name]])}
         for name, identity in definitions.items()
     }
-    return Signals(store, parts, versions, models, signals_of(families))
+    return Signals(store, parts, versions, models, signals_of(families), families)
 
 
 def _keys(definitions: dict[str, dict], part: Part) -> dict[str, str]:

@@ -8,6 +8,7 @@ import random
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from months import MANIFEST, answer, begin, built, page, refusal, write_pages
 
@@ -189,6 +190,39 @@ def test_every_verdict_is_given_again_from_stored_signals(folder):
     told = refusal("verify", "other.lock.json", "--replay")
     assert "level best" in told
     assert "documents that the level drops" in told
+
+
+def test_signals_are_measured_again_from_the_texts_of_a_sample_or_of_all(folder, monkeypatch):
+    recipe = "perplexity = { train = { keep = { word_count = [40, inf] } }, bytes = 5000 }\nnear_duplicates = true\nprivate = true"
+    text = MANIFEST.replace("[[level]]", f'[parts]\nbytes = "10 kB"\n[signals]\n{recipe}\n[[level]]', 1)
+    Path("month.toml").write_text(text.replace("LEAST", "30"))
+    answer("build", "month.toml", "--workers", "1")
+    measure, measured = versions.annotate, []
+
+    def counted(store, families, parts, engine):
+        measured.append(sum(part.rows for part in parts))
+        return measure(store, families, parts, engine)
+
+    monkeypatch.setattr(versions, "annotate", counted)
+    for asked, rows in ((20, 20), (1000, 150)):
+        measured.clear()
+        assert answer("verify", "month.lock.json", "--from-text", str(asked))["verdicts"] == 2 * 150
+        assert sum(measured) == rows
+
+    def of_other_texts(store, families, parts, engine):
+        table = parts[0].table()
+        longer = pa.array(
+            [f"{text} Mail me@there.test" for text in table["text"].to_pylist()], pa.large_string()
+        )
+        at = table.column_names.index("text")
+        other = store.write_part(
+            "other", Path(parts[0].path).name, table.set_column(at, "text", longer).combine_chunks()
+        )
+        return measure(store, families, [other], engine)
+
+    monkeypatch.setattr(versions, "annotate", of_other_texts)
+    told = refusal("verify", "month.lock.json", "--from-text", "5")
+    assert "its texts give other values" in told
 
 
 def test_what_was_read_then_must_be_there_to_be_judged_again(folder):
