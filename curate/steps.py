@@ -101,10 +101,8 @@ def _signals(store: Store, manifest: Manifest, pool: Pool, engine: Engine) -> Si
     signals = annotate(store, families, pool.parts, engine)
     if not manifest.recipes:
         return signals
-    beside = {
-        family: read_sources(store, sources, manifest.part_bytes, engine)
-        for family, sources in manifest.beside.items()
-    }
+    size = manifest.part_bytes
+    beside = {family: read_sources(store, some, size, engine) for family, some in manifest.beside.items()}
     targets = [target.source for target in manifest.targets]
     asked = any(
         "target" in (s or ()) for r in manifest.recipes.values() for s in r.get("samples", {}).values()

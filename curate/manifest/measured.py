@@ -59,12 +59,8 @@ RECIPES = {
     "target_likeness": Recipe(("target", "raw")),
 }  # fmt: skip
 LIMITS = {
-    "order": (2, 8),
-    "ngram": (2, 1000),
-    "word_ngrams": (1, 8),
-    "dimension": (1, 10_000),
-    "epochs": (1, 1000),
-}
+    "order": (2, 8), "ngram": (2, 1000), "word_ngrams": (1, 8), "dimension": (1, 10_000), "epochs": (1, 1000),
+}  # fmt: skip
 
 SOURCE = "source"  # the field that every document has, and that a level may bound as it may those that its source carries
 

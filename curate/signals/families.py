@@ -37,22 +37,14 @@ def described() -> list[dict]:
     """Every shipped signal for a reader: family, version, what it takes, unit, range, empty value, definition."""
     return [
         {
-            "name": signal.name,
-            "family": name,
-            "version": family.version,
-            "takes": list(family.takes),
-            "unit": signal.unit,
+            "name": signal.name, "family": name, "version": family.version, "takes": list(family.takes), "unit": signal.unit,
             "range": "" if signal.low is None else f"{signal.low:g} to {signal.high:g}".replace("inf", "∞"),
-            "empty": "none"
-            if signal.empty == []
-            else "null"
-            if signal.empty is None
-            else f"{signal.empty:g}",
+            "empty": "none" if signal.empty == [] else "null" if signal.empty is None else f"{signal.empty:g}",
             "says": signal.says,
         }
         for name, family in shipped().items()
         for signal in family.signals
-    ]
+    ]  # fmt: skip
 
 
 def family_of(name: str, parameters: dict) -> Family:

@@ -52,13 +52,9 @@ class Sample:
 
 
 def make_models(
-    store: Store,
-    manifest: Manifest,
-    pool: Pool,
-    values: Values,
-    beside: dict[str, list[SourceDocuments]],
+    store: Store, manifest: Manifest, pool: Pool, values: Values, beside: dict[str, list[SourceDocuments]],
     targets: Pool | None,
-) -> tuple[dict[str, dict], dict[str, dict]]:
+) -> tuple[dict[str, dict], dict[str, dict]]:  # fmt: skip
     """({family: the parameters it is measured with}, {family: what the lock says of its model}). `targets`: the texts of
     every [[target]] where a model is made of one."""
     families, facts = {}, {}

@@ -141,16 +141,8 @@ def parsed(url: pa.Array) -> tuple[pa.Array, pa.Array]:
 
 def _own(name: str, unit: str, of: str, says: str, kind: pa.DataType = INTEGER, high: float = INF) -> Signal:
     says = f"{says}; null where there is none"
-    return Signal(
-        f"own_url_{name}",
-        unit,
-        0.0,
-        high,
-        None,
-        says,
-        kind,
-        lambda measured: getattr(measured, of).cast(kind),
-    )
+    column = lambda measured: getattr(measured, of).cast(kind)  # noqa: E731
+    return Signal(f"own_url_{name}", unit, 0.0, high, None, says, kind, column)
 
 
 OWN_SIGNALS = (
