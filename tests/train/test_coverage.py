@@ -98,7 +98,7 @@ def test_exponents_losses_ahead_and_crossings_cover(free):
         grid = truth.grid(rng, 3, sizes=sizes)
         curves, ahead = fits.Curves(grid), 2 * sizes[-1]
         clean_tokens = sizes[-3]
-        exponent = curves.exponent("raw")
+        exponent = curves.fit("raw").b
         met = fits.overtaking(grid, curves, "raw", "clean", clean_tokens)
         return {
             "exponent": (exponent.low, raw.b, exponent.high),
