@@ -88,9 +88,9 @@ def _annotated(store: Store, manifest: Manifest, engine: Engine, sources: list[S
     signals = _signals(store, manifest, pool, engine)
     if manifest.prefer:
         pool = preferring(pool, signals, manifest.prefer)
-    measure_pool(store, manifest.pooled, pool, signals, engine)
-    values = Values(pool, signals)
-    everything = judge(manifest, pool, values)
+    values = Values(pool, signals, engine)
+    measure_pool(manifest.pooled, values)
+    everything = judge(manifest, values)
     judged = {level.name: everything[level.name] for level in manifest.levels}
     return Annotated(manifest, store, engine, sources, pool, signals, values, judged, everything)
 
@@ -107,7 +107,7 @@ def _signals(store: Store, manifest: Manifest, pool: Pool, engine: Engine) -> Si
         "target" in (s or ()) for r in manifest.recipes.values() for s in r.get("samples", {}).values()
     )
     likened = open_pool(read_sources(store, targets, manifest.part_bytes, engine)) if asked else None
-    models, facts = make_models(store, manifest, pool, Values(pool, signals), texts, likened)
+    models, facts = make_models(store, manifest, pool, Values(pool, signals, engine), texts, likened)
     signals = annotate(store, families | models, pool.parts, engine)
     for name, learned in facts.items():
         signals.models[name] |= learned
@@ -128,8 +128,8 @@ def build(
 
 def _build(store: Store, manifest: Manifest, engine: Engine, record: bool, lock_path: Path) -> Built:
     a = annotate_all(store, manifest, engine)
-    holdouts = hold_out(store, manifest, a.sources, a.pool, a.judged, a.values.clusters(), a.signals, engine)
-    targets = open_targets(store, manifest, a.pool, a.signals, engine)
+    holdouts = hold_out(manifest, a.sources, a.values, a.judged)
+    targets = open_targets(manifest, a.values)
     free = ~(holdouts.held | targets.held)
     rows = {name: _in_order(a, name, judged.kept & free) for name, judged in a.everything.items()}
     units = _units(a, rows)

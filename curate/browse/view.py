@@ -183,7 +183,7 @@ class View:
         value = numbers(a, name)
         unbound = without(a.manifest, a.manifest.level(level), name)
         alone = replace(a.manifest, levels=(), derived=(unbound,))
-        kept = judge(alone, a.pool, a.values)[unbound.name].kept & self.shown
+        kept = judge(alone, a.values)[unbound.name].kept & self.shown
         mask = kept & np.isfinite(value)
         if not mask.any():
             raise CurateError(f"signal {name}: no document that reaches it in level {level} has a value")

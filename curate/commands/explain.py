@@ -85,7 +85,7 @@ def _level(a: Annotated, name: str, row: int) -> dict:
     for number, (_, rule) in enumerate(judged.rules):
         if rule.signal == DUPLICATE:
             reached = (judged.verdict == KEPT) | (judged.verdict >= number)
-            stays, judged_by = of_clusters(rule, reached, a.pool, a.values)
+            stays, judged_by = of_clusters(rule, reached, a.values)
             passes = bool(stays[row]) if reached[row] else None
             value: Any = None if passes is None else judged_by[row].item()
         else:

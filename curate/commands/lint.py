@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from curate import progress
 from curate.duplicates.alarms import missed_pairs
 from curate.engine import open_engine
 from curate.errors import CurateError, InputError
+from curate.progress import silence
 from curate.sources.pool import Pool
 from curate.spec.bounds import Rule
 from curate.spec.manifest import Manifest
@@ -50,15 +50,13 @@ def lint(manifest: Manifest, documents: int) -> Lint:
     found += dict.fromkeys([*_untrainable(manifest), *_odd_rates(manifest)])
     if not documents:
         return Lint(found)
-    was_quiet = progress.quiet(True)
     try:
-        return _tried(manifest, documents, found)
+        with silence():
+            return _tried(manifest, documents, found)
     except InputError:
         raise
     except CurateError as error:
         return Lint([*found, f"tried on {documents:,} documents a source: {error}"])
-    finally:
-        progress.quiet(was_quiet)
 
 
 def _grid(manifest: Manifest) -> list[dict]:

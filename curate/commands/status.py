@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from curate import progress
 from curate.commands.summary import table
 from curate.engine import Local, Share, Task
 from curate.errors import Unfinished
+from curate.progress import silence
 from curate.quantities import short_time
 from curate.spec.manifest import Manifest
 from curate.steps import build
@@ -61,15 +61,13 @@ def status(store: Store, manifest: Manifest) -> dict[str, Any]:
     (claims that are held), `failed` ({work, reason}), `cells` (null before they are known)."""
     share = Onlooker()
     waiting, cells = None, None
-    before = progress.quiet(True)
     try:
-        built = build(store, manifest, Local(1, 1 << 30, share), record=False)
-        if manifest.grid:
-            cells = _cells(built)
+        with silence():
+            built = build(store, manifest, Local(1, 1 << 30, share), record=False)
+            if manifest.grid:
+                cells = _cells(built)
     except Unfinished as rest:
         waiting = str(rest)
-    finally:
-        progress.quiet(before)
     found = store.claims()
     failed = [{"work": c.work, "reason": c.failed} for c in found if c.failed]
     return {

@@ -199,7 +199,7 @@ def replay(store: Store, path: Path, engine: Engine) -> int:
         stays = kept[level.on].copy() if level.on else np.ones(len(a.pool), bool)
         for rule, then in zip(level.rules, locked[level.name]["rules"], strict=True):
             if rule.signal == DUPLICATE:
-                falls = stays & ~of_clusters(rule, stays, a.pool, a.values)[0]
+                falls = stays & ~of_clusters(rule, stays, a.values)[0]
             else:
                 bound = Bound(low=then["bound"][0]) if rule.bound.top is not None else rule.bound
                 falls = stays & ~within(a.values.of(rule), bound, a.values)

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from curate.engine import Engine, map_parts
+from curate.engine import map_parts
 from curate.progress import Progress
-from curate.sources.pool import Pool
+from curate.signals.values import Values
 from curate.store import Part, Store, digest_of
 
 if TYPE_CHECKING:
@@ -48,29 +48,24 @@ class Task:
         return self.documents.table(["text"])["text"].slice(self.begin, len(self.order))
 
 
-def find_repeats(store: Store, pool: Pool, family: str, words: int, engine: Engine) -> list[Part]:
+def find_repeats(values: Values, family: str, words: int) -> list[Part]:
     """The family's table beside each part of the pool."""
+    store, pool, kind = values.store, values.pool, family.removeprefix("repeated_")
     key = digest_of([family, VERSION, words, pool.digest, pool.rank_digest])
 
     def make() -> dict:
+        progress = Progress(family.replace("_", " "), 2 * int(pool.bytes.sum()), "B")
         # Another process would remove the occurrences that this one reads.
-        with store.claim(OCCURRENCES, "all"):
-            return _made(store, pool, family, words, key, engine)
+        with store.claim(OCCURRENCES, "all"), progress:
+            return store.finish(family, key, _find(values, kind, words, key, progress))
 
     return store.parts(family, store.once(family, key, make))
 
 
-def _made(store: Store, pool: Pool, family: str, words: int, key: str, engine: Engine) -> dict:
-    kind = family.removeprefix("repeated_")
-    with Progress(family.replace("_", " "), 2 * int(pool.bytes.sum()), "B") as progress:
-        return store.finish(family, key, _find(store, pool, kind, words, key, engine, progress))
-
-
-def _find(
-    store, pool: Pool, kind: str, words: int, key: str, engine: Engine, progress: Progress
-) -> list[Part]:
+def _find(values: Values, kind: str, words: int, key: str, progress: Progress) -> list[Part]:
     from filters.duplicates.repeats import bits_for
 
+    store, pool, engine = values.store, values.pool, values.engine
     size = int(pool.bytes.sum())
     most = size // 5 * BYTES_AN_OCCURRENCE  # a word takes five bytes and more
     share = engine.memory // (2 * engine.workers)

@@ -1,15 +1,11 @@
-"""Whether an answer holds when it is asked again: two reports beside each other, and what many repetitions say of
-intervals."""
+"""Whether an answer holds when it is asked again: two reports beside each other."""
 
 from __future__ import annotations
 
 import math
-from itertools import permutations
-from statistics import mean, stdev
 from typing import Any
 
 Interval = tuple[float, float, float]  # value, low, high
-FAIR = 0.83  # of ordered pairs of repetitions, in which honest 95 % intervals of equal width hold each other's value
 
 
 def answers(facts: dict) -> dict[tuple[str, str, str, str], Interval]:
@@ -58,28 +54,3 @@ def _told(key: tuple[str, str, str, str], interval: Interval) -> list[float | No
     """JSON has no infinity."""
     values = [math.exp(x) if x < 700 else math.inf for x in interval] if key[-1] == "rate" else list(interval)
     return [x if math.isfinite(x) else None for x in values]
-
-
-def repeatability(reports: list[dict]) -> dict[tuple[str, str, str, str], dict[str, Any]]:
-    """By answer, over repetitions with other documents: in how many intervals the mean of all lies, the share of ordered
-    pairs in which an interval holds the other's value (FAIR is what to expect), and how much repetitions spread against
-    what intervals say (1 is honest, more is too narrow)."""
-    found = {}
-    every = [answers(facts) for facts in reports]
-    for key in every[0]:
-        mine = [one[key] for one in every if key in one and math.isfinite(one[key][0])]
-        if len(mine) < 2:
-            continue
-        middle = mean(value for value, _, _ in mine)
-        half = [(high - low) / 2 for _, low, high in mine if math.isfinite(high - low)]
-        pairs = [a[1] <= b[0] <= a[2] for a, b in permutations(mine, 2)]
-        spread = stdev(value for value, _, _ in mine)
-        found[key] = {
-            "repetitions": len(mine),
-            "mean": middle,
-            "intervals_with_the_mean": sum(low <= middle <= high for _, low, high in mine),
-            "pairs": sum(pairs) / len(pairs),
-            "spread": spread,
-            "spread_against_intervals": spread / (mean(half) / 1.96) if half else None,
-        }
-    return found

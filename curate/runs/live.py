@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from curate import progress
 from curate.progress import say
 from curate.quantities import short_count, short_time
-from curate.runs.tracking import NoTracker, Tracker
+from curate.runs.tracking import Tracker
 from curate.store import read_json
 from curate.terminal import visible
 
@@ -89,7 +89,7 @@ class Live:
     def __init__(self, planned: Sequence[Planned], work: list[float], tracker: Tracker | None = None,
                  matrix_rate: Callable[[], float] = lambda: 0.0) -> None:  # fmt: skip
         self.rows = {str(p.directory): Row(p, w) for p, w in zip(planned, work, strict=True)}
-        self.tracker, self.matrix_rate = tracker or NoTracker(), matrix_rate
+        self.tracker, self.matrix_rate = tracker or Tracker(), matrix_rate
         self.began, self.since = time.monotonic(), time.time() - 1
         self.screen = sys.stderr if sys.stderr.isatty() and not progress.is_quiet() else None
         self._drawn = 0
@@ -123,7 +123,7 @@ class Live:
         with self._lock:
             self._tell(row)
             row.ended = True
-            self.tracker.end(self._name(row), row.planned.directory, row.planned.cell["sizes"], reason)
+            self.tracker.end(self._name(row), row.planned.directory, row.planned.cell["sizes"])
         if reason:
             self.say(f"failed: {row.planned.directory.name}: {reason}")
         elif not self.screen:
