@@ -28,7 +28,8 @@ from curate.corpora.holdout import FEW_GROUPS
 from curate.engine import open_engine
 from curate.errors import CurateError, InputError, ManifestError, NoInput
 from curate.manifest.profiles import load_profile
-from curate.manifest.reader import OF_DOCUMENTS, parse_manifest
+from curate.manifest.reader import parse_manifest
+from curate.manifest.sources import OF_DOCUMENTS
 from curate.progress import silence
 from curate.quantities import BYTES_A_TOKEN, short_bytes, short_count
 from curate.sources import globs

@@ -16,6 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 from curate.errors import did_you_mean
 from curate.manifest.pooled import PoolTables, fingerprints
+from curate.signals import custom
+from curate.signals.families import (
+    DISTILLED,
+    WORD_LIST,
+    family_of,
+    of_the_pool,
+    shipped,
+    shipped_signals,
+    signals_of,
+)
 from curate.spec.bounds import Rule, parse_bound
 from curate.spec.manifest import DUPLICATE, DUPLICATE_SIGNALS, DUPLICATES, FORGOTTEN, INDEX
 from curate.spec.tables import Tables
@@ -64,6 +74,14 @@ LIMITS = {
     "dimension": (1, 10_000),
     "epochs": (1, 1000),
 }
+# Of [signals]: what is more than true or false.
+SPECIAL = (
+    "heuristics", *OF_LANGUAGE, *RECIPES, "near_duplicates", "exact_duplicates", "prefer", INDEX, "custom", "distilled",
+    "word_lists", URL_LISTS, LOSS,
+)  # fmt: skip
+CUSTOM: dict[str, Any] = {
+    "version": 1, "low": -math.inf, "high": math.inf, "unit": "number", "labels": False,
+}  # fmt: skip
 
 
 SOURCE = "source"  # the field that every document has, and that a level may bound as it may those that its source carries
@@ -82,25 +100,12 @@ class Measured(Tables):
         self.families: dict[str, dict] = {}
         self.recipes: dict[str, dict] = {}
         where, table = "[signals]", self.table("signals")
-        from curate.signals.families import of_the_pool
-
-        plain = self._plain_families()
-        special = (
-            "heuristics",
-            *OF_LANGUAGE,
-            *RECIPES,
-            "near_duplicates",
-            "exact_duplicates",
-            "prefer",
-            INDEX,
-            *(name for name in of_the_pool() if name not in (DUPLICATES, INDEX)),
-            "custom",
-            "distilled",
-            "word_lists",
-            URL_LISTS,
-            LOSS,
-        )
-        self.known(where, table, (*special, *plain))
+        # Families that need no parameters: true measures them.
+        plain = [
+            name for name in shipped() if name not in {*HEURISTICS, *FINGERPRINTS, *SPECIAL, *of_the_pool()}
+        ]
+        pooled = [name for name in of_the_pool() if name != DUPLICATES]
+        self.known(where, table, (*SPECIAL, *pooled, *plain))
         self.refused = {name for name, value in table.items() if value is False}
         if self.typed(where, table, "heuristics", bool, True):
             self.families |= {name: {} for name in HEURISTICS}
@@ -127,13 +132,6 @@ class Measured(Tables):
                 self._check_taken(f"[signals.{family}]", taken)
         self.prefer = self._prefer(table)
 
-    def _plain_families(self) -> list[str]:
-        """Shipped families that need no parameters and are no heuristics: true in [signals] measures them."""
-        from curate.signals.families import of_the_pool, shipped
-
-        special = {*HEURISTICS, *OF_LANGUAGE, *RECIPES, *FINGERPRINTS, *of_the_pool(), URL_LISTS, LOSS}
-        return [name for name in shipped() if name not in special]
-
     # ------------------------------------------------------------------------------------- families with parameters
 
     def _language(self, name: str, given: dict) -> dict:
@@ -141,10 +139,8 @@ class Measured(Tables):
 
         where = f"[signals] {name}"
         model = self._file(where, given.get("model", LANGUAGE_MODEL))
-        try:
+        with self.failing(where, OSError):
             find_model(model)
-        except OSError as error:
-            raise self.fail(where, str(error)) from None
         fold = self.typed(where, given, "fold", bool, False)
         return {"model": model} | ({"fold": True} if fold else {})
 
@@ -157,19 +153,12 @@ class Measured(Tables):
 
     def _custom(self, table: dict) -> None:
         """[signals.custom.NAME]: signals measured by the user's functions."""
-        from curate.signals import custom
-        from curate.signals.families import shipped_signals
-
         for name, given in (self.typed("[signals]", table, "custom", dict, {}) or {}).items():
             where = f"[signals.custom.{name}]"
             if not isinstance(given, dict):
                 raise self.fail(where, 'write a table with function = "module:function"')
-            if name in shipped_signals() or name in DUPLICATE_SIGNALS or not name.isidentifier():
-                raise self.fail(where, "the name is a shipped signal's or no identifier; choose another")
-            defaults: dict[str, Any] = {
-                "version": 1, "low": -math.inf, "high": math.inf, "unit": "number", "labels": False,
-            }  # fmt: skip
-            self.known(where, given, (*defaults, "function", "takes", "spans"))
+            self._check_name(where, name)
+            self.known(where, given, (*CUSTOM, "function", "takes", "spans"))
             for key, kind in {
                 "version": int,
                 "unit": str,
@@ -179,22 +168,25 @@ class Measured(Tables):
             }.items():
                 self.typed(where, given, key, kind)
             takes = self.strings(where, given, "takes")
-            limits = [given.get(key, defaults[key]) for key in ("low", "high")]
+            limits = [given.get(key, CUSTOM[key]) for key in ("low", "high")]
             if not all(map(_is_number, limits)) or not limits[0] <= limits[1]:
                 raise self.fail(where, "low and high are two numbers, the lower one first")
             folder = str(self.path.parent.absolute())
-            try:
+            with self.failing(where):
                 custom.code_of(given.get("function", ""), folder)
-            except ValueError as error:
-                raise self.fail(where, str(error)) from None
-            asked = {k: v for k, v in given.items() if k not in ("takes", "spans")} | {"folder": folder}
-            asked |= ({"takes": takes} if takes else {}) | ({"spans": True} if given.get("spans") else {})
-            self.families[custom.PREFIX + name] = defaults | asked
+            parameters = {k: v for k, v in given.items() if k not in ("takes", "spans")} | {"folder": folder}
+            parameters |= ({"takes": takes} if takes else {}) | (
+                {"spans": True} if given.get("spans") else {}
+            )
+            self.families[custom.PREFIX + name] = CUSTOM | parameters
+
+    def _check_name(self, where: str, name: str) -> None:
+        """Of a signal that the manifest makes."""
+        if name in shipped_signals() or name in DUPLICATE_SIGNALS or not name.isidentifier():
+            raise self.fail(where, "the name is a shipped signal's or no identifier; choose another")
 
     def _check_taken(self, where: str, name: str) -> None:
         """A signal that a function takes is one that documents have by themselves; it is measured from now on."""
-        from curate.signals.families import signals_of
-
         self.signal(where, "takes: ", name)
         owner = signals_of(self.families).get(name)
         if owner is None or owner in RECIPES:
@@ -202,8 +194,6 @@ class Measured(Tables):
 
     def _lists(self, table: dict) -> None:
         """url_lists = { domains = FILE, words = FILE } and [signals.word_lists] NAME = FILE."""
-        from curate.signals.families import WORD_LIST, shipped_signals
-
         where = f"[signals] {URL_LISTS}"
         given = self.typed("[signals]", table, URL_LISTS, dict, {})
         self.known(where, given, ("domains", "words"))
@@ -224,10 +214,8 @@ class Measured(Tables):
         from filters.heuristics.blocklists import read_domains
 
         path = self._file(where, given)
-        try:
+        with self.failing(where, (OSError, ValueError), about=f"{key} = {path}: "):
             entries = read_domains(path) if key == "domains" else read_list(path).to_pylist()
-        except (OSError, ValueError) as error:
-            raise self.fail(where, f"{key} = {path}: {error}") from None
         if not entries:
             raise self.fail(where, f"{key} = {path}: the list is empty; write an entry a line")
         for entry in entries:
@@ -245,16 +233,12 @@ class Measured(Tables):
         if not isinstance(given, dict) or set(given) != {"run"}:
             raise self.fail(where, f'{LOSS} = {given!r}: write {{ run = "DIRECTORY" }}')
         run = self._file(where, given["run"])
-        try:
+        with self.failing(where):
             check_run(run)
-        except ValueError as error:
-            raise self.fail(where, str(error)) from None
         return run
 
     def _carries(self, where: str, family: str) -> None:
         """A field that the family reads beside the text is carried by some source."""
-        from curate.signals.families import shipped, shipped_signals
-
         for taken in shipped()[family].takes:
             if taken not in shipped_signals() and taken not in self.columns:
                 raise self.fail(
@@ -312,30 +296,21 @@ class Measured(Tables):
 
     def _distilled(self, table: dict) -> None:
         """[signals.distilled.NAME]: what a judge said of some documents, learned to be foretold for all."""
-        from curate.signals.families import DISTILLED, shipped_signals
-
         for name, given in (self.typed("[signals]", table, "distilled", dict, {}) or {}).items():
             where = f"[signals.distilled.{name}]"
-            if name in shipped_signals() or name in DUPLICATE_SIGNALS or not name.isidentifier():
-                raise self.fail(where, "the name is a shipped signal's or no identifier; choose another")
+            self._check_name(where, name)
             if not isinstance(given, dict) or len(given.keys() & {"label", "score"}) != 1:
                 raise self.fail(
                     where, 'write label = "FIELD" or score = "FIELD", the field of what was judged'
                 )
             self.known(where, given, ("label", "score", "from", "id", "bytes"))
-            chosen, id, field = (
-                self.typed(where, given, *asked)
-                for asked in (
-                    ("from", str),
-                    ("id", str, "id"),
-                    ("label" if "label" in given else "score", str),
-                )
-            )
-            if chosen is None and field not in self.columns:
+            file, id = self.typed(where, given, "from", str), self.typed(where, given, "id", str, "id")
+            field = self.typed(where, given, "label" if "label" in given else "score", str)
+            if file is None and field not in self.columns:
                 raise self.fail(
                     where, f'no source carries the field {field}; add columns = ["{field}"], or from = "FILE"'
                 )
-            path = None if chosen is None else self._file(where, chosen)
+            path = None if file is None else self._file(where, file)
             if path is not None and not Path(path).is_file():
                 raise self.fail(where, f"from = {path}: no such file")
             family = DISTILLED + name
@@ -370,8 +345,7 @@ class Measured(Tables):
             return self._of_target(f"{where} {key}", given)
         chosen = self.strings(f"{where} {key}", given, "source")
         for name in chosen:
-            if name not in self.sources:
-                raise self.fail(f"{where} {key}", f'"{name}" is no source{did_you_mean(name, self.sources)}')
+            self.among(f"{where} {key}", "", name, self.sources, "source")
         keep = self.typed(f"{where} {key}", given, "keep", dict, {})
         for signal, value in keep.items():
             if (
@@ -386,17 +360,13 @@ class Measured(Tables):
 
     def _of_target(self, where: str, given: dict) -> dict:
         """The texts of a [[target]], which are no documents."""
-        name, names = given["target"], [target.get("name") for target in self.tables("target")]
+        name, names = given["target"], [str(target.get("name")) for target in self.tables("target")]
         if len(given) > 1:
             raise self.fail(where, "write either target or source and keep")
-        if name not in names:
-            raise self.fail(where, f'"{name}" is no [[target]]{did_you_mean(str(name), map(str, names))}')
-        return {"target": name}
+        return {"target": self.among(where, "", name, names, "[[target]]")}
 
     def _made(self) -> set[str]:
         """Signals that need a model to be made first."""
-        from curate.signals.families import shipped_signals
-
         return {signal for signal, (family, _) in shipped_signals().items() if family in self.recipes}
 
     def _choose_something(self, where: str, samples: dict) -> None:
@@ -417,10 +387,8 @@ class Measured(Tables):
             raise self.fail(
                 where, f"{signal} = false: only {DUPLICATE} takes it{did_you_mean(signal, [DUPLICATE])}"
             )
-        try:
+        with self.failing(where):
             return Rule(f"{level}.{signal}", signal, parse_bound(signal, value))
-        except ValueError as error:
-            raise self.fail(where, str(error)) from None
 
     def check_rule(self, where: str, rule: Rule, published: bool = False) -> None:
         """The signal exists, is measured, and can take a value inside the bound.
@@ -433,7 +401,8 @@ class Measured(Tables):
                     where, f"{rule.signal} is not measured; add near_duplicates = true to [signals]"
                 )
             return
-        if rule.signal in (SOURCE, *self.columns) and not self._is_signal(rule.signal):
+        known = shipped_signals().keys() | signals_of(self.families | self.pooled)
+        if rule.signal in (SOURCE, *self.columns) and rule.signal not in known:
             self._check_field(where, rule)
             return
         signal = self.signal(where, f"{rule.name}: ", rule.signal)
@@ -448,11 +417,6 @@ class Measured(Tables):
         else:
             self._check_bound(where, rule, signal)
 
-    def _is_signal(self, name: str) -> bool:
-        from curate.signals.families import shipped_signals, signals_of
-
-        return name in shipped_signals() or name in signals_of(self.families | self.pooled)
-
     def _check_field(self, where: str, rule: Rule) -> None:
         """A field that documents carry from their sources is bounded by labels or by numbers."""
         labels = rule.bound.labels
@@ -466,10 +430,7 @@ class Measured(Tables):
                     where, f'{rule.name}: write the names of sources, such as ["{self.sources[0]}"]'
                 )
             for name in labels:
-                if name not in self.sources:
-                    raise self.fail(
-                        where, f'{rule.name}: "{name}" is no source{did_you_mean(name, self.sources)}'
-                    )
+                self.among(where, f"{rule.name}: ", name, self.sources, "source")
 
     def check_edit(self, where: str, name: str) -> None:
         signal = self.signal(where, "", name)
@@ -478,7 +439,6 @@ class Measured(Tables):
 
     def signal(self, where: str, what: str, name: str) -> Signal:
         """The signal; its family, and those it takes signals of, are measured from now on if they can be."""
-        from curate.signals.families import family_of, of_the_pool, shipped, shipped_signals, signals_of
         from filters.duplicates.repeats import WORDS
 
         owner, all_signals = signals_of(self.families | self.pooled), shipped_signals()

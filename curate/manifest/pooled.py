@@ -69,10 +69,8 @@ class PoolTables(Tables):
 
         keys = ("preset", *(f.name for f in fields(Scheme)))
         given = self.options(table, "near_duplicates", keys, "{ similarity = 0.8 }")
-        try:
+        with self.failing("[signals] near_duplicates"):
             return None if given is None else scheme_of(given)
-        except ValueError as error:
-            raise self.fail("[signals] near_duplicates", str(error)) from None
 
     def _exact_duplicates(self, table: dict) -> str | None:
         """How texts are normalised before they are compared."""
@@ -111,8 +109,6 @@ class PoolTables(Tables):
         from curate.duplicates.index_redis import is_url
 
         where = named if is_url(named) else str(self.path.parent / named)
-        try:
+        with self.failing("[signals] index", CurateError):
             open_to_compare(where, duplicates)
-        except CurateError as error:
-            raise self.fail("[signals] index", str(error)) from None
         return where

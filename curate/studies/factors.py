@@ -148,10 +148,8 @@ def _checked(tables: StudyTables, where: str, common: dict, knob: str, value: An
         if tokens > max(tables.sizes):
             raise tables.fail(where, f"tokens = {tokens:,} is more than the largest of [sizes]")
         return tokens
-    try:
+    with tables.failing(where):
         expand(changed(common["knobs"], knob, value))
-    except ValueError as error:
-        raise tables.fail(where, str(error)) from None
     return value
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from curate.corpora.built import Built
-from curate.errors import did_you_mean
 from curate.spec.manifest import Level, Manifest
 from curate.spec.tables import Tables
 from train.config import RUN_KNOBS, RunConfig
@@ -146,10 +145,8 @@ class StudyTables(Tables):
                 mine = table[name]
                 both = isinstance(mine, dict) and isinstance(knobs.get(name), dict)
                 knobs[name] = knobs[name] | mine if both else mine
-        try:
+        with self.failing(where):
             settings = expand(knobs | {"seeds": seeds})
-        except ValueError as error:
-            raise self.fail(where, str(error)) from None
         if tokens < step_tokens(settings[0]):
             batch = f"a batch of {step_tokens(settings[0]):,} tokens is larger; lower batch or context"
             raise self.fail(where, f"tokens = {tokens:,}: {batch}")
@@ -158,10 +155,7 @@ class StudyTables(Tables):
         return {"tokens": tokens, "seeds": seeds, "knobs": knobs}
 
     def level(self, where: str, table: dict, key: str, default: str) -> str:
-        name = self.typed(where, table, key, str, default)
-        if name not in self.levels:
-            raise self.fail(where, f'{key} = "{name}" is no level{did_you_mean(name, self.levels)}')
-        return name
+        return self.among(where, f"{key} = ", self.typed(where, table, key, str, default), self.levels)
 
     def several_levels(self, where: str, table: dict, default: Sequence[str]) -> tuple[str, ...]:
         """`levels` of a table, each of which is one."""
