@@ -14,7 +14,7 @@ import click
 from curate import __version__, progress, terminal
 from curate.commands.export import FORMATS, HF
 from curate.errors import CurateError, ManifestError, Unfinished, require_training
-from curate.session import Session
+from curate.session import Session, loaded
 from train.files import Damaged
 
 
@@ -196,9 +196,8 @@ def plan(session: Session, manifest: Path, sample: int) -> tuple[Any, str]:
     """
     from curate.commands.plan import plan as make_plan
     from curate.commands.summary import plan_text
-    from curate.manifest.reader import load_manifest
 
-    planned = make_plan(session.open_store(), load_manifest(manifest), session.workers, sample)
+    planned = make_plan(session.open_store(), loaded(manifest), session.workers, sample)
     if planned.problems:
         raise ManifestError("\nerror: ".join(planned.problems))
     return planned.as_json(), plan_text(planned)
@@ -216,11 +215,11 @@ def build(session: Session, manifest: Path, lock: Path | None, locked: bool) -> 
     """
     from curate.commands.summary import build_text
     from curate.commands.versions import build_locked
-    from curate.manifest.reader import load_manifest
-    from curate.steps import build as make
 
-    way = build_locked if locked else make
-    built = way(session.open_store(), load_manifest(manifest), session.open_engine(), lock_path=lock)
+    if locked:
+        built = build_locked(session.open_store(), loaded(manifest), session.open_engine(), lock)
+    else:
+        built = session.build(manifest, lock)
     return built.lock, build_text(built)
 
 
@@ -234,10 +233,9 @@ def status(session: Session, manifest: Path) -> tuple[Any, str]:
     """
     from curate.commands.status import status as look
     from curate.commands.status import status_text
-    from curate.manifest.reader import load_manifest
 
-    found = look(session.open_store(makes=False), load_manifest(manifest))
-    return found, status_text(found)
+    standing = look(session.open_store(makes=False), loaded(manifest))
+    return standing, status_text(standing)
 
 
 @main.command()
@@ -255,31 +253,25 @@ def index(session: Session, manifest: Path, index: str, level: str | None, kept:
     """
     from curate.corpora.built import written
     from curate.duplicates.index import add, begin
-    from curate.errors import did_you_mean
-    from curate.manifest.reader import load_manifest
-    from curate.steps import annotate_all, build
+    from curate.steps import build
 
-    loaded = load_manifest(manifest)
-    names = [one.name for one in loaded.levels]
-    if level is not None and level not in names:
-        raise CurateError(f"--level {level}: no such level{did_you_mean(level, names)}")
-    begin(loaded, index)  # what cannot be added to is said before the work
-    level = level or names[-1]
-    store, engine = session.open_store(), session.open_engine()
+    asked = loaded(manifest)
+    name = asked.level_named(level).name
+    begin(asked, index)  # what cannot be added to is said before the work
     if kept:
-        a = annotate_all(store, loaded, engine)
-        rows = a.judged[level].kept
+        a = session.annotate(asked)
+        rows = a.judged[name].kept
     else:
-        built = build(store, loaded, engine, record=False)
-        a, rows = built.annotated, written(built, level)
-    found, added = add(loaded, a.pool, a.signals, rows, index, level, "kept" if kept else "written")
-    answer = {"index": found.where, "added": added, "documents": found.documents}
+        built = build(session.open_store(), asked, session.open_engine(), record=False)
+        a, rows = built.annotated, written(built, name)
+    filled, added = add(asked, a.pool, a.signals, rows, index, name, "kept" if kept else "written")
+    answer = {"index": filled.where, "added": added, "documents": filled.documents}
     text = (
-        f'{added:,} documents of level "{level}" added'
+        f'{added:,} documents of level "{name}" added'
         if added
         else "these documents are in the index already"
     )
-    return answer, f"{text}; {found.where} holds {found.documents:,}"
+    return answer, f"{text}; {filled.where} holds {filled.documents:,}"
 
 
 @main.command()
@@ -346,18 +338,16 @@ def train(
             session.open_store(), corpus, setting, out, session.open_engine(), tracker
         )
         return record, corpus_run_text(directory, record)
-    from curate.manifest.reader import load_manifest
     from curate.runs.training import train as train_grid
     from curate.runs.training import write_cells
-    from curate.steps import build as make
 
-    opened, loaded = session.open_engine(), load_manifest(manifest)
-    loaded.check_trains()
+    asked = loaded(manifest)
+    asked.check_trains()
     if cells:
-        written = list(map(str, write_cells(make(session.open_store(), loaded, opened))))
+        written = list(map(str, write_cells(session.build(asked))))
         return written, "\n".join(written) or "all cells are trained"
-    tracker = open_tracker(track, loaded.name, session.open_store().root / "tracking")
-    runs = train_grid(make(session.open_store(), loaded, opened), opened, tracker)
+    tracker = open_tracker(track, asked.name, session.open_store().root / "tracking")
+    runs = train_grid(session.build(asked), tracker)
     return runs, train_text(runs), any("failed" in one for one in runs)
 
 
@@ -371,12 +361,10 @@ def report(session: Session, manifest: Path, out) -> tuple[Any, str]:
     Example: curate report manifests/quickstart.toml
     """
     from curate.commands.summary import report_text
-    from curate.manifest.reader import load_manifest
     from curate.pipeline import write_report
     from curate.runs.cells import planned_cells, records
-    from curate.steps import build as make
 
-    built = make(session.open_store(), load_manifest(manifest), session.open_engine())
+    built = session.build(manifest)
     page, facts = write_report(built, records(planned_cells(built)), out)
     return facts, report_text(page, facts)
 
@@ -450,12 +438,8 @@ def explain(session: Session, manifest: Path, document: str) -> tuple[Any, str]:
     """
     from curate.commands.explain import explain as explain_one
     from curate.commands.summary import explain_text
-    from curate.manifest.reader import load_manifest
-    from curate.steps import annotate_all
 
-    explanation = explain_one(
-        annotate_all(session.open_store(), load_manifest(manifest), session.open_engine()), document
-    )
+    explanation = explain_one(session.annotate(manifest), document)
     return explanation.as_json(), explain_text(explanation)
 
 
@@ -524,13 +508,8 @@ def browse(session: Session, manifest: Path, port: int, opens: bool) -> tuple[An
     Example: curate browse manifests/quickstart.toml
     """
     from curate.browse.server import browse as look
-    from curate.manifest.reader import load_manifest
-    from curate.steps import annotate_all
 
-    address = look(
-        annotate_all(session.open_store(), load_manifest(manifest), session.open_engine()), port, opens
-    )
-    return {"address": address}, "ended"
+    return {"address": look(session.annotate(manifest), port, opens)}, "ended"
 
 
 @main.command()
@@ -558,12 +537,11 @@ def sweep(session: Session, manifest: Path, signal, level, side, bounds, train, 
     """
     from curate.commands.sweep import Asked, sweep_text
     from curate.commands.sweep import sweep as run_sweep
-    from curate.manifest.reader import load_manifest
 
     if train:
         require_training()
     asked = Asked(signal, level, side, bounds, tokens, seeds)
-    swept = run_sweep(session.open_store(), load_manifest(manifest), session.open_engine(), asked, train)
+    swept = run_sweep(session.open_store(), loaded(manifest), session.open_engine(), asked, train)
     return swept, sweep_text(swept)
 
 
@@ -630,9 +608,8 @@ def preview(session: Session, manifest: Path, draws: int) -> tuple[Any, str]:
     """
     from curate.commands.preview import preview as look_ahead
     from curate.commands.preview import preview_text
-    from curate.manifest.reader import load_manifest
 
-    seen = look_ahead(session.open_store(), load_manifest(manifest), session.open_engine(), draws)
+    seen = look_ahead(session.open_store(), loaded(manifest), session.open_engine(), draws)
     return seen, preview_text(seen)
 
 
@@ -685,11 +662,9 @@ def probe(session: Session, run: Path, steps: int | None, families: tuple[str, .
     if run.suffix != ".toml":
         record = probing.probe(run, steps, families)
         return record, probing.probe_text(record)
-    from curate.manifest.reader import load_manifest
     from curate.runs.cells import planned_cells, records
-    from curate.steps import build as make
 
-    runs = records(planned_cells(make(session.open_store(), load_manifest(run), session.open_engine())))
+    runs = records(planned_cells(session.build(run)))
     probed = probing.probe_all(runs, steps, families)
     return [r["probes"] | {"directory": r["directory"]} for r in probed], probing.probes_text(probed)
 

@@ -56,13 +56,8 @@ def sweep(store: Store, manifest: Manifest, engine: Engine, asked: Asked, train:
 
 
 def _level(manifest: Manifest, asked: Asked) -> Level:
-    names = [level.name for level in manifest.levels]
-    if asked.level is None:
-        bound = [level for level in manifest.levels if any(r.signal == asked.signal for r in level.rules)]
-        return bound[-1] if bound else manifest.levels[-1]
-    if asked.level not in names:
-        raise CurateError(f"--level {asked.level}: no such level{did_you_mean(asked.level, names)}")
-    return manifest.level(asked.level)
+    bounding = [level for level in manifest.levels if any(r.signal == asked.signal for r in level.rules)]
+    return bounding[-1] if bounding and asked.level is None else manifest.level_named(asked.level)
 
 
 def _side(manifest: Manifest, level: Level, signal: str) -> str:
@@ -158,7 +153,7 @@ def _trained(store: Store, manifest: Manifest, engine: Engine, asked: Asked, lev
     knobs = {k: v for k, v in manifest.grid.items() if k in GRID_KNOBS}
     knobs["seeds"] = asked.seeds or manifest.grid.get("seeds", 1)
     tokens = asked.tokens or max(manifest.sizes)
-    runs = train_trials(built, [Trial("sweep", one.name, one.name, tokens, knobs) for one in derived], engine)
+    runs = train_trials(built, [Trial("sweep", one.name, one.name, tokens, knobs) for one in derived])
     return swept | {
         "tokens": tokens,
         "losses": _losses(built.lock, runs),

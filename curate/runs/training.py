@@ -44,13 +44,13 @@ from train.records import FAILED, RECORD
 CELL_MEMORY = 1_500_000_000  # bytes that a small cell takes, most of them PyTorch
 
 
-def train(built: Built, engine: Engine, tracker: Tracker | None = None) -> list[dict]:
+def train(built: Built, tracker: Tracker | None = None) -> list[dict]:
     """Train what is not finished; returns a record for every run, those of failed cells with their reason.
 
     Once the runs of a mixture are there, they recommend one more; those of the grid foretell where others are to look, and
     say whether further seeds would tell levels apart.
     """
-    manifest = built.annotated.manifest
+    manifest, engine = built.annotated.manifest, built.annotated.engine
     planned = planned_cells(built)
     failed = _train_shared(useful_first(_once(planned)), engine, tracker)
     while registry.waits(manifest) or manifest.looks:
@@ -79,10 +79,10 @@ def write_cells(built: Built) -> list[Path]:
     return written
 
 
-def train_trials(built: Built, asked: list[Trial], engine: Engine) -> list[dict]:
+def train_trials(built: Built, trials: list[Trial]) -> list[dict]:
     """As `train`, for these alone."""
-    planned = sharing([cell for trial in asked for cell in trial_cells(built, trial)])
-    return records(planned, _train(_unfinished(planned), engine))
+    planned = sharing([cell for trial in trials for cell in trial_cells(built, trial)])
+    return records(planned, _train(_unfinished(planned), built.annotated.engine))
 
 
 def _once(planned: list[PlannedCell]) -> list[PlannedCell]:

@@ -58,7 +58,7 @@ def studied(tmp_path_factory):
 @pytest.fixture(scope="module")
 def facts(studied) -> dict:
     built, _, _ = studied
-    return gather(built.lock, train(built, open_engine("local", 2, None)), {})
+    return gather(built.lock, train(built), {})
 
 
 @pytest.mark.parametrize(
