@@ -26,7 +26,7 @@ from curate.sources.inputs import digests, list_inputs
 from curate.sources.rows import Input
 from curate.spec.manifest import PER_SEED, SHARED, Manifest
 from curate.store import Store, file_digest
-from curate.studies.registry import STUDIES, outline
+from curate.studies.registry import outline
 from train.config import RunConfig, model_size
 from train.grid import expand, ladders, work_tokens
 
@@ -194,7 +194,9 @@ def _studies(manifest: Manifest, flops: float) -> list[Training]:
             _train_seconds(manifest, trial.knobs, [trial.tokens], flops) * trial.seeds * trial.share
             for trial in trials
         )
-        smallest = _smallest_difference(manifest, len(trials), seeds, STUDIES[study].comparisons(trials))
+        smallest = _smallest_difference(
+            manifest, len(trials), seeds, manifest.studies[study].comparisons(trials)
+        )
         a_parameter = min(_tokens_a_parameter(manifest, trial.knobs, trial.tokens) for trial in trials)
         found.append(Training(study, cells, cells, tokens, seconds, a_parameter, smallest))
     return found

@@ -113,7 +113,7 @@ class _Reader(Tables):
         if not (sizes and judges) and any(table in self.tree for table in registry.tables()):
             raise self.fail("", "a study needs budgets in [sizes], and a [holdout] or a [[target]]")
         studies = registry.read_studies(StudyTables(self.path, self.tree, levels, sizes, grid, judges))
-        derived = self.unique("derived level", registry.derived_levels(studies, levels))
+        derived = tuple(level for study in studies.values() for level in study.derived(levels))
         return Manifest(
             name=name,
             path=self.path,
@@ -134,17 +134,22 @@ class _Reader(Tables):
             targets=targets,
             tokenizer=self.tokenizer(self.table("tokenizer"), names),
             grid=grid,
-            derived=derived,
+            derived=self.unique("derived level", derived),
             studies=studies,
-            mixed=registry.mixed_levels(studies, levels),
-            study_tokens=registry.most_tokens(studies),
+            mixed=frozenset().union(*(study.mixed(levels) for study in studies.values())),
+            study_tokens=max((study.most_tokens for study in studies.values()), default=0),
             draw=self.draw(),
             documents=self.choice("[grid]", self.table("grid"), "documents", PER_SEED, SHARED),
             apart=tuple(
-                dict.fromkeys([*(grid["levels"] if tunes(grid) else ()), *registry.chosen_apart(studies)])
+                dict.fromkeys(
+                    [
+                        *(grid["levels"] if tunes(grid) else ()),
+                        *(name for study in studies.values() for name in study.chosen_apart),
+                    ]
+                )
             ),
             pieces=self.pieces(self.table("grid"), sizes, grid),
-            most_seeds=max(grid.get("seeds", 1), *(asked.seeds for asked in studies.values()), *looks, 1),
+            most_seeds=max(grid.get("seeds", 1), *(study.seeds for study in studies.values()), *looks, 1),
             looks=looks,
             base=base,
             seed_noise=self.seed_noise(self.table("power")),

@@ -31,19 +31,15 @@ from train import fits
 from train.config import RunConfig
 
 
-@dataclass(frozen=True)
-class Anneal:
+@dataclass(frozen=True, kw_only=True)
+class Anneal(Study):
+    key, tables = "anneal", ("anneal",)
     trunk: str
     levels: tuple[str, ...]  # without the trunk
     tokens: int  # of a whole run
-    seeds: int
-    knobs: dict
 
-
-class AnnealStudy(Study):
-    key, tables = "anneal", ("anneal",)
-
-    def read(self, tables: StudyTables) -> Anneal:
+    @classmethod
+    def read(cls, tables: StudyTables) -> Anneal:
         where, table = "[anneal]", tables.table("anneal")
         tables.known(where, table, ("trunk", "levels", *COMMON))
         trunk = tables.level(where, table, "trunk", tables.grid["levels"][0])
@@ -51,24 +47,22 @@ class AnnealStudy(Study):
         levels = tuple(name for name in dict.fromkeys(named) if name != trunk)
         if not levels:
             raise tables.fail(where, f'levels = ["{trunk}"] is the trunk alone; name levels to rank')
-        return Anneal(trunk, levels, **tables.common(where, table))
+        return cls(trunk=trunk, levels=levels, **tables.common(where, table))
 
-    def outline(self, asked: Anneal, manifest: Manifest) -> list[Trial]:
+    def outline(self, manifest: Manifest) -> list[Trial]:
         """The trunk's level first: its cool-down makes the trunk an ordinary run."""
-        knobs = asked.knobs | {"seeds": asked.seeds}
-        return [
-            Trial(self.key, level, level, asked.tokens, knobs, trunk=asked.trunk)
-            for level in (asked.trunk, *asked.levels)
-        ]
+        levels = (self.trunk, *self.levels)
+        return [self.trial(level, level, self.tokens, trunk=self.trunk) for level in levels]
 
-    def findings(self, holdout: str, lock: dict, runs: list[dict]) -> list[dict]:
-        asked = lock["studies"][self.key]
-        mine = of_study(runs, self.key)
+    @classmethod
+    def findings(cls, holdout: str, lock: dict, runs: list[dict]) -> list[dict]:
+        asked = lock["studies"][cls.key]
+        mine = of_study(runs, cls.key)
         title = f"What each level adds in a cool-down, on {text_of(holdout)}"
         done = scored(mine, holdout)
         ranked = [level for level in asked["levels"] if level in {run["level"] for run in done}]
         if asked["trunk"] not in {run["level"] for run in done} or not ranked:
-            return [finding(self.key, title, holdout, ["The runs are not there yet."])]
+            return [finding(cls.key, title, holdout, ["The runs are not there yet."])]
         return [_finding(title, holdout, asked, ranked, done, _whole(scored(runs, holdout), asked))]
 
 
@@ -95,7 +89,7 @@ def _finding(
     agreeing = _agreement(grid, [level for level in (trunk, *ranked) if level in there])
     sentences = [_order_sentence(holdout, asked, rows), *_agreement_sentences(agreeing)]
     return finding(
-        AnnealStudy.key, title, holdout, sentences, [_table(asked, rows)],
+        Anneal.key, title, holdout, sentences, [_table(asked, rows)],
         rows=rows, agreement=agreeing, caveats=grid.caveats,
     )  # fmt: skip
 

@@ -28,23 +28,19 @@ FAR = 4.0  # budgets beyond so many times the most that was trained get no advic
 MOST_EPOCHS = 10_000
 
 
-@dataclass(frozen=True)
-class Repetition:
+@dataclass(frozen=True, kw_only=True)
+class Repetition(Study):
     """From the part of the raw pool that has `tokens` of the first level: what every level makes of it, trained
     for `epochs` times `tokens`, so that all have seen as much."""
 
+    key, tables = "repetition", ("repetition",)
     levels: tuple[str, ...]
     tokens: int
     epochs: tuple[int, ...]
     budgets: tuple[int, ...]
-    seeds: int
-    knobs: dict
 
-
-class RepetitionStudy(Study):
-    key, tables = "repetition", ("repetition",)
-
-    def read(self, tables: StudyTables) -> Repetition:
+    @classmethod
+    def read(cls, tables: StudyTables) -> Repetition:
         where, table = "[repetition]", tables.table("repetition")
         tables.known(where, table, ("levels", "budgets", *COMMON))
         levels = tables.several_levels(where, table, tables.grid["levels"])
@@ -58,34 +54,34 @@ class RepetitionStudy(Study):
         budgets = tuple(tables.count(where, "budgets", budget) for budget in given)
         epochs = tuple(sorted(set(epochs)))
         knobs = tables.common(where, {**table, "epochs": 1})
-        return Repetition(levels, epochs=epochs, budgets=budgets, **knobs)
+        return cls(levels=levels, epochs=epochs, budgets=budgets, **knobs)
 
-    def outline(self, asked: Repetition, manifest: Manifest) -> list[Trial]:
+    def outline(self, manifest: Manifest) -> list[Trial]:
         """Until the documents tell what a level leaves of the pool, as if it left all of it."""
-        trials = []
-        for level in asked.levels:
-            for epochs in asked.epochs:
-                knobs = asked.knobs | {"seeds": asked.seeds, "epochs": epochs}
-                about = {"of": level, "trained": epochs * asked.tokens, "epochs": epochs}
-                name = f"{level}, {epochs} x"
-                trials.append(Trial(self.key, name, level, asked.tokens, knobs, about=about))
-        return trials
+        return [
+            self.trial(
+                f"{level}, {epochs} x", level, self.tokens, epochs=epochs,
+                about={"of": level, "trained": epochs * self.tokens, "epochs": epochs},
+            )
+            for level in self.levels for epochs in self.epochs
+        ]  # fmt: skip
 
     def comparisons(self, trials: list[Trial]) -> int:
         return len({trial.level for trial in trials}) - 1
 
-    def trials(self, asked: Repetition, built: Built) -> list[Trial]:
+    def trials(self, built: Built) -> list[Trial]:
         """From the same pool: where a level keeps half, its half is passed twice as often."""
-        of_level, trials = pool_tokens(built, asked.levels, asked.tokens), []
-        for trial in super().trials(asked, built):
+        of_level, trials = pool_tokens(built, self.levels, self.tokens), []
+        for trial in super().trials(built):
             unique = of_level[trial.level]
             knobs, about = trial.knobs | {"epochs": trial.trained / unique}, trial.about | {"unique": unique}
             trials.append(replace(trial, tokens=unique, knobs=knobs, about=about))
         return trials
 
-    def findings(self, holdout: str, lock: dict, runs: list[dict]) -> list[dict]:
+    @classmethod
+    def findings(cls, holdout: str, lock: dict, runs: list[dict]) -> list[dict]:
         asked = lock["studies"]["repetition"]
-        return [_finding(holdout, asked, of_study(scored(runs, holdout), self.key))]
+        return [_finding(holdout, asked, of_study(scored(runs, holdout), cls.key))]
 
 
 # ------------------------------------------------------------------------------------------- the finding

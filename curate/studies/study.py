@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from curate.corpora.built import Built
 from curate.spec.manifest import Level, Manifest
@@ -67,33 +67,44 @@ class Trial:
         return self.cooldown if self.branches else 1.0
 
 
+@dataclass(frozen=True, kw_only=True)
 class Study:
-    """One question. `tables`: the manifest's tables that ask it; `asked`: what `read` made of them."""
+    """One question, as a manifest asks it. `tables`: the manifest's tables that do."""
 
     key: ClassVar[str]
     tables: ClassVar[tuple[str, ...]]
+    seeds: int
+    knobs: dict
 
-    def read(self, tables: StudyTables) -> Any:
+    @classmethod
+    def read(cls, tables: StudyTables) -> Self:
         """What the manifest asks, checked. Raises ManifestError."""
         raise NotImplementedError
 
-    def levels(self, asked: Any, levels: tuple[Level, ...]) -> tuple[Level, ...]:
+    def trial(self, name: str, level: str, tokens: int, **more: Any) -> Trial:
+        """With the study's own knobs, but for those in `more`, where other fields of a trial stand as well."""
+        fields = {key: more.pop(key) for key in ("about", "waits", "trunk", "apart") if key in more}
+        return Trial(self.key, name, level, tokens, {**self.knobs, "seeds": self.seeds, **more}, **fields)
+
+    def derived(self, levels: tuple[Level, ...]) -> tuple[Level, ...]:
         """Levels that only this study needs."""
         return ()
 
-    def mixed(self, asked: Any, levels: tuple[Level, ...]) -> set[str]:
+    def mixed(self, levels: tuple[Level, ...]) -> set[str]:
         """Levels whose sources it takes in shares of its own."""
         return set()
 
-    def chosen_apart(self, asked: Any) -> tuple[str, ...]:
+    @property
+    def chosen_apart(self) -> tuple[str, ...]:
         """Levels of whose text some is held apart, since their runs choose among settings."""
         return ()
 
-    def most_tokens(self, asked: Any) -> int:
+    @property
+    def most_tokens(self) -> int:
         """Of its largest corpus, where that may be larger than the manifest's sizes."""
         return 0
 
-    def outline(self, asked: Any, manifest: Manifest) -> list[Trial]:
+    def outline(self, manifest: Manifest) -> list[Trial]:
         """Every trial as the manifest alone tells it, those that wait included: for `curate plan`."""
         raise NotImplementedError
 
@@ -101,15 +112,16 @@ class Study:
         """How many differences the finding makes of these trials, and corrects for together."""
         return len({trial.name for trial in trials}) - 1
 
-    def trials(self, asked: Any, built: Built) -> list[Trial]:
+    def trials(self, built: Built) -> list[Trial]:
         """The outline with what only documents tell, without what waits."""
-        return [trial for trial in self.outline(asked, built.annotated.manifest) if not trial.waits]
+        return [trial for trial in self.outline(built.annotated.manifest) if not trial.waits]
 
-    def further(self, asked: Any, built: Built, runs: list[dict]) -> list[Trial]:
+    def further(self, built: Built, runs: list[dict]) -> list[Trial]:
         """What `runs`, records of everything planned so far, recommend to train; none until all it needs are there."""
         return []
 
-    def findings(self, holdout: str, lock: dict, runs: list[dict]) -> list[dict]:
+    @classmethod
+    def findings(cls, holdout: str, lock: dict, runs: list[dict]) -> list[dict]:
         """What the runs say on a holdout. `runs`: of the grid and of this study, also those that failed."""
         raise NotImplementedError
 
