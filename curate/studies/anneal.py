@@ -22,7 +22,7 @@ import numpy as np
 
 from curate.results.answers import finite
 from curate.results.finding import finding, table
-from curate.results.scores import grid_of, setting
+from curate.results.scores import first_setting, grid_of
 from curate.results.transfer import agreement
 from curate.results.words import difference_text, figure_text, text_of
 from curate.spec.manifest import Manifest
@@ -70,8 +70,7 @@ def _whole(runs: list[dict], asked: dict) -> list[dict]:
     """Runs of the grid that read one of these levels all along, at as many tokens, in its first setting."""
     levels = {asked["trunk"], *asked["levels"]}
     runs = [run for run in of_study(runs, None) if run["level"] in levels and run["size"] == asked["tokens"]]
-    first = min(map(setting, runs), default="")
-    return [run for run in runs if setting(run) == first]
+    return first_setting(runs)
 
 
 def _finding(
