@@ -139,20 +139,19 @@ def _build(store: Store, manifest: Manifest, engine: Engine, record: bool, lock_
     if not any(c.ends for c in cuts.values()):
         raise ManifestError(_too_small(manifest, tokens, cuts))
     corpora = build_corpora(store, manifest, a.pool, tokens, cuts, engine)
-    small = [*a.pool.foreign, *_small_levels(cuts), *_small_holdouts(manifest, holdouts, tokens)]
-    small += _shared_spans(a, holdouts)
+    small = [
+        *a.pool.foreign,
+        *(f'level "{name}" has too little text for {", ".join(map(size_label, level.missing))} tokens'
+          for name, level in cuts.items() if level.missing),
+        *_small_holdouts(manifest, holdouts, tokens),
+        *_shared_spans(a, holdouts),
+    ]  # fmt: skip
     studies = registry.as_json(manifest)
     facts = lock_facts(a, holdouts, targets, tokens, corpora, rows, studies, small)
     lock = write_lock(lock_path, facts) if record else facts
     for warning in lock["warnings"]:
         say(f"warning: {warning}")
     return Built(a, holdouts, targets.texts, rows, units, tokens, corpora, lock, lock_path)
-
-
-def _small_levels(cuts: dict[str, Cut]) -> Iterator[str]:
-    for name, level in cuts.items():
-        if level.missing:
-            yield f'level "{name}" has too little text for {", ".join(map(size_label, level.missing))} tokens'
 
 
 def _shared_spans(a: Annotated, holdouts: Holdouts) -> Iterator[str]:

@@ -44,7 +44,8 @@ def lint(manifest: Manifest, documents: int) -> Lint:
         f'level "{level.name}": {rule.name} = {rule.bound.text()} can never fire, {rule.signal} lies within'
         for level in manifest.levels
         for rule in level.rules
-        if not _published(manifest, rule) and _never_fires(manifest, rule)
+        # Published profiles guard against empty documents, which readers here refuse already.
+        if rule.name.rpartition(".")[0] not in manifest.profiles and _never_fires(manifest, rule)
     ]
     found += missed_pairs(manifest.pooled)
     found += dict.fromkeys([*_untrainable(manifest), *_odd_rates(manifest)])
@@ -88,11 +89,6 @@ def _odd_rates(manifest: Manifest) -> Iterator[str]:
                     f"{times:,.0f} times {how} than is usual at width {width}, {usual:.2g}: runs will {ends}"
                 )
                 yield f"optimizer.{name} = {mine:g} is {what}"
-
-
-def _published(manifest: Manifest, rule: Rule) -> bool:
-    """Published profiles guard against empty documents, which readers here refuse already."""
-    return rule.name.rpartition(".")[0] in manifest.profiles
 
 
 def _never_fires(manifest: Manifest, rule: Rule) -> bool:

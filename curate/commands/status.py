@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from curate.commands.summary import table
@@ -49,11 +48,7 @@ class Onlooker(Share):
 
 def _is_recent(task: Task) -> bool:
     paths = [task.store.receipt_path(*artefact) for artefact in task.leaves]
-    return any(_recent(path) for path in paths)
-
-
-def _recent(path: Path) -> bool:
-    return path.exists() and time.time() - path.stat().st_mtime < RECENT_SECONDS
+    return any(path.exists() and time.time() - path.stat().st_mtime < RECENT_SECONDS for path in paths)
 
 
 def status(store: Store, manifest: Manifest) -> dict[str, Any]:

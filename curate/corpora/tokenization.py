@@ -203,7 +203,7 @@ def _encode(store: Store, pool: Pool, tokens: Tokens, rows: np.ndarray, engine: 
     first = sum(part.rows for part in tokens.parts)
     tokens.place[np.concatenate(pieces)] = np.arange(first, first + len(rows), dtype=rows.dtype)
     for piece, chunk in zip(pieces, chunks, strict=True):
-        part = store.parts(STAGE, store.made(STAGE, chunk.key))[0]
+        part = store.made_part(STAGE, chunk.key)
         tokens.count[piece] = part.table(["count"])["count"].to_numpy()
         tokens.parts.append(part)
 

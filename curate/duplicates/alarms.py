@@ -141,15 +141,13 @@ def alarms(summary: dict) -> list[str]:
     """A sentence for each thing to look at."""
     if not summary:
         return []
-    return [*_losing_sources(summary["by_source"]), *_clusters(summary)]
-
-
-def _losing_sources(by_source: dict[str, dict]) -> list[str]:
-    return [
+    by_source = summary["by_source"]
+    losing = [
         f'duplicates: source "{name}" loses {lost:.0%} of its {by_source[name]["documents"]:,} documents, '
         f"all others {others:.0%}"
         for name, (lost, others) in _losing(by_source).items()
     ]
+    return [*losing, *_clusters(summary)]
 
 
 def _losing(by_source: dict[str, dict]) -> dict[str, tuple[float, float]]:

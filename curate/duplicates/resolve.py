@@ -115,17 +115,13 @@ def flat(signatures: pa.ChunkedArray | pa.Array) -> np.ndarray:
     return column.flatten().to_numpy().reshape(len(column), -1)
 
 
-def _column(parts: list[Part], band: int) -> Iterator[np.ndarray]:
-    for part in parts:
-        yield part.table([f"band{band}"])[f"band{band}"].to_numpy()
-
-
 def _pairs(task: tuple[list[Part], np.ndarray, int, int, int]) -> np.ndarray:
     """Pairs of rows, each the first of its text, that share a key of one cut of a band."""
     from filters.duplicates.grouping import cut_of, pairs_of
 
     parts, first, band, cut, cuts = task
-    keys, rows = cut_of(_column(parts, band), cut, cuts)
+    columns = (part.table([f"band{band}"])[f"band{band}"].to_numpy() for part in parts)
+    keys, rows = cut_of(columns, cut, cuts)
     distinct = first[rows] == rows
     return pairs_of(keys[distinct], rows[distinct])
 

@@ -26,7 +26,7 @@ from curate.signals.families import (
     shipped_signals,
     signals_of,
 )
-from curate.spec.bounds import Rule, parse_bound
+from curate.spec.bounds import Rule, is_number, parse_bound
 from curate.spec.manifest import DUPLICATE, DUPLICATE_SIGNALS, DUPLICATES, FORGOTTEN, INDEX
 from curate.spec.tables import Tables
 
@@ -169,7 +169,7 @@ class Measured(Tables):
                 self.typed(where, given, key, kind)
             takes = self.strings(where, given, "takes")
             limits = [given.get(key, CUSTOM[key]) for key in ("low", "high")]
-            if not all(map(_is_number, limits)) or not limits[0] <= limits[1]:
+            if not all(map(is_number, limits)) or not limits[0] <= limits[1]:
                 raise self.fail(where, "low and high are two numbers, the lower one first")
             folder = str(self.path.parent.absolute())
             with self.failing(where):
@@ -324,7 +324,7 @@ class Measured(Tables):
         value = given[key]
         if kind is not float:
             self.typed(where, given, key, kind)
-        elif not _is_number(value):
+        elif not is_number(value):
             raise self.fail(where, f"{key} = {value!r} is not a number")
         if kind is not str and (not 0 <= value < 2**31 or value == 0 and key != "seed"):
             raise self.fail(where, f"{key} = {value} is not positive, or too large")
@@ -517,7 +517,3 @@ class Measured(Tables):
 def _is_spans(signal: Signal) -> bool:
     """Stretches of text; how many there are is counted in spans too, and is a number like others."""
     return signal.empty == []
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

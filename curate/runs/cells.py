@@ -81,15 +81,13 @@ def planned_cells(built: Built) -> list[PlannedCell]:
 def sharing(planned: list[PlannedCell]) -> list[PlannedCell]:
     """The same cells, those that train the same in one directory: that of the first, which may be the grid's."""
     first: dict[str, Path] = {}
-    return [
-        p if p.missing else replace(p, directory=first.setdefault(_trains(p), p.directory)) for p in planned
-    ]
 
+    def place(cell: dict, own: Path) -> Path:
+        """By what its runs depend on, whatever they are called and wherever their trunk is kept."""
+        named = ("level", "trunk") if cell.get("tags") else ("level", "trunk", "tags")
+        return first.setdefault(digest_of({k: v for k, v in cell.items() if k not in named}), own)
 
-def _trains(p: PlannedCell) -> str:
-    """What a cell's runs depend on, whatever they are called and wherever their trunk is kept."""
-    named = ("level", "trunk") if p.cell.get("tags") else ("level", "trunk", "tags")
-    return digest_of({name: value for name, value in p.cell.items() if name not in named})
+    return [p if p.missing else replace(p, directory=place(p.cell, p.directory)) for p in planned]
 
 
 def grid_cells(built: Built) -> list[PlannedCell]:

@@ -241,9 +241,8 @@ def train_corpus(
     }
     directory = out or store.folder(RUNS) / f"corpus-{digest_of([VERSION, digest, setting])[:12]}"
     planned = PlannedCell(cell, directory)
-    for reason in _train(
-        [planned], engine, tracker
-    ).values():  # a finished run is recognised, or refused, there
+    # A finished run is recognised, or refused, there.
+    for reason in _train([planned], engine, tracker).values():
         raise CurateError(f"{corpus}: {reason}")
     return directory / str(packed.meta["tokens"]), planned.there()[0]
 

@@ -113,7 +113,7 @@ def parse_bound(signal: str, value: Any) -> Bound:
         return Bound(top=share, sampled="sample" in value)
     if isinstance(value, list) and value and all(isinstance(v, str) for v in value):
         return _of_labels(signal, value)
-    if not isinstance(value, list) or len(value) != 2 or not all(map(_is_number, value)):
+    if not isinstance(value, list) or len(value) != 2 or not all(map(is_number, value)):
         raise ValueError(
             f"{signal} = {value!r}: write [low, high] (inf where a side is open) or a list of labels"
         )
@@ -166,5 +166,5 @@ def _of_labels(signal: str, labels: list[str]) -> Bound:
     return Bound(labels=tuple(canonical(label) for label in labels), of_languages=True)
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -80,10 +80,10 @@ def _finding(
     grid = grid_of(holdout, [*done, *whole], place=lambda run: (_series(run), tokens))
     there = {_series(run) for run in whole}
     gaps = fits.differences(grid, [(_cooled(level), _cooled(trunk)) for level in ranked])
-    rows = [
-        finite(vars(gap.together)) | {"level": level, "whole": _whole_gap(grid, there, level, trunk)}
-        for level, gap in zip(ranked, gaps, strict=True)
-    ]
+    rows = []
+    for level, gap in zip(ranked, gaps, strict=True):
+        all_along = finite(vars(fits.difference(grid, level, trunk))) if {level, trunk} <= there else None
+        rows.append(finite(vars(gap.together)) | {"level": level, "whole": all_along})
     rows.sort(key=lambda row: row["value"])
     agreeing = _agreement(grid, [level for level in (trunk, *ranked) if level in there])
     sentences = [_order_sentence(holdout, asked, rows), *_agreement_sentences(agreeing)]
@@ -99,10 +99,6 @@ def _series(run: dict) -> str:
 
 def _cooled(level: str) -> str:
     return f"{level}, cool-down"
-
-
-def _whole_gap(grid: fits.Grid, there: set[str], level: str, trunk: str) -> dict | None:
-    return finite(vars(fits.difference(grid, level, trunk))) if {level, trunk} <= there else None
 
 
 def _agreement(grid: fits.Grid, levels: list[str]) -> dict | None:

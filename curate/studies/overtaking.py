@@ -92,7 +92,9 @@ class Overtaking(Study):
         if asked["holdout"] != holdout:
             return []
         done = scored(runs, holdout)
-        return [_finding(holdout, asked, of_study(done, None), of_study(done, cls.key))]
+        title = f"Where more of {asked['dirty']} overtakes {asked['clean']}, on {text_of(holdout)}"
+        sentence, figures = _answer(holdout, asked, of_study(done, None), of_study(done, cls.key))
+        return [finding("crossing", title, holdout, [sentence], **figures)]
 
 
 def _foretold(holdout: str, asked: dict, runs: list[dict]) -> fits.Overtaking | str:
@@ -117,12 +119,6 @@ def _sizes(foretold: fits.Overtaking, most: int) -> list[int]:
 # ------------------------------------------------------------------------------------------- the finding
 
 
-def _finding(holdout: str, asked: dict, grid_runs: list[dict], runs: list[dict]) -> dict:
-    title = f"Where more of {asked['dirty']} overtakes {asked['clean']}, on {text_of(holdout)}"
-    sentence, figures = _answer(holdout, asked, grid_runs, runs)
-    return finding("crossing", title, holdout, [sentence], **figures)
-
-
 def _answer(holdout: str, asked: dict, grid_runs: list[dict], runs: list[dict]) -> tuple[str, dict[str, Any]]:
     """(the sentence, its figures): what is foretold, and what runs find as far as they are there."""
     mine = [run for run in grid_runs if run["level"] in (asked["dirty"], asked["clean"])]
@@ -130,7 +126,8 @@ def _answer(holdout: str, asked: dict, grid_runs: list[dict], runs: list[dict]) 
     if isinstance(foretold, str):
         return f"No crossing is foretold: {foretold}.", {}
     figures: dict[str, Any] = {"foretold": finite(vars(foretold))}
-    by_law = f"By the laws of the grid {_overtakes(foretold)}"
+    clean = f"{short_count(foretold.clean_tokens)} tokens of {foretold.clean}"
+    by_law = f"By the laws of the grid {foretold.dirty} overtakes {clean}"
     sizes = _sizes(foretold, asked["most"])
     if not sizes:
         where = "never" if foretold.kind == "never" else f"from {_interval(foretold)} tokens"
@@ -149,10 +146,6 @@ def _answer(holdout: str, asked: dict, grid_runs: list[dict], runs: list[dict]) 
 def _trained(grid: fits.Grid, foretold: fits.Overtaking, sizes: list[int]) -> bool:
     there = {(point.level, point.tokens) for point in grid.points}
     return {(foretold.dirty, size) for size in sizes} | {(foretold.clean, foretold.clean_tokens)} <= there
-
-
-def _overtakes(foretold: fits.Overtaking) -> str:
-    return f"{foretold.dirty} overtakes {short_count(foretold.clean_tokens)} tokens of {foretold.clean}"
 
 
 def _interval(crossing: fits.Overtaking) -> str:

@@ -92,7 +92,7 @@ def _finding(holdout: str, asked: dict, runs: list[dict]) -> dict:
     levels = [level for level in asked["levels"] if any(run["of"] == level for run in runs)]
     if len(levels) < 2:
         return finding("repetition", title, holdout, ["The runs of two levels are not there yet."])
-    grid = _grid(holdout, runs)
+    grid = grid_of(holdout, runs, place=lambda run: (run["of"], run["trained"]))
     unique = {level: next(run["unique"] for run in runs if run["of"] == level) for level in levels}
     gaps, laws = _gaps(grid, levels), {level: _law(grid, level, unique[level]) for level in levels}
     budgets = asked["budgets"] or grid.tokens[-1:]
@@ -116,10 +116,6 @@ def _table(grid: fits.Grid, levels: list[str], unique: dict[str, int]) -> dict:
     ]
     columns = ["Level", "Unique tokens", *(f"{tokens:,} trained" for tokens in grid.tokens)]
     return table("Nats per token from the same raw pool", columns, rows)
-
-
-def _grid(name: str, runs: list[dict]) -> fits.Grid:
-    return grid_of(name, runs, place=lambda run: (run["of"], run["trained"]))
 
 
 def _gaps(grid: fits.Grid, levels: list[str]) -> list[fits.Difference]:
