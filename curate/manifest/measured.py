@@ -79,6 +79,16 @@ SPECIAL = (
     "heuristics", *OF_LANGUAGE, *RECIPES, "near_duplicates", "exact_duplicates", "prefer", INDEX, "custom", "distilled",
     "word_lists", URL_LISTS, LOSS,
 )  # fmt: skip
+# What a level must not ask for before the manifest says how: what to write.
+NEEDED = {
+    INDEX: 'is not measured; add index = "DIRECTORY" to [signals]',
+    DUPLICATES: "is not measured; add near_duplicates = true to [signals]",
+    FORGOTTEN: "needs [forget], which bounds it; leave it out here",
+    **{
+        name: f"is not measured; add {name} = {{ ... }} to [signals]"
+        for name in (*RECIPES, *FINGERPRINTS, URL_LISTS, LOSS)
+    },
+}
 CUSTOM: dict[str, Any] = {
     "version": 1, "low": -math.inf, "high": math.inf, "unit": "number", "labels": False,
 }  # fmt: skip
@@ -397,9 +407,7 @@ class Measured(Tables):
         """
         if rule.signal in DUPLICATE_SIGNALS:
             if DUPLICATES not in self.pooled:
-                raise self.fail(
-                    where, f"{rule.signal} is not measured; add near_duplicates = true to [signals]"
-                )
+                raise self.fail(where, f"{rule.signal} {NEEDED[DUPLICATES]}")
             return
         known = shipped_signals().keys() | signals_of(self.families | self.pooled)
         if rule.signal in (SOURCE, *self.columns) and rule.signal not in known:
@@ -453,14 +461,8 @@ class Measured(Tables):
                 raise self.fail(where, f"{name} is not measured; add {option} = true to [signals]")
             if family == "contamination" and self.evaluations:
                 self._modelled(family, True)
-            elif family == INDEX:
-                raise self.fail(where, f'{name} is not measured; add index = "DIRECTORY" to [signals]')
-            elif family == DUPLICATES:
-                raise self.fail(where, f"{name} is not measured; add near_duplicates = true to [signals]")
-            elif family == FORGOTTEN:
-                raise self.fail(where, f"{name} needs [forget], which bounds it; leave it out here")
-            elif family in (*RECIPES, *FINGERPRINTS, URL_LISTS, LOSS):
-                raise self.fail(where, f"{name} is not measured; add {family} = {{ ... }} to [signals]")
+            elif family in NEEDED:
+                raise self.fail(where, f"{name} {NEEDED[family]}")
             elif family in of_the_pool():
                 kind = family.removeprefix("repeated_")
                 self.pooled[family] = {"words": WORDS[kind]}

@@ -16,7 +16,7 @@ import numpy as np
 from curate.quantities import short_count
 from curate.results.answers import finite
 from curate.results.finding import finding, table
-from curate.results.scores import series_name, setting
+from curate.results.scores import first_of_setting, series_name
 from curate.results.words import difference_text
 from curate.store import remembered
 from train import fits
@@ -123,11 +123,8 @@ def _gaps(runs: list[dict], family: str, way: str, alpha: float) -> list[dict]:
     hold them all at once, those of other families included."""
     grid = _grid(runs, family, way, "right", alpha)
     size = grid.tokens[-1]
-    there = {series_name(run): setting(run) for run in runs if run["size"] == size}
-    first: dict[str, str] = {}
-    for name, where in there.items():
-        first.setdefault(where, name)
-    pairs = [(name, first[where], "quality") for name, where in there.items() if name != first[where]]
+    there = first_of_setting([run for run in runs if run["size"] == size])
+    pairs = [(name, first, "quality") for name, first in there.items() if name != first]
     if SCRATCH in grid.levels:
         pairs += [(name, SCRATCH, "text") for name in there]
     gaps = [gap.together for gap in fits.differences(grid, [pair[:2] for pair in pairs], size)]

@@ -10,7 +10,7 @@ import numpy as np
 
 from curate.results.answers import finite, place
 from curate.results.finding import finding, table
-from curate.results.scores import grid_of, series_name
+from curate.results.scores import first_of_setting, grid_of, series_name
 from curate.results.tuning import tuned
 from curate.results.words import count_text, figure_text, text_of
 from train import fits
@@ -164,7 +164,7 @@ def wants_more(lock: dict, runs: list[dict], most: int) -> bool:
     for holdout in lock["holdouts"]:
         mine = [run for run in done if holdout in run["losses"]]
         grid = grid_of(holdout, mine)
-        if any(row["seeds"] and row["seeds"] <= most for row in _open(grid, _pairs(grid, mine))):
+        if any(row["seeds"] and row["seeds"] <= most for row in _open(grid, _pairs(mine))):
             return True
     return False
 
@@ -173,7 +173,7 @@ def _trust(name: str, grid: fits.Grid, runs: list[dict]) -> dict:
     title = f"How far to trust this, on {text_of(name)}"
     figures: dict[str, Any] = {}
     sentences = [*_scope_sentences(grid, runs), _foretold_sentence(grid, runs)]
-    pairs = _pairs(grid, runs)
+    pairs = _pairs(runs)
     try:
         told = fits.signal_to_noise(grid, max(1, len(pairs)))
     except fits.FitError as error:
@@ -249,12 +249,8 @@ def _foretold_sentence(grid: fits.Grid, runs: list[dict]) -> str:
     )
 
 
-def _pairs(grid: fits.Grid, runs: list[dict]) -> list[tuple[str, str]]:
-    first: dict[str, str] = {}
-    setting = {series_name(run): series_name(run | {"level": ""}) for run in runs}
-    for level in setting:
-        first.setdefault(setting[level], level)
-    return [(level, first[setting[level]]) for level in setting if level != first[setting[level]]]
+def _pairs(runs: list[dict]) -> list[tuple[str, str]]:
+    return [(name, first) for name, first in first_of_setting(runs).items() if name != first]
 
 
 def _open(grid: fits.Grid, pairs: list[tuple[str, str]]) -> list[dict]:

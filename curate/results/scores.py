@@ -41,6 +41,12 @@ def series_of(runs: list[dict]) -> dict[str, str]:
     return {run["level"]: series_name(run) for run in runs}
 
 
+def first_of_setting(runs: list[dict]) -> dict[str, str]:
+    """Series -> the first that was trained in the same setting."""
+    firsts: dict[str, str] = {}
+    return {name: firsts.setdefault(setting(run), name) for run in runs for name in (series_name(run),)}
+
+
 def at_most_tokens(runs: list[dict]) -> list[dict]:
     """The runs at the largest size that every level of them has."""
     sizes: dict[str, set[int]] = {}
