@@ -18,7 +18,7 @@ from curate.runs.training import _unfinished, train
 from curate.steps import build
 from curate.store import Store
 from curate.studies import registry
-from curate.studies.anneal import AnnealStudy
+from curate.studies.anneal import Anneal
 
 ANNEAL = '[anneal]\ntokens = "4k"\n'
 
@@ -120,7 +120,7 @@ def test_orders_that_agree_in_part_are_said_to(tmp_path):
     lock = {"studies": {"anneal": vars(manifest.studies["anneal"])}}
     cooled = synthetic({"raw": 4.0, "long": 3.9, "unique": 3.8}, "anneal")
     whole = synthetic({"raw": 4.0, "long": 3.6, "unique": 3.7}, None)
-    study = AnnealStudy()
+    study = Anneal
     found = study.findings("unique", lock, cooled + whole)[0]
     assert found["figures"]["agreement"]["share"] == pytest.approx(2 / 3)
     assert "2 of the 3 that both tell apart" in found["sentences"][1]
