@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 
 from curate.corpora.built import Annotated
 from curate.corpora.selection import KEPT, of_clusters
@@ -54,8 +55,6 @@ def _row(a: Annotated, wanted: str) -> int:
 
 
 def _at_place(a: Annotated, place: str) -> list[int]:
-    import pyarrow.compute as pc
-
     found: list[int] = []
     for part, (begin, _) in zip(a.pool.parts, a.pool.part.ranges(), strict=True):
         hit = pc.equal(part.table(["place"])["place"], place).to_numpy()

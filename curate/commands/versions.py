@@ -21,6 +21,8 @@ from curate.engine import Engine
 from curate.errors import CurateError, Mismatch
 from curate.manifest.reader import parse_manifest
 from curate.signals.values import within
+from curate.sources.documents import digest_of_files
+from curate.sources.inputs import digests, list_inputs
 from curate.spec.bounds import Bound
 from curate.spec.manifest import DUPLICATE, Manifest
 from curate.steps import annotate_all, build
@@ -143,9 +145,6 @@ def build_locked(store: Store, manifest: Manifest, engine: Engine, lock_path: Pa
 
 def _other_sources(store: Store, manifest: Manifest, lock: dict) -> Iterator[str]:
     """Sources whose files are others: known by hashing them, before any is read."""
-    from curate.sources.documents import digest_of_files
-    from curate.sources.inputs import digests, list_inputs
-
     for source in manifest.sources:
         inputs = list_inputs(source).files
         now = digest_of_files(inputs, digests(store, source, inputs))

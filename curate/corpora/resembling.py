@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -13,9 +12,7 @@ from curate.duplicates.resolve import near_to
 from curate.engine import map_parts
 from curate.signals.values import Values
 from curate.store import Part, Store, digest_of
-
-if TYPE_CHECKING:
-    from filters.models.contamination import Index
+from filters.models.contamination import Index, build_index, measure
 
 VERSION = 1
 STAGE = "resembling"
@@ -31,8 +28,6 @@ class Resembling:
 
 def resembling(values: Values, near: dict, texts: pa.Array, words: int) -> Resembling:
     """Computed once for these texts and this pool. Texts of fewer than `words` words, down to 8, are looked for whole."""
-    from filters.models.contamination import build_index
-
     store, pool = values.store, values.pool
     made_of = [near, words, values.signals.versions["signatures"], pool.digest]
     key = digest_of([STAGE, VERSION, texts.to_pylist(), *made_of])
@@ -51,8 +46,6 @@ def resembling(values: Values, near: dict, texts: pa.Array, words: int) -> Resem
 
 
 def _shares_a_run(task: tuple[Store, Part, Index, str]) -> Part:
-    from filters.models.contamination import measure
-
     store, part, index, key = task
 
     def look() -> pa.Table:

@@ -27,6 +27,8 @@ from curate.sources.documents import SourceDocuments, read_sources
 from curate.sources.pool import open_pool
 from curate.spec.manifest import Manifest, Target
 from curate.store import digest_of
+from train.tokens import Packed
+from train.tokens.encoder import encode
 
 VERSION = 1
 RUN = 13  # words in a row
@@ -166,9 +168,6 @@ def _joined(prompt: str, answer: str) -> str:
 def pack_target(path: Path, texts: TargetTexts, tokenizer: str) -> None:
     """The packed tokens that runs are scored on. Prompt and answer are encoded apart, so that the answer has the same
     tokens behind every prompt."""
-    from train.tokens import Packed
-    from train.tokens.encoder import encode
-
     if texts.target.answer is None:
         whole = pa.array(texts.answers, pa.large_string())
         ids, offsets = encode(tokenizer, whole)

@@ -18,6 +18,7 @@ from curate.differences import in_one_line
 from curate.signals.values import Values
 from curate.sources.pool import Pool
 from curate.spec.manifest import DUPLICATES
+from filters.duplicates.minhash import Scheme, recall
 
 KINDS = ("exact", "template", "near")
 LARGEST = 5  # clusters that the lock names
@@ -120,8 +121,6 @@ def _cluster(pool: Pool, cluster: np.ndarray, row: int) -> dict:
 
 def missed_pairs(pooled: dict[str, dict]) -> list[str]:
     """Where bands and rows do not find the similarity that near-duplicates are asked for at."""
-    from filters.duplicates.minhash import Scheme, recall
-
     near = pooled.get(DUPLICATES, {}).get("near")
     if not near:
         return []

@@ -19,6 +19,7 @@ import xxhash
 from curate.engine import map_parts
 from curate.signals.values import Values
 from curate.store import Store, digest_of
+from filters.duplicates.leaders import batches
 
 STAGE = "answers"
 
@@ -40,8 +41,6 @@ def answers(
     done: Callable[[Any], None] | None = None,
 ) -> list[np.ndarray]:  # fmt: skip
     """The columns of these rows of the pool. `group` int64 [rows], each stands together."""
-    from filters.duplicates.leaders import batches
-
     signals, store, stage = values.signals, values.store, f"{STAGE}/{digest_of(question.of)[:16]}"
     first = np.flatnonzero(np.diff(group, prepend=-1))
     size = np.diff(first, append=len(group))

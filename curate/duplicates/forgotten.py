@@ -32,6 +32,7 @@ from curate.signals.values import Values
 from curate.sources.pool import Pool
 from curate.spec.manifest import FORGOTTEN
 from curate.store import Part, atomic, digest_of
+from filters.duplicates.leaders import Scheme, band_keys
 
 VERSION = 1
 NAMED, ADDRESS = "signature", "field"  # keys that entries of these kinds alone have
@@ -101,8 +102,6 @@ class Forgotten:
         }  # fmt: skip
 
     def near_to(self, values: Values, near: dict) -> np.ndarray:
-        from filters.duplicates.leaders import Scheme
-
         if not len(self.signatures):
             return np.zeros(len(values.pool), bool)
         column = pa.FixedSizeListArray.from_arrays(
@@ -113,8 +112,6 @@ class Forgotten:
 
     def resembles(self, rows: pa.Table, cut: list[int], similarity: float) -> np.ndarray:
         """bool [rows]: of an index's rows those whose signature says that they are as similar to a named document."""
-        from filters.duplicates.leaders import band_keys
-
         shares = np.zeros(len(rows), bool)
         if len(self.signatures) and len(rows):
             shares = shares_a_band(Sketches(rows), band_keys(self.signatures, *cut))
@@ -158,8 +155,6 @@ def entry_of(id: str, text_hash: bytes, signature: np.ndarray | None = None) -> 
 
 def way_of(near: dict, normalise: str) -> dict:
     """How this manifest hashes and signs texts: two that differ cannot be compared."""
-    from filters.duplicates.leaders import Scheme
-
     return {"signing": Scheme(**near).signing, "normalise": normalise}
 
 

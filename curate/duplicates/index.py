@@ -27,6 +27,7 @@ from curate.signals.values import Values
 from curate.sources.pool import Pool, gather
 from curate.spec.manifest import DUPLICATES, Manifest
 from curate.store import Part, digest_of, lock_digest, read_json
+from filters.duplicates.leaders import Scheme
 
 STAGE = "index"
 
@@ -43,8 +44,6 @@ def open_index(where: str, new: dict | None = None) -> Index:
 
 def comparison(near: dict, normalise: str) -> dict:
     """What two builds must share to be compared by an index."""
-    from filters.duplicates.leaders import Scheme
-
     scheme = Scheme(**near)
     found = {"signing": scheme.signing, "cut": list(scheme.cut), "similarity": scheme.similarity}
     return found | {"normalise": normalise}

@@ -32,6 +32,7 @@ from curate.store import (
     write_record,
     write_table,
 )
+from filters.duplicates.leaders import Scheme, band_keys
 from train.files import alone, check_of, compare
 
 RECORD = "index.json"
@@ -176,8 +177,6 @@ def _segment(path: Path, rows: pa.Table, origin: dict) -> dict:
 def closest(values: Values, near: dict, index: Any) -> tuple[np.ndarray, np.ndarray]:
     """As `most_similar`, of every document of the pool among those of an index, whose `table` gives columns `signature`
     and `band0` ..."""
-    from filters.duplicates.leaders import Scheme
-
     pool, parts = values.pool, band_parts(values, near)
     tasks = [(parts, index, band) for band in range(Scheme(**near).cut[0])]
     rows, others = np.unique(np.concatenate(map_parts(values.engine, _band_pairs, tasks)), axis=0).T
@@ -191,8 +190,6 @@ def closest(values: Values, near: dict, index: Any) -> tuple[np.ndarray, np.ndar
 
 
 def with_bands(rows: pa.Table, cut: list[int]) -> pa.Table:
-    from filters.duplicates.leaders import band_keys
-
     keys = band_keys(flat(rows["signature"]), *cut)
     for band in range(cut[0]):
         rows = rows.append_column(f"band{band}", pa.array(np.ascontiguousarray(keys[:, band])))

@@ -18,6 +18,8 @@ from curate.signals.values import Values
 from curate.sources.pool import gather, gather_pieces
 from curate.spec.manifest import DUPLICATES
 from curate.store import Part
+from filters.duplicates.leaders import Scheme
+from filters.duplicates.novelty import novelty
 
 VERSION = 1
 MOST = 64_000_000  # bytes of text held at once by one worker; a cluster of more is held whole
@@ -31,8 +33,6 @@ def novelties(
 
     `cluster` int [documents], `reached` bool [documents], `parameters` of the family of duplicates.
     """
-    from filters.duplicates.leaders import Scheme
-
     pool = values.pool
     several = reached & (np.bincount(cluster[reached], minlength=len(pool))[cluster] > 1)
     rows = np.flatnonzero(several).astype(cluster.dtype)
@@ -66,8 +66,6 @@ def _first_of_equals(values: Values, rows: np.ndarray, normalise: str) -> np.nda
 
 
 def _of(task: Task) -> list[np.ndarray]:
-    from filters.duplicates.novelty import novelty
-
     parts, part, row, cluster, least, how = task
     texts, places = gather_pieces(parts, part, row, "text")
     return [novelty(texts, cluster, least, places=places, **how)]

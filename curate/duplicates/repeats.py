@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -18,9 +17,7 @@ from curate.engine import map_parts
 from curate.progress import Progress
 from curate.signals.values import Values
 from curate.store import Part, Store, digest_of
-
-if TYPE_CHECKING:
-    from filters.duplicates.repeats import Occurrences
+from filters.duplicates.repeats import Occurrences, bits_for, copies, find, occurrences
 
 VERSION = 2
 OCCURRENCES = "occurrences"
@@ -63,8 +60,6 @@ def find_repeats(values: Values, family: str, words: int) -> list[Part]:
 
 
 def _find(values: Values, kind: str, words: int, key: str, progress: Progress) -> list[Part]:
-    from filters.duplicates.repeats import bits_for
-
     store, pool, engine = values.store, values.pool, values.engine
     size = int(pool.bytes.sum())
     most = size // 5 * BYTES_AN_OCCURRENCE  # a word takes five bytes and more
@@ -100,8 +95,6 @@ def _slices(sizes: np.ndarray, most: int) -> list[tuple[int, int]]:
 
 
 def _write_occurrences(task: Task) -> Part:
-    from filters.duplicates.repeats import occurrences
-
     def make() -> pa.Table:
         found = occurrences(task.text, task.order, task.kind, task.words, task.bits)
         edges = {"bounds": found.bounds.tobytes(), "ends": found.ends.tobytes()}
@@ -113,8 +106,6 @@ def _write_occurrences(task: Task) -> Part:
 
 def _occurrences(part: Part) -> Occurrences:
     """As they were found, memory-mapped."""
-    from filters.duplicates.repeats import Occurrences
-
     table = part.table()
     edges = [np.frombuffer(table.schema.metadata[name], np.int64) for name in (b"bounds", b"ends")]
     return Occurrences(table["rows"].to_numpy().reshape(-1, 2), *edges)
@@ -122,8 +113,6 @@ def _occurrences(part: Part) -> Occurrences:
 
 def _copies(task: tuple[list[Part], np.ndarray]) -> list[np.ndarray]:
     """For each part the places of the copies in these splits."""
-    from filters.duplicates.repeats import copies
-
     parts, splits = task
     found = [_occurrences(part) for part in parts]
     return [np.concatenate(pieces) for pieces in zip(*(copies(found, s) for s in splits), strict=True)]
@@ -131,8 +120,6 @@ def _copies(task: tuple[list[Part], np.ndarray]) -> list[np.ndarray]:
 
 def _write_spans(todo: tuple[list[tuple[Task, Part, np.ndarray]], str]) -> Part:
     """The spans of a part, slice by slice: (task, its occurrences, places of the copies)."""
-    from filters.duplicates.repeats import find
-
     slices, name = todo
     tables = [
         pa.table(find(task.text, task.kind, task.words, _occurrences(found).ends, places))

@@ -31,6 +31,9 @@ from curate.signals.annotate import Signals
 from curate.signals.values import Values
 from curate.sources.pool import Pool, gather, gather_pieces
 from curate.store import Part, Store, digest_of
+from filters.duplicates.exact import content_hashes
+from filters.duplicates.grouping import components, cut_of, cuts_of, pairs_of
+from filters.duplicates.leaders import Scheme, band_keys, leaders, likely, signatures, similar_to
 
 VERSION = 3
 STAGE = "duplicates"
@@ -88,8 +91,6 @@ def _first_of_equal_texts(values: Values) -> np.ndarray:
 
 def band_parts(values: Values, near: dict) -> list[Part]:
     """A table of band keys (a column a band) beside each part of signatures."""
-    from filters.duplicates.leaders import Scheme
-
     cut = Scheme(**near).cut
     todo = [(values.store, part, cut, digest_of([BANDS, BANDS_VERSION, part.digest, cut]))
             for part in values.signals.families["signatures"]]  # fmt: skip
@@ -97,8 +98,6 @@ def band_parts(values: Values, near: dict) -> list[Part]:
 
 
 def _write_bands(task: tuple[Store, Part, tuple[int, int], str]) -> Part:
-    from filters.duplicates.leaders import band_keys
-
     store, part, cut, key = task
 
     def make() -> pa.Table:
@@ -117,8 +116,6 @@ def flat(signatures: pa.ChunkedArray | pa.Array) -> np.ndarray:
 
 def _pairs(task: tuple[list[Part], np.ndarray, int, int, int]) -> np.ndarray:
     """Pairs of rows, each the first of its text, that share a key of one cut of a band."""
-    from filters.duplicates.grouping import cut_of, pairs_of
-
     parts, first, band, cut, cuts = task
     columns = (part.table([f"band{band}"])[f"band{band}"].to_numpy() for part in parts)
     keys, rows = cut_of(columns, cut, cuts)
@@ -128,8 +125,6 @@ def _pairs(task: tuple[list[Part], np.ndarray, int, int, int]) -> np.ndarray:
 
 def _components(values: Values, first: np.ndarray, near: dict) -> np.ndarray:
     """int [documents]: the connected component of "shares a band" that each distinct text is in."""
-    from filters.duplicates.grouping import components, cuts_of
-
     pool, engine, parts = values.pool, values.engine, band_parts(values, near)
     bands = len(parts[0].table().column_names) if parts else 0
     cuts = cuts_of(len(pool), engine.memory // (2 * engine.workers))
@@ -140,8 +135,6 @@ def _components(values: Values, first: np.ndarray, near: dict) -> np.ndarray:
 
 def near_to(values: Values, near: dict, texts: pa.Array) -> np.ndarray:
     """bool [documents of the pool]: near-duplicates of one of these texts."""
-    from filters.duplicates.leaders import Scheme, band_keys, signatures, similar_to
-
     scheme = Scheme(**near)
     signed = signatures(texts, **scheme.signing)
     keys = band_keys(signed, *scheme.cut)
@@ -209,9 +202,6 @@ def cluster_batch(batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
     Pure: reads parts, writes nothing.
     """
-    from filters.duplicates.exact import content_hashes
-    from filters.duplicates.leaders import Scheme, band_keys, leaders, likely
-
     scheme = Scheme(**batch.near)
     signatures = flat(gather(batch.signatures, batch.part, batch.row, "signature"))
     keys = band_keys(signatures, *scheme.cut)

@@ -26,9 +26,15 @@ from curate.signals.families import (
     shipped_signals,
     signals_of,
 )
+from curate.signals.loss import check_run
 from curate.spec.bounds import Rule, is_number, parse_bound
 from curate.spec.manifest import DUPLICATE, DUPLICATE_SIGNALS, DUPLICATES, FORGOTTEN, INDEX
 from curate.spec.tables import Tables
+from filters.duplicates.repeats import WORDS
+from filters.files import read_list
+from filters.heuristics.blocklists import read_domains
+from filters.language.codes import covers, language_of
+from filters.language.documents import find_model, model_codes
 
 if TYPE_CHECKING:
     from curate.spec.manifest import Source
@@ -145,8 +151,6 @@ class Measured(Tables):
     # ------------------------------------------------------------------------------------- families with parameters
 
     def _language(self, name: str, given: dict) -> dict:
-        from filters.language.documents import find_model
-
         where = f"[signals] {name}"
         model = self._file(where, given.get("model", LANGUAGE_MODEL))
         with self.failing(where, OSError):
@@ -220,9 +224,6 @@ class Measured(Tables):
 
     def _list(self, where: str, key: str, given: Any) -> str:
         """The path of a list, which exists, has entries, and each of them a letter or digit."""
-        from filters.files import read_list
-        from filters.heuristics.blocklists import read_domains
-
         path = self._file(where, given)
         with self.failing(where, (OSError, ValueError), about=f"{key} = {path}: "):
             entries = read_domains(path) if key == "domains" else read_list(path).to_pylist()
@@ -237,8 +238,6 @@ class Measured(Tables):
 
     def _run(self, given: Any) -> str:
         """The directory of a finished run."""
-        from curate.signals.loss import check_run
-
         where = f"[signals] {LOSS}"
         if not isinstance(given, dict) or set(given) != {"run"}:
             raise self.fail(where, f'{LOSS} = {given!r}: write {{ run = "DIRECTORY" }}')
@@ -447,8 +446,6 @@ class Measured(Tables):
 
     def signal(self, where: str, what: str, name: str) -> Signal:
         """The signal; its family, and those it takes signals of, are measured from now on if they can be."""
-        from filters.duplicates.repeats import WORDS
-
         owner, all_signals = signals_of(self.families | self.pooled), shipped_signals()
         family = owner.get(name) or all_signals.get(name, (None,))[0]
         if family is None:
@@ -496,9 +493,6 @@ class Measured(Tables):
 
     def _check_codes(self, where: str, rule: Rule, codes: Iterable[str]) -> None:
         """The language model can give the answers that are asked for; where it is not installed, annotating says so."""
-        from filters.language.codes import covers, language_of
-        from filters.language.documents import model_codes
-
         family = "line_languages" if rule.signal == "main_line_language" else "language"
         model = self.families[family]["model"]
         try:

@@ -31,6 +31,8 @@ from curate.studies.study import Trial, flat
 from train import VERSION
 from train.grid import APART, expand, ladders, step_tokens
 from train.records import CELL_LOCK, FAILED, finished_run
+from train.tokens import Packed, load_tokenizer
+from train.tokens.bpe import end_id
 
 PACKED = "packed"
 MOST_OF_A_NAME = 100  # bytes of a folder's name, besides its key
@@ -238,8 +240,6 @@ def _pack_target(built: Built, texts: TargetTexts) -> tuple[Path, str]:
 
 def _once(built: Built, name: str, key: str, write: Callable[[Path], object]) -> tuple[Path, str]:
     """(directory, key) of packed tokens, written where they are not there."""
-    from train.tokens import Packed
-
     store = built.annotated.store
     path = named_by_key(store.folder(PACKED), name, key)
     if receipt_of(path) is None and not Packed.is_whole(path):
@@ -284,9 +284,6 @@ def _pack(
 ) -> tuple[Path, str]:
     """(directory, key) of the packed tokens of these pieces as the level has them, in this order. `together`: documents
     with the same number are resampled together."""
-    from train.tokens import Packed, load_tokenizer
-    from train.tokens.bpe import end_id
-
     a, tokens = built.annotated, built.tokens[level]
     key = digest_of(
         [

@@ -17,6 +17,8 @@ import pyarrow.compute as pc
 
 from curate.claims import CLAIMS, claim, looks
 from curate.corpora.built import Built
+from curate.corpora.corpus import corpus_record, open_data
+from curate.corpora.tokenization import warm_up
 from curate.engine import Engine, Local, Needs
 from curate.errors import CurateError, Unfinished
 from curate.remote import here, keep_folder, remote_at
@@ -37,9 +39,11 @@ from curate.runs.workers import Workers, devices
 from curate.store import Store, digest_of, write_json
 from curate.studies import registry
 from curate.studies.study import Trial
+from filters.duplicates.leaders import resembling
 from train import VERSION
 from train.grid import Item, Outcome, run_grid, work_tokens
 from train.records import FAILED, RECORD
+from train.tokens import Packed, train_tokenizer
 
 CELL_MEMORY = 1_500_000_000  # bytes that a small cell takes, most of them PyTorch
 
@@ -224,9 +228,6 @@ def train_corpus(
     tracker: Tracker | None = None,
 ) -> tuple[Path, dict]:
     """One run on one corpus directory, a twentieth of its documents held out. Returns its directory and record."""
-    from curate.corpora.corpus import corpus_record
-    from train.tokens import Packed
-
     record = corpus_record(corpus)
     digest = digest_of([PACKED, record["digest"], setting.get("vocabulary", 4096)])
     folder = _pack_corpus(store, corpus, f"corpus-{digest[:12]}", setting.get("vocabulary", 4096))
@@ -249,11 +250,6 @@ def train_corpus(
 
 def _pack_corpus(store: Store, corpus: Path, name: str, vocabulary: int) -> Path:
     """The folder of packed tokens `train` and `holdout` of a corpus, and of the tokenizer that was trained on the former."""
-    from curate.corpora.corpus import open_data
-    from curate.corpora.tokenization import warm_up
-    from filters.duplicates.leaders import resembling
-    from train.tokens import Packed, train_tokenizer
-
     data = open_data(corpus).with_format("arrow")
     texts, ids = data[:]["text"], data[:]["id"]
     end = len(texts) - max(1, len(texts) // 20)

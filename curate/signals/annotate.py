@@ -27,6 +27,7 @@ from curate.signals import custom
 from curate.signals.families import FILES, family_of, in_order, signals_of, taken_from
 from curate.store import Part, Store, brought, digest_of, file_digest
 from filters.family import Family
+from filters.language.documents import find_model
 
 STAGE = "signals"
 HUGE = 32_000_000  # bytes of a text that is measured alone: kernels take a multiple of the longest
@@ -215,8 +216,6 @@ def _measured(
 
 
 def _digest_of_file(parameter: str, path: str) -> str:
-    from filters.language.documents import find_model
-
     if parameter == "run":
         return digest_of([file_digest(Path(path) / name) for name in ("model.safetensors", "tokenizer.json")])
     return file_digest(find_model(path) if parameter == "model" else path)

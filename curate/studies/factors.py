@@ -37,6 +37,8 @@ from curate.spec.manifest import Manifest
 from curate.studies import context
 from curate.studies.study import GRID_KNOBS, Study, StudyTables, Trial, changed, flat, of_study, scored
 from train import fits
+from train.config import ModelConfig, OptimizerConfig
+from train.grid import expand
 
 RATE = "optimizer.learning_rate"
 BASE = "base"
@@ -136,8 +138,6 @@ def _changes(tables: StudyTables, table: dict, common: dict) -> list[Change]:
 
 def _checked(tables: StudyTables, where: str, common: dict, knob: str, value: Any) -> Any:
     """The value of a change, once it is sure to make a cell."""
-    from train.grid import expand
-
     if knob == "level":
         return tables.level(where, {knob: value}, knob, value)
     if knob == "tokens":
@@ -151,8 +151,6 @@ def _checked(tables: StudyTables, where: str, common: dict, knob: str, value: An
 
 
 def _at_rate(knobs: dict, share: float) -> dict:
-    from train.config import ModelConfig, OptimizerConfig
-
     model = ModelConfig.of(knobs.get("model", {}), vocabulary=1, context=knobs.get("context", 256))
     peak = OptimizerConfig.of(knobs.get("optimizer", {})).peak_rate(model.width)
     return changed(knobs, RATE, peak * share)

@@ -18,6 +18,7 @@ from curate.corpora.built import Built
 from curate.spec.manifest import Level, Manifest
 from curate.spec.tables import Tables
 from train.config import RUN_KNOBS, RunConfig
+from train.grid import expand, step_tokens
 
 GRID_KNOBS = (*RUN_KNOBS, "model", "optimizer")
 COMMON = ("tokens", "seeds", *GRID_KNOBS)  # what the table of any study may say
@@ -144,8 +145,6 @@ class StudyTables(Tables):
 
     def common(self, where: str, table: dict) -> dict:
         """tokens, seeds and the knobs of the model, which are the grid's where the study says nothing."""
-        from train.grid import expand, step_tokens
-
         tokens = self.count(where, "tokens", table.get("tokens", max(self.sizes)))
         if tokens > max(self.sizes):
             largest = f"{max(self.sizes):,}"
