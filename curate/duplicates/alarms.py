@@ -84,14 +84,12 @@ def _examples(
         rows = np.flatnonzero(here & ~np.isnan(similarity))
         if len(rows):
             row = int(rows[np.argmin(similarity[rows])])
-            pairs.setdefault(row, _pair(pool, row, int(cluster[row]), float(similarity[row]), why))
+            stays = int(cluster[row])
+            ids = {"goes": pool.ids[row].as_py(), "stays": pool.ids[stays].as_py()}
+            text = in_one_line(_text(pool, stays), _text(pool, row))
+            likeness = round(float(similarity[row]), 4)
+            pairs.setdefault(row, {"why": why, **ids, "similarity": likeness, "differences": text})
     return list(pairs.values())
-
-
-def _pair(pool: Pool, row: int, stays: int, similarity: float, why: str) -> dict:
-    text = in_one_line(_text(pool, stays), _text(pool, row))
-    ids = {"goes": pool.ids[row].as_py(), "stays": pool.ids[stays].as_py()}
-    return {"why": why, **ids, "similarity": round(similarity, 4), "differences": text}
 
 
 def _text(pool: Pool, row: int) -> str:

@@ -232,7 +232,10 @@ class _Reader(Tables):
         knobs = {k: v for k, v in table.items() if k not in ("levels", *READING)}
         with self.failing("[grid]"):
             for setting in expand(knobs):
-                _check_ladder(sizes, setting)
+                # Said before hours of building. Of a batch by the dial `curate plan` says it, since who only builds trains
+                # on none.
+                if "batch" in setting and (wrong := wrong_batch(sizes, setting)):
+                    raise ValueError(f"batch = {setting['batch']}: {wrong}")
         return {"levels": list(chosen), **knobs}
 
     def draw(self) -> int:
@@ -272,11 +275,3 @@ class _Reader(Tables):
     def part_bytes(self, table: dict) -> int:
         self.known("[parts]", table, ("bytes",))
         return self.count("[parts]", "bytes", table.get("bytes", "64 MB"))
-
-
-def _check_ladder(sizes: tuple[int, ...], setting: dict) -> None:
-    """What a cell would say of these sizes after hours of building (of a batch by the dial, `curate plan` does, since
-    who only builds trains on none). Raises ValueError.
-    """
-    if "batch" in setting and (wrong := wrong_batch(sizes, setting)):
-        raise ValueError(f"batch = {setting['batch']}: {wrong}")

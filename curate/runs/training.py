@@ -125,8 +125,12 @@ def _train_shared(planned: list[PlannedCell], engine: Engine, tracker: Tracker |
     cells = _once(planned)
     failed = _train(_unfinished(engine.share.own(cells)), engine, tracker)
     again = looks()
+
+    def lost(p: PlannedCell) -> bool:
+        return str(p.directory) in failed or bool(last_failure(p.directory))
+
     # Unshared it has none left: a cell that another process trains is waited for.
-    while engine.share.of > 1 and (left := _left(cells, failed)):
+    while engine.share.of > 1 and (left := [p for p in _unfinished(cells) if not lost(p)]):
         if not engine.share.waits:
             raise Unfinished(
                 f"train waits for {len(left):,} of {len(cells):,} cells; run the same command again"
@@ -136,11 +140,6 @@ def _train_shared(planned: list[PlannedCell], engine: Engine, tracker: Tracker |
         if not free:
             next(again)
     return failed
-
-
-def _left(cells: list[PlannedCell], failed: dict[str, str]) -> list[PlannedCell]:
-    """Neither finished nor failed, here or elsewhere."""
-    return [p for p in _unfinished(cells) if str(p.directory) not in failed and not last_failure(p.directory)]
 
 
 def _train(todo: list[PlannedCell], engine: Engine, tracker: Tracker | None = None) -> dict[str, str]:

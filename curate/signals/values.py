@@ -37,22 +37,19 @@ class Values:
     def of(self, rule: Rule) -> pa.ChunkedArray:
         """What a rule bounds: the signal, or the field carried from the source; where documents are drawn by it, with the
         noise that draws them."""
-        column = self._of(rule)
+        if rule.edits:
+            if rule.edits not in self.edited:
+                sizes = edited(rule.edits, self.signals).sizes(self.pool.parts)
+                self.edited[rule.edits] = pa.chunked_array([sizes])
+            column = self.edited[rule.edits]
+        elif rule.signal in self.signals.owner:
+            column = self.column(rule.signal)
+        else:
+            column = self.pool.field(rule.signal, pa.float64() if rule.bound.labels is None else pa.string())
         if not rule.bound.sampled:
             return column
-        return pa.chunked_array(
-            [pc.add(pc.cast(column, pa.float64()).combine_chunks(), gumbel(self.pool.places))]
-        )
-
-    def _of(self, rule: Rule) -> pa.ChunkedArray:
-        if not rule.edits and rule.signal not in self.signals.owner:
-            return self.pool.field(rule.signal, pa.float64() if rule.bound.labels is None else pa.string())
-        if not rule.edits:
-            return self.column(rule.signal)
-        if rule.edits not in self.edited:
-            sizes = edited(rule.edits, self.signals).sizes(self.pool.parts)
-            self.edited[rule.edits] = pa.chunked_array([sizes])
-        return self.edited[rule.edits]
+        noise = gumbel(self.pool.places)
+        return pa.chunked_array([pc.add(pc.cast(column, pa.float64()).combine_chunks(), noise)])
 
     def names(self) -> list[str]:
         """Signals that were measured and say something to a reader."""

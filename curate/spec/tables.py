@@ -12,6 +12,7 @@ from curate.quantities import parse_count, parse_tokens
 
 FORMER = {"own": "custom"}  # keys that were called otherwise
 TOKENS = ("tokens", "clean_tokens", "most", "budgets")  # keys whose quantities are of tokens
+KINDS = {str: "string", int: "whole number", bool: "true or false", dict: "table"}
 
 
 class Tables:
@@ -60,7 +61,7 @@ class Tables:
         if value is not None and (
             not isinstance(value, kind) or isinstance(value, bool) and kind is not bool
         ):
-            raise self.fail(where, f"{key} = {value!r} is not a {_plain(kind)}")
+            raise self.fail(where, f"{key} = {value!r} is not a {KINDS.get(kind, kind.__name__)}")
         return value
 
     def options(self, table: Mapping, name: str, allowed: Iterable[str], example: str) -> dict | None:
@@ -132,7 +133,3 @@ class Tables:
 
     def taken_twice(self, kind: str, name: str) -> ManifestError:
         return self.fail(f'{kind} "{name}"', "the name is taken twice; names are unique")
-
-
-def _plain(kind: type) -> str:
-    return {str: "string", int: "whole number", bool: "true or false", dict: "table"}.get(kind, kind.__name__)

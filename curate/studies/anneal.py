@@ -63,14 +63,10 @@ class Anneal(Study):
         ranked = [level for level in asked["levels"] if level in {run["level"] for run in done}]
         if asked["trunk"] not in {run["level"] for run in done} or not ranked:
             return [finding(cls.key, title, holdout, ["The runs are not there yet."])]
-        return [_finding(title, holdout, asked, ranked, done, _whole(scored(runs, holdout), asked))]
-
-
-def _whole(runs: list[dict], asked: dict) -> list[dict]:
-    """Runs of the grid that read one of these levels all along, at as many tokens, in its first setting."""
-    levels = {asked["trunk"], *asked["levels"]}
-    runs = [run for run in of_study(runs, None) if run["level"] in levels and run["size"] == asked["tokens"]]
-    return first_setting(runs)
+        # Those of the grid that read one of these levels all along, at as many tokens.
+        levels, grid = {asked["trunk"], *asked["levels"]}, of_study(scored(runs, holdout), None)
+        whole = [run for run in grid if run["level"] in levels and run["size"] == asked["tokens"]]
+        return [_finding(title, holdout, asked, ranked, done, first_setting(whole))]
 
 
 def _finding(

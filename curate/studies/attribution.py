@@ -99,7 +99,15 @@ class Attribution(Study):
 
     @classmethod
     def findings(cls, holdout: str, lock: dict, runs: list[dict]) -> list[dict]:
-        return [_finding(holdout, lock, of_study(scored(runs, holdout), cls.key))]
+        asked, runs = lock["studies"][cls.key], of_study(scored(runs, holdout), cls.key)
+        title = f"What each {asked['parts']} of {asked['level']} is worth on {text_of(holdout)}"
+        if not {asked["base"], asked["level"]} <= {run["level"] for run in runs}:
+            missing = f"The runs of {asked['base']} and {asked['level']} are not there yet."
+            return [finding(cls.key, title, holdout, [missing])]
+        figures = _figures(holdout, asked, runs)
+        sentences = _sentences(holdout, asked, figures, len(lock["derived"]))
+        return [finding(cls.key, title, holdout, sentences, [_table(asked, figures, lock["derived"])],
+                        **figures, matched_sources=asked["matched_sources"])]  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------- derived levels
@@ -158,18 +166,6 @@ def _parts(parts: str, between: list[tuple[Level, Rule | Edit]]) -> dict[str, li
 
 
 # ------------------------------------------------------------------------------------------- the finding
-
-
-def _finding(holdout: str, lock: dict, runs: list[dict]) -> dict:
-    asked = lock["studies"]["attribution"]
-    title = f"What each {asked['parts']} of {asked['level']} is worth on {text_of(holdout)}"
-    if not {asked["base"], asked["level"]} <= {run["level"] for run in runs}:
-        missing = f"The runs of {asked['base']} and {asked['level']} are not there yet."
-        return finding("attribution", title, holdout, [missing])
-    figures = _figures(holdout, asked, runs)
-    sentences = _sentences(holdout, asked, figures, len(lock["derived"]))
-    return finding("attribution", title, holdout, sentences, [_table(asked, figures, lock["derived"])],
-                   **figures, matched_sources=asked["matched_sources"])  # fmt: skip
 
 
 def _figures(holdout: str, asked: dict, runs: list[dict]) -> dict[str, Any]:
