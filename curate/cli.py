@@ -56,8 +56,7 @@ def _kept_bytes(context: click.Context, parameter: click.Parameter, value: str |
 
 
 def _kept_store(context: click.Context, parameter: click.Parameter, value: str) -> None:
-    of_a_path = click.Path(file_okay=False, path_type=Path)
-    _kept(context, parameter, value if "://" in value else of_a_path.convert(value, parameter, context))
+    _kept(context, parameter, value if "://" in value else FOLDER.convert(value, parameter, context))
 
 
 def _share(context: click.Context, parameter: click.Parameter, value: str) -> None:
@@ -67,10 +66,15 @@ def _share(context: click.Context, parameter: click.Parameter, value: str) -> No
     _kept(context, parameter, (int(number), int(of)))
 
 
+PATH = click.Path(path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
+FOLDER = click.Path(file_okay=False, path_type=Path)
+NONE_OR_MORE, SOME = click.IntRange(0), click.IntRange(1)
+
 OPTIONS = {
     "store": click.option("--store", default=".curate", envvar="CURATE_STORE", show_default=True, expose_value=False,
                           callback=_kept_store, help="Folder of all results, or a URL such as s3://BUCKET/PREFIX."),
-    "workers": click.option("--workers", type=click.IntRange(1), expose_value=False, callback=_kept,
+    "workers": click.option("--workers", type=SOME, expose_value=False, callback=_kept,
                             help="Threads or processes; default: every core."),
     "memory": click.option("--memory", metavar="SIZE", expose_value=False,
                            callback=_kept_bytes,
@@ -143,10 +147,8 @@ def _of_the_system(error: OSError, store: Path | str) -> str:
     return f"{error.filename or store}: {os.strerror(error.errno)}; {fixes[error.errno]}"
 
 
-manifest_argument = click.argument("manifest", type=click.Path(path_type=Path))
-lock_option = click.option(
-    "--lock", "lock", type=click.Path(dir_okay=False, path_type=Path), help="Default: beside the manifest."
-)
+manifest_argument = click.argument("manifest", type=PATH)
+lock_option = click.option("--lock", "lock", type=FILE, help="Default: beside the manifest.")
 track_option = click.option(
     "--track", metavar="NAME", help="Metrics to tensorboard, trackio or wandb as well."
 )
@@ -171,7 +173,7 @@ def run(session: Session, manifest: Path, lock: Path | None, track) -> tuple[Any
 
 @main.command()
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
-@click.option("--out", metavar="NAME.toml", type=click.Path(path_type=Path), help="Default: PATH's name.")
+@click.option("--out", metavar="NAME.toml", type=PATH, help="Default: PATH's name.")
 @click.option("--text", metavar="FIELD", help="The field that holds the text; default: what looks like it.")
 @answers()
 def init(session: Session, paths: tuple[str, ...], out: Path | None, text: str | None) -> tuple[Any, str]:
@@ -186,7 +188,7 @@ def init(session: Session, paths: tuple[str, ...], out: Path | None, text: str |
 
 @main.command()
 @manifest_argument
-@click.option("--sample", type=click.IntRange(0), default=300, show_default=True,
+@click.option("--sample", type=NONE_OR_MORE, default=300, show_default=True,
               help="Documents of each source to try the levels on; 0: none.")  # fmt: skip
 @answers("store", "workers")
 def plan(session: Session, manifest: Path, sample: int) -> tuple[Any, str]:
@@ -299,11 +301,11 @@ def forget(
 
 
 @main.command()
-@click.argument("manifest", type=click.Path(path_type=Path), required=False)
+@click.argument("manifest", type=PATH, required=False)
 @click.option(
     "--corpus", type=click.Path(exists=True, file_okay=False, path_type=Path), help="One corpus directory."
 )
-@click.option("--out", type=click.Path(path_type=Path), help="With --corpus: where the run goes.")
+@click.option("--out", type=PATH, help="With --corpus: where the run goes.")
 @click.option("--depth", default=4, show_default=True, help="With --corpus: layers.")
 @click.option("--width", default=64, show_default=True, help="With --corpus: width of the model.")
 @click.option("--vocabulary", default=4096, show_default=True, help="With --corpus: tokens of its tokenizer.")
@@ -353,7 +355,7 @@ def train(
 
 @main.command()
 @manifest_argument
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Default: report/NAME here.")
+@click.option("--out", type=FOLDER, help="Default: report/NAME here.")
 @answers(*ALL, trains=True)
 def report(session: Session, manifest: Path, out) -> tuple[Any, str]:
     """The page: what quantity and quality did to the loss, from the runs that are finished.
@@ -370,7 +372,7 @@ def report(session: Session, manifest: Path, out) -> tuple[Any, str]:
 
 
 @main.command()
-@click.argument("lock", type=click.Path(path_type=Path))
+@click.argument("lock", type=PATH)
 @click.option("--replay", is_flag=True, help="Also judge every document again, from its stored signals.")
 @answers(*ALL)
 def verify(session: Session, lock: Path, replay: bool) -> tuple[Any, str]:
@@ -407,7 +409,7 @@ def log(session: Session, name: str) -> tuple[Any, str]:
 
 @main.command()
 @click.argument("version", metavar="NAME@DIGEST")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Default: NAME@DIGEST here.")
+@click.option("--out", type=FOLDER, help="Default: NAME@DIGEST here.")
 @answers(*ALL)
 def checkout(session: Session, version: str, out: Path | None) -> tuple[Any, str]:
     """The corpora of an older lock, in a folder of their own: linked from the store, or built again.
@@ -446,7 +448,7 @@ def explain(session: Session, manifest: Path, document: str) -> tuple[Any, str]:
 @main.command()
 @click.argument("a")
 @click.argument("b")
-@click.option("--of", "of", type=click.Path(path_type=Path), metavar="MANIFEST",
+@click.option("--of", "of", type=PATH, metavar="MANIFEST",
               help="A and B are levels or profiles; judge them on its documents.")  # fmt: skip
 @answers(*ALL)
 def diff(session: Session, a: str, b: str, of: Path | None) -> tuple[Any, str, bool]:
@@ -466,11 +468,9 @@ def diff(session: Session, a: str, b: str, of: Path | None) -> tuple[Any, str, b
 @click.argument("corpus", type=click.Path(exists=True, path_type=Path))
 @click.option("--level", help="Of a manifest: what this level keeps; default: its last one.")
 @click.option("--rule", help="Of a manifest: what this rule drops in the level.")
-@click.option("--count", type=click.IntRange(1), default=5, show_default=True, help="Documents to show.")
+@click.option("--count", type=SOME, default=5, show_default=True, help="Documents to show.")
 @click.option("--seed", default=0, show_default=True, help="Another seed shows others.")
-@click.option(
-    "--characters", type=click.IntRange(1), default=400, show_default=True, help="Of each document."
-)
+@click.option("--characters", type=SOME, default=400, show_default=True, help="Of each document.")
 @answers(*ALL)
 def show(
     session: Session, corpus: Path, level, rule, count: int, seed: int, characters: int
@@ -528,7 +528,7 @@ def browse(session: Session, manifest: Path, port: int, opens: bool) -> tuple[An
 @click.option(
     "--tokens", callback=_bytes, metavar="SIZE", help="With --train: tokens; default: the largest size."
 )
-@click.option("--seeds", type=click.IntRange(1), help="With --train: runs of each; default: as the grid.")
+@click.option("--seeds", type=SOME, help="With --train: runs of each; default: as the grid.")
 @answers(*ALL)
 def sweep(session: Session, manifest: Path, signal, level, side, bounds, train, tokens, seeds):
     """Help in choosing a threshold: what bounds would keep, documents around each, and with --train the loss at each.
@@ -563,7 +563,7 @@ def signals(session: Session, markdown: bool) -> tuple[Any, str]:
 
 
 locks_option = click.option(
-    "--locks", "locks", multiple=True, type=click.Path(dir_okay=False, path_type=Path),
+    "--locks", "locks", multiple=True, type=FILE,
     help="A lock, or a file that names a lock a line, beside those of git's history; may be repeated.",
 )  # fmt: skip
 
@@ -614,12 +614,12 @@ def preview(session: Session, manifest: Path, draws: int) -> tuple[Any, str]:
 
 
 @main.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("run", type=PATH)
+@click.argument("files", nargs=-1, required=True, type=PATH)
 @click.option(
     "--against",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Another run; may be given several times.",
 )
 @click.option("--format", help="jsonl, parquet, text ...; default: by each file's name.")
@@ -643,8 +643,8 @@ def score(session: Session, run: Path, files: tuple[Path, ...], against, format,
 
 
 @main.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--steps", type=click.IntRange(0), help="Of fine-tuning; 0: zero-shot only. Default: 300.")
+@click.argument("run", type=PATH)
+@click.option("--steps", type=NONE_OR_MORE, help="Of fine-tuning; 0: zero-shot only. Default: 300.")
 @click.option(
     "--family", "families", multiple=True, help="arithmetic, beliefs, references or cipher; default: all."
 )
@@ -672,10 +672,10 @@ def probe(session: Session, run: Path, steps: int | None, families: tuple[str, .
 @main.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--to", type=click.Choice([HF, *FORMATS]), help="Of a run: hf. Of a corpus: one of the others.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Default: in or beside FOLDER.")
-@click.option("--tokenizer", type=click.Path(path_type=Path), help="Of a corpus: not its own, but this.")
+@click.option("--out", type=FOLDER, help="Default: in or beside FOLDER.")
+@click.option("--tokenizer", type=PATH, help="Of a corpus: not its own, but this.")
 @click.option("--end", help='Of --tokenizer: what ends a document, such as "<|endoftext|>".')
-@click.option("--shuffle", type=click.IntRange(0), metavar="SEED", help="Of a corpus: another order.")
+@click.option("--shuffle", type=NONE_OR_MORE, metavar="SEED", help="Of a corpus: another order.")
 @answers()
 def export(session: Session, folder: Path, to, out, tokenizer, end, shuffle) -> tuple[Any, str]:
     """A trained model as a folder that transformers, vLLM or lm-eval open (as Qwen3), or a corpus in the files of another
@@ -692,7 +692,7 @@ def export(session: Session, folder: Path, to, out, tokenizer, end, shuffle) -> 
 
 
 @main.command()
-@click.argument("lock", type=click.Path(path_type=Path))
+@click.argument("lock", type=PATH)
 @click.option("--corpus", metavar="LEVEL-SIZE", help="Default: the one of most tokens.")
 @answers("store")
 def summary(session: Session, lock: Path, corpus: str | None) -> tuple[Any, str]:
