@@ -137,14 +137,14 @@ def _measured_sentence(name: str, levels: list[str], unique: dict, gaps: list) -
         return f"{first} and {last} have no run at equal compute yet."
     least, most = mine[0], mine[-1]
     flips = least.distinguishable and most.distinguishable and (least.value < 0) != (most.value < 0)
-    told = [
+    figures = [
         f"{difference_text(finite(vars(gap)))} at {gap.tokens:,} trained tokens"
         f"{'' if gap.distinguishable else ' (not distinguishable)'}"
         for gap in (least, most)
     ]
     head = (
         f"On {text_of(name)}, from the same raw pool ({unique[first]:,} tokens of {first}, of which {last} keeps "
-        f"{unique[last]:,}) and at equal compute, {last} against {first} has {' and '.join(told)} nats per token"
+        f"{unique[last]:,}) and at equal compute, {last} against {first} has {' and '.join(figures)} nats per token"
     )
     return head + ("; the better level changes with compute." if flips else ".")
 
@@ -176,11 +176,11 @@ def _star(law: fits.RepetitionLaw) -> float:
     return law.star if not law.at_bound else math.inf if law.star > 1 else 0.0
 
 
-def _law_sentence(level: str, told: dict) -> str:
-    law = told["law"]
+def _law_sentence(level: str, fitted: dict) -> str:
+    law = fitted["law"]
     if law is None:
-        return f"{level}: no law of repetition: {told['why_not']}."
-    f = told["figures"]
+        return f"{level}: no law of repetition: {fitted['why_not']}."
+    f = fitted["figures"]
     form = "with a penalty for over-fitting" if law.penalty else "without a penalty (Muennighoff et al.)"
     beats = (
         "with one seed so few cells show no over-fitting"
@@ -192,8 +192,8 @@ def _law_sentence(level: str, told: dict) -> str:
         if law.at_bound
         else figure_text(law.star, f["star_low"], f["star_high"], digits=1)
     )
-    if f["best_passes"] > 0.99 * told["end"]:
-        best = f"more passes still help as far as the law goes ({told['end']:.0f})"
+    if f["best_passes"] > 0.99 * fitted["end"]:
+        best = f"more passes still help as far as the law goes ({fitted['end']:.0f})"
     else:
         passes = figure_text(f["best_passes"], f["best_passes_low"], f["best_passes_high"], digits=1)
         best = f"loss is least after {passes} passes"
@@ -202,35 +202,35 @@ def _law_sentence(level: str, told: dict) -> str:
 
 def _advice(name: str, budget: int, unique: dict, laws: dict, grid: fits.Grid) -> dict[str, Any]:
     """Which level to train on for a budget of tokens, stopping early where further passes do harm."""
-    most, fitted = grid.tokens[-1], [level for level, told in laws.items() if told["law"]]
+    most, with_law = grid.tokens[-1], [level for level, fitted in laws.items() if fitted["law"]]
     answer: dict = {"budget": budget, "levels": {}, "best": None, "distinguishable": False}
-    if budget > FAR * most or len(fitted) < 2:
+    if budget > FAR * most or len(with_law) < 2:
         why = (
             f"more than {FAR:g} times the {most:,} that were trained"
             if budget > FAR * most
             else "laws of two levels are missing"
         )
         return answer | {"sentence": f"For {budget:,} tokens of compute nothing is advised: {why}."}
-    losses = {level: _losses(laws[level], unique[level], budget) for level in fitted}
-    best = min(fitted, key=lambda level: losses[level][0])
+    losses = {level: _losses(laws[level], unique[level], budget) for level in with_law}
+    best = min(with_law, key=lambda level: losses[level][0])
     answer["levels"] = {level: [float(x[0]), *fits.interval(x)] for level, x in losses.items()}
     answer["best"] = best
-    rivals = [level for level in fitted if level != best]
+    rivals = [level for level in with_law if level != best]
     gap = {level: np.quantile(losses[best][1:] - losses[level][1:], [0.025, 0.975]) for level in rivals}
     clear = grid.noise is not None and all(high < 0 for _, high in gap.values())
     answer["distinguishable"] = clear
-    told = ", ".join(f"{level} {figure_text(*answer['levels'][level])}" for level in fitted)
-    keeps_most = max(fitted, key=lambda level: unique[level])
+    losses_by_level = ", ".join(f"{level} {figure_text(*answer['levels'][level])}" for level in with_law)
+    keeps_most = max(with_law, key=lambda level: unique[level])
     advice = "keep more" if best == keeps_most else "filter harder"
     lead = f"{advice} ({best})" if clear else f"no level is clearly ahead ({best} is the best guess)"
     return answer | {
         "sentence": f"For {budget:,} tokens of compute on this pool, judged on {text_of(name)}: {lead}; "
-        f"losses by the laws: {told}."
+        f"losses by the laws: {losses_by_level}."
     }
 
 
-def _losses(told: dict, unique: int, budget: int) -> np.ndarray:
-    laws = (told["law"], *told["some"])
+def _losses(fitted: dict, unique: int, budget: int) -> np.ndarray:
+    laws = (fitted["law"], *fitted["some"])
     return np.array([float(law.loss(unique, law.best_tokens(unique, budget))) for law in laws])
 
 
