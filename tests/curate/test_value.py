@@ -49,7 +49,7 @@ def test_settings_that_are_nowhere_the_best_are_trained_once(tmp_path):
     assert set(manifest.apart) == {"raw", "unique"}
     engine = open_engine("local", 2, None)
     built = build(Store(tmp_path / "store"), manifest, engine)
-    runs = train(built, engine)
+    runs = train(built)
     mine = [run for run in runs if run.get("study") == "value"]
     assert not [run for run in mine if "failed" in run]
     assert all(APART in run["losses"] for run in mine)
