@@ -12,12 +12,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from curate import progress
 from curate.progress import say
 from curate.quantities import short_count, short_time
+from curate.runs.cells import PlannedCell
 from curate.runs.tracking import Tracker
 from curate.store import read_json
 from curate.terminal import visible
@@ -26,18 +26,11 @@ LINE_SECONDS = 60.0  # between two lines where there is no terminal
 RATE_SECONDS = 20.0  # over which tokens a second are counted
 
 
-class Planned(Protocol):
-    @property
-    def cell(self) -> dict[str, Any]: ...
-    @property
-    def directory(self) -> Path: ...
-
-
 @dataclass
 class Row:
     """A cell as it is seen from outside: what it has told of itself, and when."""
 
-    planned: Planned
+    planned: PlannedCell
     work: float  # tokens to train
     facts: dict[str, Any] = field(default_factory=dict)
     progress: list[tuple[float, float]] = field(default_factory=list)  # (time, tokens done), the latest last
@@ -86,7 +79,7 @@ class Row:
 class Live:
     """`with Live(planned, work) as live: ... live.end(directory, reason)`: shows, and tells a tracker, until it is left."""
 
-    def __init__(self, planned: Sequence[Planned], work: list[float], tracker: Tracker | None = None,
+    def __init__(self, planned: Sequence[PlannedCell], work: list[float], tracker: Tracker | None = None,
                  matrix_rate: Callable[[], float] = lambda: 0.0) -> None:  # fmt: skip
         self.rows = {str(p.directory): Row(p, w) for p, w in zip(planned, work, strict=True)}
         self.tracker, self.matrix_rate = tracker or Tracker(), matrix_rate
