@@ -37,7 +37,7 @@ def groups_finding(name: str, lock: dict, runs: list[dict]) -> list[dict]:
         for part in parts
     ]  # fmt: skip
     return [
-        finding("groups", title, name, _sentences(name, levels, parts), [table(caption, columns, rows)],
+        finding("groups", title, name, _sentences(levels, parts), [table(caption, columns, rows)],
                 tokens=size, parts=parts)
     ]  # fmt: skip
 
@@ -69,7 +69,7 @@ def _grid(name: str, runs: list[dict], kind: str, group: str, confidence: float)
     )  # fmt: skip
 
 
-def _sentences(name: str, levels: list[str], parts: list[dict]) -> list[str]:
+def _sentences(levels: list[str], parts: list[dict]) -> list[str]:
     """About the sources, or about levels where all is of one source."""
     parts = [part for part in parts if part["kind"] == "source"] or parts
     last, first = levels[-1], levels[0]

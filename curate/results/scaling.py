@@ -172,7 +172,7 @@ def wants_more(lock: dict, runs: list[dict], most: int) -> bool:
 def _trust(name: str, grid: fits.Grid, runs: list[dict]) -> dict:
     title = f"How far to trust this, on {text_of(name)}"
     figures: dict[str, Any] = {}
-    sentences = [*_scope_sentences(grid, runs), _foretold_sentence(grid, runs)]
+    sentences = [*_scope_sentences(grid, runs), _foretold_sentence(grid)]
     pairs = _pairs(runs)
     try:
         told = fits.signal_to_noise(grid, max(1, len(pairs)))
@@ -235,7 +235,7 @@ def _rate_sentence(runs: list[dict]) -> str:
     )
 
 
-def _foretold_sentence(grid: fits.Grid, runs: list[dict]) -> str:
+def _foretold_sentence(grid: fits.Grid) -> str:
     forecasts = fits.foretold(grid, list(grid.levels))
     if not forecasts:
         return "The largest size is not foretold from the smaller ones: that takes four sizes."
