@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from curate.errors import CurateError as CurateError
 from curate.errors import require_training
-from curate.manifest.reader import load_manifest
-from curate.session import Session
+from curate.manifest.reader import load_manifest as load_manifest
+from curate.session import Session, loaded
 from curate.spec.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -42,40 +42,28 @@ class Options(TypedDict, total=False):
     wait: bool
 
 
-def _loaded(manifest: str | Path | Manifest) -> Manifest:
-    return manifest if isinstance(manifest, Manifest) else load_manifest(manifest)
-
-
 def plan(manifest: str | Path | Manifest, sample: int = 300, **options: Unpack[Options]) -> Plan:
     """What a manifest would take: files, disk, minutes, cells, and rules that will not do. `.problems` is empty where it
     is sound. The levels are tried on about `sample` documents of each source."""
     from curate.commands.plan import plan as make_plan
 
     session = Session(**options)
-    return make_plan(session.open_store(), _loaded(manifest), session.workers, sample)
+    return make_plan(session.open_store(), loaded(manifest), session.workers, sample)
 
 
 def build(
     manifest: str | Path | Manifest, lock: str | Path | None = None, **options: Unpack[Options]
 ) -> Built:
     """Sources to corpora. Writes the lock beside the manifest, or at `lock`; `.corpora` say where they lie."""
-    from curate.steps import build as make
-
-    session = Session(**options)
-    return make(
-        session.open_store(), _loaded(manifest), session.open_engine(), lock_path=Path(lock) if lock else None
-    )
+    return Session(**options).build(manifest, Path(lock) if lock else None)
 
 
 def train(manifest: str | Path | Manifest, **options: Unpack[Options]) -> list[dict[str, Any]]:
     """Build, then train the grid and the studies; a record for every run, with `failed` and a reason where it has none."""
     from curate.runs.training import train as train_grid
-    from curate.steps import build as make
 
     require_training()
-    session = Session(**options)
-    engine = session.open_engine()
-    return train_grid(make(session.open_store(), _loaded(manifest), engine), engine)
+    return train_grid(Session(**options).build(manifest))
 
 
 def run(manifest: str | Path, lock: str | Path | None = None, **options: Unpack[Options]) -> Outcome:
@@ -96,11 +84,9 @@ def write_report(
     """(the page, what it says: `report.json`) from the runs that are finished."""
     from curate.pipeline import write_report as write
     from curate.runs.cells import planned_cells, records
-    from curate.steps import build as make
 
     require_training()
-    session = Session(**options)
-    built = make(session.open_store(), _loaded(manifest), session.open_engine())
+    built = Session(**options).build(manifest)
     return write(built, records(planned_cells(built)), Path(out) if out else None)
 
 
@@ -114,10 +100,8 @@ def open_corpus(path: str | Path) -> datasets.Dataset:
 def explain(manifest: str | Path | Manifest, document: str, **options: Unpack[Options]) -> Explanation:
     """One document, by id, the beginning of one, or place: signals, rules, which level drops it, what it duplicates."""
     from curate.commands.explain import explain as explain_one
-    from curate.steps import annotate_all
 
-    session = Session(**options)
-    return explain_one(annotate_all(session.open_store(), _loaded(manifest), session.open_engine()), document)
+    return explain_one(Session(**options).annotate(manifest), document)
 
 
 def verify(lock: str | Path, store: str | Path = ".curate") -> int:

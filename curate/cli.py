@@ -14,7 +14,7 @@ import click
 from curate import __version__, progress, terminal
 from curate.commands.export import FORMATS, HF
 from curate.errors import CurateError, ManifestError, Unfinished, require_training
-from curate.session import Session
+from curate.session import Session, loaded
 from train.files import Damaged
 
 
@@ -56,8 +56,7 @@ def _kept_bytes(context: click.Context, parameter: click.Parameter, value: str |
 
 
 def _kept_store(context: click.Context, parameter: click.Parameter, value: str) -> None:
-    of_a_path = click.Path(file_okay=False, path_type=Path)
-    _kept(context, parameter, value if "://" in value else of_a_path.convert(value, parameter, context))
+    _kept(context, parameter, value if "://" in value else FOLDER.convert(value, parameter, context))
 
 
 def _share(context: click.Context, parameter: click.Parameter, value: str) -> None:
@@ -67,10 +66,15 @@ def _share(context: click.Context, parameter: click.Parameter, value: str) -> No
     _kept(context, parameter, (int(number), int(of)))
 
 
+PATH = click.Path(path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
+FOLDER = click.Path(file_okay=False, path_type=Path)
+NONE_OR_MORE, SOME = click.IntRange(0), click.IntRange(1)
+
 OPTIONS = {
     "store": click.option("--store", default=".curate", envvar="CURATE_STORE", show_default=True, expose_value=False,
                           callback=_kept_store, help="Folder of all results, or a URL such as s3://BUCKET/PREFIX."),
-    "workers": click.option("--workers", type=click.IntRange(1), expose_value=False, callback=_kept,
+    "workers": click.option("--workers", type=SOME, expose_value=False, callback=_kept,
                             help="Threads or processes; default: every core."),
     "memory": click.option("--memory", metavar="SIZE", expose_value=False,
                            callback=_kept_bytes,
@@ -143,10 +147,8 @@ def _of_the_system(error: OSError, store: Path | str) -> str:
     return f"{error.filename or store}: {os.strerror(error.errno)}; {fixes[error.errno]}"
 
 
-manifest_argument = click.argument("manifest", type=click.Path(path_type=Path))
-lock_option = click.option(
-    "--lock", "lock", type=click.Path(dir_okay=False, path_type=Path), help="Default: beside the manifest."
-)
+manifest_argument = click.argument("manifest", type=PATH)
+lock_option = click.option("--lock", "lock", type=FILE, help="Default: beside the manifest.")
 track_option = click.option(
     "--track", metavar="NAME", help="Metrics to tensorboard, trackio or wandb as well."
 )
@@ -171,7 +173,7 @@ def run(session: Session, manifest: Path, lock: Path | None, track) -> tuple[Any
 
 @main.command()
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
-@click.option("--out", metavar="NAME.toml", type=click.Path(path_type=Path), help="Default: PATH's name.")
+@click.option("--out", metavar="NAME.toml", type=PATH, help="Default: PATH's name.")
 @click.option("--text", metavar="FIELD", help="The field that holds the text; default: what looks like it.")
 @answers()
 def init(session: Session, paths: tuple[str, ...], out: Path | None, text: str | None) -> tuple[Any, str]:
@@ -186,7 +188,7 @@ def init(session: Session, paths: tuple[str, ...], out: Path | None, text: str |
 
 @main.command()
 @manifest_argument
-@click.option("--sample", type=click.IntRange(0), default=300, show_default=True,
+@click.option("--sample", type=NONE_OR_MORE, default=300, show_default=True,
               help="Documents of each source to try the levels on; 0: none.")  # fmt: skip
 @answers("store", "workers")
 def plan(session: Session, manifest: Path, sample: int) -> tuple[Any, str]:
@@ -196,9 +198,8 @@ def plan(session: Session, manifest: Path, sample: int) -> tuple[Any, str]:
     """
     from curate.commands.plan import plan as make_plan
     from curate.commands.summary import plan_text
-    from curate.manifest.reader import load_manifest
 
-    planned = make_plan(session.open_store(), load_manifest(manifest), session.workers, sample)
+    planned = make_plan(session.open_store(), loaded(manifest), session.workers, sample)
     if planned.problems:
         raise ManifestError("\nerror: ".join(planned.problems))
     return planned.as_json(), plan_text(planned)
@@ -216,11 +217,11 @@ def build(session: Session, manifest: Path, lock: Path | None, locked: bool) -> 
     """
     from curate.commands.summary import build_text
     from curate.commands.versions import build_locked
-    from curate.manifest.reader import load_manifest
-    from curate.steps import build as make
 
-    way = build_locked if locked else make
-    built = way(session.open_store(), load_manifest(manifest), session.open_engine(), lock_path=lock)
+    if locked:
+        built = build_locked(session.open_store(), loaded(manifest), session.open_engine(), lock)
+    else:
+        built = session.build(manifest, lock)
     return built.lock, build_text(built)
 
 
@@ -234,10 +235,9 @@ def status(session: Session, manifest: Path) -> tuple[Any, str]:
     """
     from curate.commands.status import status as look
     from curate.commands.status import status_text
-    from curate.manifest.reader import load_manifest
 
-    found = look(session.open_store(makes=False), load_manifest(manifest))
-    return found, status_text(found)
+    standing = look(session.open_store(makes=False), loaded(manifest))
+    return standing, status_text(standing)
 
 
 @main.command()
@@ -255,31 +255,25 @@ def index(session: Session, manifest: Path, index: str, level: str | None, kept:
     """
     from curate.corpora.built import written
     from curate.duplicates.index import add, begin
-    from curate.errors import did_you_mean
-    from curate.manifest.reader import load_manifest
-    from curate.steps import annotate_all, build
+    from curate.steps import build
 
-    loaded = load_manifest(manifest)
-    names = [one.name for one in loaded.levels]
-    if level is not None and level not in names:
-        raise CurateError(f"--level {level}: no such level{did_you_mean(level, names)}")
-    begin(loaded, index)  # what cannot be added to is said before the work
-    level = level or names[-1]
-    store, engine = session.open_store(), session.open_engine()
+    asked = loaded(manifest)
+    name = asked.level_named(level).name
+    begin(asked, index)  # what cannot be added to is said before the work
     if kept:
-        a = annotate_all(store, loaded, engine)
-        rows = a.judged[level].kept
+        a = session.annotate(asked)
+        rows = a.judged[name].kept
     else:
-        built = build(store, loaded, engine, record=False)
-        a, rows = built.annotated, written(built, level)
-    found, added = add(loaded, a.pool, a.signals, rows, index, level, "kept" if kept else "written")
-    answer = {"index": found.where, "added": added, "documents": found.documents}
+        built = build(session.open_store(), asked, session.open_engine(), record=False)
+        a, rows = built.annotated, written(built, name)
+    filled, added = add(asked, a.pool, a.signals, rows, index, name, "kept" if kept else "written")
+    answer = {"index": filled.where, "added": added, "documents": filled.documents}
     text = (
-        f'{added:,} documents of level "{level}" added'
+        f'{added:,} documents of level "{name}" added'
         if added
         else "these documents are in the index already"
     )
-    return answer, f"{text}; {found.where} holds {found.documents:,}"
+    return answer, f"{text}; {filled.where} holds {filled.documents:,}"
 
 
 @main.command()
@@ -307,11 +301,11 @@ def forget(
 
 
 @main.command()
-@click.argument("manifest", type=click.Path(path_type=Path), required=False)
+@click.argument("manifest", type=PATH, required=False)
 @click.option(
     "--corpus", type=click.Path(exists=True, file_okay=False, path_type=Path), help="One corpus directory."
 )
-@click.option("--out", type=click.Path(path_type=Path), help="With --corpus: where the run goes.")
+@click.option("--out", type=PATH, help="With --corpus: where the run goes.")
 @click.option("--depth", default=4, show_default=True, help="With --corpus: layers.")
 @click.option("--width", default=64, show_default=True, help="With --corpus: width of the model.")
 @click.option("--vocabulary", default=4096, show_default=True, help="With --corpus: tokens of its tokenizer.")
@@ -346,24 +340,22 @@ def train(
             session.open_store(), corpus, setting, out, session.open_engine(), tracker
         )
         return record, corpus_run_text(directory, record)
-    from curate.manifest.reader import load_manifest
     from curate.runs.training import train as train_grid
     from curate.runs.training import write_cells
-    from curate.steps import build as make
 
-    opened, loaded = session.open_engine(), load_manifest(manifest)
-    loaded.check_trains()
+    asked = loaded(manifest)
+    asked.check_trains()
     if cells:
-        written = list(map(str, write_cells(make(session.open_store(), loaded, opened))))
+        written = list(map(str, write_cells(session.build(asked))))
         return written, "\n".join(written) or "all cells are trained"
-    tracker = open_tracker(track, loaded.name, session.open_store().root / "tracking")
-    runs = train_grid(make(session.open_store(), loaded, opened), opened, tracker)
+    tracker = open_tracker(track, asked.name, session.open_store().root / "tracking")
+    runs = train_grid(session.build(asked), tracker)
     return runs, train_text(runs), any("failed" in one for one in runs)
 
 
 @main.command()
 @manifest_argument
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Default: report/NAME here.")
+@click.option("--out", type=FOLDER, help="Default: report/NAME here.")
 @answers(*ALL, trains=True)
 def report(session: Session, manifest: Path, out) -> tuple[Any, str]:
     """The page: what quantity and quality did to the loss, from the runs that are finished.
@@ -371,18 +363,16 @@ def report(session: Session, manifest: Path, out) -> tuple[Any, str]:
     Example: curate report manifests/quickstart.toml
     """
     from curate.commands.summary import report_text
-    from curate.manifest.reader import load_manifest
     from curate.pipeline import write_report
     from curate.runs.cells import planned_cells, records
-    from curate.steps import build as make
 
-    built = make(session.open_store(), load_manifest(manifest), session.open_engine())
+    built = session.build(manifest)
     page, facts = write_report(built, records(planned_cells(built)), out)
     return facts, report_text(page, facts)
 
 
 @main.command()
-@click.argument("lock", type=click.Path(path_type=Path))
+@click.argument("lock", type=PATH)
 @click.option("--replay", is_flag=True, help="Also judge every document again, from its stored signals.")
 @click.option(
     "--from-text", type=click.IntRange(0), default=0, metavar="DOCUMENTS", help="And measure so many again."
@@ -424,7 +414,7 @@ def log(session: Session, name: str) -> tuple[Any, str]:
 
 @main.command()
 @click.argument("version", metavar="NAME@DIGEST")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Default: NAME@DIGEST here.")
+@click.option("--out", type=FOLDER, help="Default: NAME@DIGEST here.")
 @answers(*ALL)
 def checkout(session: Session, version: str, out: Path | None) -> tuple[Any, str]:
     """The corpora of an older lock, in a folder of their own: linked from the store, or built again.
@@ -455,19 +445,15 @@ def explain(session: Session, manifest: Path, document: str) -> tuple[Any, str]:
     """
     from curate.commands.explain import explain as explain_one
     from curate.commands.summary import explain_text
-    from curate.manifest.reader import load_manifest
-    from curate.steps import annotate_all
 
-    explanation = explain_one(
-        annotate_all(session.open_store(), load_manifest(manifest), session.open_engine()), document
-    )
+    explanation = explain_one(session.annotate(manifest), document)
     return explanation.as_json(), explain_text(explanation)
 
 
 @main.command()
 @click.argument("a")
 @click.argument("b")
-@click.option("--of", "of", type=click.Path(path_type=Path), metavar="MANIFEST",
+@click.option("--of", "of", type=PATH, metavar="MANIFEST",
               help="A and B are levels or profiles; judge them on its documents.")  # fmt: skip
 @answers(*ALL)
 def diff(session: Session, a: str, b: str, of: Path | None) -> tuple[Any, str, bool]:
@@ -487,11 +473,9 @@ def diff(session: Session, a: str, b: str, of: Path | None) -> tuple[Any, str, b
 @click.argument("corpus", type=click.Path(exists=True, path_type=Path))
 @click.option("--level", help="Of a manifest: what this level keeps; default: its last one.")
 @click.option("--rule", help="Of a manifest: what this rule drops in the level.")
-@click.option("--count", type=click.IntRange(1), default=5, show_default=True, help="Documents to show.")
+@click.option("--count", type=SOME, default=5, show_default=True, help="Documents to show.")
 @click.option("--seed", default=0, show_default=True, help="Another seed shows others.")
-@click.option(
-    "--characters", type=click.IntRange(1), default=400, show_default=True, help="Of each document."
-)
+@click.option("--characters", type=SOME, default=400, show_default=True, help="Of each document.")
 @answers(*ALL)
 def show(
     session: Session, corpus: Path, level, rule, count: int, seed: int, characters: int
@@ -529,13 +513,8 @@ def browse(session: Session, manifest: Path, port: int, opens: bool) -> tuple[An
     Example: curate browse manifests/quickstart.toml
     """
     from curate.browse.server import browse as look
-    from curate.manifest.reader import load_manifest
-    from curate.steps import annotate_all
 
-    address = look(
-        annotate_all(session.open_store(), load_manifest(manifest), session.open_engine()), port, opens
-    )
-    return {"address": address}, "ended"
+    return {"address": look(session.annotate(manifest), port, opens)}, "ended"
 
 
 @main.command()
@@ -554,7 +533,7 @@ def browse(session: Session, manifest: Path, port: int, opens: bool) -> tuple[An
 @click.option(
     "--tokens", callback=_bytes, metavar="SIZE", help="With --train: tokens; default: the largest size."
 )
-@click.option("--seeds", type=click.IntRange(1), help="With --train: runs of each; default: as the grid.")
+@click.option("--seeds", type=SOME, help="With --train: runs of each; default: as the grid.")
 @answers(*ALL)
 def sweep(session: Session, manifest: Path, signal, level, side, bounds, train, tokens, seeds):
     """Help in choosing a threshold: what bounds would keep, documents around each, and with --train the loss at each.
@@ -563,12 +542,11 @@ def sweep(session: Session, manifest: Path, signal, level, side, bounds, train, 
     """
     from curate.commands.sweep import Asked, sweep_text
     from curate.commands.sweep import sweep as run_sweep
-    from curate.manifest.reader import load_manifest
 
     if train:
         require_training()
     asked = Asked(signal, level, side, bounds, tokens, seeds)
-    swept = run_sweep(session.open_store(), load_manifest(manifest), session.open_engine(), asked, train)
+    swept = run_sweep(session.open_store(), loaded(manifest), session.open_engine(), asked, train)
     return swept, sweep_text(swept)
 
 
@@ -590,7 +568,7 @@ def signals(session: Session, markdown: bool) -> tuple[Any, str]:
 
 
 locks_option = click.option(
-    "--locks", "locks", multiple=True, type=click.Path(dir_okay=False, path_type=Path),
+    "--locks", "locks", multiple=True, type=FILE,
     help="A lock, or a file that names a lock a line, beside those of git's history; may be repeated.",
 )  # fmt: skip
 
@@ -635,19 +613,18 @@ def preview(session: Session, manifest: Path, draws: int) -> tuple[Any, str]:
     """
     from curate.commands.preview import preview as look_ahead
     from curate.commands.preview import preview_text
-    from curate.manifest.reader import load_manifest
 
-    seen = look_ahead(session.open_store(), load_manifest(manifest), session.open_engine(), draws)
+    seen = look_ahead(session.open_store(), loaded(manifest), session.open_engine(), draws)
     return seen, preview_text(seen)
 
 
 @main.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("run", type=PATH)
+@click.argument("files", nargs=-1, required=True, type=PATH)
 @click.option(
     "--against",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Another run; may be given several times.",
 )
 @click.option("--format", help="jsonl, parquet, text ...; default: by each file's name.")
@@ -671,8 +648,8 @@ def score(session: Session, run: Path, files: tuple[Path, ...], against, format,
 
 
 @main.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--steps", type=click.IntRange(0), help="Of fine-tuning; 0: zero-shot only. Default: 300.")
+@click.argument("run", type=PATH)
+@click.option("--steps", type=NONE_OR_MORE, help="Of fine-tuning; 0: zero-shot only. Default: 300.")
 @click.option(
     "--family", "families", multiple=True, help="arithmetic, beliefs, references or cipher; default: all."
 )
@@ -690,11 +667,9 @@ def probe(session: Session, run: Path, steps: int | None, families: tuple[str, .
     if run.suffix != ".toml":
         record = probing.probe(run, steps, families)
         return record, probing.probe_text(record)
-    from curate.manifest.reader import load_manifest
     from curate.runs.cells import planned_cells, records
-    from curate.steps import build as make
 
-    runs = records(planned_cells(make(session.open_store(), load_manifest(run), session.open_engine())))
+    runs = records(planned_cells(session.build(run)))
     probed = probing.probe_all(runs, steps, families)
     return [r["probes"] | {"directory": r["directory"]} for r in probed], probing.probes_text(probed)
 
@@ -702,10 +677,10 @@ def probe(session: Session, run: Path, steps: int | None, families: tuple[str, .
 @main.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--to", type=click.Choice([HF, *FORMATS]), help="Of a run: hf. Of a corpus: one of the others.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Default: in or beside FOLDER.")
-@click.option("--tokenizer", type=click.Path(path_type=Path), help="Of a corpus: not its own, but this.")
+@click.option("--out", type=FOLDER, help="Default: in or beside FOLDER.")
+@click.option("--tokenizer", type=PATH, help="Of a corpus: not its own, but this.")
 @click.option("--end", help='Of --tokenizer: what ends a document, such as "<|endoftext|>".')
-@click.option("--shuffle", type=click.IntRange(0), metavar="SEED", help="Of a corpus: another order.")
+@click.option("--shuffle", type=NONE_OR_MORE, metavar="SEED", help="Of a corpus: another order.")
 @answers()
 def export(session: Session, folder: Path, to, out, tokenizer, end, shuffle) -> tuple[Any, str]:
     """A trained model as a folder that transformers, vLLM or lm-eval open (as Qwen3), or a corpus in the files of another
@@ -722,7 +697,7 @@ def export(session: Session, folder: Path, to, out, tokenizer, end, shuffle) -> 
 
 
 @main.command()
-@click.argument("lock", type=click.Path(path_type=Path))
+@click.argument("lock", type=PATH)
 @click.option("--corpus", metavar="LEVEL-SIZE", help="Default: the one of most tokens.")
 @answers("store")
 def summary(session: Session, lock: Path, corpus: str | None) -> tuple[Any, str]:

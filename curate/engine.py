@@ -80,13 +80,16 @@ PROCESS = 400_000_000  # bytes of a worker that has loaded its kernels
 RETRIES = 3  # of a task whose worker or machine was lost
 
 
-class Engine(Protocol):
-    @property
-    def workers(self) -> int: ...
+class Engine:
+    holds: object = None  # kept open as long as the engine lives: a lock on the store
 
-    memory: int  # bytes that a global step may take
-    share: Share
-    holds: object  # kept open as long as the engine lives: a lock on the store
+    def __init__(self, workers: int | None, memory: int, share: Share = EVERYTHING):
+        self.limit, self.share = workers, share
+        self.memory = memory  # bytes that a global step may take
+
+    @property
+    def workers(self) -> int:
+        return self.limit or cores()
 
     def unordered(
         self,
@@ -102,6 +105,7 @@ class Engine(Protocol):
         `needs(item)`: of a machine; this one is shared by its cores alone. `lost(item, reason)`: the result where a worker
         was lost several times, instead of an exception.
         """
+        raise NotImplementedError
 
 
 def map_parts(
@@ -222,19 +226,14 @@ def open_engine(
 ) -> Engine:
     memory = memory or half_the_memory()
     if name == "local":
-        return Local(workers or cores(), memory, share)
+        return Local(workers, memory, share)
     if name == "ray":
         return Ray(workers, memory, share)
     raise ManifestError(f'--engine {name}: no such engine; use "local" or "ray"')
 
 
-class Local:
+class Local(Engine):
     """This machine: threads for kernels, spawned processes for Python code and training."""
-
-    holds: object = None
-
-    def __init__(self, workers: int, memory: int, share: Share = EVERYTHING):
-        self.workers, self.memory, self.share = workers, memory, share
 
     def unordered(self, function, items, *, processes, needs=None, lost=None):
         if self.workers == 1 or (len(items) == 1 and not processes):
@@ -308,16 +307,15 @@ def _start(parent: int) -> None:
     watch_parent(parent)
 
 
-class Ray:
+class Ray(Engine):
     """Ray tasks on the cluster that `RAY_ADDRESS` names, or on a local one started here.
 
     A task asks for its cores, its memory and its device, so that no machine gets more than it holds; Ray runs those of
     a lost worker again. Tasks in flight are twice as many as the cores that the cluster has at the moment.
     """
 
-    holds: object = None
-
     def __init__(self, workers: int | None, memory: int, share: Share = EVERYTHING):
+        super().__init__(workers, memory, share)
         try:
             import ray
         except ImportError:
@@ -330,7 +328,6 @@ class Ray:
             ray.init(log_to_driver=False, logging_level=logging.ERROR, **cluster)
             # It prints that a worker was lost to standard output, which with --json is for programs.
             ray._private.worker._worker_logs_enabled = False
-        self.memory, self.share, self.limit = memory, share, workers
 
     @property
     def workers(self) -> int:

@@ -45,7 +45,7 @@ def run_all(
     built = build(store, manifest, engine, lock_path=lock_path)
     planned = planned_cells(built)
     unfinished = [p for p in planned if p.finished() is None]
-    runs = train(built, engine, tracker) if unfinished else records(planned)
+    runs = train(built, tracker) if unfinished else records(planned)
     page, facts = write_report(built, runs, None)
     return Outcome(built, runs, page, facts["headline"], len(unfinished), time.monotonic() - begin)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from curate.quantities import short_bytes, short_count, short_time
 from curate.terminal import print_line
@@ -20,6 +22,16 @@ def quiet(value: bool) -> bool:
     global _quiet
     before, _quiet = _quiet, value
     return before
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Say nothing meanwhile."""
+    before = quiet(True)
+    try:
+        yield
+    finally:
+        quiet(before)
 
 
 def is_quiet() -> bool:

@@ -157,15 +157,12 @@ class Remote:
         if self.read(MARK) is None:
             self.put(MARK, b"{}")
 
-    def _at(self, name: str) -> str:
-        return f"{self.top.rstrip('/')}/{name}"
-
     def _tried(self, what: str, name: str, do: Callable[[str], Any], or_none: bool = False) -> Any:
         """Object stores are busy, cut connections, and may not know for a while what they were given: so a few attempts,
         with growing pauses that are never the same on two machines."""
         for pause in (*PAUSES, 0):
             try:
-                return do(self._at(name))
+                return do(f"{self.top.rstrip('/')}/{name}")
             except Exception as error:  # each file system has its own
                 if or_none and isinstance(error, FileNotFoundError):
                     return None

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from curate.corpora.built import Annotated, Built
     from curate.engine import Engine
+    from curate.spec.manifest import Manifest
     from curate.store import Store
 
 
@@ -34,6 +36,24 @@ class Session:
 
         return open_engine(self.engine, self.workers, self.memory, Share(*self.share, self._waits))
 
+    def annotate(self, manifest: str | Path | Manifest) -> Annotated:
+        from curate.steps import annotate_all
+
+        return annotate_all(self.open_store(), loaded(manifest), self.open_engine())
+
+    def build(self, manifest: str | Path | Manifest, lock: Path | None = None) -> Built:
+        from curate.steps import build
+
+        return build(self.open_store(), loaded(manifest), self.open_engine(), lock_path=lock)
+
     @property
     def _waits(self) -> bool:
         return self.wait or self.share[1] == 1
+
+
+def loaded(manifest: str | Path | Manifest) -> Manifest:
+    """A manifest by its path, or as it was loaded before."""
+    from curate.manifest.reader import load_manifest
+    from curate.spec.manifest import Manifest
+
+    return manifest if isinstance(manifest, Manifest) else load_manifest(manifest)

@@ -88,9 +88,9 @@ def _annotated(store: Store, manifest: Manifest, engine: Engine, sources: list[S
     signals = _signals(store, manifest, pool, engine)
     if manifest.prefer:
         pool = preferring(pool, signals, manifest.prefer)
-    measure_pool(store, manifest.pooled, pool, signals, engine)
-    values = Values(pool, signals)
-    everything = judge(manifest, pool, values)
+    values = Values(pool, signals, engine)
+    measure_pool(manifest.pooled, values)
+    everything = judge(manifest, values)
     judged = {level.name: everything[level.name] for level in manifest.levels}
     return Annotated(manifest, store, engine, sources, pool, signals, values, judged, everything)
 
@@ -108,7 +108,7 @@ def _signals(store: Store, manifest: Manifest, pool: Pool, engine: Engine) -> Si
         "target" in (s or ()) for r in manifest.recipes.values() for s in r.get("samples", {}).values()
     )
     likened = open_pool(read_sources(store, targets, manifest.part_bytes, engine)) if asked else None
-    models, facts = make_models(store, manifest, pool, Values(pool, signals), beside, likened)
+    models, facts = make_models(store, manifest, pool, Values(pool, signals, engine), beside, likened)
     signals = annotate(store, families | models, pool.parts, engine)
     for name, learned in facts.items():
         signals.models[name] |= learned
@@ -129,8 +129,8 @@ def build(
 
 def _build(store: Store, manifest: Manifest, engine: Engine, record: bool, lock_path: Path) -> Built:
     a = annotate_all(store, manifest, engine)
-    holdouts = hold_out(store, manifest, a.sources, a.pool, a.judged, a.values.clusters(), a.signals, engine)
-    targets = open_targets(store, manifest, a.pool, a.signals, engine)
+    holdouts = hold_out(manifest, a.sources, a.values, a.judged)
+    targets = open_targets(manifest, a.values)
     free = ~(holdouts.held | targets.held)
     rows = {name: _in_order(a, name, judged.kept & free) for name, judged in a.everything.items()}
     units = _units(a, rows)
@@ -140,20 +140,19 @@ def _build(store: Store, manifest: Manifest, engine: Engine, record: bool, lock_
     if not any(c.ends for c in cuts.values()):
         raise ManifestError(_too_small(manifest, tokens, cuts))
     corpora = build_corpora(store, manifest, a.pool, tokens, cuts, engine)
-    small = [*a.pool.foreign, *_small_levels(cuts), *_small_holdouts(manifest, holdouts, tokens)]
-    small += _shared_spans(a, holdouts)
+    small = [
+        *a.pool.foreign,
+        *(f'level "{name}" has too little text for {", ".join(map(size_label, level.missing))} tokens'
+          for name, level in cuts.items() if level.missing),
+        *_small_holdouts(manifest, holdouts, tokens),
+        *_shared_spans(a, holdouts),
+    ]  # fmt: skip
     studies = registry.as_json(manifest)
     facts = lock_facts(a, holdouts, targets, tokens, corpora, rows, studies, small)
     lock = write_lock(lock_path, facts) if record else facts
     for warning in lock["warnings"]:
         say(f"warning: {warning}")
     return Built(a, holdouts, targets.texts, rows, units, tokens, corpora, lock, lock_path)
-
-
-def _small_levels(cuts: dict[str, Cut]) -> Iterator[str]:
-    for name, level in cuts.items():
-        if level.missing:
-            yield f'level "{name}" has too little text for {", ".join(map(size_label, level.missing))} tokens'
 
 
 def _shared_spans(a: Annotated, holdouts: Holdouts) -> Iterator[str]:

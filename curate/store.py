@@ -212,6 +212,10 @@ class Store:
             )
         return receipt
 
+    def made_part(self, stage: str, key: str) -> Part:
+        """The one file of what has just been made."""
+        return self.parts(stage, self.made(stage, key))[0]
+
     def claim(self, stage: str, key: str, waits: bool | None = None) -> AbstractContextManager[None]:
         """While no other process makes this. Raises Unfinished."""
         if not self.makes:

@@ -29,11 +29,7 @@ UNSEEN = re.compile(
 
 def visible(text: str) -> str:
     """The text with what cannot be seen as JSON's escapes, such as \\u001b: within a JSON string they mean the same."""
-    return UNSEEN.sub(_escaped, text)
-
-
-def _escaped(found: re.Match) -> str:
-    return json.dumps(found[0])[1:-1]
+    return UNSEEN.sub(lambda unseen: json.dumps(unseen[0])[1:-1], text)
 
 
 def as_json(answer: Any) -> str:

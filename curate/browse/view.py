@@ -145,7 +145,7 @@ class View:
         }  # fmt: skip
         stays = found.duplicates.get("near_duplicate_of")
         if stays is not None and self.shown[other := int(self.a.values.clusters()[row])]:
-            against = self._text(other)
+            against = self.a.pool.document(other, ["text"])["text"]
             answer["beside"] = {
                 "id": self.a.pool.ids[other].as_py(),
                 "texts": marked_difference(against[:COMPARED], text[:COMPARED]),
@@ -183,7 +183,7 @@ class View:
         value = numbers(a, name)
         unbound = without(a.manifest, a.manifest.level(level), name)
         alone = replace(a.manifest, levels=(), derived=(unbound,))
-        kept = judge(alone, a.pool, a.values)[unbound.name].kept & self.shown
+        kept = judge(alone, a.values)[unbound.name].kept & self.shown
         mask = kept & np.isfinite(value)
         if not mask.any():
             raise CurateError(f"signal {name}: no document that reaches it in level {level} has a value")
@@ -219,9 +219,6 @@ class View:
         if signal in self.a.signals.owner:
             listed |= finite({"value": self.a.values.column(signal)[row].as_py()})
         return listed
-
-    def _text(self, row: int) -> str:
-        return self.a.pool.document(row, ["text"])["text"]
 
 
 def _runs(text: str, spans: dict[str, list[dict]]) -> list[dict[str, Any]]:

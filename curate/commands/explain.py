@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 
 from curate.corpora.built import Annotated
 from curate.corpora.selection import KEPT, of_clusters
@@ -54,8 +55,6 @@ def _row(a: Annotated, wanted: str) -> int:
 
 
 def _at_place(a: Annotated, place: str) -> list[int]:
-    import pyarrow.compute as pc
-
     found: list[int] = []
     for part, (begin, _) in zip(a.pool.parts, a.pool.part.ranges(), strict=True):
         hit = pc.equal(part.table(["place"])["place"], place).to_numpy()
@@ -85,7 +84,7 @@ def _level(a: Annotated, name: str, row: int) -> dict:
     for number, (_, rule) in enumerate(judged.rules):
         if rule.signal == DUPLICATE:
             reached = (judged.verdict == KEPT) | (judged.verdict >= number)
-            stays, judged_by = of_clusters(rule, reached, a.pool, a.values)
+            stays, judged_by = of_clusters(rule, reached, a.values)
             passes = bool(stays[row]) if reached[row] else None
             value: Any = None if passes is None else judged_by[row].item()
         else:

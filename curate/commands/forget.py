@@ -129,7 +129,7 @@ def _entries(a: Annotated, listed: Forgotten, wanted: list[str], field: str) -> 
     near = np.zeros(len(pool), bool)
     if len(rows):
         texts = gather(pool.parts, *place, "text")
-        near = near_to(a.store, pool, signals, a.manifest.holdout.near, texts, a.engine) & ~named
+        near = near_to(a.values, a.manifest.holdout.near, texts) & ~named
     hashes = signals.column("text_hash", "text_hash").combine_chunks()
 
     def entries(which: np.ndarray, signed: Iterable[np.ndarray | None]) -> list[dict]:
@@ -195,7 +195,7 @@ def _absence(built: Built, listed: Forgotten) -> dict[str, Any]:
     corpora = int(stands.sum())
     for rows in (*built.rows.values(), *built.holdouts.rows.values(), *built.holdouts.apart.values()):
         stands[rows] = True
-    matches = listed.matches(a.store, pool, a.signals, a.manifest.holdout.near, a.engine)
+    matches = listed.matches(a.values, a.manifest.holdout.near)
     still = {why: int((mask & stands).sum()) for why, mask in matches.items()}
     if any(still.values()):
         raise Mismatch(

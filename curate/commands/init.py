@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from curate import progress
 from curate.commands.lint import foreign_newlines
 from curate.commands.plan import unpacked_bytes
 from curate.corpora.built import Annotated
@@ -29,7 +28,9 @@ from curate.corpora.holdout import FEW_GROUPS
 from curate.engine import open_engine
 from curate.errors import CurateError, InputError, ManifestError, NoInput
 from curate.manifest.profiles import load_profile
-from curate.manifest.reader import OF_DOCUMENTS, parse_manifest
+from curate.manifest.reader import parse_manifest
+from curate.manifest.sources import OF_DOCUMENTS
+from curate.progress import silence
 from curate.quantities import BYTES_A_TOKEN, short_bytes, short_count
 from curate.sources import globs
 from curate.sources.formats import FORMATS
@@ -84,12 +85,8 @@ def init(paths: Iterable[str], out: Path | None, text: str | None = None) -> tup
     out = out or Path(f"{names[0]}.toml")
     if os.path.lexists(out):
         raise ManifestError(f"{out}: is there already; name another file with --out NAME.toml")
-    was_quiet = progress.quiet(True)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            answer, manifest = _sampled(seen, out, Store(Path(folder)))
-    finally:
-        progress.quiet(was_quiet)
+    with silence(), tempfile.TemporaryDirectory() as folder:
+        answer, manifest = _sampled(seen, out, Store(Path(folder)))
     write_whole(out, lambda file: file.write(manifest.encode()))
     told = "".join(f"{name:<12}{value}\n" for name, value in answer.items())
     return answer | {"manifest": str(out)}, f"{told}wrote {out}; next: curate plan {out}"

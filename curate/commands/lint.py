@@ -9,14 +9,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
 
-from curate import progress
+from curate.corpora.selection import funnel, nearly_all
 from curate.duplicates.alarms import missed_pairs
 from curate.engine import open_engine
 from curate.errors import CurateError, InputError
+from curate.progress import silence
+from curate.signals.families import family_of, signals_of
 from curate.sources.pool import Pool
 from curate.spec.bounds import Rule
 from curate.spec.manifest import Manifest
+from curate.steps import annotate_sample
 from curate.store import Store
 from curate.studies.registry import outline
 from train.config import ModelConfig, OptimizerConfig
@@ -44,21 +48,20 @@ def lint(manifest: Manifest, documents: int) -> Lint:
         f'level "{level.name}": {rule.name} = {rule.bound.text()} can never fire, {rule.signal} lies within'
         for level in manifest.levels
         for rule in level.rules
-        if not _published(manifest, rule) and _never_fires(manifest, rule)
+        # Published profiles guard against empty documents, which readers here refuse already.
+        if rule.name.rpartition(".")[0] not in manifest.profiles and _never_fires(manifest, rule)
     ]
     found += missed_pairs(manifest.pooled)
     found += dict.fromkeys([*_untrainable(manifest), *_odd_rates(manifest)])
     if not documents:
         return Lint(found)
-    was_quiet = progress.quiet(True)
     try:
-        return _tried(manifest, documents, found)
+        with silence():
+            return _tried(manifest, documents, found)
     except InputError:
         raise
     except CurateError as error:
         return Lint([*found, f"tried on {documents:,} documents a source: {error}"])
-    finally:
-        progress.quiet(was_quiet)
 
 
 def _grid(manifest: Manifest) -> list[dict]:
@@ -92,14 +95,7 @@ def _odd_rates(manifest: Manifest) -> Iterator[str]:
                 yield f"optimizer.{name} = {mine:g} is {what}"
 
 
-def _published(manifest: Manifest, rule: Rule) -> bool:
-    """Published profiles guard against empty documents, which readers here refuse already."""
-    return rule.name.rpartition(".")[0] in manifest.profiles
-
-
 def _never_fires(manifest: Manifest, rule: Rule) -> bool:
-    from curate.signals.families import family_of, signals_of
-
     owner = signals_of(manifest.families | manifest.pooled).get(rule.signal)
     if owner is None or rule.bound.labels or rule.bound.top or rule.bound.by_language:
         return False
@@ -111,9 +107,6 @@ def _never_fires(manifest: Manifest, rule: Rule) -> bool:
 
 
 def _tried(manifest: Manifest, documents: int, found: list[str]) -> Lint:
-    from curate.corpora.selection import funnel, nearly_all
-    from curate.steps import annotate_sample
-
     with tempfile.TemporaryDirectory() as folder:
         a = annotate_sample(Store(Path(folder)), manifest, open_engine("local", 1), documents)
         levels = [funnel(judged, a.pool) for judged in a.judged.values()]
@@ -132,8 +125,6 @@ def _tried(manifest: Manifest, documents: int, found: list[str]) -> Lint:
 def foreign_newlines(pool: Pool) -> dict[str, float]:
     """{source: share of its documents whose lines end in "\\r\\n"}, where it is worth saying: to filters that split at
     "\\n", blank lines are then equal lines of text."""
-    import pyarrow.compute as pc
-
     returns = np.concatenate(
         [pc.match_substring(part.table(["text"])["text"], "\r\n").to_numpy() for part in pool.parts]
     )

@@ -26,8 +26,9 @@ from curate.sources.inputs import digests, list_inputs
 from curate.sources.rows import Input
 from curate.spec.manifest import PER_SEED, SHARED, Manifest
 from curate.store import Store, file_digest
-from curate.studies.registry import STUDIES, outline
+from curate.studies.registry import outline
 from train.config import RunConfig, model_size
+from train.fits import detectable
 from train.grid import expand, ladders, work_tokens
 
 ANNOTATE_BYTES_A_SECOND = 8e6  # a core, every family
@@ -194,7 +195,9 @@ def _studies(manifest: Manifest, flops: float) -> list[Training]:
             _train_seconds(manifest, trial.knobs, [trial.tokens], flops) * trial.seeds * trial.share
             for trial in trials
         )
-        smallest = _smallest_difference(manifest, len(trials), seeds, STUDIES[study].comparisons(trials))
+        smallest = _smallest_difference(
+            manifest, len(trials), seeds, manifest.studies[study].comparisons(trials)
+        )
         a_parameter = min(_tokens_a_parameter(manifest, trial.knobs, trial.tokens) for trial in trials)
         found.append(Training(study, cells, cells, tokens, seconds, a_parameter, smallest))
     return found
@@ -203,8 +206,6 @@ def _studies(manifest: Manifest, flops: float) -> list[Training]:
 def _smallest_difference(manifest: Manifest, corpora: int, seeds: int, compared: int) -> float | None:
     """At one size, with the comparisons that the report makes corrected for; the choice of holdout documents comes on
     top of it."""
-    from train.fits import detectable
-
     if compared < 1 or seeds < 2:
         return None
     noise, degrees = manifest.seed_noise or SEED_NOISE[manifest.documents], (corpora - 1) * (seeds - 1)

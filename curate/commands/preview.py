@@ -26,8 +26,12 @@ from curate.results.answers import holdout_answers
 from curate.results.trigram import MOST, texts_among, trigram_nats
 from curate.results.tuning import tuned
 from curate.results.words import figure_text, statement
+from curate.runs.cells import grid_cells, records, scored_on
 from curate.spec.manifest import Manifest
+from curate.steps import build
 from curate.store import Store
+from train.tokens import Packed, load_tokenizer
+from train.tokens.bpe import end_id
 
 DRAWS = 12
 
@@ -35,9 +39,6 @@ DRAWS = 12
 def preview(store: Store, manifest: Manifest, engine: Engine, draws: int = DRAWS) -> dict[str, Any]:
     """{"statements", "holdouts": as in a report, "draws", "agreement": [agreeing, all] pairs of levels with the
     manifest's runs}. Builds what is not built; trains nothing."""
-    from curate.runs.cells import grid_cells, records, scored_on
-    from curate.steps import build
-
     manifest.check_trains()
     wide = replace(manifest, most_seeds=max(draws, manifest.most_seeds))
     built = build(store, wide, engine, record=False)
@@ -69,9 +70,6 @@ class _Reading:
 
 
 def _readings(built: Built, draws: int) -> Iterator[_Reading]:
-    from train.tokens import load_tokenizer
-    from train.tokens.bpe import end_id
-
     a = built.annotated
     sizes = [size for size in a.manifest.sizes if size <= MOST]
     reading = Reading(draws, max(sizes, default=1))
@@ -92,8 +90,6 @@ def _readings(built: Built, draws: int) -> Iterator[_Reading]:
 
 def _trigram_run(judges: dict[str, Path], read: _Reading) -> dict:
     """As the record of a run."""
-    from train.tokens import Packed
-
     nats = trigram_nats(read.tokens, read.documents, read.size, read.end, read.vocabulary, judges)
     losses = {}
     for name, path in judges.items():

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from curate.commands.summary import table
 from curate.errors import CurateError
 from curate.progress import say
 from curate.quantities import short_count
+from curate.results.probes import probe_finding
 from curate.results.scores import series_name
 
 
@@ -39,8 +41,6 @@ def probe_all(runs: list[dict], steps: int | None, families: tuple[str, ...]) ->
 
 def probe_text(record: dict[str, Any]) -> str:
     """A table: a row for every family and way."""
-    from curate.commands.summary import table
-
     rows = []
     for family in record["families"]:
         for way, answered in record["ways"].items():
@@ -54,9 +54,6 @@ def probe_text(record: dict[str, Any]) -> str:
 
 def probes_text(runs: list[dict]) -> str:
     """The finding of the report: its sentences, and its first two tables."""
-    from curate.commands.summary import table
-    from curate.results.probes import probe_finding
-
     found = probe_finding(runs)
     assert found is not None, "runs were probed"
     tables = [table(one["rows"], one["columns"]) for one in found["tables"][:2]]

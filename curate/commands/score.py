@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curate.commands.summary import table
 from curate.engine import Engine
 from curate.errors import CurateError, did_you_mean
 from curate.signals.loss import check_run
@@ -99,8 +100,6 @@ def format_of(file: Path) -> str:
 
 
 def score_text(rows: list[dict[str, Any]]) -> str:
-    from curate.commands.summary import table
-
     several = len({row["run"] for row in rows}) > 1
     lines = [
         [

@@ -52,10 +52,7 @@ def show_level(
 ) -> Shown:  # fmt: skip
     """A sample of what a level (the last one where none is named) keeps, or of what this rule drops in it."""
     manifest = load_manifest(path)
-    names = [one.name for one in manifest.levels]
-    level = level or names[-1]
-    if level not in names:
-        raise CurateError(f"--level {level}: no such level{did_you_mean(level, names)}")
+    level = manifest.level_named(level).name
     a = annotate_all(store, manifest, engine)
     judged = a.judged[level]
     number = KEPT if rule is None else _number(judged, rule)

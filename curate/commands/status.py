@@ -8,13 +8,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
-from curate import progress
 from curate.commands.summary import table
 from curate.engine import Local, Share, Task
 from curate.errors import Unfinished
+from curate.progress import silence
 from curate.quantities import short_time
 from curate.spec.manifest import Manifest
 from curate.steps import build
@@ -49,11 +48,7 @@ class Onlooker(Share):
 
 def _is_recent(task: Task) -> bool:
     paths = [task.store.receipt_path(*artefact) for artefact in task.leaves]
-    return any(_recent(path) for path in paths)
-
-
-def _recent(path: Path) -> bool:
-    return path.exists() and time.time() - path.stat().st_mtime < RECENT_SECONDS
+    return any(path.exists() and time.time() - path.stat().st_mtime < RECENT_SECONDS for path in paths)
 
 
 def status(store: Store, manifest: Manifest) -> dict[str, Any]:
@@ -61,15 +56,13 @@ def status(store: Store, manifest: Manifest) -> dict[str, Any]:
     (claims that are held), `failed` ({work, reason}), `cells` (null before they are known)."""
     share = Onlooker()
     waiting, cells = None, None
-    before = progress.quiet(True)
     try:
-        built = build(store, manifest, Local(1, 1 << 30, share), record=False)
-        if manifest.grid:
-            cells = _cells(built)
+        with silence():
+            built = build(store, manifest, Local(1, 1 << 30, share), record=False)
+            if manifest.grid:
+                cells = _cells(built)
     except Unfinished as rest:
         waiting = str(rest)
-    finally:
-        progress.quiet(before)
     found = store.claims()
     failed = [{"work": c.work, "reason": c.failed} for c in found if c.failed]
     return {

@@ -47,22 +47,13 @@ class Asked:
 
 def sweep(store: Store, manifest: Manifest, engine: Engine, asked: Asked, train: bool) -> dict:
     """What the command prints. Raises CurateError for a signal that is not measured, or that is no number."""
-    level = _level(manifest, asked)
+    bounding = [level for level in manifest.levels if any(r.signal == asked.signal for r in level.rules)]
+    level = bounding[-1] if bounding and asked.level is None else manifest.level_named(asked.level)
     side = asked.side or _side(manifest, level, asked.signal)
     if not train:
         a = annotate_all(store, replace(manifest, derived=(without(manifest, level, asked.signal),)), engine)
         return _candidates(a, asked, level, side, own_bounds(manifest, level, asked.signal))
     return _trained(store, manifest, engine, asked, level, side)
-
-
-def _level(manifest: Manifest, asked: Asked) -> Level:
-    names = [level.name for level in manifest.levels]
-    if asked.level is None:
-        bound = [level for level in manifest.levels if any(r.signal == asked.signal for r in level.rules)]
-        return bound[-1] if bound else manifest.levels[-1]
-    if asked.level not in names:
-        raise CurateError(f"--level {asked.level}: no such level{did_you_mean(asked.level, names)}")
-    return manifest.level(asked.level)
 
 
 def _side(manifest: Manifest, level: Level, signal: str) -> str:
@@ -110,7 +101,8 @@ def _candidates(a: Annotated, asked: Asked, level: Level, side: str, own: dict) 
     reached = a.everything[UNBOUND].kept & np.isfinite(value)
     if not reached.any():
         raise CurateError(f"--signal {asked.signal}: no document that reaches it has a value")
-    bounds = asked.bounds or (*_quantiles(value[reached]), *own[side])
+    quantiles = (float(f"{q:.3g}") for q in np.quantile(value[reached], QUANTILES))
+    bounds = asked.bounds or (*quantiles, *own[side])
     rows = []
     for bound in sorted(set(bounds)):
         kept = reached & (value >= bound if side == "low" else value <= bound)
@@ -126,10 +118,6 @@ def _candidates(a: Annotated, asked: Asked, level: Level, side: str, own: dict) 
         "signal": asked.signal, "level": level.name, "side": side, "documents": int(reached.sum()),
         "missing": int((a.everything[UNBOUND].kept & ~np.isfinite(value)).sum()), "candidates": rows, "now": own,
     }  # fmt: skip
-
-
-def _quantiles(values: np.ndarray) -> tuple[float, ...]:
-    return tuple(sorted({float(f"{q:.3g}") for q in np.quantile(values, QUANTILES)}))
 
 
 def _documents(a: Annotated, value: np.ndarray, mask: np.ndarray, bound: float, signal: str) -> list[dict]:
@@ -158,7 +146,7 @@ def _trained(store: Store, manifest: Manifest, engine: Engine, asked: Asked, lev
     knobs = {k: v for k, v in manifest.grid.items() if k in GRID_KNOBS}
     knobs["seeds"] = asked.seeds or manifest.grid.get("seeds", 1)
     tokens = asked.tokens or max(manifest.sizes)
-    runs = train_trials(built, [Trial("sweep", one.name, one.name, tokens, knobs) for one in derived], engine)
+    runs = train_trials(built, [Trial("sweep", one.name, one.name, tokens, knobs) for one in derived])
     return swept | {
         "tokens": tokens,
         "losses": _losses(built.lock, runs),

@@ -23,6 +23,8 @@ from curate.errors import CurateError, Mismatch
 from curate.manifest.reader import parse_manifest
 from curate.signals.annotate import annotate
 from curate.signals.values import within
+from curate.sources.documents import digest_of_files
+from curate.sources.inputs import digests, list_inputs
 from curate.spec.bounds import Bound
 from curate.spec.manifest import DUPLICATE, Manifest
 from curate.steps import annotate_all, build
@@ -145,9 +147,6 @@ def build_locked(store: Store, manifest: Manifest, engine: Engine, lock_path: Pa
 
 def _other_sources(store: Store, manifest: Manifest, lock: dict) -> Iterator[str]:
     """Sources whose files are others: known by hashing them, before any is read."""
-    from curate.sources.documents import digest_of_files
-    from curate.sources.inputs import digests, list_inputs
-
     for source in manifest.sources:
         inputs = list_inputs(source).files
         now = digest_of_files(inputs, digests(store, source, inputs))
@@ -202,7 +201,7 @@ def replay(store: Store, path: Path, engine: Engine, from_text: int = 0) -> int:
         stays = kept[level.on].copy() if level.on else np.ones(len(a.pool), bool)
         for rule, then in zip(level.rules, locked[level.name]["rules"], strict=True):
             if rule.signal == DUPLICATE:
-                falls = stays & ~of_clusters(rule, stays, a.pool, a.values)[0]
+                falls = stays & ~of_clusters(rule, stays, a.values)[0]
             else:
                 bound = Bound(low=then["bound"][0]) if rule.bound.top is not None else rule.bound
                 falls = stays & ~within(a.values.of(rule), bound, a.values)

@@ -147,7 +147,7 @@ def build_corpora(
     corpora = []
     for name, cut in cuts.items():
         for size, end in cut.ends.items():
-            parts = [_shard_part(store, s) for s, last in plan[name] if last <= end]
+            parts = [store.made_part(SHARDS, s.key) for s, last in plan[name] if last <= end]
             corpora.append(_assemble(store, manifest, pool, tokens[name], name, size, cut.rows[:end], parts))
     return corpora
 
@@ -215,10 +215,6 @@ def _gathered(shard: Shard, batch: slice) -> pa.Table:
 def _carried(table: pa.Table) -> pa.Table:
     """Without the ids of a source: those of documents are made of them."""
     return table.drop_columns(["own_id"]) if "own_id" in table.column_names else table
-
-
-def _shard_part(store: Store, shard: Shard) -> Part:
-    return store.parts(SHARDS, store.made(SHARDS, shard.key))[0]
 
 
 def _assemble(

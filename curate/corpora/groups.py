@@ -23,6 +23,7 @@ from curate.sources.formats import FORMATS
 from curate.sources.pool import Pool, remixed
 from curate.sources.usable import without_text
 from curate.spec.manifest import DOCUMENT, FOLDER, HOST, PACKAGE, Source
+from filters.heuristics.urls import parsed
 
 MOST_OF_A_SOURCE = (
     0.5  # by default a folder or host of more of its source's text is no group: one says nothing
@@ -119,8 +120,6 @@ def _codes(group: np.ndarray, cluster: np.ndarray) -> tuple[np.ndarray, pa.Array
 
 def _names(table: pa.Table, kind: str) -> pa.Array:
     """string [documents]: the group of each; null where it has none."""
-    from filters.heuristics.urls import parsed
-
     if kind == DOCUMENT:
         return pa.nulls(table.num_rows, pa.string())
     if kind == PACKAGE:

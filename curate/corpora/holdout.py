@@ -25,14 +25,12 @@ import pyarrow.compute as pc
 from curate.corpora.groups import Groups, by_document, groups_of
 from curate.corpora.resembling import resembling
 from curate.corpora.selection import Judged
-from curate.engine import Engine
 from curate.errors import CurateError
 from curate.quantities import BYTES_A_TOKEN
-from curate.signals.annotate import Signals
+from curate.signals.values import Values
 from curate.sources.documents import SourceDocuments
 from curate.sources.pool import Pool, gather
 from curate.spec.manifest import Manifest
-from curate.store import Store
 
 LARGEST_CLUSTER = 1 / 20  # of the budget
 OF_A_GROUP = 1 / 40  # of the budget: what is scored of a group, or one cluster where that is more
@@ -55,16 +53,10 @@ class Holdouts:
 
 
 def hold_out(
-    store: Store,
-    manifest: Manifest,
-    sources: list[SourceDocuments],
-    pool: Pool,
-    judged: dict[str, Judged],
-    cluster: np.ndarray,
-    signals: Signals,
-    engine: Engine,
+    manifest: Manifest, sources: list[SourceDocuments], values: Values, judged: dict[str, Judged]
 ) -> Holdouts:
     """Raises CurateError where a level is too small to hold anything out."""
+    pool, cluster = values.pool, values.clusters()
     if not manifest.holdout.levels and not manifest.apart:
         nothing = np.zeros(len(pool), bool)
         return Holdouts({}, {}, {}, nothing, 0, nothing)
@@ -83,9 +75,9 @@ def hold_out(
             held |= np.isin(cluster, cluster[chosen])
     every = np.unique(np.concatenate([*scored.values(), *apart.values()]))
     texts = pool.gather(every, "text")
-    found = resembling(store, pool, signals, manifest.holdout.near, texts, RUN, engine)
-    hashes = gather(signals.families["text_hash"], pool.part[every], pool.row[every], "text_hash")
-    same = pc.is_in(signals.column("text_hash", "text_hash"), value_set=hashes).to_numpy()
+    found = resembling(values, manifest.holdout.near, texts, RUN)
+    hashes = gather(values.signals.families["text_hash"], pool.part[every], pool.row[every], "text_hash")
+    same = pc.is_in(values.text_hashes, value_set=hashes).to_numpy()
     similar = (found.near | same) & ~held
     return Holdouts(
         scored, apart, groups, held | similar, int(similar.sum()), found.shares & ~(held | similar)

@@ -72,16 +72,18 @@ def lock_facts(
     levels = [
         funnel(judged, a.pool) | _rehydrated(judged.level, rows[name]) for name, judged in a.judged.items()
     ]
-    manifest = a.manifest
+    manifest, base = a.manifest, a.manifest.base
     duplicates = duplicates_summary(a.pool, a.values)
-    return {
+    where_there_are_any = {
+        "base": base and {"name": base["name"], "sha256": lock_digest(base)},
+        "held_apart": {name: len(rows) for name, rows in holdouts.apart.items()},
+        "resembles_a_target": targets.counts,
+        "studies": studies,
+        "duplicates": duplicates,
+    }
+    return {name: fact for name, fact in where_there_are_any.items() if fact} | {
         "name": manifest.name,
         "manifest": {"path": manifest.path.name, "sha256": manifest.digest, "text": manifest.text},
-        **(
-            {"base": {"name": manifest.base["name"], "sha256": lock_digest(manifest.base)}}
-            if manifest.base
-            else {}
-        ),
         "sources": {s.source.name: s.as_json() for s in a.sources},
         "models": a.signals.models,
         "signals": _without_infinities(a.signals.versions),
@@ -92,25 +94,20 @@ def lock_facts(
         "ledger": {name: _ledger(judged, a) for name, judged in a.judged.items()},
         "holdouts": {name: _holdout(a.pool, holdouts, tokens[name], name) for name in holdouts.rows}
         | {name: texts.as_json() for name, texts in targets.texts.items()},
-        **(
-            {"held_apart": {name: len(rows) for name, rows in holdouts.apart.items()}}
-            if holdouts.apart
-            else {}
-        ),
         "held_out": {
             "documents": int(holdouts.held.sum()),
             "similar_to_a_holdout": holdouts.similar,
             "share_50_words": int(holdouts.shares.sum()),
         },
-        **({"resembles_a_target": targets.counts} if targets.texts else {}),
         "tokenizer": {
             "vocabulary": manifest.tokenizer.vocabulary,
             "trained_on": manifest.tokenizer.path or manifest.tokenizer.train_on,
             "sha256": next(iter(tokens.values())).sha256,
         },
         "corpora": [corpus.as_json() for corpus in corpora],
-        **_studied(a, studies),
-        **({"duplicates": duplicates} if duplicates else {}),
+        **(
+            {"derived": {level.name: _amount(a, level.name) for level in manifest.derived}} if studies else {}
+        ),
         "warnings": small
         + missed_pairs(manifest.pooled)
         + warnings(levels, len(a.pool))
@@ -125,18 +122,9 @@ def _without_infinities(value: Any) -> Any:
     return None if isinstance(value, float) and math.isinf(value) else value
 
 
-def _studied(a: Annotated, asked: dict) -> dict:
-    """What was asked of studies, and the documents of every derived level."""
-    if not asked:
-        return {}
-    derived = {
-        level.name: {
-            "documents": a.everything[level.name].stays.true_count,
-            "bytes": a.pool.bytes_of(a.everything[level.name].stays),
-        }
-        for level in a.manifest.derived
-    }
-    return {"studies": asked, "derived": derived}
+def _amount(a: Annotated, level: str) -> dict:
+    stays = a.everything[level].stays
+    return {"documents": stays.true_count, "bytes": a.pool.bytes_of(stays)}
 
 
 def _rehydrated(level: Level, rows: np.ndarray) -> dict:

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.duplicates.resolve import near_to
-from curate.engine import Engine, map_parts
-from curate.signals.annotate import Signals
-from curate.sources.pool import Pool
+from curate.engine import map_parts
+from curate.signals.values import Values
 from curate.store import Part, Store, digest_of
-
-if TYPE_CHECKING:
-    from filters.models.contamination import Index
+from filters.models.contamination import Index, build_index, measure
 
 VERSION = 1
 STAGE = "resembling"
@@ -30,29 +26,26 @@ class Resembling:
     shares: np.ndarray  # has a run of so many words in common with one
 
 
-def resembling(
-    store: Store, pool: Pool, signals: Signals, near: dict, texts: pa.Array, words: int, engine: Engine
-) -> Resembling:
+def resembling(values: Values, near: dict, texts: pa.Array, words: int) -> Resembling:
     """Computed once for these texts and this pool. Texts of fewer than `words` words, down to 8, are looked for whole."""
-    from filters.models.contamination import build_index
-
-    made_of = [near, words, signals.versions["signatures"], pool.digest]
+    store, pool = values.store, values.pool
+    made_of = [near, words, values.signals.versions["signatures"], pool.digest]
     key = digest_of([STAGE, VERSION, texts.to_pylist(), *made_of])
 
     def look() -> pa.Table:
         index = build_index(texts, pa.array([""] * len(texts), pa.large_string()), words)
         said = digest_of([STAGE, VERSION, texts.to_pylist(), words])
         todo = [(store, part, index, digest_of([said, part.digest])) for part in pool.parts]
-        shares = pa.concat_tables([part.table() for part in map_parts(engine, _shares_a_run, todo)])["shares"]
-        return pa.table({"near": near_to(store, pool, signals, near, texts, engine), "shares": shares})
+        shares = pa.concat_tables([part.table() for part in map_parts(values.engine, _shares_a_run, todo)])[
+            "shares"
+        ]
+        return pa.table({"near": near_to(values, near, texts), "shares": shares})
 
     table = store.table(STAGE, key, look).table()
     return Resembling(*(table[name].to_numpy(zero_copy_only=False) for name in ("near", "shares")))
 
 
 def _shares_a_run(task: tuple[Store, Part, Index, str]) -> Part:
-    from filters.models.contamination import measure
-
     store, part, index, key = task
 
     def look() -> pa.Table:

@@ -56,15 +56,15 @@ class Judged:
         return verdict
 
 
-def judge(manifest: Manifest, pool: Pool, values: Values) -> dict[str, Judged]:
+def judge(manifest: Manifest, values: Values) -> dict[str, Judged]:
     """Every level of the manifest, and those derived for studies.
 
     Raises CurateError where a level keeps nothing, naming the rule to blame.
     """
     judged: dict[str, Judged] = {}
-    outcome = _remembering(lambda rule, base: _passes(rule, base, pool, values))
+    outcome = _remembering(lambda rule, reached: _passes(rule, reached, values))
     for level in (*manifest.levels, *manifest.derived):
-        below = judged[level.on] if level.on else Judged(level, [], [], [], pa.repeat(True, len(pool)))
+        below = judged[level.on] if level.on else Judged(level, [], [], [], pa.repeat(True, len(values.pool)))
         stays, passes, bounds = below.stays, list(below.passes), []
         for rule in level.rules:
             passing, bound = outcome(rule, stays)
@@ -92,24 +92,22 @@ def _remembering(outcome: Callable) -> Callable:
     return ask
 
 
-def _passes(
-    rule: Rule, reached: pa.BooleanArray, pool: Pool, values: Values
-) -> tuple[pa.BooleanArray, Bound]:
+def _passes(rule: Rule, reached: pa.BooleanArray, values: Values) -> tuple[pa.BooleanArray, Bound]:
     if rule.signal == DUPLICATE:
-        stay, _ = of_clusters(rule, reached.to_numpy(zero_copy_only=False), pool, values)
+        stay, _ = of_clusters(rule, reached.to_numpy(zero_copy_only=False), values)
         return pa.array(stay), rule.bound
     column = values.of(rule)
     bound = resolve(rule.bound, column, reached)
     return pa.array(within(column, bound, values)), bound
 
 
-def of_clusters(rule: Rule, reached: np.ndarray, pool: Pool, values: Values) -> tuple[np.ndarray, np.ndarray]:
+def of_clusters(rule: Rule, reached: np.ndarray, values: Values) -> tuple[np.ndarray, np.ndarray]:
     """(bool [documents] those of the reached that a rule about duplicates lets stay, [documents] what it judges by):
     the best of each cluster, and where the rule bounds novelty, what adds as much to all that stay before it."""
     if rule.bound.label is not None:
-        best = best_of_clusters(values.clusters(), pool.rank, reached)
+        best = best_of_clusters(values.clusters(), values.pool.rank, reached)
         return best, ~best
-    novelty = novel_of_clusters(pool, values, reached, rule.bound.low)
+    novelty = novel_of_clusters(values, reached, rule.bound.low)
     return reached & (novelty >= rule.bound.low), novelty
 
 

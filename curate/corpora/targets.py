@@ -20,14 +20,15 @@ import pyarrow.compute as pc
 from curate.corpora.groups import groups_of
 from curate.corpora.resembling import resembling
 from curate.corpora.units import whole
-from curate.engine import Engine
 from curate.errors import CurateError
 from curate.quantities import BYTES_A_TOKEN
-from curate.signals.annotate import Signals
+from curate.signals.values import Values
 from curate.sources.documents import SourceDocuments, read_sources
-from curate.sources.pool import Pool, open_pool
+from curate.sources.pool import open_pool
 from curate.spec.manifest import Manifest, Target
-from curate.store import Store, digest_of
+from curate.store import digest_of
+from train.tokens import Packed
+from train.tokens.encoder import encode
 
 VERSION = 1
 RUN = 13  # words in a row
@@ -76,18 +77,19 @@ class Judges:
     counts: dict[str, int]
 
 
-def open_targets(store: Store, manifest: Manifest, pool: Pool, signals: Signals, engine: Engine) -> Judges:
+def open_targets(manifest: Manifest, values: Values) -> Judges:
     """Read them, and find what resembles them in the pool.
 
     Raises CurateError where a row is no question.
     """
     if not manifest.targets:
-        return Judges({}, np.zeros(len(pool), bool), {})
-    accounts = read_sources(store, [t.source for t in manifest.targets], manifest.part_bytes, engine)
+        return Judges({}, np.zeros(len(values.pool), bool), {})
+    sources = [target.source for target in manifest.targets]
+    accounts = read_sources(values.store, sources, manifest.part_bytes, values.engine)
     texts = {t.name: _texts(t, account) for t, account in zip(manifest.targets, accounts, strict=True)}
     every = [text for one in texts.values() for text in one.whole]
     column = pa.array(every, pa.large_string())
-    found = resembling(store, pool, signals, manifest.holdout.near, column, RUN, engine)
+    found = resembling(values, manifest.holdout.near, column, RUN)
     held = found.near | found.shares
     counts = {
         "the same or nearly": int(found.near.sum()),
@@ -166,9 +168,6 @@ def _joined(prompt: str, answer: str) -> str:
 def pack_target(path: Path, texts: TargetTexts, tokenizer: str) -> None:
     """The packed tokens that runs are scored on. Prompt and answer are encoded apart, so that the answer has the same
     tokens behind every prompt."""
-    from train.tokens import Packed
-    from train.tokens.encoder import encode
-
     if texts.target.answer is None:
         whole = pa.array(texts.answers, pa.large_string())
         ids, offsets = encode(tokenizer, whole)

@@ -29,6 +29,10 @@ from curate.sources.cut import groups, mark_of
 from curate.sources.pool import Pool, Runs, Within
 from curate.spec.manifest import Manifest
 from curate.store import Part, Store, digest_of, file_digest
+from train.tokens import encode, train_tokenizer
+from train.tokens.encoder import open_encoder
+from train.tokens.ends import with_end
+from train.tokens.losses import LEAST_LETTERS, round_trip
 
 VERSION = 2  # of tokenizers
 STAGE, TOKENS_VERSION = "tokens", 3
@@ -105,8 +109,6 @@ def make_tokenizer(
     if manifest.base:
         sha256 = manifest.base["tokenizer"]["sha256"]
         return str(store.find("tokenizers", "*/tokenizer.json", sha256)), sha256
-    from train.tokens import train_tokenizer
-
     (ids,) = pool.ids_of([rows])
     key = digest_of(["tokenizer", VERSION, spec.vocabulary, ids, pool.digest, *edited.identity])
 
@@ -125,8 +127,6 @@ def make_tokenizer(
 
 def _with_end(store: Store, path: str, end: str) -> str:
     """The copy of a tokenizer from elsewhere in which its end token is ours."""
-    from train.tokens.ends import with_end
-
     key = digest_of(["tokenizer", VERSION, file_digest(path), end])
     part, _ = store.file(
         "tokenizers", key, f"{key}/tokenizer.json", lambda copy: {"bytes": copy.write_bytes(with_end(Path(path), end))}
@@ -136,8 +136,6 @@ def _with_end(store: Store, path: str, end: str) -> str:
 
 def _try(manifest: Manifest, path: str, texts: list[str]) -> None:
     """A tokenizer from elsewhere: said where it changes texts, refused where it loses them."""
-    from train.tokens.losses import LEAST_LETTERS, round_trip
-
     found = round_trip(path, texts)
     where = f"{manifest.path}, [tokenizer] {manifest.tokenizer.path}"
     if found.letters < LEAST_LETTERS:
@@ -203,7 +201,7 @@ def _encode(store: Store, pool: Pool, tokens: Tokens, rows: np.ndarray, engine: 
     first = sum(part.rows for part in tokens.parts)
     tokens.place[np.concatenate(pieces)] = np.arange(first, first + len(rows), dtype=rows.dtype)
     for piece, chunk in zip(pieces, chunks, strict=True):
-        part = store.parts(STAGE, store.made(STAGE, chunk.key))[0]
+        part = store.made_part(STAGE, chunk.key)
         tokens.count[piece] = part.table(["count"])["count"].to_numpy()
         tokens.parts.append(part)
 
@@ -224,8 +222,6 @@ def _pieces(pool: Pool, rows: np.ndarray) -> list[np.ndarray]:
 
 def warm_up(tokenizer: str | Path) -> None:
     """Compile the encoder by one thread where this machine has not yet, and say what will take long."""
-    from train.tokens.encoder import open_encoder
-
     encoder = open_encoder(tokenizer)
     if encoder.slow:
         say(f"tokenize   by the library, some twenty times slower: {Path(tokenizer).name}: {encoder.slow}")
@@ -236,8 +232,6 @@ def warm_up(tokenizer: str | Path) -> None:
 
 
 def encode_chunk(chunk: Chunk) -> int:
-    from train.tokens import encode
-
     texts = chunk.edited.texts(chunk.documents, chunk.part, chunk.row)
     ids, offsets = encode(here(chunk.tokenizer), texts)
     column = pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(ids))

@@ -18,6 +18,7 @@ from curate.differences import in_one_line
 from curate.signals.values import Values
 from curate.sources.pool import Pool
 from curate.spec.manifest import DUPLICATES
+from filters.duplicates.minhash import Scheme, recall
 
 KINDS = ("exact", "template", "near")
 LARGEST = 5  # clusters that the lock names
@@ -83,14 +84,12 @@ def _examples(
         rows = np.flatnonzero(here & ~np.isnan(similarity))
         if len(rows):
             row = int(rows[np.argmin(similarity[rows])])
-            pairs.setdefault(row, _pair(pool, row, int(cluster[row]), float(similarity[row]), why))
+            stays = int(cluster[row])
+            ids = {"goes": pool.ids[row].as_py(), "stays": pool.ids[stays].as_py()}
+            text = in_one_line(_text(pool, stays), _text(pool, row))
+            likeness = round(float(similarity[row]), 4)
+            pairs.setdefault(row, {"why": why, **ids, "similarity": likeness, "differences": text})
     return list(pairs.values())
-
-
-def _pair(pool: Pool, row: int, stays: int, similarity: float, why: str) -> dict:
-    text = in_one_line(_text(pool, stays), _text(pool, row))
-    ids = {"goes": pool.ids[row].as_py(), "stays": pool.ids[stays].as_py()}
-    return {"why": why, **ids, "similarity": round(similarity, 4), "differences": text}
 
 
 def _text(pool: Pool, row: int) -> str:
@@ -120,8 +119,6 @@ def _cluster(pool: Pool, cluster: np.ndarray, row: int) -> dict:
 
 def missed_pairs(pooled: dict[str, dict]) -> list[str]:
     """Where bands and rows do not find the similarity that near-duplicates are asked for at."""
-    from filters.duplicates.minhash import Scheme, recall
-
     near = pooled.get(DUPLICATES, {}).get("near")
     if not near:
         return []
@@ -141,15 +138,13 @@ def alarms(summary: dict) -> list[str]:
     """A sentence for each thing to look at."""
     if not summary:
         return []
-    return [*_losing_sources(summary["by_source"]), *_clusters(summary)]
-
-
-def _losing_sources(by_source: dict[str, dict]) -> list[str]:
-    return [
+    by_source = summary["by_source"]
+    losing = [
         f'duplicates: source "{name}" loses {lost:.0%} of its {by_source[name]["documents"]:,} documents, '
         f"all others {others:.0%}"
         for name, (lost, others) in _losing(by_source).items()
     ]
+    return [*losing, *_clusters(summary)]
 
 
 def _losing(by_source: dict[str, dict]) -> dict[str, tuple[float, float]]:

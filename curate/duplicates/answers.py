@@ -8,6 +8,7 @@ reads those of all builds before. They save work and decide nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,31 +16,36 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from curate.engine import Engine, map_parts
-from curate.signals.annotate import Signals
-from curate.sources.pool import Pool
+from curate.engine import map_parts
+from curate.signals.values import Values
 from curate.store import Store, digest_of
+from filters.duplicates.leaders import batches
 
 STAGE = "answers"
 
 
-def answered(
-    what: list, kinds: list, pool: Pool, signals: Signals, rows: np.ndarray, group: np.ndarray, most: int,
-    task: Callable[[np.ndarray], Any], work: Callable[[Any], Sequence[np.ndarray]], engine: Engine | None,
+@dataclass(frozen=True)
+class Question:
+    """Something about each text of a group. `work(task(rows))` answers it for whole groups, of `most` bytes of text together
+    or of one group, with a column of each of these `kinds`; int64 is the index of another text of the same group."""
+
+    of: list  # all that answers depend on besides texts
+    kinds: list
+    task: Callable[[np.ndarray], Any]
+    work: Callable[[Any], Sequence[np.ndarray]]
+    most: int
+
+
+def answers(
+    question: Question, values: Values, rows: np.ndarray, group: np.ndarray,
     done: Callable[[Any], None] | None = None,
 ) -> list[np.ndarray]:  # fmt: skip
-    """Columns of these `kinds`, a value each of these rows of the pool; int64 is the index of another of the same group.
-
-    `group` int64 [rows], each stands together; `what`: all that values depend on besides texts. `work(task(rows))` gives
-    the columns of whole groups, of `most` bytes of text together or of one group.
-    """
-    from filters.duplicates.leaders import batches
-
-    store, stage = signals.store, f"{STAGE}/{digest_of(what)[:16]}"
+    """The columns of these rows of the pool. `group` int64 [rows], each stands together."""
+    signals, store, stage = values.signals, values.store, f"{STAGE}/{digest_of(question.of)[:16]}"
     first = np.flatnonzero(np.diff(group, prepend=-1))
     size = np.diff(first, append=len(group))
     begin = np.repeat(first, size)
-    texts = signals.column("text_hash", "text_hash").take(pa.array(rows)).to_pylist()
+    texts = values.text_hashes.take(pa.array(rows)).to_pylist()
     joined = (b"".join(texts[a : a + n]) for a, n in zip(first.tolist(), size.tolist(), strict=True))
     keys = pa.array([xxhash.xxh3_128_digest(some) for some in joined], pa.binary())
     by_bytes = (
@@ -49,21 +55,21 @@ def answered(
     at = pc.index_in(keys, known["group"]) if known else pa.nulls(len(keys), pa.int32())
     fresh = at.is_null().to_numpy(zero_copy_only=False)
     is_new = np.repeat(fresh, size)
-    columns = [np.empty(len(rows), kind) for kind in kinds]
+    columns = [np.empty(len(rows), kind) for kind in question.kinds]
     if known:
         old = known.take(at.drop_null())
         for number, column in enumerate(columns):
             column[~is_new] = pc.list_flatten(old[str(number)]).to_numpy()
-    asked = np.flatnonzero(is_new)
-    cuts = [asked[some] for some in batches(group[asked], pool.bytes[rows[asked]], most)]
-    todo = [task(rows[cut]) for cut in cuts]
-    answers = map_parts(engine, work, todo, done=done) if engine else map(work, todo)
-    for cut, found in zip(cuts, answers, strict=True):
-        for column, new in zip(columns, found, strict=True):
+    unknown = np.flatnonzero(is_new)
+    sizes = values.pool.bytes[rows[unknown]]
+    cuts = [unknown[some] for some in batches(group[unknown], sizes, question.most)]
+    todo = [question.task(rows[cut]) for cut in cuts]
+    for cut, answer in zip(cuts, map_parts(values.engine, question.work, todo, done=done), strict=True):
+        for column, new in zip(columns, answer, strict=True):
             column[cut] = cut[new] - begin[cut] if column.dtype == np.int64 else new
-    if len(asked) and by_bytes and store.makes:
+    if len(unknown) and by_bytes and store.makes:
         ends = pa.array(np.r_[0, np.cumsum(size[fresh])])
-        lists = [pa.LargeListArray.from_arrays(ends, pa.array(column[asked])) for column in columns]
+        lists = [pa.LargeListArray.from_arrays(ends, pa.array(column[unknown])) for column in columns]
         table = pa.table([keys.filter(at.is_null()), *lists], ["group", *map(str, range(len(lists)))])
         key = digest_of([key.hex() for key in table["group"].to_pylist()])
         store.finish(stage, key, [store.write_part(stage, f"{key}.arrow", table)])

@@ -29,12 +29,12 @@ import pyarrow.compute as pc
 
 from curate.duplicates.index_folder import closest, with_bands
 from curate.duplicates.resolve import shares_a_band
-from curate.engine import Engine
 from curate.errors import CurateError
-from curate.signals.annotate import Signals
+from curate.signals.values import Values
 from curate.sources.pool import Pool
 from curate.spec.manifest import FORGOTTEN
-from curate.store import Part, Store, atomic, digest_of
+from curate.store import Part, atomic, digest_of
+from filters.duplicates.leaders import Scheme, band_keys
 
 VERSION = 1
 NAMED, ADDRESS = "signature", "field"  # keys that entries of these kinds alone have
@@ -92,34 +92,28 @@ class Forgotten:
         with atomic(self.path, lambda _: False) as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
-    def matches(
-        self, store: Store, pool: Pool, signals: Signals, near: dict, engine: Engine
-    ) -> dict[str, np.ndarray]:
+    def matches(self, values: Values, near: dict) -> dict[str, np.ndarray]:
         """By why, bool [documents of the pool]: `id`, `text`, `address`, and `near` by signature."""
-        hashes = signals.column("text_hash", "text_hash").combine_chunks()
+        pool, hashes = values.pool, values.text_hashes.combine_chunks()
         address = np.zeros(len(pool), bool)
         for field, listed in self.addresses.items():
             address |= is_in(address_hashes(pool, field), pa.array(sorted(listed)))
         return {
             "id": is_in(pool.ids, self.ids), "text": is_in(hashes, self.hashes), "address": address,
-            "near": self.near_to(store, pool, signals, near, engine),
+            "near": self.near_to(values, near),
         }  # fmt: skip
 
-    def near_to(self, store: Store, pool: Pool, signals: Signals, near: dict, engine: Engine) -> np.ndarray:
-        from filters.duplicates.leaders import Scheme
-
+    def near_to(self, values: Values, near: dict) -> np.ndarray:
         if not len(self.signatures):
-            return np.zeros(len(pool), bool)
+            return np.zeros(len(values.pool), bool)
         column = pa.FixedSizeListArray.from_arrays(
             pa.array(self.signatures.reshape(-1)), self.signatures.shape[1]
         )
         sketches = with_bands(pa.table({NAMED: column}), list(Scheme(**near).cut))
-        return closest(store, pool, signals, near, _as_part(sketches), engine)[0] >= 0
+        return closest(values, near, _as_part(sketches))[0] >= 0
 
     def resembles(self, rows: pa.Table, cut: list[int], similarity: float) -> np.ndarray:
         """bool [rows]: of an index's rows those whose signature says that they are as similar to a named document."""
-        from filters.duplicates.leaders import band_keys
-
         shares = np.zeros(len(rows), bool)
         if len(self.signatures) and len(rows):
             shares = shares_a_band(_as_part(rows), band_keys(self.signatures, *cut))
@@ -157,8 +151,6 @@ def entry_of(id: str, text_hash: bytes, signature: np.ndarray | None = None) -> 
 
 def way_of(near: dict, normalise: str) -> dict:
     """How this manifest hashes and signs texts: two that differ cannot be compared."""
-    from filters.duplicates.leaders import Scheme
-
     return {"signing": Scheme(**near).signing, "normalise": normalise}
 
 
@@ -183,28 +175,22 @@ def read_list(parameters: dict) -> Forgotten:
     return found
 
 
-def find_forgotten(
-    store: Store, pool: Pool, signals: Signals, parameters: dict, engine: Engine
-) -> list[Part]:
+def find_forgotten(values: Values, parameters: dict) -> list[Part]:
     """The signal beside each part of the pool: computed once for this list and this pool."""
-    listed = read_list(parameters)
+    listed, pool = read_list(parameters), values.pool
     carried = {name for part in pool.parts for name in part.table().column_names}
     if missing := sorted(set(listed.addresses) - carried):
         raise CurateError(
             f'{listed.path}: it names addresses by the field "{missing[0]}", which no source carries now; add it to columns'
         )
-    made_of = [signals.versions[name] for name in ("text_hash", "signatures")]
+    made_of = [values.signals.versions[name] for name in ("text_hash", "signatures")]
     key = digest_of([FORGOTTEN, VERSION, listed.digest, parameters["near"], pool.digest, made_of])
-    receipt = store.receipt(FORGOTTEN, key)
-    if receipt is None:
-        found = listed.matches(store, pool, signals, parameters["near"], engine)
-        table = pa.table({FORGOTTEN: np.logical_or.reduce(list(found.values())).astype(float)})
-        written = [
-            store.write_part(FORGOTTEN, f"{key}-{i:05d}.arrow", table.slice(begin, end - begin))
-            for i, (begin, end) in enumerate(pool.part.ranges())
-        ]
-        receipt = store.finish(FORGOTTEN, key, written)
-    return store.parts(FORGOTTEN, receipt)
+
+    def match() -> Iterable[pa.Table]:
+        matches = listed.matches(values, parameters["near"]).values()
+        return values.cut_at_parts(pa.table({FORGOTTEN: np.logical_or.reduce(list(matches)).astype(float)}))
+
+    return values.beside_parts(FORGOTTEN, key, match)
 
 
 def told(parameters: dict) -> dict:

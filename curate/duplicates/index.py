@@ -11,64 +11,39 @@ opened; what is added meanwhile is not seen.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curate.duplicates.index_folder import Folder, open_folder
+from curate.duplicates.index_redis import Database, is_url, open_redis
 from curate.duplicates.matches import VERSION
-from curate.engine import Engine
 from curate.errors import CurateError
 from curate.signals.annotate import Signals
+from curate.signals.values import Values
 from curate.sources.pool import Pool, gather
 from curate.spec.manifest import DUPLICATES, Manifest
-from curate.store import Part, Store, digest_of, lock_digest, read_json
+from curate.store import Part, digest_of, lock_digest, read_json
+from filters.duplicates.leaders import Scheme
 
 STAGE = "index"
 
 
-class Index(Protocol):
-    """`where`: as messages name it; `name`: as the lock does; `digest`: of the documents it held when it was opened."""
-
-    @property
-    def where(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def comparison(self) -> dict: ...
-    @property
-    def documents(self) -> int: ...
-    @property
-    def digest(self) -> str: ...
-    @property
-    def origins(self) -> list[dict]:
-        """What was added, in order: {manifest, its sha256, level, which ("written" or "kept"), documents, maybe lock}."""
-
-    def add(self, rows: pa.Table, origin: dict) -> tuple[Index, int]:
-        """The index with these documents (id, text_hash, signature) as well, and how many of them it had not."""
-
-    def match(
-        self, store: Store, pool: Pool, signals: Signals, near: dict, engine: Engine
-    ) -> tuple[pa.Array, np.ndarray]:
-        """(id of the most similar document of the index or null, similarity or 0) of every document of the pool. What
-        the index holds of these very documents, by their ids, counts for none of them: it was not seen before."""
+# `where`: as messages name it; `name`: as the lock does; `digest`: of the documents it held when it was opened; `origins`:
+# what was added, in order: {manifest, its sha256, level, which ("written" or "kept"), documents, maybe lock}.
+Index = Folder | Database
 
 
 def open_index(where: str, new: dict | None = None) -> Index:
     """`new`: the comparison of the index that is begun where there is none. Raises CurateError."""
-    from curate.duplicates import index_folder, index_redis
-
-    if index_redis.is_url(where):
-        return index_redis.open_redis(where, new)
-    return index_folder.open_folder(Path(where), new)
+    return open_redis(where, new) if is_url(where) else open_folder(Path(where), new)
 
 
 def comparison(near: dict, normalise: str) -> dict:
     """What two builds must share to be compared by an index."""
-    from filters.duplicates.leaders import Scheme
-
     scheme = Scheme(**near)
     found = {"signing": scheme.signing, "cut": list(scheme.cut), "similarity": scheme.similarity}
     return found | {"normalise": normalise}
@@ -115,27 +90,20 @@ def add(
     return index.add(table, origin)
 
 
-def find_indexed(
-    store: Store, pool: Pool, signals: Signals, parameters: dict, duplicates: dict, engine: Engine
-) -> list[Part]:
+def find_indexed(values: Values, parameters: dict, duplicates: dict) -> list[Part]:
     """A table of matches beside each part of the pool."""
-    indexes = [open_to_compare(where, duplicates) for where in parameters["index"]]
-    made_of = [signals.versions[name] for name in ("text_hash", "signatures")]
+    indexes, pool = [open_to_compare(where, duplicates) for where in parameters["index"]], values.pool
+    made_of = [values.signals.versions[name] for name in ("text_hash", "signatures")]
     key = digest_of([STAGE, VERSION, "others", [i.digest for i in indexes], pool.digest, made_of])
 
-    def match() -> dict:
+    def match() -> Iterable[pa.Table]:
         match_ids = pa.nulls(len(pool), pa.string())
         similarity = np.zeros(len(pool))
         for index in indexes:
-            own, found = index.match(store, pool, signals, duplicates["near"], engine)
+            own, found = index.match(values, duplicates["near"])
             better = found > similarity
             match_ids = pc.if_else(pa.array(better), own, match_ids)
             similarity = np.maximum(similarity, found)
-        table = pa.table({"index_match": match_ids, "index_similarity": similarity})
-        written = [
-            store.write_part(STAGE, f"{key}-{i:05d}.arrow", table.slice(begin, end - begin))
-            for i, (begin, end) in enumerate(pool.part.ranges())
-        ]
-        return store.finish(STAGE, key, written)
+        return values.cut_at_parts(pa.table({"index_match": match_ids, "index_similarity": similarity}))
 
-    return store.parts(STAGE, store.once(STAGE, key, match))
+    return values.beside_parts(STAGE, key, match)

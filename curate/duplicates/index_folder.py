@@ -18,14 +18,12 @@ import pyarrow.compute as pc
 
 from curate.duplicates.matches import MOST_OF_A_BUCKET, VERSION, most_similar
 from curate.duplicates.resolve import band_parts, flat, signatures_at
-from curate.engine import Engine, map_parts
+from curate.engine import map_parts
 from curate.errors import CurateError
-from curate.signals.annotate import Signals
-from curate.sources.pool import Pool
+from curate.signals.values import Values
 from curate.store import (
     Damaged,
     Part,
-    Store,
     atomic,
     digest_of,
     file_digest,
@@ -34,6 +32,7 @@ from curate.store import (
     write_record,
     write_table,
 )
+from filters.duplicates.leaders import Scheme, band_keys
 from train.files import alone, check_of, compare
 
 RECORD = "index.json"
@@ -140,15 +139,15 @@ class Folder:
                     (self.folder / old["name"]).unlink()
         return sum(old["documents"] - new["documents"] for old, new in zip(before, segments, strict=True))
 
-    def match(
-        self, store: Store, pool: Pool, signals: Signals, near: dict, engine: Engine
-    ) -> tuple[pa.Array, np.ndarray]:
-        foreign = pc.invert(pc.is_in(self.table(["id"])["id"], value_set=pool.ids))
+    def match(self, values: Values, near: dict) -> tuple[pa.Array, np.ndarray]:
+        """(id of the most similar document of the index or null, similarity or 0) of every document of the pool. What
+        the index holds of these very documents, by their ids, counts for none of them: it was not seen before."""
+        foreign = pc.invert(pc.is_in(self.table(["id"])["id"], value_set=values.pool.ids))
         index = replace(self, among=foreign)
         ids = index.table(["id"])["id"].combine_chunks()
-        best, found = closest(store, pool, signals, near, index, engine)
+        best, found = closest(values, near, index)
         hashes = index.table(["text_hash"])["text_hash"].combine_chunks()
-        equal = pc.index_in(signals.column("text_hash", "text_hash"), value_set=hashes)
+        equal = pc.index_in(values.text_hashes, value_set=hashes)
         same = equal.is_valid().to_numpy()
         best[same] = pc.fill_null(equal, -1).to_numpy()[same]
         found[same] = 1.0
@@ -175,28 +174,22 @@ def _segment(path: Path, rows: pa.Table, origin: dict) -> dict:
     }  # fmt: skip
 
 
-def closest(
-    store: Store, pool: Pool, signals: Signals, near: dict, index: Any, engine: Engine
-) -> tuple[np.ndarray, np.ndarray]:
+def closest(values: Values, near: dict, index: Any) -> tuple[np.ndarray, np.ndarray]:
     """As `most_similar`, of every document of the pool among those of an index, whose `table` gives columns `signature`
     and `band0` ..."""
-    from filters.duplicates.leaders import Scheme
-
-    parts = band_parts(store, signals, near, engine)
+    pool, parts = values.pool, band_parts(values, near)
     tasks = [(parts, index, band) for band in range(Scheme(**near).cut[0])]
-    rows, others = np.unique(np.concatenate(map_parts(engine, _band_pairs, tasks)), axis=0).T
+    rows, others = np.unique(np.concatenate(map_parts(values.engine, _band_pairs, tasks)), axis=0).T
     estimate = np.empty(len(rows))
     theirs = index.table(["signature"])["signature"]
     for begin in range(0, len(rows), AT_ONCE):
         some = slice(begin, begin + AT_ONCE)
-        own = signatures_at(signals, pool.part[rows[some]], pool.row[rows[some]])
+        own = signatures_at(values.signals, pool.part[rows[some]], pool.row[rows[some]])
         estimate[some] = (own == flat(theirs.take(pa.array(others[some])))).mean(axis=1)
     return most_similar(len(pool), rows, others, estimate, near["similarity"])
 
 
 def with_bands(rows: pa.Table, cut: list[int]) -> pa.Table:
-    from filters.duplicates.leaders import band_keys
-
     keys = band_keys(flat(rows["signature"]), *cut)
     for band in range(cut[0]):
         rows = rows.append_column(f"band{band}", pa.array(np.ascontiguousarray(keys[:, band])))

@@ -35,12 +35,11 @@ import pyarrow as pa
 from curate.addresses import VARIABLES, check_no_secret
 from curate.duplicates.matches import MOST_OF_A_BUCKET, VERSION, most_similar
 from curate.duplicates.resolve import flat
-from curate.engine import Engine, map_parts
+from curate.engine import map_parts
 from curate.errors import CurateError
 from curate.progress import Progress
-from curate.signals.annotate import Signals
-from curate.sources.pool import Pool
-from curate.store import Part, Store, digest_of
+from curate.signals.values import Values
+from curate.store import Part, digest_of
 
 PREFIX = "curate"
 RECORD, ENTRIES, TEXTS, FROM = (f"{PREFIX}:{name}" for name in ("record", "entries", "texts", "from"))
@@ -176,14 +175,14 @@ class Database:
                 connection.rpush(FROM, json.dumps(origin | {"documents": added}, sort_keys=True))
         return open_redis(self.url), added
 
-    def match(
-        self, store: Store, pool: Pool, signals: Signals, near: dict, engine: Engine
-    ) -> tuple[pa.Array, np.ndarray]:
-        parts = zip(signals.families["signatures"], signals.families["text_hash"], strict=True)
+    def match(self, values: Values, near: dict) -> tuple[pa.Array, np.ndarray]:
+        """As that of a folder."""
+        pool, families = values.pool, values.signals.families
+        parts = zip(families["signatures"], families["text_hash"], strict=True)
         with Progress("redis index", len(pool), "documents") as progress:
             own = set(map(str.encode, pool.ids.to_pylist()))
             tasks = [(self, signatures, hashes, own) for signatures, hashes in parts]
-            answers = map_parts(engine, _match_part, tasks, done=lambda a: progress.add(len(a[0])))
+            answers = map_parts(values.engine, _match_part, tasks, done=lambda a: progress.add(len(a[0])))
         return pa.concat_arrays([ids for ids, _ in answers]), np.concatenate([found for _, found in answers])
 
 

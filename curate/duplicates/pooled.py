@@ -9,25 +9,26 @@ from curate.duplicates.forgotten import find_forgotten, told
 from curate.duplicates.index import find_indexed, open_index
 from curate.duplicates.repeats import find_repeats
 from curate.duplicates.resolve import find_duplicates
-from curate.engine import Engine
 from curate.signals.annotate import Signals
 from curate.signals.families import of_the_pool
+from curate.signals.values import Values
 from curate.sources.pool import Pool
 from curate.spec.manifest import DUPLICATES, FORGOTTEN, INDEX
-from curate.store import Store, digest_of
+from curate.store import digest_of
 
 
-def measure_pool(store: Store, pooled: dict[str, dict], pool: Pool, signals: Signals, engine: Engine) -> None:
+def measure_pool(pooled: dict[str, dict], values: Values) -> None:
     """Add these families (name -> parameters) to the signals, a table beside each part of documents."""
+    signals = values.signals
     for name, parameters in pooled.items():
         if name == DUPLICATES:
-            parts = find_duplicates(store, pool, signals, parameters, engine)
+            parts = find_duplicates(values, parameters)
         elif name == INDEX:
-            parts = find_indexed(store, pool, signals, parameters, pooled[DUPLICATES], engine)
+            parts = find_indexed(values, parameters, pooled[DUPLICATES])
         elif name == FORGOTTEN:
-            parts = find_forgotten(store, pool, signals, parameters, engine)
+            parts = find_forgotten(values, parameters)
         else:
-            parts = find_repeats(store, pool, name, parameters["words"], engine)
+            parts = find_repeats(values, name, parameters["words"])
         family = of_the_pool()[name]
         signals.families[name] = parts
         signals.owner |= {signal.name: name for signal in family.signals}

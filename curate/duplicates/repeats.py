@@ -9,18 +9,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
-from curate.engine import Engine, map_parts
+from curate.engine import map_parts
 from curate.progress import Progress
-from curate.sources.pool import Pool
+from curate.signals.values import Values
 from curate.store import Part, Store, digest_of
-
-if TYPE_CHECKING:
-    from filters.duplicates.repeats import Occurrences
+from filters.duplicates.repeats import Occurrences, bits_for, copies, find, occurrences
 
 VERSION = 2
 OCCURRENCES = "occurrences"
@@ -48,29 +45,22 @@ class Task:
         return self.documents.table(["text"])["text"].slice(self.begin, len(self.order))
 
 
-def find_repeats(store: Store, pool: Pool, family: str, words: int, engine: Engine) -> list[Part]:
+def find_repeats(values: Values, family: str, words: int) -> list[Part]:
     """The family's table beside each part of the pool."""
+    store, pool, kind = values.store, values.pool, family.removeprefix("repeated_")
     key = digest_of([family, VERSION, words, pool.digest, pool.rank_digest])
 
     def make() -> dict:
+        progress = Progress(family.replace("_", " "), 2 * int(pool.bytes.sum()), "B")
         # Another process would remove the occurrences that this one reads.
-        with store.claim(OCCURRENCES, "all"):
-            return _made(store, pool, family, words, key, engine)
+        with store.claim(OCCURRENCES, "all"), progress:
+            return store.finish(family, key, _find(values, kind, words, key, progress))
 
     return store.parts(family, store.once(family, key, make))
 
 
-def _made(store: Store, pool: Pool, family: str, words: int, key: str, engine: Engine) -> dict:
-    kind = family.removeprefix("repeated_")
-    with Progress(family.replace("_", " "), 2 * int(pool.bytes.sum()), "B") as progress:
-        return store.finish(family, key, _find(store, pool, kind, words, key, engine, progress))
-
-
-def _find(
-    store, pool: Pool, kind: str, words: int, key: str, engine: Engine, progress: Progress
-) -> list[Part]:
-    from filters.duplicates.repeats import bits_for
-
+def _find(values: Values, kind: str, words: int, key: str, progress: Progress) -> list[Part]:
+    store, pool, engine = values.store, values.pool, values.engine
     size = int(pool.bytes.sum())
     most = size // 5 * BYTES_AN_OCCURRENCE  # a word takes five bytes and more
     share = engine.memory // (2 * engine.workers)
@@ -105,8 +95,6 @@ def _slices(sizes: np.ndarray, most: int) -> list[tuple[int, int]]:
 
 
 def _write_occurrences(task: Task) -> Part:
-    from filters.duplicates.repeats import occurrences
-
     def make() -> pa.Table:
         found = occurrences(task.text, task.order, task.kind, task.words, task.bits)
         edges = {"bounds": found.bounds.tobytes(), "ends": found.ends.tobytes()}
@@ -118,8 +106,6 @@ def _write_occurrences(task: Task) -> Part:
 
 def _occurrences(part: Part) -> Occurrences:
     """As they were found, memory-mapped."""
-    from filters.duplicates.repeats import Occurrences
-
     table = part.table()
     edges = [np.frombuffer(table.schema.metadata[name], np.int64) for name in (b"bounds", b"ends")]
     return Occurrences(table["rows"].to_numpy().reshape(-1, 2), *edges)
@@ -127,8 +113,6 @@ def _occurrences(part: Part) -> Occurrences:
 
 def _copies(task: tuple[list[Part], np.ndarray]) -> list[np.ndarray]:
     """For each part the places of the copies in these splits."""
-    from filters.duplicates.repeats import copies
-
     parts, splits = task
     found = [_occurrences(part) for part in parts]
     return [np.concatenate(pieces) for pieces in zip(*(copies(found, s) for s in splits), strict=True)]
@@ -136,8 +120,6 @@ def _copies(task: tuple[list[Part], np.ndarray]) -> list[np.ndarray]:
 
 def _write_spans(todo: tuple[list[tuple[Task, Part, np.ndarray]], str]) -> Part:
     """The spans of a part, slice by slice: (task, its occurrences, places of the copies)."""
-    from filters.duplicates.repeats import find
-
     slices, name = todo
     tables = [
         pa.table(find(task.text, task.kind, task.words, _occurrences(found).ends, places))

@@ -23,13 +23,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.duplicates.answers import answered
+from curate.duplicates.answers import Question, answers
 from curate.duplicates.novelty import novelties
-from curate.engine import Engine, map_parts
+from curate.engine import map_parts
 from curate.progress import Progress
 from curate.signals.annotate import Signals
+from curate.signals.values import Values
 from curate.sources.pool import Pool, gather, gather_pieces
 from curate.store import Part, Store, digest_of
+from filters.duplicates.exact import content_hashes
+from filters.duplicates.grouping import components, cut_of, cuts_of, pairs_of
+from filters.duplicates.leaders import Scheme, band_keys, leaders, likely, signatures, similar_to
 
 VERSION = 3
 STAGE = "duplicates"
@@ -51,36 +55,27 @@ class Batch:
     near: dict
 
 
-def find_duplicates(
-    store: Store, pool: Pool, signals: Signals, parameters: dict, engine: Engine
-) -> list[Part]:
+def find_duplicates(values: Values, parameters: dict) -> list[Part]:
     """A table of duplicate signals for each part of the pool: computed once for a pool and its parameters."""
-    near = parameters["near"]
+    near, pool, signals = parameters["near"], values.pool, values.signals
     made_of = [signals.versions[name] for name in ("text_hash", *(["signatures"] if near else []))]
     key = digest_of([STAGE, VERSION, parameters, pool.digest, pool.rank_digest, made_of])
 
-    def find() -> dict:
-        first = _first_of_equal_texts(pool, signals, engine.memory)
-        leader = np.arange(len(pool), dtype=pool.order.dtype)
-        similarity, template = np.ones(len(pool), np.float32), np.zeros(len(pool), bool)
-        if near:
-            _cluster(store, pool, signals, first, near, engine, leader, similarity, template)
-        new = novelties(pool, signals, leader[first], np.ones(len(pool), bool), parameters, engine=engine)
-        written = [
-            store.write_part(STAGE, f"{key}-{i:05d}.arrow", table)
-            for i, table in enumerate(_tables(pool, first, leader, similarity, template, new))
-        ]
-        return store.finish(STAGE, key, written)
+    def find() -> Iterator[pa.Table]:
+        first = _first_of_equal_texts(values)
+        clustered = _clusters(values, first, near)
+        new = novelties(values, clustered[0][first], np.ones(len(pool), bool), parameters)
+        return _tables(pool, first, *clustered, new)
 
-    return store.parts(STAGE, store.once(STAGE, key, find))
+    return values.beside_parts(STAGE, key, find)
 
 
-def _first_of_equal_texts(pool: Pool, signals: Signals, memory: int) -> np.ndarray:
+def _first_of_equal_texts(values: Values) -> np.ndarray:
     """For each document the preferred document with the very same text (itself where it is that one)."""
-    hashes = signals.column("text_hash", "text_hash").combine_chunks()
+    pool, hashes = values.pool, values.text_hashes.combine_chunks()
     words = np.frombuffer(hashes.buffers()[1], np.uint64).reshape(-1, 2)
     first = np.arange(len(pool), dtype=pool.order.dtype)
-    bits = max(0, (len(pool) * BYTES_A_HASH // memory).bit_length())
+    bits = max(0, (len(pool) * BYTES_A_HASH // values.engine.memory).bit_length())
     for cut in range(1 << bits):
         rows = np.flatnonzero(words[:, 1] >> np.uint64(64 - bits) == cut) if bits else np.arange(len(pool))
         order = rows[np.lexsort((pool.rank[rows], words[rows, 1], words[rows, 0]))]
@@ -94,19 +89,15 @@ def _first_of_equal_texts(pool: Pool, signals: Signals, memory: int) -> np.ndarr
 # ---- Candidates: documents that share a band --------------------------------------------------------------
 
 
-def band_parts(store: Store, signals: Signals, near: dict, engine: Engine) -> list[Part]:
+def band_parts(values: Values, near: dict) -> list[Part]:
     """A table of band keys (a column a band) beside each part of signatures."""
-    from filters.duplicates.leaders import Scheme
-
     cut = Scheme(**near).cut
-    todo = [(store, part, cut, digest_of([BANDS, BANDS_VERSION, part.digest, cut]))
-            for part in signals.families["signatures"]]  # fmt: skip
-    return map_parts(engine, _write_bands, todo)
+    todo = [(values.store, part, cut, digest_of([BANDS, BANDS_VERSION, part.digest, cut]))
+            for part in values.signals.families["signatures"]]  # fmt: skip
+    return map_parts(values.engine, _write_bands, todo)
 
 
 def _write_bands(task: tuple[Store, Part, tuple[int, int], str]) -> Part:
-    from filters.duplicates.leaders import band_keys
-
     store, part, cut, key = task
 
     def make() -> pa.Table:
@@ -123,26 +114,18 @@ def flat(signatures: pa.ChunkedArray | pa.Array) -> np.ndarray:
     return column.flatten().to_numpy().reshape(len(column), -1)
 
 
-def _column(parts: list[Part], band: int) -> Iterator[np.ndarray]:
-    for part in parts:
-        yield part.table([f"band{band}"])[f"band{band}"].to_numpy()
-
-
 def _pairs(task: tuple[list[Part], np.ndarray, int, int, int]) -> np.ndarray:
     """Pairs of rows, each the first of its text, that share a key of one cut of a band."""
-    from filters.duplicates.grouping import cut_of, pairs_of
-
     parts, first, band, cut, cuts = task
-    keys, rows = cut_of(_column(parts, band), cut, cuts)
+    columns = (part.table([f"band{band}"])[f"band{band}"].to_numpy() for part in parts)
+    keys, rows = cut_of(columns, cut, cuts)
     distinct = first[rows] == rows
     return pairs_of(keys[distinct], rows[distinct])
 
 
-def _components(store, pool, signals, first, near, engine) -> np.ndarray:
+def _components(values: Values, first: np.ndarray, near: dict) -> np.ndarray:
     """int [documents]: the connected component of "shares a band" that each distinct text is in."""
-    from filters.duplicates.grouping import components, cuts_of
-
-    parts = band_parts(store, signals, near, engine)
+    pool, engine, parts = values.pool, values.engine, band_parts(values, near)
     bands = len(parts[0].table().column_names) if parts else 0
     cuts = cuts_of(len(pool), engine.memory // (2 * engine.workers))
     todo = [(parts, first, band, cut, cuts) for band in range(bands) for cut in range(cuts)]
@@ -150,22 +133,19 @@ def _components(store, pool, signals, first, near, engine) -> np.ndarray:
     return components(len(pool), pairs, pool.order.dtype)
 
 
-def near_to(
-    store: Store, pool: Pool, signals: Signals, near: dict, texts: pa.Array, engine: Engine
-) -> np.ndarray:
+def near_to(values: Values, near: dict, texts: pa.Array) -> np.ndarray:
     """bool [documents of the pool]: near-duplicates of one of these texts."""
-    from filters.duplicates.leaders import Scheme, band_keys, signatures, similar_to
-
     scheme = Scheme(**near)
     signed = signatures(texts, **scheme.signing)
     keys = band_keys(signed, *scheme.cut)
-    shares = [shares_a_band(part, keys) for part in band_parts(store, signals, near, engine)]
+    shares = [shares_a_band(part, keys) for part in band_parts(values, near)]
+    pool = values.pool
     found = np.zeros(len(pool), bool)
     rows = np.flatnonzero(np.concatenate(shares))
     if not len(rows):
         return found
     place = pool.at(rows)
-    own = signatures_at(signals, *place)
+    own = signatures_at(values.signals, *place)
     texts_there = gather(pool.parts, *place, "text")
     query, _ = similar_to(texts, signed, keys, texts_there, own, band_keys(own, *scheme.cut), scheme)
     found[rows[query >= 0]] = True
@@ -188,10 +168,17 @@ def signatures_at(signals: Signals, part: np.ndarray, row: np.ndarray) -> np.nda
 # ---- Clusters ---------------------------------------------------------------------------------------------
 
 
-def _cluster(store, pool, signals, first, near, engine, leader, similarity, template) -> None:
-    """Fill in, for each distinct text, the document it joins (itself where it stays), their Jaccard similarity, and
-    whether numbers, dates and names are all they differ in."""
-    component = _components(store, pool, signals, first, near, engine)
+def _clusters(
+    values: Values, first: np.ndarray, near: dict | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """[documents] each, of each distinct text: the document that it joins (itself where it stays), their Jaccard
+    similarity, and whether numbers, dates and names are all they differ in."""
+    pool, engine = values.pool, values.engine
+    leader = np.arange(len(pool), dtype=pool.order.dtype)
+    similarity, template = np.ones(len(pool), np.float32), np.zeros(len(pool), bool)
+    if not near:
+        return leader, similarity, template
+    component = _components(values, first, near)
     most = max(LEAST, min(MOST, engine.memory // (BYTES_A_BYTE * engine.workers)))
     several = np.flatnonzero(np.bincount(component, minlength=len(component))[component] > 1)
     several = several[np.lexsort((pool.rank[several], component[several]))].astype(component.dtype)
@@ -200,15 +187,14 @@ def _cluster(store, pool, signals, first, near, engine, leader, similarity, temp
 
     def task(rows: np.ndarray) -> Batch:
         part, row = pool.at(rows)
-        return Batch(pool.parts, signals.families["signatures"], part, row, near)
+        return Batch(pool.parts, values.signals.families["signatures"], part, row, near)
 
-    what, kinds = ["clusters", VERSION, near], [np.int64, np.float32, bool]
+    kinds = [np.int64, np.float32, bool]
+    question = Question(["clusters", VERSION, near], kinds, task, cluster_batch, most)
     with Progress("duplicates", len(several), "documents") as progress:
-        joined, *rest = answered(
-            what, kinds, pool, signals, several, mine, most, task, cluster_batch, engine,
-            lambda found: progress.add(len(found[0])),
-        )  # fmt: skip
+        joined, *rest = answers(question, values, several, mine, lambda one: progress.add(len(one[0])))
     leader[several], (similarity[several], template[several]) = several[joined], rest
+    return leader, similarity, template
 
 
 def cluster_batch(batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -216,9 +202,6 @@ def cluster_batch(batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
     Pure: reads parts, writes nothing.
     """
-    from filters.duplicates.exact import content_hashes
-    from filters.duplicates.leaders import Scheme, band_keys, leaders, likely
-
     scheme = Scheme(**batch.near)
     signatures = flat(gather(batch.signatures, batch.part, batch.row, "signature"))
     keys = band_keys(signatures, *scheme.cut)

@@ -16,9 +16,25 @@ from typing import TYPE_CHECKING, Any
 
 from curate.errors import did_you_mean
 from curate.manifest.pooled import PoolTables, fingerprints
-from curate.spec.bounds import Rule, parse_bound
+from curate.signals import custom
+from curate.signals.families import (
+    DISTILLED,
+    WORD_LIST,
+    family_of,
+    of_the_pool,
+    shipped,
+    shipped_signals,
+    signals_of,
+)
+from curate.signals.loss import check_run
+from curate.spec.bounds import Rule, is_number, parse_bound
 from curate.spec.manifest import BESIDE, DUPLICATE, DUPLICATE_SIGNALS, DUPLICATES, FORGOTTEN, INDEX
 from curate.spec.tables import Tables
+from filters.duplicates.repeats import WORDS
+from filters.files import read_list
+from filters.heuristics.blocklists import read_domains
+from filters.language.codes import covers, language_of
+from filters.language.documents import find_model, model_codes
 
 if TYPE_CHECKING:
     from curate.spec.manifest import Source
@@ -61,6 +77,25 @@ RECIPES = {
 LIMITS = {
     "order": (2, 8), "ngram": (2, 1000), "word_ngrams": (1, 8), "dimension": (1, 10_000), "epochs": (1, 1000),
 }  # fmt: skip
+# Of [signals]: what is more than true or false.
+SPECIAL = (
+    "heuristics", *OF_LANGUAGE, *RECIPES, "near_duplicates", "exact_duplicates", "prefer", INDEX, "custom", "distilled",
+    "word_lists", URL_LISTS, LOSS,
+)  # fmt: skip
+# What a level must not ask for before the manifest says how: what to write.
+NEEDED = {
+    INDEX: 'is not measured; add index = "DIRECTORY" to [signals]',
+    DUPLICATES: "is not measured; add near_duplicates = true to [signals]",
+    FORGOTTEN: "needs [forget], which bounds it; leave it out here",
+    **{
+        name: f"is not measured; add {name} = {{ ... }} to [signals]"
+        for name in (*RECIPES, *FINGERPRINTS, URL_LISTS, LOSS)
+    },
+}
+CUSTOM: dict[str, Any] = {
+    "version": 1, "low": -math.inf, "high": math.inf, "unit": "number", "labels": False,
+}  # fmt: skip
+
 
 SOURCE = "source"  # the field that every document has, and that a level may bound as it may those that its source carries
 
@@ -80,15 +115,12 @@ class Measured(Tables):
         self.families: dict[str, dict] = {}
         self.recipes: dict[str, dict] = {}
         where, table = "[signals]", self.table("signals")
-        from curate.signals.families import of_the_pool
-
-        plain = self._plain_families()
-        special = (
-            "heuristics", *OF_LANGUAGE, *RECIPES, "near_duplicates", "exact_duplicates", "prefer", INDEX,
-            *(name for name in of_the_pool() if name not in (DUPLICATES, INDEX)), "custom", "distilled", "word_lists",
-            URL_LISTS, LOSS,
-        )  # fmt: skip
-        self.known(where, table, (*special, *plain))
+        # Families that need no parameters: true measures them.
+        plain = [
+            name for name in shipped() if name not in {*HEURISTICS, *FINGERPRINTS, *SPECIAL, *of_the_pool()}
+        ]
+        pooled = [name for name in of_the_pool() if name != DUPLICATES]
+        self.known(where, table, (*SPECIAL, *pooled, *plain))
         self.refused = {name for name, value in table.items() if value is False}
         if self.typed(where, table, "heuristics", bool, True):
             self.families |= {name: {} for name in HEURISTICS}
@@ -115,24 +147,13 @@ class Measured(Tables):
                 self._check_taken(f"[signals.{family}]", taken)
         self.prefer = self._prefer(table)
 
-    def _plain_families(self) -> list[str]:
-        """Shipped families that need no parameters and are no heuristics: true in [signals] measures them."""
-        from curate.signals.families import of_the_pool, shipped
-
-        special = {*HEURISTICS, *OF_LANGUAGE, *RECIPES, *FINGERPRINTS, *of_the_pool(), URL_LISTS, LOSS}
-        return [name for name in shipped() if name not in special]
-
     # ------------------------------------------------------------------------------------- families with parameters
 
     def _language(self, name: str, given: dict) -> dict:
-        from filters.language.documents import find_model
-
         where = f"[signals] {name}"
         model = self._file(where, given.get("model", LANGUAGE_MODEL))
-        try:
+        with self.failing(where, OSError):
             find_model(model)
-        except OSError as error:
-            raise self.fail(where, str(error)) from None
         fold = self.typed(where, given, "fold", bool, False)
         return {"model": model} | ({"fold": True} if fold else {})
 
@@ -145,39 +166,35 @@ class Measured(Tables):
 
     def _custom(self, table: dict) -> None:
         """[signals.custom.NAME]: signals measured by the user's functions."""
-        from curate.signals import custom
-        from curate.signals.families import shipped_signals
-
         for name, given in (self.typed("[signals]", table, "custom", dict, {}) or {}).items():
             where = f"[signals.custom.{name}]"
             if not isinstance(given, dict):
                 raise self.fail(where, 'write a table with function = "module:function"')
-            if name in shipped_signals() or name in DUPLICATE_SIGNALS or not name.isidentifier():
-                raise self.fail(where, "the name is a shipped signal's or no identifier; choose another")
-            defaults: dict[str, Any] = {
-                "version": 1, "low": -math.inf, "high": math.inf, "unit": "number", "labels": False,
-            }  # fmt: skip
-            self.known(where, given, (*defaults, "function", "takes", "spans"))
+            self._check_name(where, name)
+            self.known(where, given, (*CUSTOM, "function", "takes", "spans"))
             kinds = {"version": int, "unit": str, "labels": bool, "function": str, "spans": bool}
             for key, kind in kinds.items():
                 self.typed(where, given, key, kind)
             takes = self.strings(where, given, "takes")
-            limits = [given.get(key, defaults[key]) for key in ("low", "high")]
-            if not all(map(_is_number, limits)) or not limits[0] <= limits[1]:
+            limits = [given.get(key, CUSTOM[key]) for key in ("low", "high")]
+            if not all(map(is_number, limits)) or not limits[0] <= limits[1]:
                 raise self.fail(where, "low and high are two numbers, the lower one first")
             folder = str(self.path.parent.absolute())
-            try:
+            with self.failing(where):
                 custom.code_of(given.get("function", ""), folder)
-            except ValueError as error:
-                raise self.fail(where, str(error)) from None
-            asked = {k: v for k, v in given.items() if k not in ("takes", "spans")} | {"folder": folder}
-            asked |= ({"takes": takes} if takes else {}) | ({"spans": True} if given.get("spans") else {})
-            self.families[custom.PREFIX + name] = defaults | asked
+            parameters = {k: v for k, v in given.items() if k not in ("takes", "spans")} | {"folder": folder}
+            parameters |= ({"takes": takes} if takes else {}) | (
+                {"spans": True} if given.get("spans") else {}
+            )
+            self.families[custom.PREFIX + name] = CUSTOM | parameters
+
+    def _check_name(self, where: str, name: str) -> None:
+        """Of a signal that the manifest makes."""
+        if name in shipped_signals() or name in DUPLICATE_SIGNALS or not name.isidentifier():
+            raise self.fail(where, "the name is a shipped signal's or no identifier; choose another")
 
     def _check_taken(self, where: str, name: str) -> None:
         """A signal that a function takes is one that documents have by themselves; it is measured from now on."""
-        from curate.signals.families import signals_of
-
         self.signal(where, "takes: ", name)
         owner = signals_of(self.families).get(name)
         if owner is None or owner in RECIPES:
@@ -185,8 +202,6 @@ class Measured(Tables):
 
     def _lists(self, table: dict) -> None:
         """url_lists = { domains = FILE, words = FILE } and [signals.word_lists] NAME = FILE."""
-        from curate.signals.families import WORD_LIST, shipped_signals
-
         where = f"[signals] {URL_LISTS}"
         given = self.typed("[signals]", table, URL_LISTS, dict, {})
         self.known(where, given, ("domains", "words"))
@@ -203,14 +218,9 @@ class Measured(Tables):
 
     def _list(self, where: str, key: str, given: Any) -> str:
         """The path of a list, which exists, has entries, and each of them a letter or digit."""
-        from filters.files import read_list
-        from filters.heuristics.blocklists import read_domains
-
         path = self._file(where, given)
-        try:
+        with self.failing(where, (OSError, ValueError), about=f"{key} = {path}: "):
             entries = read_domains(path) if key == "domains" else read_list(path).to_pylist()
-        except (OSError, ValueError) as error:
-            raise self.fail(where, f"{key} = {path}: {error}") from None
         if not entries:
             raise self.fail(where, f"{key} = {path}: the list is empty; write an entry a line")
         for entry in entries:
@@ -222,22 +232,16 @@ class Measured(Tables):
 
     def _run(self, given: Any) -> str:
         """The directory of a finished run."""
-        from curate.signals.loss import check_run
-
         where = f"[signals] {LOSS}"
         if not isinstance(given, dict) or set(given) != {"run"}:
             raise self.fail(where, f'{LOSS} = {given!r}: write {{ run = "DIRECTORY" }}')
         run = self._file(where, given["run"])
-        try:
+        with self.failing(where):
             check_run(run)
-        except ValueError as error:
-            raise self.fail(where, str(error)) from None
         return run
 
     def _carries(self, where: str, family: str) -> None:
         """A field that the family reads beside the text is carried by some source."""
-        from curate.signals.families import shipped, shipped_signals
-
         for taken in shipped()[family].takes:
             if taken not in shipped_signals() and taken not in self.columns:
                 raise self.fail(
@@ -298,30 +302,21 @@ class Measured(Tables):
 
     def _distilled(self, table: dict) -> None:
         """[signals.distilled.NAME]: what a judge said of some documents, learned to be foretold for all."""
-        from curate.signals.families import DISTILLED, shipped_signals
-
         for name, given in (self.typed("[signals]", table, "distilled", dict, {}) or {}).items():
             where = f"[signals.distilled.{name}]"
-            if name in shipped_signals() or name in DUPLICATE_SIGNALS or not name.isidentifier():
-                raise self.fail(where, "the name is a shipped signal's or no identifier; choose another")
+            self._check_name(where, name)
             if not isinstance(given, dict) or len(given.keys() & {"label", "score"}) != 1:
                 raise self.fail(
                     where, 'write label = "FIELD" or score = "FIELD", the field of what was judged'
                 )
             self.known(where, given, ("label", "score", "from", "id", "bytes"))
-            chosen, id, field = (
-                self.typed(where, given, *asked)
-                for asked in (
-                    ("from", str),
-                    ("id", str, "id"),
-                    ("label" if "label" in given else "score", str),
-                )
-            )
-            if chosen is None and field not in self.columns:
+            file, id = self.typed(where, given, "from", str), self.typed(where, given, "id", str, "id")
+            field = self.typed(where, given, "label" if "label" in given else "score", str)
+            if file is None and field not in self.columns:
                 raise self.fail(
                     where, f'no source carries the field {field}; add columns = ["{field}"], or from = "FILE"'
                 )
-            path = None if chosen is None else self._file(where, chosen)
+            path = None if file is None else self._file(where, file)
             if path is not None and not Path(path).is_file():
                 raise self.fail(where, f"from = {path}: no such file")
             family = DISTILLED + name
@@ -337,7 +332,7 @@ class Measured(Tables):
             return self.strings(where, given, key)
         if kind is not float:
             self.typed(where, given, key, kind)
-        elif not _is_number(value):
+        elif not is_number(value):
             raise self.fail(where, f"{key} = {value!r} is not a number")
         if kind is not str and (not 0 <= value < 2**31 or value == 0 and key != "seed"):
             raise self.fail(where, f"{key} = {value} is not positive, or too large")
@@ -358,8 +353,7 @@ class Measured(Tables):
             return self._of_target(f"{where} {key}", given)
         chosen = self.strings(f"{where} {key}", given, "source")
         for name in chosen:
-            if name not in self.sources:
-                raise self.fail(f"{where} {key}", f'"{name}" is no source{did_you_mean(name, self.sources)}')
+            self.among(f"{where} {key}", "", name, self.sources, "source")
         keep = self.typed(f"{where} {key}", given, "keep", dict, {})
         for signal, value in keep.items():
             if (
@@ -374,17 +368,13 @@ class Measured(Tables):
 
     def _of_target(self, where: str, given: dict) -> dict:
         """The texts of a [[target]], which are no documents."""
-        name, names = given["target"], [target.get("name") for target in self.tables("target")]
+        name, names = given["target"], [str(target.get("name")) for target in self.tables("target")]
         if len(given) > 1:
             raise self.fail(where, "write either target or source and keep")
-        if name not in names:
-            raise self.fail(where, f'"{name}" is no [[target]]{did_you_mean(str(name), map(str, names))}')
-        return {"target": name}
+        return {"target": self.among(where, "", name, names, "[[target]]")}
 
     def _made(self) -> set[str]:
         """Signals that need a model to be made first."""
-        from curate.signals.families import shipped_signals
-
         return {signal for signal, (family, _) in shipped_signals().items() if family in self.recipes}
 
     def _choose_something(self, where: str, samples: dict) -> None:
@@ -405,10 +395,8 @@ class Measured(Tables):
             raise self.fail(
                 where, f"{signal} = false: only {DUPLICATE} takes it{did_you_mean(signal, [DUPLICATE])}"
             )
-        try:
+        with self.failing(where):
             return Rule(f"{level}.{signal}", signal, parse_bound(signal, value))
-        except ValueError as error:
-            raise self.fail(where, str(error)) from None
 
     def check_rule(self, where: str, rule: Rule, published: bool = False) -> None:
         """The signal exists, is measured, and can take a value inside the bound.
@@ -417,11 +405,10 @@ class Measured(Tables):
         """
         if rule.signal in DUPLICATE_SIGNALS:
             if DUPLICATES not in self.pooled:
-                raise self.fail(
-                    where, f"{rule.signal} is not measured; add near_duplicates = true to [signals]"
-                )
+                raise self.fail(where, f"{rule.signal} {NEEDED[DUPLICATES]}")
             return
-        if rule.signal in (SOURCE, *self.columns) and not self._is_signal(rule.signal):
+        known = shipped_signals().keys() | signals_of(self.families | self.pooled)
+        if rule.signal in (SOURCE, *self.columns) and rule.signal not in known:
             self._check_field(where, rule)
             return
         signal = self.signal(where, f"{rule.name}: ", rule.signal)
@@ -436,11 +423,6 @@ class Measured(Tables):
         else:
             self._check_bound(where, rule, signal)
 
-    def _is_signal(self, name: str) -> bool:
-        from curate.signals.families import shipped_signals, signals_of
-
-        return name in shipped_signals() or name in signals_of(self.families | self.pooled)
-
     def _check_field(self, where: str, rule: Rule) -> None:
         """A field that documents carry from their sources is bounded by labels or by numbers."""
         labels = rule.bound.labels
@@ -454,10 +436,7 @@ class Measured(Tables):
                     where, f'{rule.name}: write the names of sources, such as ["{self.sources[0]}"]'
                 )
             for name in labels:
-                if name not in self.sources:
-                    raise self.fail(
-                        where, f'{rule.name}: "{name}" is no source{did_you_mean(name, self.sources)}'
-                    )
+                self.among(where, f"{rule.name}: ", name, self.sources, "source")
 
     def check_edit(self, where: str, name: str) -> None:
         signal = self.signal(where, "", name)
@@ -466,9 +445,6 @@ class Measured(Tables):
 
     def signal(self, where: str, what: str, name: str) -> Signal:
         """The signal; its family, and those it takes signals of, are measured from now on if they can be."""
-        from curate.signals.families import family_of, of_the_pool, shipped, shipped_signals, signals_of
-        from filters.duplicates.repeats import WORDS
-
         owner, all_signals = signals_of(self.families | self.pooled), shipped_signals()
         family = owner.get(name) or all_signals.get(name, (None,))[0]
         if family is None:
@@ -481,14 +457,8 @@ class Measured(Tables):
                 raise self.fail(where, f"{name} is not measured; add {option} = true to [signals]")
             if self.beside.get(family):
                 self._modelled(family, True)
-            elif family == INDEX:
-                raise self.fail(where, f'{name} is not measured; add index = "DIRECTORY" to [signals]')
-            elif family == DUPLICATES:
-                raise self.fail(where, f"{name} is not measured; add near_duplicates = true to [signals]")
-            elif family == FORGOTTEN:
-                raise self.fail(where, f"{name} needs [forget], which bounds it; leave it out here")
-            elif family in (*RECIPES, *FINGERPRINTS, URL_LISTS, LOSS):
-                raise self.fail(where, f"{name} is not measured; add {family} = {{ ... }} to [signals]")
+            elif family in NEEDED:
+                raise self.fail(where, f"{name} {NEEDED[family]}")
             elif family in of_the_pool():
                 kind = family.removeprefix("repeated_")
                 self.pooled[family] = {"words": WORDS[kind]}
@@ -522,9 +492,6 @@ class Measured(Tables):
 
     def _check_codes(self, where: str, rule: Rule, codes: Iterable[str]) -> None:
         """The language model can give the answers that are asked for; where it is not installed, annotating says so."""
-        from filters.language.codes import covers, language_of
-        from filters.language.documents import model_codes
-
         family = "line_languages" if rule.signal == "main_line_language" else "language"
         model = self.families[family]["model"]
         try:
@@ -545,7 +512,3 @@ class Measured(Tables):
 def _is_spans(signal: Signal) -> bool:
     """Stretches of text; how many there are is counted in spans too, and is a number like others."""
     return signal.empty == []
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

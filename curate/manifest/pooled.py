@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import asdict, fields
-from typing import TYPE_CHECKING
 
+from curate.duplicates.index import open_to_compare
+from curate.duplicates.index_redis import is_url
 from curate.errors import CurateError, did_you_mean
 from curate.spec.manifest import DUPLICATES, FORGOTTEN, INDEX
 from curate.spec.tables import Tables
-
-if TYPE_CHECKING:
-    from filters.duplicates.minhash import Scheme
+from filters.duplicates.exact import NORMALISATIONS
+from filters.duplicates.minhash import Scheme, scheme_of
+from filters.duplicates.repeats import KINDS, WORDS
 
 MOST_WORDS = 10_000  # of the shortest repeat that is looked for
 
 
 def near_scheme(pooled: dict[str, dict]) -> dict:
     """How near-duplicates are looked for: as the manifest says, else as `Scheme` does by itself."""
-    from filters.duplicates.minhash import Scheme
-
     return pooled.get(DUPLICATES, {}).get("near") or asdict(Scheme())
 
 
 def fingerprints(pooled: dict[str, dict]) -> dict[str, dict]:
     """The families of single documents by which duplicates are found, with their parameters. They are always measured:
     nothing that is held out may stand in a corpus, whatever else is asked for."""
-    from filters.duplicates.minhash import Scheme
-
     normalise = pooled.get(DUPLICATES, {}).get("normalise", "bytes")
     return {"text_hash": {"normalise": normalise}, "signatures": Scheme(**near_scheme(pooled)).signing}
 
@@ -34,8 +31,6 @@ def fingerprints(pooled: dict[str, dict]) -> dict[str, dict]:
 class PoolTables(Tables):
     def pooled(self, table: dict) -> dict[str, dict]:
         """Family of the pool -> its parameters."""
-        from filters.duplicates.repeats import KINDS
-
         pooled: dict[str, dict] = {}
         near, normalise = self._near_duplicates(table), self._exact_duplicates(table)
         if near or normalise:
@@ -65,19 +60,13 @@ class PoolTables(Tables):
         return str(self.path.parent / name)
 
     def _near_duplicates(self, table: dict) -> Scheme | None:
-        from filters.duplicates.minhash import Scheme, scheme_of
-
         keys = ("preset", *(f.name for f in fields(Scheme)))
         given = self.options(table, "near_duplicates", keys, "{ similarity = 0.8 }")
-        try:
+        with self.failing("[signals] near_duplicates"):
             return None if given is None else scheme_of(given)
-        except ValueError as error:
-            raise self.fail("[signals] near_duplicates", str(error)) from None
 
     def _exact_duplicates(self, table: dict) -> str | None:
         """How texts are normalised before they are compared."""
-        from filters.duplicates.exact import NORMALISATIONS
-
         where = "[signals] exact_duplicates"
         given = self.options(table, "exact_duplicates", ("normalise",), '{ normalise = "words" }')
         if given is None:
@@ -92,8 +81,6 @@ class PoolTables(Tables):
 
     def _repeated(self, table: dict, kind: str) -> int | None:
         """The least number of words of a repeat."""
-        from filters.duplicates.repeats import WORDS
-
         name, usual = f"repeated_{kind}", WORDS[kind]
         given = self.options(table, name, ("words",), f"{{ words = {usual} }}")
         if given is None:
@@ -107,12 +94,7 @@ class PoolTables(Tables):
 
     def _index(self, named: str, duplicates: dict) -> str:
         """The folder or URL of an index that compares documents as this manifest does."""
-        from curate.duplicates.index import open_to_compare
-        from curate.duplicates.index_redis import is_url
-
         where = named if is_url(named) else str(self.path.parent / named)
-        try:
+        with self.failing("[signals] index", CurateError):
             open_to_compare(where, duplicates)
-        except CurateError as error:
-            raise self.fail("[signals] index", str(error)) from None
         return where

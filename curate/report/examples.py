@@ -28,7 +28,7 @@ def examples(built: Built) -> tuple[dict[str, Any], list[dict]]:
         for number in range(own, len(judged.rules)):
             shown[judged.rules[number][1].name] = _rule(built, judged, number)
         kept = a.pool.ordered(judged.kept)[: 2 * OF_EACH]
-        shown["kept"] = [_shown(built, int(row), {}) for row in kept]
+        shown["kept"] = [excerpt(a.pool, int(row), {}) for row in kept]
         levels[name] = shown
     return levels, _near_duplicates(built)
 
@@ -41,7 +41,9 @@ def _rule(built: Built, judged: Judged, number: int) -> dict:
         return {"dropped": []}
     rows = a.pool.ordered(judged.verdict == number)
     if rule.signal == DUPLICATE or rule.bound.labels is not None or rule.bound.by_language:
-        return {"dropped": [_shown(built, int(r), _value(built, rule, int(r))) for r in rows[: 2 * OF_EACH]]}
+        return {
+            "dropped": [excerpt(a.pool, int(r), _value(built, rule, int(r))) for r in rows[: 2 * OF_EACH]]
+        }
     own = len(judged.rules) - len(judged.level.rules)
     bound = judged.bounds[number - own]
     column = a.values.of(rule).to_numpy(zero_copy_only=False).astype(float)
@@ -58,7 +60,7 @@ def _rule(built: Built, judged: Judged, number: int) -> dict:
     inside = kept[np.argsort(-distance[kept], kind="stable")[:OF_EACH]]
     asked = (judged.verdict == KEPT) | (judged.verdict >= own)
     around = {
-        just: [_shown(built, int(r), _value(built, rule, int(r))) | {"just": just} for r in group]
+        just: [excerpt(a.pool, int(r), _value(built, rule, int(r))) | {"just": just} for r in group]
         for group, just in ((near, "outside"), (rest, "far"), (inside, "inside"))
     }
     return {
@@ -84,26 +86,23 @@ def _value(built: Built, rule: Rule, row: int) -> dict:
     return {rule.signal: built.annotated.values.of(rule)[row].as_py()}
 
 
-def _shown(built: Built, row: int, signals: dict) -> dict:
-    return excerpt(built.annotated.pool, row, signals)
-
-
 def held_out_document(built: Built, holdout: str, number: int) -> dict:
     """A document of a holdout, or of a target, by its number there."""
     if holdout in built.targets:
         texts = built.targets[holdout]
-        text = texts.whole[number]
-        more = {"cut": True} if len(text) > EXCERPT else {}
-        return {"source": texts.target.source.name, "place": "", "text": text[:EXCERPT], "signals": {}} | more
-    return _shown(built, int(built.holdouts.rows[holdout][number]), {})
+        return _beginning(texts.whole[number], {"source": texts.target.source.name, "place": ""}, {})
+    return excerpt(built.annotated.pool, int(built.holdouts.rows[holdout][number]), {})
 
 
 def excerpt(pool: Pool, row: int, signals: dict) -> dict:
     """The beginning of a document, where it is from, and these values of it."""
     document = pool.document(row, ["id", "source", "place", "text"])
-    text = document.pop("text")
-    more = {"cut": True} if len(text) > EXCERPT else {}
-    return document | {"text": text[:EXCERPT], "signals": signals} | more
+    return _beginning(document.pop("text"), document, signals)
+
+
+def _beginning(text: str, about: dict, signals: dict) -> dict:
+    cut = {"cut": True} if len(text) > EXCERPT else {}
+    return about | {"text": text[:EXCERPT], "signals": signals} | cut
 
 
 def _near_duplicates(built: Built) -> list[dict]:

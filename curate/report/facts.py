@@ -48,11 +48,12 @@ def facts(lock: dict, runs: list[dict], examples: dict) -> dict:
         else one
         for one in findings(lock, everything)
     ]
+    # Where levels are not the question: what settings or factors were worth.
+    of_settings = (one["sentences"][0] for one in found if one["key"] in ("axes", "factors"))
+    beaten = [told for name, holdout in holdouts.items() if (told := trigram_warning(name, holdout))]
     shown: dict = {
         "name": lock["name"],
-        "headline": " ".join(statements)
-        or _of_findings(found)
-        or "No level can be compared with another yet.",
+        "headline": " ".join(statements) or next(of_settings, "No level can be compared with another yet."),
         "statements": statements,
         "holdouts": holdouts,
         "findings": found,
@@ -64,15 +65,10 @@ def facts(lock: dict, runs: list[dict], examples: dict) -> dict:
         "duplicates": lock.get("duplicates", {}),
         "runs": [_run_row(run) for run in sorted(every_run, key=place)],
         "missing": _missing(lock, runs) + _missing_of_studies(everything),
-        "warnings": lock.get("warnings", []) + _short_runs(done) + _long_documents(done) + _beaten(holdouts),
+        "warnings": lock.get("warnings", []) + _short_runs(done) + _long_documents(done) + beaten,
         "lock": lock,
     }
     return shown | {"first": first_screen(shown, every_run)}
-
-
-def _of_findings(found: list[dict]) -> str:
-    """Where levels are not the question: what settings or factors were worth."""
-    return next((one["sentences"][0] for one in found if one["key"] in ("axes", "factors")), "")
 
 
 def _funnel(lock: dict) -> list[dict]:
@@ -143,10 +139,6 @@ def _short_runs(done: list[dict]) -> list[str]:
         f"trained on {run['tokens_unique']:,} tokens"
         for run in sorted(off, key=place)
     ]
-
-
-def _beaten(holdouts: dict[str, dict]) -> list[str]:
-    return [told for name, holdout in holdouts.items() if (told := trigram_warning(name, holdout))]
 
 
 def _long_documents(done: list[dict]) -> list[str]:

@@ -33,7 +33,8 @@ def draw(facts: dict) -> dict[str, str]:
     """Name -> SVG of every figure: for each holdout and setting the losses, and what tokens are worth."""
     figures = {}
     for number, (name, holdout) in enumerate(facts["holdouts"].items(), 1):
-        for part, where in enumerate(_settings(holdout), 1):
+        settings = dict.fromkeys(one["setting"] for one in holdout["levels"].values())
+        for part, where in enumerate(settings, 1):
             series = {s: one for s, one in holdout["levels"].items() if one["setting"] == where}
             key = f"{number}-{part}-{re.sub('[^A-Za-z0-9_.-]', '-', name)}"
             what = ", ".join(filter(None, [f"{text_of(name)}", where]))
@@ -53,10 +54,6 @@ def draw(facts: dict) -> dict[str, str]:
         if there and (drawing := DRAWINGS.get(found["key"])):
             figures[f"{found['key']}-{number}"] = drawing(found["figures"], found["title"])
     return figures
-
-
-def _settings(holdout: dict) -> list[str]:
-    return list(dict.fromkeys(one["setting"] for one in holdout["levels"].values()))
 
 
 def render(facts: dict) -> str:

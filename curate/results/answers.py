@@ -6,6 +6,7 @@ Runs are named by level and setting (their place on further axes of the grid); l
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -32,9 +33,14 @@ def holdout_answers(name: str, lock: dict, runs: list[dict]) -> dict:
     series = {series_name(run): {"level": run["level"], "setting": setting(run)} for run in runs}
     # Bits per byte and nats per token differ by one factor a holdout: the tokenizer is the same for all runs.
     one = runs[0]["losses"][name]
-    firsts = {s: _first(series, s) for s in series}
-    curves = _curves(here, firsts)
-    foretold = _foretold(grid, firsts)
+    settings: dict[str, list[str]] = {}
+    for s, where in series.items():
+        settings.setdefault(where["setting"], []).append(s)
+    groups = list(settings.values())
+    # What the others of a setting are measured against: the first level trained in it.
+    firsts = {s: settings[where["setting"]][0] for s, where in series.items()}
+    curves = _curves(here, groups)
+    foretold = {s: told for group in groups for s, told in fits.foretold(grid, group).items()}
     against = [(s, first) for s, first in firsts.items() if s != first]
     bytes_a_token = {s: _bytes_a_token(lock, where["level"]) for s, where in series.items()}
     exchange = _comparisons(grid, against, bytes_a_token)
@@ -54,7 +60,7 @@ def holdout_answers(name: str, lock: dict, runs: list[dict]) -> dict:
         "exchange": exchange,
         "steps": _comparisons(grid, steps, bytes_a_token),
         "along": {f"{s} against {of}": _along(grid, s, of) for s, of in against},
-        "overtaking": _overtaking(grid, lock, series, firsts),
+        "overtaking": _overtaking(grid, lock, series, groups),
         "forms": {curve.levels[0]: vars(curve.form) for curve in dict.fromkeys(curves.values())},
         "foretold": {name: vars(forecast) for name, forecast in foretold.items()},
         "documents_shared": max(run.get("documents_shared", 1.0) for run in runs),
@@ -62,33 +68,14 @@ def holdout_answers(name: str, lock: dict, runs: list[dict]) -> dict:
     }
 
 
-def _groups(firsts: dict[str, str]) -> list[list[str]]:
-    """Series of one setting."""
-    groups: dict[str, list[str]] = {}
-    for name, first in firsts.items():
-        groups.setdefault(first, []).append(name)
-    return list(groups.values())
-
-
-def _curves(grid: fits.Grid, firsts: dict[str, str]) -> dict[str, fits.Curves]:
+def _curves(grid: fits.Grid, groups: list[list[str]]) -> dict[str, fits.Curves]:
     """By series: the laws of its setting, which may share the exponent. A series of one size has none."""
-    found: dict[str, fits.Curves] = {}
-    for group in _groups(firsts):
-        try:
+    by_series: dict[str, fits.Curves] = {}
+    for group in groups:
+        with suppress(fits.FitError):
             curves = fits.Curves(grid, group)
-        except fits.FitError:
-            continue
-        found |= dict.fromkeys(curves.levels, curves)
-    return found
-
-
-def _foretold(grid: fits.Grid, firsts: dict[str, str]) -> dict[str, fits.Foretold]:
-    return {name: told for group in _groups(firsts) for name, told in fits.foretold(grid, group).items()}
-
-
-def _first(series: dict, name: str) -> str:
-    """The first level trained in the same setting: what the others are measured against."""
-    return next(s for s in series if series[s]["setting"] == series[name]["setting"])
+            by_series |= dict.fromkeys(curves.levels, curves)
+    return by_series
 
 
 def _below(series: dict, name: str, below: dict[str, str | None]) -> str | None:
@@ -123,16 +110,8 @@ def _series(
     for size in tokens:
         mean = fits.mean(grid, series, size)
         seeds = {str(p.seed): p.loss for p in grid.points if p.level == series and p.tokens == size}
-        points.append(
-            {
-                "tokens": size,
-                "mean": mean.value,
-                "low": mean.low,
-                "high": mean.high,
-                "seeds": seeds,
-                "trigram": trigrams.get(size),
-            }
-        )
+        interval = {"mean": mean.value, "low": mean.low, "high": mean.high}
+        points.append({"tokens": size, **interval, "seeds": seeds, "trigram": trigrams.get(size)})
     if curves is None:
         return {"points": points, "curve": [], "law": None}
     fit = curves.fit(series)
@@ -199,11 +178,11 @@ def _along(grid: fits.Grid, level: str, of: str) -> list[dict]:
         return []
 
 
-def _overtaking(grid: fits.Grid, lock: dict, series: dict, firsts: dict[str, str]) -> list[dict]:
+def _overtaking(grid: fits.Grid, lock: dict, series: dict, groups: list[list[str]]) -> list[dict]:
     """For every level that keeps less than the first: where the first, with all its tokens, overtakes it."""
     available = available_tokens(lock)
-    told = []
-    for group in _groups(firsts):
+    answers = []
+    for group in groups:
         dirty = group[0]
         for clean in group[1:]:
             have = available.get(series[clean]["level"])
@@ -217,12 +196,11 @@ def _overtaking(grid: fits.Grid, lock: dict, series: dict, firsts: dict[str, str
                 "dirty_tokens": bigger,
             }
             try:
-                found = fits.overtaking(grid, fits.Curves(grid, group), dirty, clean, have)
-                answer |= finite(vars(found))
+                answer |= finite(vars(fits.overtaking(grid, fits.Curves(grid, group), dirty, clean, have)))
             except fits.FitError as error:
                 answer["why_not"] = str(error)
-            told.append(answer)
-    return told
+            answers.append(answer)
+    return answers
 
 
 def available_tokens(lock: dict) -> dict[str, int]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from curate.results.answers import finite
 from curate.results.finding import finding, table
-from curate.results.scores import grid_of, packed_holdout, setting
+from curate.results.scores import at_most_tokens, first_setting, grid_of, levels_of, packed_holdout
 from curate.results.words import difference_text, figure_text, text_of
 from train import fits
 from train.tokens.packed import Packed
@@ -18,13 +18,10 @@ def groups_finding(name: str, lock: dict, runs: list[dict]) -> list[dict]:
     """Of the levels at the largest size that all have, in the first setting of the grid;
     nothing without parts."""
     runs = [run for run in runs if any(run.get("losses_by", {}).get(name, {}).values())]
-    runs = [run for run in runs if setting(run) == min(map(setting, runs))]
-    levels = [level["name"] for level in lock["levels"] if level["name"] in {run["level"] for run in runs}]
-    sizes = [{run["size"] for run in runs if run["level"] == level} for level in levels]
-    if not sizes or not (common := set.intersection(*sizes)):
+    runs = at_most_tokens(first_setting(runs))
+    if not runs:
         return []
-    size = max(common)
-    runs = [run for run in runs if run["size"] == size]
+    levels, size = levels_of(lock, runs), runs[0]["size"]
     groups = [(kind, group) for kind in KINDS for group in runs[0]["losses_by"][name].get(kind, {})]
     parts = [_part(name, levels, runs, *group, 1 - 0.05 / len(groups)) for group in groups]
     title = f"Loss by source and by level, on {text_of(name)}"
@@ -40,7 +37,7 @@ def groups_finding(name: str, lock: dict, runs: list[dict]) -> list[dict]:
         for part in parts
     ]  # fmt: skip
     return [
-        finding("groups", title, name, _sentences(name, levels, parts), [table(caption, columns, rows)],
+        finding("groups", title, name, _sentences(levels, parts), [table(caption, columns, rows)],
                 tokens=size, parts=parts)
     ]  # fmt: skip
 
@@ -72,7 +69,7 @@ def _grid(name: str, runs: list[dict], kind: str, group: str, confidence: float)
     )  # fmt: skip
 
 
-def _sentences(name: str, levels: list[str], parts: list[dict]) -> list[str]:
+def _sentences(levels: list[str], parts: list[dict]) -> list[str]:
     """About the sources, or about levels where all is of one source."""
     parts = [part for part in parts if part["kind"] == "source"] or parts
     last, first = levels[-1], levels[0]

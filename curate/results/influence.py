@@ -15,10 +15,12 @@ from curate.results.finding import finding, table
 from curate.results.scores import (
     document_tokens,
     effective_number,
+    first_setting,
     group_numbers,
+    levels_of,
     nats_of,
     series_name,
-    setting,
+    series_of,
 )
 from curate.results.words import text_of
 
@@ -79,16 +81,9 @@ def _fewest(gap: np.ndarray) -> np.ndarray:
 
 def influence_finding(name: str, lock: dict, runs: list[dict]) -> list[dict]:
     """Of the last level against the first, in the first setting of the grid."""
-    runs = [run for run in runs if setting(run) == min(map(setting, runs))]
-    levels = [level["name"] for level in lock["levels"] if level["name"] in {run["level"] for run in runs}]
-    if len(levels) < 2:
-        return []
-    series = {level: next(series_name(run) for run in runs if run["level"] == level) for level in levels}
-    rows = [
-        found
-        for level in levels[1:]
-        if (found := influence(name, runs, series[level], series[levels[0]])) is not None
-    ]
+    runs = first_setting(runs)
+    levels, series = levels_of(lock, runs), series_of(runs)
+    rows = [row for level in levels[1:] if (row := influence(name, runs, series[level], series[levels[0]]))]
     if not rows:
         return []
     columns = ["Level", "Against", "Better on", "Median difference", "Mean difference", "Sign rests on"]

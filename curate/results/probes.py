@@ -16,7 +16,7 @@ import numpy as np
 from curate.quantities import short_count
 from curate.results.answers import finite
 from curate.results.finding import finding, table
-from curate.results.scores import series_name, setting
+from curate.results.scores import first_of_setting, series_name
 from curate.results.words import difference_text
 from curate.store import remembered
 from train import fits
@@ -62,8 +62,8 @@ def with_probes(run: dict) -> dict:
     """A run's record with what it was asked, where it was."""
     if not run.get("directory"):
         return run
-    told = remembered(Path(run["directory"]) / RECORD, "left out; `curate probe` asks again")
-    return run | {"probes": told} if told else run
+    record = remembered(Path(run["directory"]) / RECORD, "left out; `curate probe` asks again")
+    return run | {"probes": record} if record else run
 
 
 def _alike(probed: list[dict]) -> tuple[list[dict], int]:
@@ -85,11 +85,12 @@ def _grid(runs: list[dict], family: str, way: str, measure: str, alpha: float = 
     points = {}
     for run in runs:
         for name, from_way in ((series_name(run), way), (SCRATCH, "scratch" if way == "tuned" else "")):
-            told = run["probes"]["ways"].get(from_way, {}).get("families", {}).get(family)
-            if told is not None:
-                points[name, run["size"], run["seed"]] = told["by_group"]
+            scores = run["probes"]["ways"].get(from_way, {}).get("families", {}).get(family)
+            if scores is not None:
+                points[name, run["size"], run["seed"]] = scores["by_group"]
     shifted = {
-        place: np.array(told[measure], float) + np.array(told["items"]) for place, told in points.items()
+        place: np.array(scores[measure], float) + np.array(scores["items"])
+        for place, scores in points.items()
     }
     items = np.array(next(iter(points.values()))["items"], float)
     return fits.Grid(
@@ -100,8 +101,8 @@ def _grid(runs: list[dict], family: str, way: str, measure: str, alpha: float = 
 
 def _rows(runs: list[dict], family: str, way: str) -> list[dict]:
     grids = {"accuracy": _grid(runs, family, way, "right"), "bits": _grid(runs, family, way, "bits")}
-    told = runs[0]["probes"]["ways"][way]["families"][family]
-    common = {"family": family, "chance": told["chance"], "questions": told["items"]}
+    scores = runs[0]["probes"]["ways"][way]["families"][family]
+    common = {"family": family, "chance": scores["chance"], "questions": scores["items"]}
     rows = []
     in_order = [*dict.fromkeys(map(series_name, runs)), SCRATCH]
     for name in (name for name in in_order if name in grids["bits"].levels):
@@ -113,9 +114,9 @@ def _rows(runs: list[dict], family: str, way: str) -> list[dict]:
     return rows
 
 
-def _less_one(told: Any, top: float) -> dict[str, float]:
+def _less_one(mean: Any, top: float) -> dict[str, float]:
     """The noise of seeds knows no bounds; a share and a length do."""
-    return {key: min(max(getattr(told, key) - 1, 0.0), top) for key in ("value", "low", "high")}
+    return {key: min(max(getattr(mean, key) - 1, 0.0), top) for key in ("value", "low", "high")}
 
 
 def _gaps(runs: list[dict], family: str, way: str, alpha: float) -> list[dict]:
@@ -123,11 +124,8 @@ def _gaps(runs: list[dict], family: str, way: str, alpha: float) -> list[dict]:
     hold them all at once, those of other families included."""
     grid = _grid(runs, family, way, "right", alpha)
     size = grid.tokens[-1]
-    there = {series_name(run): setting(run) for run in runs if run["size"] == size}
-    first: dict[str, str] = {}
-    for name, where in there.items():
-        first.setdefault(where, name)
-    pairs = [(name, first[where], "quality") for name, where in there.items() if name != first[where]]
+    there = first_of_setting([run for run in runs if run["size"] == size])
+    pairs = [(name, first, "quality") for name, first in there.items() if name != first]
     if SCRATCH in grid.levels:
         pairs += [(name, SCRATCH, "text") for name in there]
     gaps = [gap.together for gap in fits.differences(grid, [pair[:2] for pair in pairs], size)]
@@ -153,19 +151,19 @@ def _quality(gaps: list[dict], size: int) -> str:
             f"{start}moves none of these answers distinguishably; the largest difference, {widest['level']} less "
             f"{widest['than']} on {widest['family']} ({widest['way']}), is {difference_text(widest)} of the questions."
         )
-    told = [
+    clauses = [
         f"{gap['family']}, {gap['way']}: {gap['level']} answers {difference_text(gap)} more of the questions "
         f"than {gap['than']}"
         for gap in clear
     ]
     quiet = "" if len(clear) == len(mine) else f". The other {len(mine) - len(clear)} are not distinguishable"
-    return f"{start}moves {'; '.join(told)}{quiet}."
+    return f"{start}moves {'; '.join(clauses)}{quiet}."
 
 
 def _text(gaps: list[dict], rows: list[dict], size: int) -> list[str]:
     """What having read text was worth after fine-tuning, a sentence a family with a verdict and one for the others."""
     mine = [gap for gap in gaps if gap["about"] == "text"]
-    told, quiet = [], []
+    clear_sentences, quiet = [], []
     for family in dict.fromkeys(gap["family"] for gap in mine):
         clear = [gap for gap in mine if gap["family"] == family and gap["clear"]]
         if not clear:
@@ -179,15 +177,15 @@ def _text(gaps: list[dict], rows: list[dict], size: int) -> list[str]:
         }  # fmt: skip
         others = [gap["level"] for gap in clear if gap is not best]
         also = f" (also clear for {', '.join(others)})" if others else ""
-        told.append(
+        clear_sentences.append(
             f"Having read {best['level']} first moves {family} after fine-tuning from {ends['scratch']:.2f} to "
             f"{ends['tuned']:.2f}, {difference_text(best)} of the questions{also}."
         )
     if quiet:
-        told.append(
+        clear_sentences.append(
             f"After fine-tuning, having read text is not distinguishable from a fresh start in {', '.join(quiet)}."
         )
-    return told
+    return clear_sentences
 
 
 def _chance(rows: list[dict], size: int) -> list[str]:
@@ -195,15 +193,15 @@ def _chance(rows: list[dict], size: int) -> list[str]:
     above = [row for row in mine if row["accuracy"]["low"] > row["chance"]]
     if not above:
         return ["Zero-shot, no model answers more than chance would."]
-    told = [
+    clauses = [
         f"{row['series']} on {row['family']} ({row['accuracy']['value']:.2f}, chance {row['chance']:.2f})"
         for row in above
     ]
-    return [f"Zero-shot, above chance: {', '.join(told)}; all else is at chance or below."]
+    return [f"Zero-shot, above chance: {', '.join(clauses)}; all else is at chance or below."]
 
 
-def _span(told: dict) -> str:
-    return f"{told['value']:.3f} [{told['low']:.3f}, {told['high']:.3f}]"
+def _span(interval: dict) -> str:
+    return f"{interval['value']:.3f} [{interval['low']:.3f}, {interval['high']:.3f}]"
 
 
 def _tables(rows: list[dict], gaps: list[dict], size: int) -> list[dict]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from curate.results.answers import finite, place
 from curate.results.finding import finding, table
-from curate.results.scores import grid_of, series_name
+from curate.results.scores import first_of_setting, grid_of, series_name
 from curate.results.tuning import tuned
 from curate.results.words import count_text, figure_text, text_of
 from train import fits
@@ -38,27 +38,27 @@ def _surfaces(name: str, grid: fits.Grid, runs: list[dict]) -> list[dict]:
     if len({run["parameters"] for run in runs}) < 2:
         return []
     title = f"Model size and compute, on {text_of(name)}"
-    levels, told, why_not = list(dict.fromkeys(run["level"] for run in runs)), {}, {}
+    levels, fitted, why_not = list(dict.fromkeys(run["level"] for run in runs)), {}, {}
     for level in levels:
         try:
-            told[level] = _surface(grid, [run for run in runs if run["level"] == level])
+            fitted[level] = _surface(grid, [run for run in runs if run["level"] == level])
         except fits.FitError as error:
             why_not[level] = str(error)
     sentences = [f"{level}: no law of L(N, D): {why}." for level, why in why_not.items()]
-    if not told:
+    if not fitted:
         return [finding("surface", title, name, sentences)]
     flops = np.array([run["flops"] for run in runs])
     factor = float(np.median([r["flops"] / r["parameters"] / r["tokens_trained"] for r in runs]))
     budgets = np.geomspace(flops.min(), 10 * flops.max(), BUDGETS)
-    frontier = {level: [_optimum(one, c, factor) for c in budgets] for level, one in told.items()}
+    frontier = {level: [_optimum(fit, c, factor) for c in budgets] for level, fit in fitted.items()}
     sentences += [
-        _surface_sentence(level, one, frontier[level], flops.max(), budgets) for level, one in told.items()
+        _surface_sentence(level, fit, frontier[level], flops.max(), budgets) for level, fit in fitted.items()
     ]
-    sentences += _ahead(told, budgets, factor, flops.max(), name)
+    sentences += _ahead(fitted, budgets, factor, flops.max(), name)
     rows = [
         [
             f"{c:.2g}",
-            *(f"{figure_text(*told_c['loss'])}: {told_c['parameters']:.3g} parameters" for told_c in at),
+            *(f"{figure_text(*optimum['loss'])}: {optimum['parameters']:.3g} parameters" for optimum in at),
         ]
         for c, *at in zip(budgets, *frontier.values(), strict=True)
     ]
@@ -67,8 +67,8 @@ def _surfaces(name: str, grid: fits.Grid, runs: list[dict]) -> list[dict]:
     )
     return [
         finding(
-            "surface", title, name, sentences, [table(caption, ["FLOPs", *told], rows)],
-            laws={level: _law_figures(one) for level, one in told.items()}, budgets=list(map(float, budgets)),
+            "surface", title, name, sentences, [table(caption, ["FLOPs", *fitted], rows)],
+            laws={level: _law_figures(fit) for level, fit in fitted.items()}, budgets=list(map(float, budgets)),
             frontier=frontier, why_not=why_not,
         )
     ]  # fmt: skip
@@ -99,8 +99,8 @@ def _interval(values: list[float]) -> tuple[float, float, float]:
     return float(values[0]), *fits.interval(np.array(values))
 
 
-def _optimum(told: dict, flops: float, factor: float) -> dict:
-    laws = (told["law"], *told["some"])
+def _optimum(fit: dict, flops: float, factor: float) -> dict:
+    laws = (fit["law"], *fit["some"])
     best = [law.best(flops, factor) for law in laws]
     losses = [float(law.loss(*at)) for law, at in zip(laws, best, strict=True)]
     n, n_low, n_high = _interval([at[0] for at in best])
@@ -108,18 +108,18 @@ def _optimum(told: dict, flops: float, factor: float) -> dict:
             "parameters_high": n_high, "tokens": float(best[0][1])}  # fmt: skip
 
 
-def _law_figures(told: dict) -> dict:
-    laws = (told["law"], *told["some"])
+def _law_figures(fit: dict) -> dict:
+    laws = (fit["law"], *fit["some"])
     names = ("E", "alpha", "beta", "share_of_parameters")
     return {k: _interval([getattr(law, k) for law in laws]) for k in names} | {
-        "largest_residual": told["law"].largest_residual
+        "largest_residual": fit["law"].largest_residual
     }
 
 
-def _surface_sentence(level: str, told: dict, frontier: list[dict], most: float, budgets: np.ndarray) -> str:
-    f = _law_figures(told)
+def _surface_sentence(level: str, fit: dict, frontier: list[dict], most: float, budgets: np.ndarray) -> str:
+    f = _law_figures(fit)
     at = frontier[int(np.searchsorted(budgets, most, "right")) - 1]
-    inside = told["n"].min() <= at["parameters"] <= told["n"].max()
+    inside = fit["n"].min() <= at["parameters"] <= fit["n"].max()
     outside = "" if inside else " (outside of the model sizes that were trained)"
     return (
         f"{level}: L(N, D) with E {figure_text(*f['E'], digits=2)}, alpha {figure_text(*f['alpha'], digits=2)}, beta "
@@ -130,20 +130,20 @@ def _surface_sentence(level: str, told: dict, frontier: list[dict], most: float,
     )
 
 
-def _ahead(told: dict, budgets: np.ndarray, factor: float, most: float, name: str) -> list[str]:
+def _ahead(fitted: dict, budgets: np.ndarray, factor: float, most: float, name: str) -> list[str]:
     """How the best level changes with compute."""
-    if len(told) < 2:
+    if len(fitted) < 2:
         return []
     pieces: list[str] = []
     last = None
     for c in budgets:
         losses = {
-            level: np.array([float(law.loss(*law.best(c, factor))) for law in (one["law"], *one["some"])])
-            for level, one in told.items()
+            level: np.array([float(law.loss(*law.best(c, factor))) for law in (fit["law"], *fit["some"])])
+            for level, fit in fitted.items()
         }
         best = min(losses, key=lambda level: losses[level][0])
         rivals = [losses[best] - x for level, x in losses.items() if level != best]
-        clear = told[best]["known"] and all(np.quantile(gap[1:], 0.975) < 0 for gap in rivals)
+        clear = fitted[best]["known"] and all(np.quantile(gap[1:], 0.975) < 0 for gap in rivals)
         state = best if clear else f"no level clearly ({best} by the law)"
         if state != last:
             beyond = " (extrapolated)" if c > most * 1.001 else ""
@@ -164,7 +164,7 @@ def wants_more(lock: dict, runs: list[dict], most: int) -> bool:
     for holdout in lock["holdouts"]:
         mine = [run for run in done if holdout in run["losses"]]
         grid = grid_of(holdout, mine)
-        if any(row["seeds"] and row["seeds"] <= most for row in _open(grid, _pairs(grid, mine))):
+        if any(row["seeds"] and row["seeds"] <= most for row in _open(grid, _pairs(mine))):
             return True
     return False
 
@@ -172,8 +172,8 @@ def wants_more(lock: dict, runs: list[dict], most: int) -> bool:
 def _trust(name: str, grid: fits.Grid, runs: list[dict]) -> dict:
     title = f"How far to trust this, on {text_of(name)}"
     figures: dict[str, Any] = {}
-    sentences = [*_scope_sentences(grid, runs), _foretold_sentence(grid, runs)]
-    pairs = _pairs(grid, runs)
+    sentences = [*_scope_sentences(grid, runs), _foretold_sentence(grid)]
+    pairs = _pairs(runs)
     try:
         told = fits.signal_to_noise(grid, max(1, len(pairs)))
     except fits.FitError as error:
@@ -235,26 +235,22 @@ def _rate_sentence(runs: list[dict]) -> str:
     )
 
 
-def _foretold_sentence(grid: fits.Grid, runs: list[dict]) -> str:
-    told = fits.foretold(grid, list(grid.levels))
-    if not told:
+def _foretold_sentence(grid: fits.Grid) -> str:
+    forecasts = fits.foretold(grid, list(grid.levels))
+    if not forecasts:
         return "The largest size is not foretold from the smaller ones: that takes four sizes."
-    worst = max(told.items(), key=lambda item: item[1].error)
-    typical = math.exp(np.mean([math.log(max(one.error, 1e-9)) for one in told.values()]))
-    inside = sum(one.low <= 0 <= one.high for one in told.values())
+    worst = max(forecasts.items(), key=lambda item: item[1].error)
+    typical = math.exp(np.mean([math.log(max(forecast.error, 1e-9)) for forecast in forecasts.values()]))
+    inside = sum(forecast.low <= 0 <= forecast.high for forecast in forecasts.values())
     return (
         f"The loss at {worst[1].tokens:,} tokens, foretold from the smaller sizes alone, is off by {100 * typical:.2f} % "
         f"as a rule and by {100 * worst[1].error:.2f} % at worst ({worst[0]}: foretold {worst[1].predicted:.3f}, measured "
-        f"{worst[1].measured:.3f}); {inside} of {len(told)} intervals of that error hold 0."
+        f"{worst[1].measured:.3f}); {inside} of {len(forecasts)} intervals of that error hold 0."
     )
 
 
-def _pairs(grid: fits.Grid, runs: list[dict]) -> list[tuple[str, str]]:
-    first: dict[str, str] = {}
-    setting = {series_name(run): series_name(run | {"level": ""}) for run in runs}
-    for level in setting:
-        first.setdefault(setting[level], level)
-    return [(level, first[setting[level]]) for level in setting if level != first[setting[level]]]
+def _pairs(runs: list[dict]) -> list[tuple[str, str]]:
+    return [(name, first) for name, first in first_of_setting(runs).items() if name != first]
 
 
 def _open(grid: fits.Grid, pairs: list[tuple[str, str]]) -> list[dict]:

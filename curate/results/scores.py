@@ -24,6 +24,38 @@ def series_name(run: dict) -> str:
     return ", ".join(filter(None, [run["level"], setting(run)]))
 
 
+def first_setting(runs: list[dict]) -> list[dict]:
+    """Those at the first place on all axes."""
+    first = min(map(setting, runs), default="")
+    return [run for run in runs if setting(run) == first]
+
+
+def levels_of(lock: dict, runs: list[dict]) -> list[str]:
+    """Those that runs were trained on, in the order of the manifest."""
+    trained = {run["level"] for run in runs}
+    return [level["name"] for level in lock["levels"] if level["name"] in trained]
+
+
+def series_of(runs: list[dict]) -> dict[str, str]:
+    """By level, of runs of one setting."""
+    return {run["level"]: series_name(run) for run in runs}
+
+
+def first_of_setting(runs: list[dict]) -> dict[str, str]:
+    """Series -> the first that was trained in the same setting."""
+    firsts: dict[str, str] = {}
+    return {name: firsts.setdefault(setting(run), name) for run in runs for name in (series_name(run),)}
+
+
+def at_most_tokens(runs: list[dict]) -> list[dict]:
+    """The runs at the largest size that every level of them has."""
+    sizes: dict[str, set[int]] = {}
+    for run in runs:
+        sizes.setdefault(run["level"], set()).add(run["size"])
+    common = set.intersection(*sizes.values()) if sizes else set()
+    return [run for run in runs if run["size"] == max(common)] if common else []
+
+
 def nats_of(name: str, run: dict) -> np.ndarray | None:
     """Nats of each document of a holdout, where they are still there: with the run, or in its folder."""
     if "nats" in run:

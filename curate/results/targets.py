@@ -8,7 +8,17 @@ import numpy as np
 
 from curate.results.answers import finite
 from curate.results.finding import finding, table
-from curate.results.scores import document_tokens, grid_of, group_numbers, nats_of, series_name, setting
+from curate.results.scores import (
+    at_most_tokens,
+    document_tokens,
+    first_setting,
+    grid_of,
+    group_numbers,
+    levels_of,
+    nats_of,
+    series_name,
+    series_of,
+)
 from curate.results.words import difference_text, figure_text
 from train import fits
 
@@ -21,16 +31,10 @@ def targets_finding(lock: dict, runs: list[dict]) -> dict | None:
     runs = [run for run in runs if run.get("losses") and set(names) <= set(run["losses"])]
     if not names or not runs:
         return None
-    runs = [run for run in runs if setting(run) == min(map(setting, runs))]
-    sizes = [
-        {run["size"] for run in runs if run["level"] == level} for level in {run["level"] for run in runs}
-    ]
-    common = set.intersection(*sizes)
-    levels = [level["name"] for level in lock["levels"] if level["name"] in {run["level"] for run in runs}]
-    if not common or len(levels) < 2:
+    runs = at_most_tokens(first_setting(runs))
+    levels, series = levels_of(lock, runs), series_of(runs)
+    if len(levels) < 2:
         return None
-    runs = [run for run in runs if run["size"] == max(common)]
-    series = {level: next(series_name(run) for run in runs if run["level"] == level) for level in levels}
     pairs = [(series[level], series[levels[0]]) for level in levels[1:]]
     grids = {name: grid_of(name, runs) for name in names} | {"mean of all": _mean(names, runs)}
     rows = [
@@ -43,15 +47,8 @@ def targets_finding(lock: dict, runs: list[dict]) -> dict | None:
     ]
     choices = [row for name in names if (row := _accuracy(name, runs, series))]
     tables = [_table(rows, levels)] + ([_choices_table(choices, levels)] if choices else [])
-    return finding(
-        "targets",
-        "The targets together",
-        "",
-        list(_sentences(rows, levels)),
-        tables,
-        rows=rows,
-        accuracy=choices,
-    )
+    sentences = list(_sentences(rows, levels))
+    return finding("targets", "The targets together", "", sentences, tables, rows=rows, accuracy=choices)
 
 
 def _noise(grid: fits.Grid) -> float | None:
@@ -107,14 +104,9 @@ def _accuracy(name: str, runs: list[dict], series: dict[str, str]) -> dict | Non
 
 def _table(rows: list[dict], levels: list[str]) -> dict:
     columns = ["Text", *(f"{level} against {levels[0]}" for level in levels[1:]), "Signal / noise"]
-    cells = [
-        [
-            row["target"],
-            *map(difference_text, row["differences"]),
-            "–" if row["noise"] is None else f"{row['noise']:.1f}",
-        ]
-        for row in rows
-    ]
+    noise = ["–" if row["noise"] is None else f"{row['noise']:.1f}" for row in rows]
+    differences = [map(difference_text, row["differences"]) for row in rows]
+    cells = [[row["target"], *some, ratio] for row, some, ratio in zip(rows, differences, noise, strict=True)]
     return table("Difference in nats per token; of the mean, in bits per byte", columns, cells)
 
 

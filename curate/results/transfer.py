@@ -14,7 +14,7 @@ import numpy as np
 
 from curate.quantities import short_count
 from curate.results.finding import finding, table
-from curate.results.scores import grid_of, setting
+from curate.results.scores import grid_of, levels_of, setting
 from curate.results.words import text_of
 from train import fits
 
@@ -28,7 +28,7 @@ ELSEWHERE = (
 def transfer_finding(name: str, lock: dict, runs: list[dict]) -> list[dict]:
     """Nothing where the grid has one model, or one level."""
     parameters = sorted({run["parameters"] for run in runs if "parameters" in run})
-    order = [level["name"] for level in lock["levels"] if level["name"] in {run["level"] for run in runs}]
+    order = levels_of(lock, runs)
     if len(parameters) < 2 or len(order) < 2 or not (used := _comparable(runs, parameters, order)):
         return []
     grid = grid_of(name, used, place=lambda run: (_series(run["level"], run["parameters"]), run["size"]))

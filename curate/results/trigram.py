@@ -13,6 +13,8 @@ import numpy as np
 from curate.remote import here
 from curate.results.words import text_of
 from curate.store import read_json, write_json
+from filters.models.token_ngrams import TokenTrigram
+from train.tokens.packed import Packed
 
 VERSION = 1  # of what is kept
 KEPT = "trigram.json"
@@ -51,8 +53,6 @@ def _trigram(run: dict, memory: dict[tuple, dict[str, float]]) -> dict[str, floa
 
 
 def _losses(packed: Path, size: int, holdouts: dict[str, Path]) -> dict[str, float]:
-    from train.tokens.packed import Packed
-
     read = Packed.open(packed)
     nats = trigram_nats(read.tokens, read.documents, size, read.end, read.vocabulary, holdouts)
     return {
@@ -64,9 +64,6 @@ def trigram_nats(
     tokens: np.ndarray, documents: np.ndarray, size: int, end: int, vocabulary: int, holdouts: dict[str, Path]
 ) -> dict[str, np.ndarray]:
     """By holdout the nats of its documents, float64, by a trigram of the first `size` tokens."""
-    from filters.models.token_ngrams import TokenTrigram
-    from train.tokens.packed import Packed
-
     read = np.unique(np.minimum(documents, size))
     trigram = TokenTrigram(np.asarray(tokens[: read[-1]]), read, end, vocabulary)
     held = {name: Packed.open(folder) for name, folder in holdouts.items()}

@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from curate.quantities import short_count
+
 NEGLIGIBLE = 0.01  # share of text that seeds read in common
 
 
@@ -122,13 +124,7 @@ def figure_text(value: float, low: float | None, high: float | None, *, digits: 
 
 def count_text(value: float, low: float | None, high: float | None) -> str:
     """`1.2M [0.9M, 1.6M]`, of tokens or parameters."""
-    from curate.quantities import short_count
-
-    left, right = ("∞" if x is None or math.isinf(x) else _short(x) for x in (low, high))
+    left, right = (
+        "∞" if x is None or math.isinf(x) else short_count(round(x) if x >= 1 else 0) for x in (low, high)
+    )
     return f"{short_count(round(value))} [{left}, {right}]"
-
-
-def _short(value: float) -> str:
-    from curate.quantities import short_count
-
-    return short_count(round(value)) if value >= 1 else "0"

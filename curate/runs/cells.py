@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,6 +31,8 @@ from curate.studies.study import Trial, flat
 from train import VERSION
 from train.grid import APART, expand, ladders, step_tokens
 from train.records import CELL_LOCK, FAILED, finished_run
+from train.tokens import Packed, load_tokenizer
+from train.tokens.bpe import end_id
 
 PACKED = "packed"
 MOST_OF_A_NAME = 100  # bytes of a folder's name, besides its key
@@ -81,15 +84,13 @@ def planned_cells(built: Built) -> list[PlannedCell]:
 def sharing(planned: list[PlannedCell]) -> list[PlannedCell]:
     """The same cells, those that train the same in one directory: that of the first, which may be the grid's."""
     first: dict[str, Path] = {}
-    return [
-        p if p.missing else replace(p, directory=first.setdefault(_trains(p), p.directory)) for p in planned
-    ]
 
+    def place(cell: dict, own: Path) -> Path:
+        """By what its runs depend on, whatever they are called and wherever their trunk is kept."""
+        named = ("level", "trunk") if cell.get("tags") else ("level", "trunk", "tags")
+        return first.setdefault(digest_of({k: v for k, v in cell.items() if k not in named}), own)
 
-def _trains(p: PlannedCell) -> str:
-    """What a cell's runs depend on, whatever they are called and wherever their trunk is kept."""
-    named = ("level", "trunk") if p.cell.get("tags") else ("level", "trunk", "tags")
-    return digest_of({name: value for name, value in p.cell.items() if name not in named})
+    return [p if p.missing else replace(p, directory=place(p.cell, p.directory)) for p in planned]
 
 
 def grid_cells(built: Built) -> list[PlannedCell]:
@@ -223,31 +224,29 @@ def _apart(built: Built, level: str) -> dict[str, tuple[Path, str]]:
 def scored_on(built: Built) -> dict[str, tuple[Path, str]]:
     """(directory, key) of the packed tokens of every holdout and target, packed when first asked for."""
     if not built.packed_holdouts:
-        built.packed_holdouts |= {
-            name: _pack(
-                built,
-                name,
-                f"holdout-{name}",
-                whole(rows),
-                _groups(built, rows),
-                built.holdouts.groups[name].family[rows],
-            )
-            for name, rows in built.holdouts.rows.items()
-        }
+        for name, rows in built.holdouts.rows.items():
+            families = built.holdouts.groups[name].family[rows]
+            packed = _pack(built, name, f"holdout-{name}", whole(rows), _groups(built, rows), families)
+            built.packed_holdouts[name] = packed
         built.packed_holdouts |= {name: _pack_target(built, texts) for name, texts in built.targets.items()}
     return built.packed_holdouts
 
 
 def _pack_target(built: Built, texts: TargetTexts) -> tuple[Path, str]:
-    from train.tokens import Packed
-
     tokenizer = next(iter(built.tokens.values()))
     key = digest_of([PACKED, tokenizer.sha256, texts.digest])
-    path = named_by_key(built.annotated.store.folder(PACKED), texts.target.name, key)
+    return _once(built, texts.target.name, key, lambda path: pack_target(path, texts, tokenizer.tokenizer))
+
+
+def _once(built: Built, name: str, key: str, write: Callable[[Path], object]) -> tuple[Path, str]:
+    """(directory, key) of packed tokens, written where they are not there."""
+    store = built.annotated.store
+    path = named_by_key(store.folder(PACKED), name, key)
     if receipt_of(path) is None and not Packed.is_whole(path):
         # Another process may have just written the same.
-        with built.annotated.store.claim(PACKED, path.name), suppress(FileExistsError):
-            pack_target(path, texts, tokenizer.tokenizer)
+        with store.claim(PACKED, path.name), suppress(FileExistsError):
+            if not Packed.is_whole(path):
+                write(path)
     keep_folder(path)
     return path, key
 
@@ -285,9 +284,6 @@ def _pack(
 ) -> tuple[Path, str]:
     """(directory, key) of the packed tokens of these pieces as the level has them, in this order. `together`: documents
     with the same number are resampled together."""
-    from train.tokens import Packed, load_tokenizer
-    from train.tokens.bpe import end_id
-
     a, tokens = built.annotated, built.tokens[level]
     key = digest_of(
         [
@@ -298,19 +294,21 @@ def _pack(
             *([] if together is None else [together.tolist()]),
         ]
     )  # fmt: skip
-    path = named_by_key(a.store.folder(PACKED), name, key)
-    if receipt_of(path) is None and not Packed.is_whole(path):
-        end = end_id(load_tokenizer(tokens.tokenizer))
+
+    def write(path: Path) -> None:
+        ids = tokens.of(units, end_id(load_tokenizer(tokens.tokenizer)))
         offsets = np.concatenate([[0], np.cumsum(units.lengths(tokens.count))])
-        # Another process may have just written the same.
-        with a.store.claim(PACKED, path.name), suppress(FileExistsError):
-            if not Packed.is_whole(path):
-                Packed.write(
-                    path, tokens.of(units, end), offsets, units.sizes(tokens.bytes), tokenizer=tokens.tokenizer,
-                    groups=groups, resample=together,
-                )  # fmt: skip
-    keep_folder(path)
-    return path, key
+        Packed.write(
+            path,
+            ids,
+            offsets,
+            units.sizes(tokens.bytes),
+            tokenizer=tokens.tokenizer,
+            groups=groups,
+            resample=together,
+        )
+
+    return _once(built, name, key, write)
 
 
 def records(planned: list[PlannedCell], failed: dict[str, str] | None = None) -> list[dict]:

@@ -12,13 +12,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from curate import progress
 from curate.progress import say
 from curate.quantities import short_count, short_time
-from curate.runs.tracking import NoTracker, Tracker
+from curate.runs.cells import PlannedCell
+from curate.runs.tracking import Tracker
 from curate.store import read_json
 from curate.terminal import visible
 
@@ -26,18 +26,11 @@ LINE_SECONDS = 60.0  # between two lines where there is no terminal
 RATE_SECONDS = 20.0  # over which tokens a second are counted
 
 
-class Planned(Protocol):
-    @property
-    def cell(self) -> dict[str, Any]: ...
-    @property
-    def directory(self) -> Path: ...
-
-
 @dataclass
 class Row:
     """A cell as it is seen from outside: what it has told of itself, and when."""
 
-    planned: Planned
+    planned: PlannedCell
     work: float  # tokens to train
     facts: dict[str, Any] = field(default_factory=dict)
     progress: list[tuple[float, float]] = field(default_factory=list)  # (time, tokens done), the latest last
@@ -86,10 +79,10 @@ class Row:
 class Live:
     """`with Live(planned, work) as live: ... live.end(directory, reason)`: shows, and tells a tracker, until it is left."""
 
-    def __init__(self, planned: Sequence[Planned], work: list[float], tracker: Tracker | None = None,
+    def __init__(self, planned: Sequence[PlannedCell], work: list[float], tracker: Tracker | None = None,
                  matrix_rate: Callable[[], float] = lambda: 0.0) -> None:  # fmt: skip
         self.rows = {str(p.directory): Row(p, w) for p, w in zip(planned, work, strict=True)}
-        self.tracker, self.matrix_rate = tracker or NoTracker(), matrix_rate
+        self.tracker, self.matrix_rate = tracker or Tracker(), matrix_rate
         self.began, self.since = time.monotonic(), time.time() - 1
         self.screen = sys.stderr if sys.stderr.isatty() and not progress.is_quiet() else None
         self._drawn = 0
@@ -123,7 +116,7 @@ class Live:
         with self._lock:
             self._tell(row)
             row.ended = True
-            self.tracker.end(self._name(row), row.planned.directory, row.planned.cell["sizes"], reason)
+            self.tracker.end(self._name(row), row.planned.directory, row.planned.cell["sizes"])
         if reason:
             self.say(f"failed: {row.planned.directory.name}: {reason}")
         elif not self.screen:

@@ -13,7 +13,7 @@ import multiprocessing
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -91,18 +91,11 @@ def _step(cell: dict[str, Any]) -> Step:
 
 def _fastest(step: Step, at_once: int, cores: int, measure: Callable[[Step, int, int], float]) -> dict:
     speeds: dict[int, float] = {}
-    for threads in _doubling(cores):
+    for threads in (1 << doubled for doubled in range(cores.bit_length())):
         speeds[threads] = measure(step, max(1, min(cores // threads, at_once)), threads)
         if threads > 1 and speeds[threads] < GROWTH * speeds[threads // 2]:
             return {"threads": threads // 2, "tokens_per_second": speeds}
     return {"threads": max(speeds), "tokens_per_second": speeds}
-
-
-def _doubling(cores: int) -> Iterator[int]:
-    threads = 1
-    while threads <= cores:
-        yield threads
-        threads *= 2
 
 
 def throughput(step: Step, processes: int, threads: int) -> float:

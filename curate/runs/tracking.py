@@ -7,70 +7,53 @@ each finished size leaves its losses on every holdout.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from curate.errors import CurateError, ManifestError, did_you_mean
 from train.records import finished_run
 
-TRACKERS = {"tensorboard": "tensorboard", "trackio": "trackio", "wandb": "wandb"}  # name -> what to install
+MODULES = {"tensorboard": "torch.utils.tensorboard", "trackio": "trackio", "wandb": "wandb"}
 
-
-class Tracker(Protocol):
-    def log(self, name: str, cell: dict[str, Any], tokens: int, values: dict[str, float]) -> None: ...
-    def end(self, name: str, directory: Path, sizes: list[int], reason: str | None) -> None: ...
-    def close(self) -> None: ...
-
-
-class NoTracker:
-    def log(self, name: str, cell: dict[str, Any], tokens: int, values: dict[str, float]) -> None:
-        pass
-
-    def end(self, name: str, directory: Path, sizes: list[int], reason: str | None) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
+# (name of a run, its cell) -> what has `log(values, step)` and `finish()`, as trackio's and wandb's runs do
+OpenRun = Callable[[str, dict[str, Any]], Any]
 
 
 def open_tracker(name: str | None, project: str, folder: Path) -> Tracker:
     """The tracker of this name; raises an error that says what to install. `folder`: where TensorBoard's files go."""
     if name is None:
-        return NoTracker()
-    if name not in TRACKERS:
-        raise ManifestError(f"--track {name}: no such tracker{did_you_mean(name, TRACKERS)}")
+        return Tracker()
+    if name not in MODULES:
+        raise ManifestError(f"--track {name}: no such tracker{did_you_mean(name, MODULES)}")
     try:
-        if name == "tensorboard":
-            return OneRunACell(_TensorBoard(folder / project))
-        return OneRunACell(_Service(importlib.import_module(name), project))
+        module = importlib.import_module(MODULES[name])
     except ImportError:
-        raise CurateError(f"--track {name}: not installed; pip install {TRACKERS[name]}") from None
+        raise CurateError(f"--track {name}: not installed; pip install {name}") from None
+    if name == "tensorboard":
+        return Tracker(lambda run, _: _Board(module, folder / project / run.replace("/", "_")))
+    # Several runs at once in one process: trackio's `init` gives one each, wandb must be told.
+    several: dict[str, Any] = {"reinit": "create_new"} if name == "wandb" else {}
+    return Tracker(lambda run, cell: module.init(project=project, name=run, config=cell, **several))
 
 
-class Run(Protocol):
-    def log(self, values: dict[str, float], step: int) -> object: ...
-    def finish(self) -> object: ...
+class Tracker:
+    """A run of the service for every cell, opened when the cell first tells something; none without a service."""
 
-
-class Opener(Protocol):
-    def open(self, name: str, cell: dict[str, Any]) -> Run: ...
-
-
-class OneRunACell:
-    """A run of the tracker for every cell, opened when the cell first tells something."""
-
-    def __init__(self, opener: Opener) -> None:
-        self.opener = opener
-        self.runs: dict[str, Run] = {}
+    def __init__(self, open_run: OpenRun | None = None) -> None:
+        self.open_run = open_run
+        self.runs: dict[str, Any] = {}
         self.tokens: dict[str, int] = {}
 
     def log(self, name: str, cell: dict[str, Any], tokens: int, values: dict[str, float]) -> None:
+        if self.open_run is None:
+            return
         if name not in self.runs:
-            self.runs[name] = self.opener.open(name, cell)
+            self.runs[name] = self.open_run(name, cell)
         self.tokens[name] = tokens
         self.runs[name].log(values, step=tokens)
 
-    def end(self, name: str, directory: Path, sizes: list[int], reason: str | None) -> None:
+    def end(self, name: str, directory: Path, sizes: list[int]) -> None:
         run = self.runs.pop(name, None)
         if run is None:
             return
@@ -94,31 +77,11 @@ def _held_out(record: dict[str, Any], size: int) -> dict[str, float]:
     }
 
 
-class _Service:
-    """trackio, and wandb whose interface it takes over."""
-
-    def __init__(self, module: Any, project: str) -> None:
-        self.module, self.project = module, project
-
-    def open(self, name: str, cell: dict[str, Any]) -> Run:
-        # Several runs at once in one process: trackio's `init` gives one each, wandb must be told.
-        several: dict[str, Any] = {"reinit": "create_new"} if self.module.__name__ == "wandb" else {}
-        return self.module.init(project=self.project, name=name, config=cell, **several)
-
-
-class _TensorBoard:
-    def __init__(self, folder: Path) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        self.writer, self.folder = SummaryWriter, folder
-
-    def open(self, name: str, cell: dict[str, Any]) -> Run:
-        return _Board(self.writer(str(self.folder / name.replace("/", "_"))))
-
-
 class _Board:
-    def __init__(self, writer: Any) -> None:
-        self.writer = writer
+    """TensorBoard's writer with the interface of the others."""
+
+    def __init__(self, module: Any, folder: Path) -> None:
+        self.writer = module.SummaryWriter(str(folder))
 
     def log(self, values: dict[str, float], step: int) -> None:
         for name, value in values.items():

@@ -17,6 +17,8 @@ import pyarrow.compute as pc
 
 from curate.claims import CLAIMS, claim, looks
 from curate.corpora.built import Built
+from curate.corpora.corpus import corpus_record, open_data
+from curate.corpora.tokenization import warm_up
 from curate.engine import Engine, Local, Needs
 from curate.errors import CurateError, Unfinished
 from curate.remote import here, keep_folder, remote_at
@@ -37,20 +39,22 @@ from curate.runs.workers import Workers, devices
 from curate.store import Store, digest_of, write_json
 from curate.studies import registry
 from curate.studies.study import Trial
+from filters.duplicates.leaders import resembling
 from train import VERSION
 from train.grid import Item, Outcome, run_grid, work_tokens
 from train.records import FAILED, RECORD
+from train.tokens import Packed, train_tokenizer
 
 CELL_MEMORY = 1_500_000_000  # bytes that a small cell takes, most of them PyTorch
 
 
-def train(built: Built, engine: Engine, tracker: Tracker | None = None) -> list[dict]:
+def train(built: Built, tracker: Tracker | None = None) -> list[dict]:
     """Train what is not finished; returns a record for every run, those of failed cells with their reason.
 
     Once the runs of a mixture are there, they recommend one more; those of the grid foretell where others are to look, and
     say whether further seeds would tell levels apart.
     """
-    manifest = built.annotated.manifest
+    manifest, engine = built.annotated.manifest, built.annotated.engine
     planned = planned_cells(built)
     failed = _train_shared(useful_first(_once(planned)), engine, tracker)
     while registry.waits(manifest) or manifest.looks:
@@ -79,10 +83,10 @@ def write_cells(built: Built) -> list[Path]:
     return written
 
 
-def train_trials(built: Built, asked: list[Trial], engine: Engine) -> list[dict]:
+def train_trials(built: Built, trials: list[Trial]) -> list[dict]:
     """As `train`, for these alone."""
-    planned = sharing([cell for trial in asked for cell in trial_cells(built, trial)])
-    return records(planned, _train(_unfinished(planned), engine))
+    planned = sharing([cell for trial in trials for cell in trial_cells(built, trial)])
+    return records(planned, _train(_unfinished(planned), built.annotated.engine))
 
 
 def _once(planned: list[PlannedCell]) -> list[PlannedCell]:
@@ -121,8 +125,12 @@ def _train_shared(planned: list[PlannedCell], engine: Engine, tracker: Tracker |
     cells = _once(planned)
     failed = _train(_unfinished(engine.share.own(cells)), engine, tracker)
     again = looks()
+
+    def lost(p: PlannedCell) -> bool:
+        return str(p.directory) in failed or bool(last_failure(p.directory))
+
     # Unshared it has none left: a cell that another process trains is waited for.
-    while engine.share.of > 1 and (left := _left(cells, failed)):
+    while engine.share.of > 1 and (left := [p for p in _unfinished(cells) if not lost(p)]):
         if not engine.share.waits:
             raise Unfinished(
                 f"train waits for {len(left):,} of {len(cells):,} cells; run the same command again"
@@ -132,11 +140,6 @@ def _train_shared(planned: list[PlannedCell], engine: Engine, tracker: Tracker |
         if not free:
             next(again)
     return failed
-
-
-def _left(cells: list[PlannedCell], failed: dict[str, str]) -> list[PlannedCell]:
-    """Neither finished nor failed, here or elsewhere."""
-    return [p for p in _unfinished(cells) if str(p.directory) not in failed and not last_failure(p.directory)]
 
 
 def _train(todo: list[PlannedCell], engine: Engine, tracker: Tracker | None = None) -> dict[str, str]:
@@ -224,9 +227,6 @@ def train_corpus(
     tracker: Tracker | None = None,
 ) -> tuple[Path, dict]:
     """One run on one corpus directory, a twentieth of its documents held out. Returns its directory and record."""
-    from curate.corpora.corpus import corpus_record
-    from train.tokens import Packed
-
     record = corpus_record(corpus)
     digest = digest_of([PACKED, record["digest"], setting.get("vocabulary", 4096)])
     folder = _pack_corpus(store, corpus, f"corpus-{digest[:12]}", setting.get("vocabulary", 4096))
@@ -241,20 +241,14 @@ def train_corpus(
     }
     directory = out or store.folder(RUNS) / f"corpus-{digest_of([VERSION, digest, setting])[:12]}"
     planned = PlannedCell(cell, directory)
-    for reason in _train(
-        [planned], engine, tracker
-    ).values():  # a finished run is recognised, or refused, there
+    # A finished run is recognised, or refused, there.
+    for reason in _train([planned], engine, tracker).values():
         raise CurateError(f"{corpus}: {reason}")
     return directory / str(packed.meta["tokens"]), planned.there()[0]
 
 
 def _pack_corpus(store: Store, corpus: Path, name: str, vocabulary: int) -> Path:
     """The folder of packed tokens `train` and `holdout` of a corpus, and of the tokenizer that was trained on the former."""
-    from curate.corpora.corpus import open_data
-    from curate.corpora.tokenization import warm_up
-    from filters.duplicates.leaders import resembling
-    from train.tokens import Packed, train_tokenizer
-
     data = open_data(corpus).with_format("arrow")
     texts, ids = data[:]["text"], data[:]["id"]
     end = len(texts) - max(1, len(texts) // 20)

@@ -15,7 +15,7 @@ import shutil
 import signal
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -67,7 +67,7 @@ class Workers:
 
     def __enter__(self) -> Workers:
         if threading.current_thread() is threading.main_thread():  # what batch systems send before they kill
-            self._before = signal.signal(signal.SIGTERM, _interrupt)
+            self._before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         return self
 
     def map(self, function: Callable[[Item], Outcome], items: list[Item]) -> Iterator[Outcome]:
@@ -84,8 +84,9 @@ class Workers:
 
     def _ready(self, wanted: int) -> list[_Worker]:
         """Idle workers for as many items, started where there are too few."""
-        taken = [worker.device for worker in self._workers]
-        for device in _missing(self.places, taken)[: max(0, wanted - sum(not w.item for w in self._workers))]:
+        left = Counter(self.places) - Counter(worker.device for worker in self._workers)
+        missing = max(0, wanted - sum(not worker.item for worker in self._workers))
+        for device in list(left.elements())[:missing]:
             self._workers.append(_start(device))
         return [worker for worker in self._workers if not worker.item][:wanted]
 
@@ -130,17 +131,6 @@ class Workers:
             self._workers = []
             if self._before is not None:
                 signal.signal(signal.SIGTERM, self._before)
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
-def _missing(places: list[str], taken: list[str]) -> list[str]:
-    left = list(places)
-    for one in taken:
-        left.remove(one)
-    return left
 
 
 def _placed(item: Item, device: str) -> Item:

@@ -27,6 +27,7 @@ from curate.signals import custom
 from curate.signals.families import FILES, family_of, in_order, signals_of, taken_from
 from curate.store import Part, Store, brought, digest_of, file_digest
 from filters.family import Family
+from filters.language.documents import find_model
 
 STAGE = "signals"
 HUGE = 32_000_000  # bytes of a text that is measured alone: kernels take a multiple of the longest
@@ -89,7 +90,8 @@ def annotate(store: Store, families: dict[str, dict], documents: list[Part], eng
 
     make_parts(engine, "annotate", annotate_part, tasks, memory=2, prepare=prepare)
     parts = {
-        name: [_part_of(store, name, keys[part.digest][name]) for part in documents] for name in definitions
+        name: [store.made_part(f"{STAGE}/{name}", keys[part.digest][name]) for part in documents]
+        for name in definitions
     }
     versions = {
         name: {**identity, "digest": digest_of([p.digest for p in parts[name]])}
@@ -164,7 +166,9 @@ def annotate_part(task: Task) -> int:
                 measured[name].append(_measure(task, name, beside, some, first, found))
                 found |= measured[name][-1]
     for name in task.missing:
-        _keep(task, name, pa.concat_tables(map(pa.table, measured.pop(name))).combine_chunks())
+        columns = pa.concat_tables(map(pa.table, measured.pop(name))).combine_chunks()
+        part = task.store.write_part(f"{STAGE}/{name}", f"{task.keys[name]}.arrow", columns)
+        task.store.finish(f"{STAGE}/{name}", task.keys[name], [part])
     return task.documents.bytes
 
 
@@ -176,12 +180,6 @@ def _alone() -> Iterator[None]:
         give_back()
         yield
         give_back()
-
-
-def _keep(task: Task, name: str, columns: pa.Table) -> None:
-    stage = f"{STAGE}/{name}"
-    part = task.store.write_part(stage, f"{task.keys[name]}.arrow", columns)
-    task.store.finish(stage, task.keys[name], [part])
 
 
 def _measure(
@@ -196,7 +194,7 @@ def _measure(
         if taken in found:
             beside[taken] = found[taken]
         elif taken in owner:
-            part = _part_of(task.store, owner[taken], task.keys[owner[taken]])
+            part = task.store.made_part(f"{STAGE}/{owner[taken]}", task.keys[owner[taken]])
             beside[taken] = part.table([taken])[taken].slice(first, len(documents))
         elif taken in documents.column_names:
             beside[taken] = documents[taken].cast(pa.string())
@@ -218,13 +216,7 @@ def _measured(
         raise CurateError(f"[signals] {name}: {error}") from None
 
 
-def _part_of(store: Store, family: str, key: str) -> Part:
-    return store.parts(f"{STAGE}/{family}", store.made(f"{STAGE}/{family}", key))[0]
-
-
 def _digest_of_file(parameter: str, path: str) -> str:
-    from filters.language.documents import find_model
-
     if parameter == "run":
         return digest_of([file_digest(Path(path) / name) for name in ("model.safetensors", "tokenizer.json")])
     return file_digest(find_model(path) if parameter == "model" else path)

@@ -12,6 +12,7 @@ from curate.signals.annotate import Signals
 from curate.sources.pool import gather
 from curate.spec.bounds import Edit
 from curate.store import Part
+from filters.edits import edit, edited_sizes
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,12 @@ class Edited:
         """These texts, which lie at these places, edited."""
         if not self.edits or not len(texts):
             return texts
-        from filters.edits import edit
-
-        return edit(texts, self._spans(part, row), [e.mask for e in self.edits])
+        both = zip(self.edits, self.parts, strict=True)
+        spans = [gather(list(own), part, row, e.signal) for e, own in both]
+        return edit(texts, spans, [e.mask for e in self.edits])
 
     def sizes(self, documents: list[Part]) -> np.ndarray:
         """int64 [documents of all parts]: bytes of each text after the edits."""
-        from filters.edits import edited_sizes
-
         masks = [e.mask for e in self.edits]
         found = []
         for number, part in enumerate(documents):
@@ -58,12 +57,6 @@ class Edited:
             ]
             found.append(edited_sizes(texts, columns, masks))
         return np.concatenate(found)
-
-    def _spans(self, part: np.ndarray, row: np.ndarray) -> list[pa.Array]:
-        return [
-            gather(list(own), part, row, edit.signal)
-            for edit, own in zip(self.edits, self.parts, strict=True)
-        ]
 
 
 def edited(edits: tuple[Edit, ...], signals: Signals) -> Edited:

@@ -8,6 +8,9 @@ import pyarrow as pa
 
 from curate.signals import custom, loss
 from filters import Family, Signal
+from filters.heuristics import word_lists
+from filters.models import distilled
+from filters.registry import FAMILIES, OF_THE_POOL
 
 WORD_LIST = "word_list."  # of the names of families that look for a list of words
 DISTILLED = "distilled."  # of those that foretell what a judge says
@@ -16,15 +19,11 @@ FILES = ("model", "domains", "words", "list", "run")  # parameters that are the 
 
 def shipped() -> dict[str, Family]:
     """Every family that a manifest can ask for by its name."""
-    from filters.registry import FAMILIES
-
     return {**FAMILIES, loss.FAMILY.name: loss.FAMILY, **of_the_pool()}
 
 
 def of_the_pool() -> dict[str, Family]:
     """Families that are measured over all documents together, after every other."""
-    from filters.registry import OF_THE_POOL
-
     return OF_THE_POOL
 
 
@@ -49,13 +48,9 @@ def described() -> list[dict]:
 
 def family_of(name: str, parameters: dict) -> Family:
     """A family by its name in `Manifest.families`, with the parameters it has there."""
-    from filters.heuristics import word_lists
-
     if name.startswith(WORD_LIST):
         return word_lists.family(name)
     if name.startswith(DISTILLED):
-        from filters.models import distilled
-
         return distilled.family(name, parameters["labels"])
     if not name.startswith(custom.PREFIX):
         return shipped()[name]

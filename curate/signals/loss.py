@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from filters import Family, Signal
+from filters.arrow import text_column
 
 if TYPE_CHECKING:
     from train.trained import TrainedRun
@@ -43,8 +44,6 @@ def _loaded(directory: str, changed: int) -> TrainedRun:
 
 def measure(texts: pa.Array | pa.ChunkedArray, run: str | Path) -> dict[str, pa.Array]:
     """Loss of every text under the model of a finished run (its directory)."""
-    from filters.arrow import text_column
-
     texts = text_column(texts)
     with _one_at_a_time:
         nats, tokens = _loaded(str(run), (Path(run) / "run.json").stat().st_mtime_ns).losses(texts)

@@ -6,25 +6,29 @@ A missing value (null) satisfies no bound.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curate.engine import Engine
 from curate.signals.annotate import Signals
 from curate.signals.edits import edited
 from curate.sources.pool import Pool, remixed
 from curate.spec.bounds import Bound, Edit, Rule
 from curate.spec.manifest import DUPLICATES, FORGOTTEN
+from curate.store import Part
 
 SAMPLING = 0x53616D706C65  # salt of the noise by which documents are drawn
 
 
 class Values:
-    """Signals by name for the whole pool, loaded when first asked for."""
+    """Signals by name for the whole pool, loaded when first asked for; with the engine that works on the pool, and the
+    store that keeps what comes of it."""
 
-    def __init__(self, pool: Pool, signals: Signals):
-        self.pool, self.signals = pool, signals
+    def __init__(self, pool: Pool, signals: Signals, engine: Engine):
+        self.pool, self.signals, self.engine, self.store = pool, signals, engine, signals.store
         self.edited: dict[tuple[Edit, ...], pa.ChunkedArray] = {}
 
     def column(self, name: str) -> pa.ChunkedArray:
@@ -33,22 +37,19 @@ class Values:
     def of(self, rule: Rule) -> pa.ChunkedArray:
         """What a rule bounds: the signal, or the field carried from the source; where documents are drawn by it, with the
         noise that draws them."""
-        column = self._of(rule)
+        if rule.edits:
+            if rule.edits not in self.edited:
+                sizes = edited(rule.edits, self.signals).sizes(self.pool.parts)
+                self.edited[rule.edits] = pa.chunked_array([sizes])
+            column = self.edited[rule.edits]
+        elif rule.signal in self.signals.owner:
+            column = self.column(rule.signal)
+        else:
+            column = self.pool.field(rule.signal, pa.float64() if rule.bound.labels is None else pa.string())
         if not rule.bound.sampled:
             return column
-        return pa.chunked_array(
-            [pc.add(pc.cast(column, pa.float64()).combine_chunks(), gumbel(self.pool.places))]
-        )
-
-    def _of(self, rule: Rule) -> pa.ChunkedArray:
-        if not rule.edits and rule.signal not in self.signals.owner:
-            return self.pool.field(rule.signal, pa.float64() if rule.bound.labels is None else pa.string())
-        if not rule.edits:
-            return self.column(rule.signal)
-        if rule.edits not in self.edited:
-            sizes = edited(rule.edits, self.signals).sizes(self.pool.parts)
-            self.edited[rule.edits] = pa.chunked_array([sizes])
-        return self.edited[rule.edits]
+        noise = gumbel(self.pool.places)
+        return pa.chunked_array([pc.add(pc.cast(column, pa.float64()).combine_chunks(), noise)])
 
     def names(self) -> list[str]:
         """Signals that were measured and say something to a reader."""
@@ -61,6 +62,24 @@ class Values:
             return np.arange(len(self.pool), dtype=kind)
         column = self.signals.column(DUPLICATES, "duplicate_cluster_index")
         return np.concatenate([chunk.to_numpy().astype(kind) for chunk in column.chunks])
+
+    @property
+    def text_hashes(self) -> pa.ChunkedArray:
+        return self.signals.column("text_hash", "text_hash")
+
+    def beside_parts(self, stage: str, key: str, make: Callable[[], Iterable[pa.Table]]) -> list[Part]:
+        """The tables under this key, one beside each part of the pool; `make` gives them where they are not there."""
+
+        def write() -> dict:
+            names = (f"{key}-{number:05d}.arrow" for number in range(len(self.pool.parts)))
+            tables = zip(names, make(), strict=True)
+            return self.store.finish(stage, key, [self.store.write_part(stage, *table) for table in tables])
+
+        return self.store.parts(stage, self.store.once(stage, key, write))
+
+    def cut_at_parts(self, table: pa.Table) -> Iterable[pa.Table]:
+        """A table of all documents, part by part."""
+        return (table.slice(begin, end - begin) for begin, end in self.pool.part.ranges())
 
     def forgotten(self) -> np.ndarray:
         """bool [documents]: what may be shown to nobody."""

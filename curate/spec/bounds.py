@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from filters.language.codes import canonical, covers
+
 LANGUAGE_SIGNALS = ("language", "main_line_language")
 
 
@@ -29,8 +31,6 @@ class Bound:
 
     def for_language(self, language: str | None) -> Bound:
         """The bound on one document of this language (null: unknown)."""
-        from filters.language.codes import covers
-
         if not self.by_language:
             return self
         own = [entry for entry in self.by_language if language and covers(entry[0], language)]
@@ -38,8 +38,6 @@ class Bound:
 
     def accepted(self, values: Iterable[str | None]) -> list[str]:
         """Those of these values that are among the labels."""
-        from filters.language.codes import covers
-
         labels, known = self.labels or (), [value for value in values if value is not None]
         if not self.of_languages:
             return [value for value in known if value in labels]
@@ -113,7 +111,7 @@ def parse_bound(signal: str, value: Any) -> Bound:
         return Bound(top=share, sampled="sample" in value)
     if isinstance(value, list) and value and all(isinstance(v, str) for v in value):
         return _of_labels(signal, value)
-    if not isinstance(value, list) or len(value) != 2 or not all(map(_is_number, value)):
+    if not isinstance(value, list) or len(value) != 2 or not all(map(is_number, value)):
         raise ValueError(
             f"{signal} = {value!r}: write [low, high] (inf where a side is open) or a list of labels"
         )
@@ -127,8 +125,6 @@ def parse_bound(signal: str, value: Any) -> Bound:
 
 def bound_by_language(signal: str, value: dict) -> Bound:
     """{"en": [0.7, 1], ...} with any code or alias of a language. Raises ValueError."""
-    from filters.language.codes import canonical
-
     try:
         codes = [canonical(code) for code in value]
     except ValueError as error:
@@ -161,10 +157,8 @@ def parse_edits(table: dict) -> tuple[Edit, ...]:
 def _of_labels(signal: str, labels: list[str]) -> Bound:
     if signal not in LANGUAGE_SIGNALS:
         return Bound(labels=tuple(labels))
-    from filters.language.codes import canonical
-
     return Bound(labels=tuple(canonical(label) for label in labels), of_languages=True)
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from curate.errors import ManifestError
+from curate.errors import CurateError, ManifestError, did_you_mean
 from curate.spec.bounds import Edit, Rule
 
 # (least size of a cluster, copies of its document), sizes ascending, the first 1
@@ -185,6 +185,13 @@ class Manifest:
     @property
     def lock_path(self) -> Path:
         return self.path.with_suffix(".lock.json")
+
+    def level_named(self, name: str | None) -> Level:
+        """As an option of a command names it; without a name the last. Raises CurateError."""
+        names = [level.name for level in self.levels]
+        if name is not None and name not in names:
+            raise CurateError(f"--level {name}: no such level{did_you_mean(name, names)}")
+        return self.level(name or names[-1])
 
     def level(self, name: str) -> Level:
         return next(level for level in self.levels if level.name == name)

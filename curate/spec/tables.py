@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from curate.quantities import parse_count, parse_tokens
 
 FORMER = {"own": "custom"}  # keys that were called otherwise
 TOKENS = ("tokens", "clean_tokens", "most", "budgets")  # keys whose quantities are of tokens
+KINDS = {str: "string", int: "whole number", bool: "true or false", dict: "table"}
 
 
 class Tables:
@@ -21,6 +23,30 @@ class Tables:
 
     def fail(self, where: str, what: str) -> ManifestError:
         return ManifestError(f"{self.path}{', ' + where if where else ''}: {what}")
+
+    @contextmanager
+    def failing(
+        self, where: str, errors: type[Exception] | tuple[type[Exception], ...] = ValueError, about: str = ""
+    ) -> Iterator[None]:
+        """What these errors say is wrong here."""
+        try:
+            yield
+        except errors as error:
+            raise self.fail(where, f"{about}{error}") from None
+
+    def among(self, where: str, what: str, name: str, names: Collection[str], kind: str = "level") -> str:
+        """A name that must be one of these. `what` stands before it in the message."""
+        if name not in names:
+            raise self.fail(where, f'{what}"{name}" is no {kind}{did_you_mean(str(name), map(str, names))}')
+        return name
+
+    def choice(self, where: str, table: Mapping, key: str, *choices: str) -> str:
+        """One of these words, the first where nothing is said."""
+        value = self.typed(where, table, key, str, choices[0])
+        if value not in choices:
+            *most, last = (f'"{choice}"' for choice in choices)
+            raise self.fail(where, f'{key} = "{value}": write {", ".join(most)} or {last}')
+        return value
 
     def known(self, where: str, table: Mapping, allowed: Iterable[str]) -> None:
         allowed = set(allowed)
@@ -35,7 +61,7 @@ class Tables:
         if value is not None and (
             not isinstance(value, kind) or isinstance(value, bool) and kind is not bool
         ):
-            raise self.fail(where, f"{key} = {value!r} is not a {_plain(kind)}")
+            raise self.fail(where, f"{key} = {value!r} is not a {KINDS.get(kind, kind.__name__)}")
         return value
 
     def options(self, table: Mapping, name: str, allowed: Iterable[str], example: str) -> dict | None:
@@ -50,10 +76,8 @@ class Tables:
         return given
 
     def count(self, where: str, key: str, value: Any) -> int:
-        try:
+        with self.failing(where, about=f"{key}: "):
             return (parse_tokens if key in TOKENS else parse_count)(value)
-        except ValueError as error:
-            raise self.fail(where, f"{key}: {error}") from None
 
     def strings(self, where: str, table: Mapping, key: str) -> tuple[str, ...]:
         value = table.get(key, [])
@@ -87,6 +111,13 @@ class Tables:
             )
         return name
 
+    def has_name(self, kind: str, table: Mapping) -> str:
+        """The name that every table of this kind has."""
+        name = self.typed(kind, table, "name", str)
+        if not name:
+            raise self.fail(kind, 'has no name; add name = "..."')
+        return self.named(kind, name)
+
     def table(self, key: str) -> dict:
         value = self.tree.get(key, {})
         if not isinstance(value, dict):
@@ -97,9 +128,8 @@ class Tables:
         names = [x.name for x in named]
         for name in names:
             if names.count(name) > 1:
-                raise self.fail(f'{kind} "{name}"', "the name is taken twice; names are unique")
+                raise self.taken_twice(kind, name)
         return named
 
-
-def _plain(kind: type) -> str:
-    return {str: "string", int: "whole number", bool: "true or false", dict: "table"}.get(kind, kind.__name__)
+    def taken_twice(self, kind: str, name: str) -> ManifestError:
+        return self.fail(f'{kind} "{name}"', "the name is taken twice; names are unique")

@@ -22,7 +22,7 @@ import numpy as np
 
 from curate.results.answers import finite
 from curate.results.finding import finding, table
-from curate.results.scores import grid_of, setting
+from curate.results.scores import first_setting, grid_of
 from curate.results.transfer import agreement
 from curate.results.words import difference_text, figure_text, text_of
 from curate.spec.manifest import Manifest
@@ -31,19 +31,15 @@ from train import fits
 from train.config import RunConfig
 
 
-@dataclass(frozen=True)
-class Anneal:
+@dataclass(frozen=True, kw_only=True)
+class Anneal(Study):
+    key, tables = "anneal", ("anneal",)
     trunk: str
     levels: tuple[str, ...]  # without the trunk
     tokens: int  # of a whole run
-    seeds: int
-    knobs: dict
 
-
-class AnnealStudy(Study):
-    key, tables = "anneal", ("anneal",)
-
-    def read(self, tables: StudyTables) -> Anneal:
+    @classmethod
+    def read(cls, tables: StudyTables) -> Anneal:
         where, table = "[anneal]", tables.table("anneal")
         tables.known(where, table, ("trunk", "levels", *COMMON))
         trunk = tables.level(where, table, "trunk", tables.grid["levels"][0])
@@ -51,33 +47,26 @@ class AnnealStudy(Study):
         levels = tuple(name for name in dict.fromkeys(named) if name != trunk)
         if not levels:
             raise tables.fail(where, f'levels = ["{trunk}"] is the trunk alone; name levels to rank')
-        return Anneal(trunk, levels, **tables.common(where, table))
+        return cls(trunk=trunk, levels=levels, **tables.common(where, table))
 
-    def outline(self, asked: Anneal, manifest: Manifest) -> list[Trial]:
+    def outline(self, manifest: Manifest) -> list[Trial]:
         """The trunk's level first: its cool-down makes the trunk an ordinary run."""
-        knobs = asked.knobs | {"seeds": asked.seeds}
-        return [
-            Trial(self.key, level, level, asked.tokens, knobs, trunk=asked.trunk)
-            for level in (asked.trunk, *asked.levels)
-        ]
+        levels = (self.trunk, *self.levels)
+        return [self.trial(level, level, self.tokens, trunk=self.trunk) for level in levels]
 
-    def findings(self, holdout: str, lock: dict, runs: list[dict]) -> list[dict]:
-        asked = lock["studies"][self.key]
-        mine = of_study(runs, self.key)
+    @classmethod
+    def findings(cls, holdout: str, lock: dict, runs: list[dict]) -> list[dict]:
+        asked = lock["studies"][cls.key]
+        mine = of_study(runs, cls.key)
         title = f"What each level adds in a cool-down, on {text_of(holdout)}"
         done = scored(mine, holdout)
         ranked = [level for level in asked["levels"] if level in {run["level"] for run in done}]
         if asked["trunk"] not in {run["level"] for run in done} or not ranked:
-            return [finding(self.key, title, holdout, ["The runs are not there yet."])]
-        return [_finding(title, holdout, asked, ranked, done, _whole(scored(runs, holdout), asked))]
-
-
-def _whole(runs: list[dict], asked: dict) -> list[dict]:
-    """Runs of the grid that read one of these levels all along, at as many tokens, in its first setting."""
-    levels = {asked["trunk"], *asked["levels"]}
-    runs = [run for run in of_study(runs, None) if run["level"] in levels and run["size"] == asked["tokens"]]
-    first = min(map(setting, runs), default="")
-    return [run for run in runs if setting(run) == first]
+            return [finding(cls.key, title, holdout, ["The runs are not there yet."])]
+        # Those of the grid that read one of these levels all along, at as many tokens.
+        levels, grid = {asked["trunk"], *asked["levels"]}, of_study(scored(runs, holdout), None)
+        whole = [run for run in grid if run["level"] in levels and run["size"] == asked["tokens"]]
+        return [_finding(title, holdout, asked, ranked, done, first_setting(whole))]
 
 
 def _finding(
@@ -87,15 +76,15 @@ def _finding(
     grid = grid_of(holdout, [*done, *whole], place=lambda run: (_series(run), tokens))
     there = {_series(run) for run in whole}
     gaps = fits.differences(grid, [(_cooled(level), _cooled(trunk)) for level in ranked])
-    rows = [
-        finite(vars(gap.together)) | {"level": level, "whole": _whole_gap(grid, there, level, trunk)}
-        for level, gap in zip(ranked, gaps, strict=True)
-    ]
+    rows = []
+    for level, gap in zip(ranked, gaps, strict=True):
+        all_along = finite(vars(fits.difference(grid, level, trunk))) if {level, trunk} <= there else None
+        rows.append(finite(vars(gap.together)) | {"level": level, "whole": all_along})
     rows.sort(key=lambda row: row["value"])
     agreeing = _agreement(grid, [level for level in (trunk, *ranked) if level in there])
     sentences = [_order_sentence(holdout, asked, rows), *_agreement_sentences(agreeing)]
     return finding(
-        AnnealStudy.key, title, holdout, sentences, [_table(asked, rows)],
+        Anneal.key, title, holdout, sentences, [_table(asked, rows)],
         rows=rows, agreement=agreeing, caveats=grid.caveats,
     )  # fmt: skip
 
@@ -106,10 +95,6 @@ def _series(run: dict) -> str:
 
 def _cooled(level: str) -> str:
     return f"{level}, cool-down"
-
-
-def _whole_gap(grid: fits.Grid, there: set[str], level: str, trunk: str) -> dict | None:
-    return finite(vars(fits.difference(grid, level, trunk))) if {level, trunk} <= there else None
 
 
 def _agreement(grid: fits.Grid, levels: list[str]) -> dict | None:

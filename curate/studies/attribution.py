@@ -29,20 +29,6 @@ SHOWN = 4  # parts that a sentence names
 
 
 @dataclass(frozen=True)
-class Attribution:
-    """`without`: `level` but for one part of its rules. `only`: `base` and one part. All at `tokens`."""
-
-    level: str
-    base: str
-    parts: str
-    ways: tuple[str, ...]
-    tokens: int
-    seeds: int
-    matched_sources: bool
-    knobs: dict
-
-
-@dataclass(frozen=True)
 class Derived:
     """A level of an attribution: `level` without a part, or `base` with this part only."""
 
@@ -51,10 +37,20 @@ class Derived:
     way: str
 
 
-class AttributionStudy(Study):
-    key, tables = "attribution", ("attribution",)
+@dataclass(frozen=True, kw_only=True)
+class Attribution(Study):
+    """`without`: `level` but for one part of its rules. `only`: `base` and one part. All at `tokens`."""
 
-    def read(self, tables: StudyTables) -> Attribution:
+    key, tables = "attribution", ("attribution",)
+    level: str
+    base: str
+    parts: str
+    ways: tuple[str, ...]
+    tokens: int
+    matched_sources: bool
+
+    @classmethod
+    def read(cls, tables: StudyTables) -> Attribution:
         where, table = "[attribution]", tables.table("attribution")
         tables.known(where, table, ("level", "base", "parts", "ways", "matched_sources", *COMMON))
         level = tables.level(where, table, "level", list(tables.levels)[-1])
@@ -68,53 +64,65 @@ class AttributionStudy(Study):
             if way not in WAYS:
                 known = f"{', '.join(WAYS)}{did_you_mean(way, WAYS)}"
                 raise tables.fail(where, f'ways: "{way}" is not one of {known}')
-        return Attribution(
-            level, base, tables.one_of(where, table, "parts", PARTS), ways,
+        return cls(
+            level=level, base=base, parts=tables.one_of(where, table, "parts", PARTS), ways=ways,
             matched_sources=tables.typed(where, table, "matched_sources", bool, False),
             **tables.common(where, table),
         )  # fmt: skip
 
-    def levels(self, asked: Attribution, levels: tuple[Level, ...]) -> tuple[Level, ...]:
-        return tuple(derived.level for derived in derive(asked, levels))
+    def derived(self, levels: tuple[Level, ...]) -> tuple[Level, ...]:
+        return tuple(derived.level for derived in derive(self, levels))
 
-    def mixed(self, asked: Attribution, levels: tuple[Level, ...]) -> set[str]:
-        if not asked.matched_sources:
+    def mixed(self, levels: tuple[Level, ...]) -> set[str]:
+        if not self.matched_sources:
             return set()
-        return {asked.base, asked.level} | {level.name for level in self.levels(asked, levels)}
+        return {self.base, self.level} | {level.name for level in self.derived(levels)}
 
-    def outline(self, asked: Attribution, manifest: Manifest) -> list[Trial]:
-        knobs = asked.knobs | {"seeds": asked.seeds}
-        references = [Trial(self.key, name, name, asked.tokens, knobs) for name in (asked.base, asked.level)]
+    def outline(self, manifest: Manifest) -> list[Trial]:
+        references = [self.trial(name, name, self.tokens) for name in (self.base, self.level)]
         return references + [
-            Trial(self.key, derived.level.name, derived.level.name, asked.tokens, knobs,
-                  about={"part": derived.part, "way": derived.way})
-            for derived in derive(asked, manifest.levels)
-        ]  # fmt: skip
+            self.trial(
+                name := derived.level.name,
+                name,
+                self.tokens,
+                about={"part": derived.part, "way": derived.way},
+            )
+            for derived in derive(self, manifest.levels)
+        ]
 
-    def trials(self, asked: Attribution, built: Built) -> list[Trial]:
-        trials = super().trials(asked, built)
-        if not asked.matched_sources:
+    def trials(self, built: Built) -> list[Trial]:
+        trials = super().trials(built)
+        if not self.matched_sources:
             return trials
-        shares = token_shares(built, asked.level, asked.tokens)
+        shares = token_shares(built, self.level, self.tokens)
         return [replace(trial, shares=shares) for trial in trials]
 
-    def findings(self, holdout: str, lock: dict, runs: list[dict]) -> list[dict]:
-        return [_finding(holdout, lock, of_study(scored(runs, holdout), self.key))]
+    @classmethod
+    def findings(cls, holdout: str, lock: dict, runs: list[dict]) -> list[dict]:
+        asked, runs = lock["studies"][cls.key], of_study(scored(runs, holdout), cls.key)
+        title = f"What each {asked['parts']} of {asked['level']} is worth on {text_of(holdout)}"
+        if not {asked["base"], asked["level"]} <= {run["level"] for run in runs}:
+            missing = f"The runs of {asked['base']} and {asked['level']} are not there yet."
+            return [finding(cls.key, title, holdout, [missing])]
+        figures = _figures(holdout, asked, runs)
+        sentences = _sentences(holdout, asked, figures, len(lock["derived"]))
+        return [finding(cls.key, title, holdout, sentences, [_table(asked, figures, lock["derived"])],
+                        **figures, matched_sources=asked["matched_sources"])]  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------- derived levels
 
 
-def derive(asked: Attribution, levels: tuple[Level, ...]) -> list[Derived]:
+def derive(study: Attribution, levels: tuple[Level, ...]) -> list[Derived]:
     """The levels of an attribution: nothing that is not a selection among what was measured, or an edit of it."""
     by_name = {level.name: level for level in levels}
-    low, high = by_name[asked.base], by_name[asked.level]
+    low, high = by_name[study.base], by_name[study.level]
     below = _rules(by_name, low)
     between = _between(by_name, high, low)
     derived = []
-    for part, pieces in _parts(asked.parts, between).items():
+    for part, pieces in _parts(study.parts, between).items():
         for way, name in (("without", f"{high.name}-without-{part}"), ("only", f"{low.name}-with-{part}")):
-            if way in asked.ways:
+            if way in study.ways:
                 kept = [piece for _, piece in between if (piece in pieces) == (way == "only")]
                 derived.append(Derived(_level_of(name, low, below, kept), part, way))
     return derived
@@ -158,18 +166,6 @@ def _parts(parts: str, between: list[tuple[Level, Rule | Edit]]) -> dict[str, li
 
 
 # ------------------------------------------------------------------------------------------- the finding
-
-
-def _finding(holdout: str, lock: dict, runs: list[dict]) -> dict:
-    asked = lock["studies"]["attribution"]
-    title = f"What each {asked['parts']} of {asked['level']} is worth on {text_of(holdout)}"
-    if not {asked["base"], asked["level"]} <= {run["level"] for run in runs}:
-        missing = f"The runs of {asked['base']} and {asked['level']} are not there yet."
-        return finding("attribution", title, holdout, [missing])
-    figures = _figures(holdout, asked, runs)
-    sentences = _sentences(holdout, asked, figures, len(lock["derived"]))
-    return finding("attribution", title, holdout, sentences, [_table(asked, figures, lock["derived"])],
-                   **figures, matched_sources=asked["matched_sources"])  # fmt: skip
 
 
 def _figures(holdout: str, asked: dict, runs: list[dict]) -> dict[str, Any]:

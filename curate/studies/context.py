@@ -23,7 +23,10 @@ WINDOW, LSTM = "model.window = ", "model.mixer = lstm"
 
 def context_finding(name: str, base: str, uses: dict[str, list[tuple[int, dict]]]) -> dict | None:
     """`uses`: change -> (seed, what its run does with its context). None where no reference stands among them."""
-    short = sorted((change for change in uses if change.startswith(WINDOW)), key=_window)
+    short = sorted(
+        (change for change in uses if change.startswith(WINDOW)),
+        key=lambda one: int(one.removeprefix(WINDOW)),
+    )
     short = short or [change for change in uses if change == LSTM]
     whole = all("by_window" in used for some in uses.values() for _, used in some)
     if not short or not whole or len(uses) < 2:
@@ -79,10 +82,6 @@ def positions(uses: dict[str, list[tuple[int, dict]]]) -> list[dict]:
 def spans(edges: list[int]) -> list[str]:
     """How many tokens stand before, in words."""
     return [f"{a} to {b - 1}" if b > a + 1 else str(a) for a, b in zip(edges[:-1], edges[1:], strict=True)]
-
-
-def _window(change: str) -> int:
-    return int(change.removeprefix(WINDOW))
 
 
 def _grid(uses: dict[str, list[tuple[int, dict]]], edges: list[int]) -> fits.Grid:

@@ -37,6 +37,8 @@ from curate.spec.manifest import Manifest
 from curate.studies import context
 from curate.studies.study import GRID_KNOBS, Study, StudyTables, Trial, changed, flat, of_study, scored
 from train import fits
+from train.config import ModelConfig, OptimizerConfig
+from train.grid import expand
 
 RATE = "optimizer.learning_rate"
 BASE = "base"
@@ -57,20 +59,16 @@ class Change:
         return BASE if self.knob == BASE else f"{self.knob} = {value}"
 
 
-@dataclass(frozen=True)
-class Factors:
+@dataclass(frozen=True, kw_only=True)
+class Factors(Study):
+    key, tables = "factors", ("base", "factor")
     level: str
     tokens: int
-    seeds: int
-    knobs: dict
     changes: tuple[Change, ...]
     rates: tuple[float, ...] = (1.0,)  # shares of the usual rate
 
-
-class FactorsStudy(Study):
-    key, tables = "factors", ("base", "factor")
-
-    def read(self, tables: StudyTables) -> Factors:
+    @classmethod
+    def read(cls, tables: StudyTables) -> Factors:
         """Each change must make a cell."""
         table = tables.table("base")
         tables.known("[base]", table, ("level", "tokens", "seeds", "rates", "lock", *GRID_KNOBS))
@@ -86,29 +84,30 @@ class FactorsStudy(Study):
         for name in names:
             if names.count(name) > 1:
                 raise tables.fail("[[factor]]", f"{name} is named twice; drop one")
-        return Factors(level, **common, changes=tuple(changes), rates=_rates(table, tables))
+        return cls(level=level, **common, changes=tuple(changes), rates=_rates(table, tables))
 
-    def outline(self, asked: Factors, manifest: Manifest) -> list[Trial]:
+    def outline(self, manifest: Manifest) -> list[Trial]:
         trials = []
-        for change in (Change(BASE, BASE, None), *asked.changes):
-            level = change.value if change.knob == "level" else asked.level
-            tokens = change.value if change.knob == "tokens" else asked.tokens
-            knobs = asked.knobs | {"seeds": asked.seeds}
+        for change in (Change(BASE, BASE, None), *self.changes):
+            level = change.value if change.knob == "level" else self.level
+            tokens = change.value if change.knob == "tokens" else self.tokens
+            knobs = self.knobs
             if change.knob not in (BASE, "level", "tokens"):
                 knobs = changed(knobs, change.knob, change.value)
-            for share in (1.0,) if change.knob == RATE else asked.rates:
+            for share in (1.0,) if change.knob == RATE else self.rates:
                 at_rate = knobs if share == 1 else _at_rate(knobs, share)
                 about = {"factor": change.factor, "rate_share": share}
-                trials.append(Trial(self.key, change.name, level, tokens, at_rate, about=about))
+                trials.append(self.trial(change.name, level, tokens, about=about, **at_rate))
         return trials
 
-    def findings(self, holdout: str, lock: dict, runs: list[dict]) -> list[dict]:
-        runs = of_study(runs, self.key)
+    @classmethod
+    def findings(cls, holdout: str, lock: dict, runs: list[dict]) -> list[dict]:
+        runs = of_study(runs, cls.key)
         done, losses = at_best(
             scored(runs, holdout), lambda run: run["level"], lambda run: run.get("rate_share", 1.0)
         )
         rates = {name: min(by_rate, key=by_rate.__getitem__) for name, by_rate in losses.items()}
-        main = _finding(holdout, lock["studies"][self.key], runs, done, rates)
+        main = _finding(holdout, lock["studies"][cls.key], runs, done, rates)
         structures = context.context_finding(holdout, BASE, context.uses(holdout, done, _change))
         return [main] if structures is None else [main, structures]
 
@@ -139,8 +138,6 @@ def _changes(tables: StudyTables, table: dict, common: dict) -> list[Change]:
 
 def _checked(tables: StudyTables, where: str, common: dict, knob: str, value: Any) -> Any:
     """The value of a change, once it is sure to make a cell."""
-    from train.grid import expand
-
     if knob == "level":
         return tables.level(where, {knob: value}, knob, value)
     if knob == "tokens":
@@ -148,16 +145,12 @@ def _checked(tables: StudyTables, where: str, common: dict, knob: str, value: An
         if tokens > max(tables.sizes):
             raise tables.fail(where, f"tokens = {tokens:,} is more than the largest of [sizes]")
         return tokens
-    try:
+    with tables.failing(where):
         expand(changed(common["knobs"], knob, value))
-    except ValueError as error:
-        raise tables.fail(where, str(error)) from None
     return value
 
 
 def _at_rate(knobs: dict, share: float) -> dict:
-    from train.config import ModelConfig, OptimizerConfig
-
     model = ModelConfig.of(knobs.get("model", {}), vocabulary=1, context=knobs.get("context", 256))
     peak = OptimizerConfig.of(knobs.get("optimizer", {})).peak_rate(model.width)
     return changed(knobs, RATE, peak * share)
@@ -170,7 +163,7 @@ def _finding(holdout: str, asked: dict, runs: list[dict], done: list[dict], rate
     """What every change costs in bits per byte, with intervals over seeds and documents; failures by name."""
     title = f"Which factor mattered on {text_of(holdout)}"
     if BASE not in {run["level"] for run in done}:
-        return finding(FactorsStudy.key, title, holdout, ["The runs of the base are not there yet."])
+        return finding(Factors.key, title, holdout, ["The runs of the base are not there yet."])
     figures = _figures(holdout, asked, done)
     failed = list(dict.fromkeys((r["factor"], _at_share(r), r["failed"]) for r in runs if "failed" in r))
     sentences = [
@@ -180,7 +173,7 @@ def _finding(holdout: str, asked: dict, runs: list[dict], done: list[dict], rate
     ]
     tables = [_table(asked, figures), *context.positions(context.uses(holdout, done, _change))]
     return finding(
-        FactorsStudy.key, title, holdout, sentences, tables, rows=figures["rows"], base=figures["base"]["value"],
+        Factors.key, title, holdout, sentences, tables, rows=figures["rows"], base=figures["base"]["value"],
         failed=[list(one) for one in failed], caveats=figures["caveats"],
     )  # fmt: skip
 

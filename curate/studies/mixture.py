@@ -33,23 +33,19 @@ REPLICATES = 200
 NORMAL = 1.96
 
 
-@dataclass(frozen=True)
-class Mixture:
+@dataclass(frozen=True, kw_only=True)
+class Mixture(Study):
     """`runs` corpora of `level`, sources in shares from a Dirichlet distribution, judged on one `holdout`."""
 
+    key, tables = "mixture", ("mixture",)
     level: str
     runs: int
     tokens: int
-    seeds: int
     concentration: float
     holdout: str
-    knobs: dict
 
-
-class MixtureStudy(Study):
-    key, tables = "mixture", ("mixture",)
-
-    def read(self, tables: StudyTables) -> Mixture:
+    @classmethod
+    def read(cls, tables: StudyTables) -> Mixture:
         where, table = "[mixture]", tables.table("mixture")
         tables.known(where, table, ("level", "runs", "concentration", "holdout", *COMMON))
         runs = tables.typed(where, table, "runs", int, 8)
@@ -60,42 +56,41 @@ class MixtureStudy(Study):
         if not isinstance(concentration, int | float) or not 0 < concentration <= 100:
             hint = "above 0 and at most 100; 1 is usual"
             raise tables.fail(where, f"concentration = {concentration!r}: {hint}")
-        return Mixture(
-            tables.level(where, table, "level", list(tables.levels)[-1]), runs, concentration=float(concentration),
+        level = tables.level(where, table, "level", list(tables.levels)[-1])
+        return cls(
+            level=level, runs=runs, concentration=float(concentration),
             holdout=tables.holdout(where, table), **tables.common(where, table),
         )  # fmt: skip
 
-    def mixed(self, asked: Mixture, levels: tuple) -> set[str]:
-        return {asked.level}
+    def mixed(self, levels: tuple) -> set[str]:
+        return {self.level}
 
-    def outline(self, asked: Mixture, manifest: Manifest) -> list[Trial]:
+    def outline(self, manifest: Manifest) -> list[Trial]:
         """As the level has its sources, `runs` times otherwise, and as these runs will recommend."""
-        knobs = asked.knobs | {"seeds": asked.seeds}
-        names = [NATURAL, *(f"mixture {number}" for number in range(1, asked.runs + 1))]
-        trials = [Trial(self.key, name, asked.level, asked.tokens, knobs) for name in names]
-        return [*trials, Trial(self.key, RECOMMENDED, asked.level, asked.tokens, knobs, waits=True)]
+        names = [NATURAL, *(f"mixture {number}" for number in range(1, self.runs + 1)), RECOMMENDED]
+        return [self.trial(name, self.level, self.tokens, waits=name == RECOMMENDED) for name in names]
 
     def comparisons(self, trials: list[Trial]) -> int:
         return 1
 
-    def trials(self, asked: Mixture, built: Built) -> list[Trial]:
+    def trials(self, built: Built) -> list[Trial]:
         """First the level's own shares. Fewer, where too few can be drawn from what the sources hold."""
-        natural = token_shares(built, asked.level, asked.tokens)
+        natural = token_shares(built, self.level, self.tokens)
         if natural is None:
             return []
-        shares = [natural, *_drawn(asked, largest_shares(built, asked.level, asked.tokens))]
-        trials = super().trials(asked, built)
+        shares = [natural, *_drawn(self, largest_shares(built, self.level, self.tokens))]
+        trials = super().trials(built)
         return [replace(trial, shares=some) for trial, some in zip(trials, shares, strict=False)]
 
-    def further(self, asked: Mixture, built: Built, runs: list[dict]) -> list[Trial]:
+    def further(self, built: Built, runs: list[dict]) -> list[Trial]:
         """The confirming trial, once every run of the mixtures is there and they foretell each other."""
         mine = [run for run in of_study(runs, self.key) if not run.get("impossible")]
         if not mine or any("failed" in run for run in mine):
             return []
         try:
-            shares_MS, loss_M, _ = _mixtures(asked.holdout, mine)
+            shares_MS, loss_M, _ = _mixtures(self.holdout, mine)
             law = fits.fit_mixture(shares_MS, loss_M)
-            held = MARGIN * largest_shares(built, asked.level, asked.tokens)
+            held = MARGIN * largest_shares(built, self.level, self.tokens)
             # No more of a source than some mixture had: past that the regression says what nobody has seen.
             shares = fits.best_shares(law, np.minimum(held, shares_MS.max(0)))
         except fits.FitError:
@@ -104,26 +99,27 @@ class MixtureStudy(Study):
             return []
         # What a run is keyed by must not hang on the last bits of a library's sums.
         shares = np.round(shares, 3)
-        waiting = next(t for t in self.outline(asked, built.annotated.manifest) if t.waits)
+        waiting = next(t for t in self.outline(built.annotated.manifest) if t.waits)
         return [replace(waiting, shares=tuple(float(x) for x in shares / shares.sum()), waits=False)]
 
-    def findings(self, holdout: str, lock: dict, runs: list[dict]) -> list[dict]:
+    @classmethod
+    def findings(cls, holdout: str, lock: dict, runs: list[dict]) -> list[dict]:
         asked = lock["studies"]["mixture"]
         if asked["holdout"] != holdout:
             return []
-        return [_finding(holdout, asked, of_study(scored(runs, holdout), self.key))]
+        return [_finding(holdout, asked, of_study(scored(runs, holdout), cls.key))]
 
 
-def _drawn(asked: Mixture, most: np.ndarray) -> list[tuple[float, ...]]:
+def _drawn(study: Mixture, most: np.ndarray) -> list[tuple[float, ...]]:
     """Shares drawn by hash, the same every time, none above what its source holds; sources without text have none."""
-    seed = int(digest_of(["mixture", asked.level, asked.concentration])[:15], 16)
+    seed = int(digest_of(["mixture", study.level, study.concentration])[:15], 16)
     rng, filled, mixtures = np.random.default_rng(seed), most > 0, list[tuple[float, ...]]()
-    for _ in range(DRAWS * asked.runs):
+    for _ in range(DRAWS * study.runs):
         shares = np.zeros(len(most))
-        shares[filled] = rng.dirichlet(np.full(int(filled.sum()), asked.concentration))
+        shares[filled] = rng.dirichlet(np.full(int(filled.sum()), study.concentration))
         if (shares <= MARGIN * most).all():
             mixtures.append(tuple(float(x) for x in shares))
-        if len(mixtures) == asked.runs:
+        if len(mixtures) == study.runs:
             break
     return mixtures
 

@@ -10,7 +10,7 @@ found by runs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from curate.corpora.built import Built
@@ -26,23 +26,19 @@ from train import fits
 AROUND = (0.5, 1.0, 2.0)  # times the foretold crossing: what is trained to find the true one
 
 
-@dataclass(frozen=True)
-class Overtaking:
+@dataclass(frozen=True, kw_only=True)
+class Overtaking(Study):
     """Where `dirty` is foretold to overtake `clean_tokens` of `clean`, runs look for it, at most of `most` tokens."""
 
+    key, tables = "overtaking", ("overtaking",)
     dirty: str
     clean: str
     clean_tokens: int
     most: int
     holdout: str
-    seeds: int
-    knobs: dict
 
-
-class OvertakingStudy(Study):
-    key, tables = "overtaking", ("overtaking",)
-
-    def read(self, tables: StudyTables) -> Overtaking:
+    @classmethod
+    def read(cls, tables: StudyTables) -> Overtaking:
         where, table = "[overtaking]", tables.table("overtaking")
         tables.known(
             where, table, ("dirty", "clean", "clean_tokens", "most", "holdout", "seeds", *GRID_KNOBS)
@@ -61,41 +57,44 @@ class OvertakingStudy(Study):
             )
         common = tables.common(where, table)
         del common["tokens"]
-        return Overtaking(dirty, clean, clean_tokens, most, tables.holdout(where, table), **common)
+        holdout = tables.holdout(where, table)
+        return cls(dirty=dirty, clean=clean, clean_tokens=clean_tokens, most=most, holdout=holdout, **common)
 
-    def most_tokens(self, asked: Overtaking) -> int:
-        return asked.most
+    @property
+    def most_tokens(self) -> int:
+        return self.most
 
-    def outline(self, asked: Overtaking, manifest: Manifest) -> list[Trial]:
+    def outline(self, manifest: Manifest) -> list[Trial]:
         """The clean corpus, and what the grid will foretell: at most three sizes, none above the largest allowed."""
-        sizes = (asked.most // 4, asked.most // 2, asked.most)
-        waiting = [replace(_trial(asked, asked.dirty, size), waits=True) for size in sizes]
-        return [_trial(asked, asked.clean, asked.clean_tokens), *waiting]
+        sizes = (self.most // 4, self.most // 2, self.most)
+        waiting = [self._trial(self.dirty, size, waits=True) for size in sizes]
+        return [self._trial(self.clean, self.clean_tokens), *waiting]
 
     def comparisons(self, trials: list[Trial]) -> int:
         return 1
 
-    def further(self, asked: Overtaking, built: Built, runs: list[dict]) -> list[Trial]:
+    def further(self, built: Built, runs: list[dict]) -> list[Trial]:
         """Trials around the crossing, once the grid has foretold one that the manifest allows to train."""
-        mine = [run for run in of_study(runs, None) if run["level"] in (asked.dirty, asked.clean)]
+        mine = [run for run in of_study(runs, None) if run["level"] in (self.dirty, self.clean)]
         if not mine or any("failed" in run for run in mine):
             return []
-        crossing = _foretold(asked.holdout, vars(asked), mine)
+        crossing = _foretold(self.holdout, vars(self), mine)
         if isinstance(crossing, str):
             return []
-        return [_trial(asked, asked.dirty, size) for size in _sizes(crossing, asked.most)]
+        return [self._trial(self.dirty, size) for size in _sizes(crossing, self.most)]
 
-    def findings(self, holdout: str, lock: dict, runs: list[dict]) -> list[dict]:
+    def _trial(self, level: str, tokens: int, waits: bool = False) -> Trial:
+        return self.trial(f"{level}, {short_count(tokens)}", level, tokens, about={"of": level}, waits=waits)
+
+    @classmethod
+    def findings(cls, holdout: str, lock: dict, runs: list[dict]) -> list[dict]:
         asked = lock["studies"]["overtaking"]
         if asked["holdout"] != holdout:
             return []
         done = scored(runs, holdout)
-        return [_finding(holdout, asked, of_study(done, None), of_study(done, self.key))]
-
-
-def _trial(asked: Overtaking, level: str, tokens: int) -> Trial:
-    knobs, name = asked.knobs | {"seeds": asked.seeds}, f"{level}, {short_count(tokens)}"
-    return Trial(OvertakingStudy.key, name, level, tokens, knobs, about={"of": level})
+        title = f"Where more of {asked['dirty']} overtakes {asked['clean']}, on {text_of(holdout)}"
+        sentence, figures = _answer(holdout, asked, of_study(done, None), of_study(done, cls.key))
+        return [finding("crossing", title, holdout, [sentence], **figures)]
 
 
 def _foretold(holdout: str, asked: dict, runs: list[dict]) -> fits.Overtaking | str:
@@ -120,12 +119,6 @@ def _sizes(foretold: fits.Overtaking, most: int) -> list[int]:
 # ------------------------------------------------------------------------------------------- the finding
 
 
-def _finding(holdout: str, asked: dict, grid_runs: list[dict], runs: list[dict]) -> dict:
-    title = f"Where more of {asked['dirty']} overtakes {asked['clean']}, on {text_of(holdout)}"
-    sentence, figures = _answer(holdout, asked, grid_runs, runs)
-    return finding("crossing", title, holdout, [sentence], **figures)
-
-
 def _answer(holdout: str, asked: dict, grid_runs: list[dict], runs: list[dict]) -> tuple[str, dict[str, Any]]:
     """(the sentence, its figures): what is foretold, and what runs find as far as they are there."""
     mine = [run for run in grid_runs if run["level"] in (asked["dirty"], asked["clean"])]
@@ -133,7 +126,8 @@ def _answer(holdout: str, asked: dict, grid_runs: list[dict], runs: list[dict]) 
     if isinstance(foretold, str):
         return f"No crossing is foretold: {foretold}.", {}
     figures: dict[str, Any] = {"foretold": finite(vars(foretold))}
-    by_law = f"By the laws of the grid {_overtakes(foretold)}"
+    clean = f"{short_count(foretold.clean_tokens)} tokens of {foretold.clean}"
+    by_law = f"By the laws of the grid {foretold.dirty} overtakes {clean}"
     sizes = _sizes(foretold, asked["most"])
     if not sizes:
         where = "never" if foretold.kind == "never" else f"from {_interval(foretold)} tokens"
@@ -152,10 +146,6 @@ def _answer(holdout: str, asked: dict, grid_runs: list[dict], runs: list[dict]) 
 def _trained(grid: fits.Grid, foretold: fits.Overtaking, sizes: list[int]) -> bool:
     there = {(point.level, point.tokens) for point in grid.points}
     return {(foretold.dirty, size) for size in sizes} | {(foretold.clean, foretold.clean_tokens)} <= there
-
-
-def _overtakes(foretold: fits.Overtaking) -> str:
-    return f"{foretold.dirty} overtakes {short_count(foretold.clean_tokens)} tokens of {foretold.clean}"
 
 
 def _interval(crossing: fits.Overtaking) -> str:

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any
 
 from curate.corpora.built import Built
-from curate.spec.manifest import Level, Manifest
-from curate.studies.anneal import AnnealStudy
-from curate.studies.attribution import AttributionStudy
-from curate.studies.factors import FactorsStudy
-from curate.studies.mixture import MixtureStudy
-from curate.studies.overtaking import OvertakingStudy
-from curate.studies.repetition import RepetitionStudy
+from curate.spec.manifest import Manifest
+from curate.studies.anneal import Anneal
+from curate.studies.attribution import Attribution
+from curate.studies.factors import Factors
+from curate.studies.mixture import Mixture
+from curate.studies.overtaking import Overtaking
+from curate.studies.repetition import Repetition
 from curate.studies.study import Study, StudyTables, Trial
-from curate.studies.value import ValueStudy
+from curate.studies.value import Value
 
-STUDIES: dict[str, Study] = {
+STUDIES: dict[str, type[Study]] = {
     study.key: study
     for study in (
-        AttributionStudy(),
-        RepetitionStudy(),
-        ValueStudy(),
-        MixtureStudy(),
-        OvertakingStudy(),
-        AnnealStudy(),
-        FactorsStudy(),
+        Attribution,
+        Repetition,
+        Value,
+        Mixture,
+        Overtaking,
+        Anneal,
+        Factors,
     )  # fmt: skip
 }  # in the order of the page
 
@@ -36,7 +35,7 @@ def tables() -> tuple[str, ...]:
     return tuple(table for study in STUDIES.values() for table in study.tables)
 
 
-def read_studies(tables: StudyTables) -> dict[str, Any]:
+def read_studies(tables: StudyTables) -> dict[str, Study]:
     """Key -> what a manifest asks of the study, of those it asks at all. Raises ManifestError."""
     return {
         key: study.read(tables)
@@ -45,43 +44,26 @@ def read_studies(tables: StudyTables) -> dict[str, Any]:
     }
 
 
-def derived_levels(asked: dict[str, Any], levels: tuple[Level, ...]) -> tuple[Level, ...]:
-    return tuple(level for key in asked for level in STUDIES[key].levels(asked[key], levels))
-
-
-def mixed_levels(asked: dict[str, Any], levels: tuple[Level, ...]) -> frozenset[str]:
-    return frozenset[str]().union(*(STUDIES[key].mixed(asked[key], levels) for key in asked))
-
-
-def chosen_apart(asked: dict[str, Any]) -> tuple[str, ...]:
-    return tuple(level for key in asked for level in STUDIES[key].chosen_apart(asked[key]))
-
-
-def most_tokens(asked: dict[str, Any]) -> int:
-    return max((STUDIES[key].most_tokens(asked[key]) for key in asked), default=0)
-
-
 def as_json(manifest: Manifest) -> dict:
     """What the lock says of studies: what was asked."""
     noise = {} if manifest.seed_noise is None else {"seed_noise": manifest.seed_noise}
-    return {key: asdict(asked) for key, asked in manifest.studies.items()} | noise
+    return {key: asdict(study) for key, study in manifest.studies.items()} | noise
 
 
 def outline(manifest: Manifest) -> dict[str, list[Trial]]:
     """By study: everything that it trains on, as the manifest alone tells it."""
-    return {key: STUDIES[key].outline(asked, manifest) for key, asked in manifest.studies.items()}
+    return {key: study.outline(manifest) for key, study in manifest.studies.items()}
 
 
 def trials(built: Built) -> list[Trial]:
     """Everything that studies train on but what waits for runs."""
-    asked = built.annotated.manifest.studies
-    return [trial for key in asked for trial in STUDIES[key].trials(asked[key], built)]
+    return [trial for study in built.annotated.manifest.studies.values() for trial in study.trials(built)]
 
 
 def further(built: Built, runs: list[dict]) -> list[Trial]:
     """What the runs so far recommend to train."""
-    asked = built.annotated.manifest.studies
-    return [trial for key in asked for trial in STUDIES[key].further(asked[key], built, runs)]
+    studies = built.annotated.manifest.studies.values()
+    return [trial for study in studies for trial in study.further(built, runs)]
 
 
 def waits(manifest: Manifest) -> bool:
@@ -95,4 +77,4 @@ def findings(holdout: str, lock: dict, runs: list[dict]) -> Iterator[dict]:
         if key in lock.get("studies", {}):
             mine = [run for run in runs if run.get("study") in (None, key)]
             for finding in study.findings(holdout, lock, mine):
-                yield {"module": type(study).__module__, **finding}
+                yield {"module": study.__module__, **finding}

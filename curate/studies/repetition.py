@@ -28,23 +28,19 @@ FAR = 4.0  # budgets beyond so many times the most that was trained get no advic
 MOST_EPOCHS = 10_000
 
 
-@dataclass(frozen=True)
-class Repetition:
+@dataclass(frozen=True, kw_only=True)
+class Repetition(Study):
     """From the part of the raw pool that has `tokens` of the first level: what every level makes of it, trained
     for `epochs` times `tokens`, so that all have seen as much."""
 
+    key, tables = "repetition", ("repetition",)
     levels: tuple[str, ...]
     tokens: int
     epochs: tuple[int, ...]
     budgets: tuple[int, ...]
-    seeds: int
-    knobs: dict
 
-
-class RepetitionStudy(Study):
-    key, tables = "repetition", ("repetition",)
-
-    def read(self, tables: StudyTables) -> Repetition:
+    @classmethod
+    def read(cls, tables: StudyTables) -> Repetition:
         where, table = "[repetition]", tables.table("repetition")
         tables.known(where, table, ("levels", "budgets", *COMMON))
         levels = tables.several_levels(where, table, tables.grid["levels"])
@@ -58,34 +54,34 @@ class RepetitionStudy(Study):
         budgets = tuple(tables.count(where, "budgets", budget) for budget in given)
         epochs = tuple(sorted(set(epochs)))
         knobs = tables.common(where, {**table, "epochs": 1})
-        return Repetition(levels, epochs=epochs, budgets=budgets, **knobs)
+        return cls(levels=levels, epochs=epochs, budgets=budgets, **knobs)
 
-    def outline(self, asked: Repetition, manifest: Manifest) -> list[Trial]:
+    def outline(self, manifest: Manifest) -> list[Trial]:
         """Until the documents tell what a level leaves of the pool, as if it left all of it."""
-        trials = []
-        for level in asked.levels:
-            for epochs in asked.epochs:
-                knobs = asked.knobs | {"seeds": asked.seeds, "epochs": epochs}
-                about = {"of": level, "trained": epochs * asked.tokens, "epochs": epochs}
-                name = f"{level}, {epochs} x"
-                trials.append(Trial(self.key, name, level, asked.tokens, knobs, about=about))
-        return trials
+        return [
+            self.trial(
+                f"{level}, {epochs} x", level, self.tokens, epochs=epochs,
+                about={"of": level, "trained": epochs * self.tokens, "epochs": epochs},
+            )
+            for level in self.levels for epochs in self.epochs
+        ]  # fmt: skip
 
     def comparisons(self, trials: list[Trial]) -> int:
         return len({trial.level for trial in trials}) - 1
 
-    def trials(self, asked: Repetition, built: Built) -> list[Trial]:
+    def trials(self, built: Built) -> list[Trial]:
         """From the same pool: where a level keeps half, its half is passed twice as often."""
-        of_level, trials = pool_tokens(built, asked.levels, asked.tokens), []
-        for trial in super().trials(asked, built):
+        of_level, trials = pool_tokens(built, self.levels, self.tokens), []
+        for trial in super().trials(built):
             unique = of_level[trial.level]
             knobs, about = trial.knobs | {"epochs": trial.trained / unique}, trial.about | {"unique": unique}
             trials.append(replace(trial, tokens=unique, knobs=knobs, about=about))
         return trials
 
-    def findings(self, holdout: str, lock: dict, runs: list[dict]) -> list[dict]:
+    @classmethod
+    def findings(cls, holdout: str, lock: dict, runs: list[dict]) -> list[dict]:
         asked = lock["studies"]["repetition"]
-        return [_finding(holdout, asked, of_study(scored(runs, holdout), self.key))]
+        return [_finding(holdout, asked, of_study(scored(runs, holdout), cls.key))]
 
 
 # ------------------------------------------------------------------------------------------- the finding
@@ -96,7 +92,7 @@ def _finding(holdout: str, asked: dict, runs: list[dict]) -> dict:
     levels = [level for level in asked["levels"] if any(run["of"] == level for run in runs)]
     if len(levels) < 2:
         return finding("repetition", title, holdout, ["The runs of two levels are not there yet."])
-    grid = _grid(holdout, runs)
+    grid = grid_of(holdout, runs, place=lambda run: (run["of"], run["trained"]))
     unique = {level: next(run["unique"] for run in runs if run["of"] == level) for level in levels}
     gaps, laws = _gaps(grid, levels), {level: _law(grid, level, unique[level]) for level in levels}
     budgets = asked["budgets"] or grid.tokens[-1:]
@@ -122,10 +118,6 @@ def _table(grid: fits.Grid, levels: list[str], unique: dict[str, int]) -> dict:
     return table("Nats per token from the same raw pool", columns, rows)
 
 
-def _grid(name: str, runs: list[dict]) -> fits.Grid:
-    return grid_of(name, runs, place=lambda run: (run["of"], run["trained"]))
-
-
 def _gaps(grid: fits.Grid, levels: list[str]) -> list[fits.Difference]:
     """Every level against the first at every compute, all corrected together."""
     there = {(p.level, p.tokens) for p in grid.points}
@@ -145,14 +137,14 @@ def _measured_sentence(name: str, levels: list[str], unique: dict, gaps: list) -
         return f"{first} and {last} have no run at equal compute yet."
     least, most = mine[0], mine[-1]
     flips = least.distinguishable and most.distinguishable and (least.value < 0) != (most.value < 0)
-    told = [
+    figures = [
         f"{difference_text(finite(vars(gap)))} at {gap.tokens:,} trained tokens"
         f"{'' if gap.distinguishable else ' (not distinguishable)'}"
         for gap in (least, most)
     ]
     head = (
         f"On {text_of(name)}, from the same raw pool ({unique[first]:,} tokens of {first}, of which {last} keeps "
-        f"{unique[last]:,}) and at equal compute, {last} against {first} has {' and '.join(told)} nats per token"
+        f"{unique[last]:,}) and at equal compute, {last} against {first} has {' and '.join(figures)} nats per token"
     )
     return head + ("; the better level changes with compute." if flips else ".")
 
@@ -184,11 +176,11 @@ def _star(law: fits.RepetitionLaw) -> float:
     return law.star if not law.at_bound else math.inf if law.star > 1 else 0.0
 
 
-def _law_sentence(level: str, told: dict) -> str:
-    law = told["law"]
+def _law_sentence(level: str, fitted: dict) -> str:
+    law = fitted["law"]
     if law is None:
-        return f"{level}: no law of repetition: {told['why_not']}."
-    f = told["figures"]
+        return f"{level}: no law of repetition: {fitted['why_not']}."
+    f = fitted["figures"]
     form = "with a penalty for over-fitting" if law.penalty else "without a penalty (Muennighoff et al.)"
     beats = (
         "with one seed so few cells show no over-fitting"
@@ -200,8 +192,8 @@ def _law_sentence(level: str, told: dict) -> str:
         if law.at_bound
         else figure_text(law.star, f["star_low"], f["star_high"], digits=1)
     )
-    if f["best_passes"] > 0.99 * told["end"]:
-        best = f"more passes still help as far as the law goes ({told['end']:.0f})"
+    if f["best_passes"] > 0.99 * fitted["end"]:
+        best = f"more passes still help as far as the law goes ({fitted['end']:.0f})"
     else:
         passes = figure_text(f["best_passes"], f["best_passes_low"], f["best_passes_high"], digits=1)
         best = f"loss is least after {passes} passes"
@@ -210,35 +202,35 @@ def _law_sentence(level: str, told: dict) -> str:
 
 def _advice(name: str, budget: int, unique: dict, laws: dict, grid: fits.Grid) -> dict[str, Any]:
     """Which level to train on for a budget of tokens, stopping early where further passes do harm."""
-    most, fitted = grid.tokens[-1], [level for level, told in laws.items() if told["law"]]
+    most, with_law = grid.tokens[-1], [level for level, fitted in laws.items() if fitted["law"]]
     answer: dict = {"budget": budget, "levels": {}, "best": None, "distinguishable": False}
-    if budget > FAR * most or len(fitted) < 2:
+    if budget > FAR * most or len(with_law) < 2:
         why = (
             f"more than {FAR:g} times the {most:,} that were trained"
             if budget > FAR * most
             else "laws of two levels are missing"
         )
         return answer | {"sentence": f"For {budget:,} tokens of compute nothing is advised: {why}."}
-    losses = {level: _losses(laws[level], unique[level], budget) for level in fitted}
-    best = min(fitted, key=lambda level: losses[level][0])
+    losses = {level: _losses(laws[level], unique[level], budget) for level in with_law}
+    best = min(with_law, key=lambda level: losses[level][0])
     answer["levels"] = {level: [float(x[0]), *fits.interval(x)] for level, x in losses.items()}
     answer["best"] = best
-    rivals = [level for level in fitted if level != best]
+    rivals = [level for level in with_law if level != best]
     gap = {level: np.quantile(losses[best][1:] - losses[level][1:], [0.025, 0.975]) for level in rivals}
     clear = grid.noise is not None and all(high < 0 for _, high in gap.values())
     answer["distinguishable"] = clear
-    told = ", ".join(f"{level} {figure_text(*answer['levels'][level])}" for level in fitted)
-    keeps_most = max(fitted, key=lambda level: unique[level])
+    losses_by_level = ", ".join(f"{level} {figure_text(*answer['levels'][level])}" for level in with_law)
+    keeps_most = max(with_law, key=lambda level: unique[level])
     advice = "keep more" if best == keeps_most else "filter harder"
     lead = f"{advice} ({best})" if clear else f"no level is clearly ahead ({best} is the best guess)"
     return answer | {
         "sentence": f"For {budget:,} tokens of compute on this pool, judged on {text_of(name)}: {lead}; "
-        f"losses by the laws: {told}."
+        f"losses by the laws: {losses_by_level}."
     }
 
 
-def _losses(told: dict, unique: int, budget: int) -> np.ndarray:
-    laws = (told["law"], *told["some"])
+def _losses(fitted: dict, unique: int, budget: int) -> np.ndarray:
+    laws = (fitted["law"], *fitted["some"])
     return np.array([float(law.loss(unique, law.best_tokens(unique, budget))) for law in laws])
 
 

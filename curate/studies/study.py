@@ -12,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from curate.corpora.built import Built
-from curate.errors import did_you_mean
 from curate.spec.manifest import Level, Manifest
 from curate.spec.tables import Tables
 from train.config import RUN_KNOBS, RunConfig
+from train.grid import expand, step_tokens
 
 GRID_KNOBS = (*RUN_KNOBS, "model", "optimizer")
 COMMON = ("tokens", "seeds", *GRID_KNOBS)  # what the table of any study may say
@@ -68,33 +68,44 @@ class Trial:
         return self.cooldown if self.branches else 1.0
 
 
+@dataclass(frozen=True, kw_only=True)
 class Study:
-    """One question. `tables`: the manifest's tables that ask it; `asked`: what `read` made of them."""
+    """One question, as a manifest asks it. `tables`: the manifest's tables that do."""
 
     key: ClassVar[str]
     tables: ClassVar[tuple[str, ...]]
+    seeds: int
+    knobs: dict
 
-    def read(self, tables: StudyTables) -> Any:
+    @classmethod
+    def read(cls, tables: StudyTables) -> Self:
         """What the manifest asks, checked. Raises ManifestError."""
         raise NotImplementedError
 
-    def levels(self, asked: Any, levels: tuple[Level, ...]) -> tuple[Level, ...]:
+    def trial(self, name: str, level: str, tokens: int, **more: Any) -> Trial:
+        """With the study's own knobs, but for those in `more`, where other fields of a trial stand as well."""
+        fields = {key: more.pop(key) for key in ("about", "waits", "trunk", "apart") if key in more}
+        return Trial(self.key, name, level, tokens, {**self.knobs, "seeds": self.seeds, **more}, **fields)
+
+    def derived(self, levels: tuple[Level, ...]) -> tuple[Level, ...]:
         """Levels that only this study needs."""
         return ()
 
-    def mixed(self, asked: Any, levels: tuple[Level, ...]) -> set[str]:
+    def mixed(self, levels: tuple[Level, ...]) -> set[str]:
         """Levels whose sources it takes in shares of its own."""
         return set()
 
-    def chosen_apart(self, asked: Any) -> tuple[str, ...]:
+    @property
+    def chosen_apart(self) -> tuple[str, ...]:
         """Levels of whose text some is held apart, since their runs choose among settings."""
         return ()
 
-    def most_tokens(self, asked: Any) -> int:
+    @property
+    def most_tokens(self) -> int:
         """Of its largest corpus, where that may be larger than the manifest's sizes."""
         return 0
 
-    def outline(self, asked: Any, manifest: Manifest) -> list[Trial]:
+    def outline(self, manifest: Manifest) -> list[Trial]:
         """Every trial as the manifest alone tells it, those that wait included: for `curate plan`."""
         raise NotImplementedError
 
@@ -102,15 +113,16 @@ class Study:
         """How many differences the finding makes of these trials, and corrects for together."""
         return len({trial.name for trial in trials}) - 1
 
-    def trials(self, asked: Any, built: Built) -> list[Trial]:
+    def trials(self, built: Built) -> list[Trial]:
         """The outline with what only documents tell, without what waits."""
-        return [trial for trial in self.outline(asked, built.annotated.manifest) if not trial.waits]
+        return [trial for trial in self.outline(built.annotated.manifest) if not trial.waits]
 
-    def further(self, asked: Any, built: Built, runs: list[dict]) -> list[Trial]:
+    def further(self, built: Built, runs: list[dict]) -> list[Trial]:
         """What `runs`, records of everything planned so far, recommend to train; none until all it needs are there."""
         return []
 
-    def findings(self, holdout: str, lock: dict, runs: list[dict]) -> list[dict]:
+    @classmethod
+    def findings(cls, holdout: str, lock: dict, runs: list[dict]) -> list[dict]:
         """What the runs say on a holdout. `runs`: of the grid and of this study, also those that failed."""
         raise NotImplementedError
 
@@ -133,8 +145,6 @@ class StudyTables(Tables):
 
     def common(self, where: str, table: dict) -> dict:
         """tokens, seeds and the knobs of the model, which are the grid's where the study says nothing."""
-        from train.grid import expand, step_tokens
-
         tokens = self.count(where, "tokens", table.get("tokens", max(self.sizes)))
         if tokens > max(self.sizes):
             largest = f"{max(self.sizes):,}"
@@ -146,10 +156,8 @@ class StudyTables(Tables):
                 mine = table[name]
                 both = isinstance(mine, dict) and isinstance(knobs.get(name), dict)
                 knobs[name] = knobs[name] | mine if both else mine
-        try:
+        with self.failing(where):
             settings = expand(knobs | {"seeds": seeds})
-        except ValueError as error:
-            raise self.fail(where, str(error)) from None
         if tokens < step_tokens(settings[0]):
             batch = f"a batch of {step_tokens(settings[0]):,} tokens is larger; lower batch or context"
             raise self.fail(where, f"tokens = {tokens:,}: {batch}")
@@ -158,10 +166,7 @@ class StudyTables(Tables):
         return {"tokens": tokens, "seeds": seeds, "knobs": knobs}
 
     def level(self, where: str, table: dict, key: str, default: str) -> str:
-        name = self.typed(where, table, key, str, default)
-        if name not in self.levels:
-            raise self.fail(where, f'{key} = "{name}" is no level{did_you_mean(name, self.levels)}')
-        return name
+        return self.among(where, f"{key} = ", self.typed(where, table, key, str, default), self.levels)
 
     def several_levels(self, where: str, table: dict, default: Sequence[str]) -> tuple[str, ...]:
         """`levels` of a table, each of which is one."""

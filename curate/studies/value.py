@@ -44,19 +44,15 @@ FAR = 10.0  # times the most compute that was trained: no crossing is foretold b
 STEPS = 8  # budgets that are looked at
 
 
-@dataclass(frozen=True)
-class Value:
+@dataclass(frozen=True, kw_only=True)
+class Value(Study):
+    key, tables = "value", ("value",)
     levels: tuple[str, ...]
     tokens: int
     settings: tuple[dict[str, Any], ...]  # knob -> value, of every setting
-    seeds: int
-    knobs: dict
 
-
-class ValueStudy(Study):
-    key, tables = "value", ("value",)
-
-    def read(self, tables: StudyTables) -> Value:
+    @classmethod
+    def read(cls, tables: StudyTables) -> Value:
         where, table = "[value]", tables.table("value")
         tables.known(where, table, ("levels", *COMMON))
         levels = tables.several_levels(where, table, tables.grid["levels"])
@@ -74,62 +70,58 @@ class ValueStudy(Study):
             tables.common(where, _with(first, setting))
         if len(levels) < 2 or len(settings) < 2:
             raise tables.fail(where, "needs two levels, and a list of values of epochs or of another knob")
-        return Value(levels, settings=tuple(settings), **common)
+        return cls(levels=levels, settings=tuple(settings), **common)
 
-    def chosen_apart(self, asked: Value) -> tuple[str, ...]:
-        return asked.levels
+    @property
+    def chosen_apart(self) -> tuple[str, ...]:
+        return self.levels
 
-    def outline(self, asked: Value, manifest: Manifest) -> list[Trial]:
+    def outline(self, manifest: Manifest) -> list[Trial]:
         """Every setting with the first seed; as many again as are likely to be trained with the others."""
-        trials = [
-            self._trial(asked, level, setting, 1) for level in asked.levels for setting in asked.settings
-        ]
-        if asked.seeds == 1:
+        trials = [self._trial(level, setting, 1) for level in self.levels for setting in self.settings]
+        if self.seeds == 1:
             return trials
-        likely = range(0, len(trials), 2)
-        further = ({"seeds": asked.seeds - 1}, {"waits": True})
-        return [
-            *trials,
-            *(replace(trials[n], knobs=trials[n].knobs | further[0], waits=True) for n in likely),
-        ]
+        seeds = {"seeds": self.seeds - 1}
+        return trials + [replace(trial, knobs=trial.knobs | seeds, waits=True) for trial in trials[::2]]
 
-    def _trial(self, asked: Value, level: str, setting: dict, seeds: int) -> Trial:
-        knobs = _with(asked.knobs, setting) | {"seeds": seeds}
+    def _trial(self, level: str, setting: dict, seeds: int) -> Trial:
         name = f"{level}, {_setting_text(list(setting.items()))}"
         about = {"of": level, "setting": list(setting.items())}
-        return Trial(self.key, name, level, asked.tokens, knobs, about=about, apart=True)
+        knobs = _with(self.knobs, setting) | {"seeds": seeds}
+        return self.trial(name, level, self.tokens, about=about, apart=True, **knobs)
 
     def comparisons(self, trials: list[Trial]) -> int:
         return len({trial.level for trial in trials}) - 1
 
-    def trials(self, asked: Value, built: Built) -> list[Trial]:
+    def trials(self, built: Built) -> list[Trial]:
         """From one pool: a level that keeps half of it has half the tokens."""
-        unique = pool_tokens(built, asked.levels, asked.tokens)
+        unique = pool_tokens(built, self.levels, self.tokens)
         return [
             replace(trial, tokens=unique[trial.level], about=trial.about | {"unique": unique[trial.level]})
-            for trial in super().trials(asked, built)
+            for trial in super().trials(built)
         ]
 
-    def further(self, asked: Value, built: Built, runs: list[dict]) -> list[Trial]:
+    def further(self, built: Built, runs: list[dict]) -> list[Trial]:
         """The finalists with every seed, once all settings have been trained with one."""
         mine = of_study(runs, self.key)
-        if asked.seeds == 1 or not mine or any("failed" in run and not run.get("impossible") for run in mine):
+        if self.seeds == 1 or not mine or any("failed" in run and not run.get("impossible") for run in mine):
             return []
         done = [run for run in mine if "losses" in run and run["seed"] == 0]
-        best = {(run["of"], str(run["setting"])) for level in asked.levels for run in _finalists(done, level)}
+        best = {(run["of"], str(run["setting"])) for level in self.levels for run in _finalists(done, level)}
         return [
-            replace(trial, knobs=trial.knobs | {"seeds": asked.seeds})
-            for trial in self.trials(asked, built)
+            replace(trial, knobs=trial.knobs | {"seeds": self.seeds})
+            for trial in self.trials(built)
             if (trial.level, str(trial.about["setting"])) in best
         ]
 
-    def findings(self, holdout: str, lock: dict, runs: list[dict]) -> list[dict]:
-        asked = lock["studies"][self.key]
-        done = [run for run in of_study(scored(runs, holdout), self.key) if APART in run["losses"]]
+    @classmethod
+    def findings(cls, holdout: str, lock: dict, runs: list[dict]) -> list[dict]:
+        asked = lock["studies"][cls.key]
+        done = [run for run in of_study(scored(runs, holdout), cls.key) if APART in run["losses"]]
         title = f"What one pool is worth as compute grows, on {text_of(holdout)}"
         levels = [level for level in asked["levels"] if any(run["of"] == level for run in done)]
         if len(levels) < 2:
-            return [finding(self.key, title, holdout, ["The runs of two levels are not there yet."])]
+            return [finding(cls.key, title, holdout, ["The runs of two levels are not there yet."])]
         return [_finding(title, holdout, asked, levels, done)]
 
 
@@ -174,7 +166,7 @@ def _finding(title: str, holdout: str, asked: dict, levels: list[str], runs: lis
     columns = ["Compute", *(f"{level}, {unique[level]:,} tokens" for level in levels)]
     caption = f"Least nats per token within a budget, of {len(asked['settings'])} settings, and the setting"
     return finding(
-        ValueStudy.key, title, holdout, sentences, [table(caption, columns, rows)], unique=unique, budgets=budgets,
+        Value.key, title, holdout, sentences, [table(caption, columns, rows)], unique=unique, budgets=budgets,
         crossings=[finite(crossing) for crossing in crossings], caveats=grid.caveats,
         lines={level: value_NB[0].tolist() for level, value_NB in values.items()},
     )  # fmt: skip

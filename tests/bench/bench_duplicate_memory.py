@@ -87,6 +87,7 @@ def step(name: str, folder: Path, workers: int, budget: float) -> None:
     from curate.engine import open_engine
     from curate.manifest.reader import load_manifest
     from curate.signals.annotate import annotate
+    from curate.signals.values import Values
     from curate.sources.pool import open_pool
     from curate.spec.manifest import DUPLICATES
     from curate.steps import read_sources
@@ -99,7 +100,7 @@ def step(name: str, folder: Path, workers: int, budget: float) -> None:
     manifest, store = load_manifest(folder / "memory.toml"), Store(folder / "store")
     engine = open_engine("local", workers, int(budget * 1e6))
     pool = open_pool(read_sources(store, manifest.sources, manifest.part_bytes, engine))
-    signals = annotate(store, manifest.families, pool.parts, engine)
+    values = Values(pool, annotate(store, manifest.families, pool.parts, engine), engine)
     if name == "prepare":
         return
     few = pa.array(["a few words", "a few words"])
@@ -109,9 +110,9 @@ def step(name: str, folder: Path, workers: int, budget: float) -> None:
     begin = time.process_time()
     with Peak() as peak:
         if name == "spans":
-            parts = find_repeats(store, pool, "repeated_spans", 50, engine)
+            parts = find_repeats(values, "repeated_spans", 50)
         else:
-            parts = find_duplicates(store, pool, signals, manifest.pooled[DUPLICATES], engine)
+            parts = find_duplicates(values, manifest.pooled[DUPLICATES])
     print(json.dumps({"documents": len(pool), "text": int(pool.bytes.sum()) / 1e6, "peak": peak.megabytes,
                       "cpu_s": time.process_time() - begin, "answer": digest_of([p.digest for p in parts])}))  # fmt: skip
 

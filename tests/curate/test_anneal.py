@@ -18,7 +18,7 @@ from curate.runs.training import _unfinished, train
 from curate.steps import build
 from curate.store import Store
 from curate.studies import registry
-from curate.studies.anneal import AnnealStudy
+from curate.studies.anneal import Anneal
 
 ANNEAL = '[anneal]\ntokens = "4k"\n'
 
@@ -71,7 +71,7 @@ def test_a_cooldown_reads_no_document_that_its_trunk_has_read(built):
 
 
 def test_cooldowns_are_trained_ranked_and_compared_with_whole_runs(built):
-    runs = train(built, open_engine("local", 2, None))
+    runs = train(built)
     assert not [run for run in runs if "failed" in run]
     account = json.loads(next(built.annotated.store.folder("locks").glob("*.json")).read_text())
     assert sum("trunk-anneal" in name for name in account["used"]) == 2  # kept as long as the lock is
@@ -95,7 +95,7 @@ def test_a_run_that_grid_and_studies_ask_for_is_trained_once_and_leaves_the_trun
     assert len({p.directory for p in whole}) == 1
     (todo,) = [p for p in _unfinished(planned_cells(built)) if p.directory == whole[0].directory]
     assert (todo.cell["level"], "trunk" in todo.cell) == ("raw", True)
-    runs = train(built, open_engine("local", 2, None))
+    runs = train(built)
     called = {
         (run.get("study"), run["level"])
         for run in runs
@@ -120,7 +120,7 @@ def test_orders_that_agree_in_part_are_said_to(tmp_path):
     lock = {"studies": {"anneal": vars(manifest.studies["anneal"])}}
     cooled = synthetic({"raw": 4.0, "long": 3.9, "unique": 3.8}, "anneal")
     whole = synthetic({"raw": 4.0, "long": 3.6, "unique": 3.7}, None)
-    study = AnnealStudy()
+    study = Anneal
     found = study.findings("unique", lock, cooled + whole)[0]
     assert found["figures"]["agreement"]["share"] == pytest.approx(2 / 3)
     assert "2 of the 3 that both tell apart" in found["sentences"][1]

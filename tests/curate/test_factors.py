@@ -18,7 +18,7 @@ from curate.report import charts
 from curate.report.layout import DRAWINGS
 from curate.results.tuning import at_best
 from curate.studies.context import context_finding
-from curate.studies.factors import FactorsStudy
+from curate.studies.factors import Factors
 from train.config import ModelConfig
 from train.context import context_use
 from train.model.masked import ROUNDS, _rounds
@@ -230,11 +230,11 @@ def loaded(tmp_path, text=FACTORS):
 
 
 def factor_trials(asked):
-    return FactorsStudy().outline(asked, None)
+    return asked.outline(None)
 
 
 def factors_finding(holdout, asked, runs):
-    return FactorsStudy().findings(holdout, {"studies": {"factors": asked}}, runs)[0]
+    return Factors.findings(holdout, {"studies": {"factors": asked}}, runs)[0]
 
 
 def test_each_value_is_one_change_of_the_base(tmp_path):

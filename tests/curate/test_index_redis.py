@@ -136,7 +136,7 @@ def test_a_build_sees_what_its_index_held_when_it_was_opened(tmp_path, database)
     second = annotated(tmp_path / "second", texts(2))
     add(second, database, "raw")
     later = annotated(tmp_path / "later", texts(2)[::-1])
-    match = (Store(tmp_path / "s"), later.pool, later.signals, {}, open_engine("local", 1))
+    match = (later.values, {})
     assert opened.match(*match)[0].null_count == 60
     assert open_index(database).match(*match)[0].null_count == 0
     assert open_index(database).digest != opened.digest

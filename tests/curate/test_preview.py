@@ -65,7 +65,7 @@ def test_a_draw_reads_what_a_run_of_its_seed_would_read(folder):
 def test_with_runs_there_it_says_how_often_both_order_levels_alike(folder):
     engine = open_engine("local", 2, None)
     built = build(Store(folder / "store"), load_manifest(folder / "small.toml"), engine, record=False)
-    train(built, engine)
+    train(built)
     agreeing, pairs = seen(folder)["agreement"]
     assert pairs == 2 * 3  # holdouts, sizes
     assert 0 <= agreeing <= pairs

@@ -57,39 +57,33 @@ def test_a_format_is_one_entry(tmp_path, monkeypatch):
     assert lock["sources"]["wisdom"]["documents"] == 400
 
 
-@dataclass(frozen=True)
-class Depths:
+@dataclass(frozen=True, kw_only=True)
+class Depths(Study):
+    key, tables = "depths", ("depths",)
     depths: tuple[int, ...]
     tokens: int
-    seeds: int
-    knobs: dict
 
-
-class DepthStudy(Study):
-    key, tables = "depths", ("depths",)
-
-    def read(self, tables) -> Depths:
+    @classmethod
+    def read(cls, tables) -> Depths:
         table = tables.table("depths")
         tables.known("[depths]", table, ("depths", *COMMON))
-        return Depths(tuple(table["depths"]), **tables.common("[depths]", table))
+        return cls(depths=tuple(table["depths"]), **tables.common("[depths]", table))
 
-    def outline(self, asked: Depths, manifest) -> list[Trial]:
-        return [
-            Trial(self.key, f"depth {depth}", "raw", asked.tokens, asked.knobs | {"seeds": asked.seeds, "model": {"depth": depth}})
-            for depth in asked.depths
-        ]  # fmt: skip
+    def outline(self, manifest) -> list[Trial]:
+        return [self.trial(f"depth {d}", "raw", self.tokens, model={"depth": d}) for d in self.depths]
 
-    def findings(self, holdout, lock, runs) -> list[dict]:
+    @classmethod
+    def findings(cls, holdout, lock, runs) -> list[dict]:
         best = min(
-            of_study(scored(runs, holdout), self.key),
+            of_study(scored(runs, holdout), cls.key),
             key=lambda run: run["losses"][holdout]["nats_per_token"],
         )
-        return [finding(self.key, "Depths", holdout, [f"The best is {best['level']}."])]
+        return [finding(cls.key, "Depths", holdout, [f"The best is {best['level']}."])]
 
 
 def test_a_study_is_one_file_and_one_line(tmp_path, monkeypatch):
     """Its table is read, its cells are planned, what was asked stands in the lock, its finding on the page."""
-    monkeypatch.setitem(registry.STUDIES, "depths", DepthStudy())
+    monkeypatch.setitem(registry.STUDIES, "depths", Depths)
     manifest = load_manifest(
         write_manifest(tmp_path, MANIFEST + '[depths]\ndepths = [1, 2]\ntokens = "4k"\n')
     )

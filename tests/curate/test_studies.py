@@ -22,7 +22,6 @@ from curate.runs.training import train
 from curate.steps import build
 from curate.store import Store
 from curate.studies import registry
-from curate.studies.overtaking import OvertakingStudy
 from train import fits
 
 STUDIES = """
@@ -59,7 +58,7 @@ def studied(tmp_path_factory):
 @pytest.fixture(scope="module")
 def facts(studied) -> dict:
     built, _, _ = studied
-    return gather(built.lock, train(built, open_engine("local", 2, None)), {})
+    return gather(built.lock, train(built), {})
 
 
 @pytest.mark.parametrize(
@@ -304,9 +303,9 @@ def test_a_foretold_crossing_is_looked_for_and_said_to_be_found_or_not(tmp_path,
     rng, raw, clean = np.random.default_rng(0), fits.Law(2.0, 60.0, 0.3), fits.Law(2.0, 51.0, 0.3)
     sizes = [500, 1000, 2000, 4000]
     grid = crossing_runs("raw", raw, sizes, rng) + crossing_runs("unique", clean, sizes, rng)
-    study, asked = OvertakingStudy(), manifest.studies["overtaking"]
-    trials = study.further(asked, None, grid)
-    assert study.further(asked, None, [*grid, {"level": "raw", "size": 1, "failed": "not yet"}]) == []
+    study = manifest.studies["overtaking"]
+    trials = study.further(None, grid)
+    assert study.further(None, [*grid, {"level": "raw", "size": 1, "failed": "not yet"}]) == []
     true = tokens_for(raw, float(clean.loss(4000)))
     assert [t.tokens / true for t in trials] == pytest.approx([0.5, 1, 2], rel=0.1)
     assert {(t.study, t.level, t.about["of"]) for t in trials} == {("overtaking", "raw", "raw")}
@@ -317,7 +316,7 @@ def test_a_foretold_crossing_is_looked_for_and_said_to_be_found_or_not(tmp_path,
         run["study"] = "overtaking"
 
     def sentence(runs, **more):
-        lock = {"studies": {"overtaking": vars(asked) | more}}
+        lock = {"studies": {"overtaking": vars(study) | more}}
         return study.findings("unique", lock, grid + runs)[0]["sentences"][0]
 
     assert told in sentence(runs)

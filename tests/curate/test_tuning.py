@@ -28,7 +28,7 @@ def tuned(tmp_path_factory):
     built = build(
         Store(folder / "store"), load_manifest(write_manifest(folder, TUNED)), open_engine("local", 2, None)
     )
-    return built, train(built, open_engine("local", 2, None))
+    return built, train(built)
 
 
 def test_no_corpus_holds_what_chooses_and_it_shares_no_group_with_what_is_scored(tuned):

@@ -90,11 +90,11 @@ def test_seeds_are_added_and_those_that_are_there_stay(tmp_path, monkeypatch):
         return trained and seeds_seen[-1] < 4
 
     monkeypatch.setattr(cells, "wants_more", open_until_four)
-    found = train(build(store, manifest, engine), engine)
+    found = train(build(store, manifest, engine))
     assert {run["seed"] for run in found} == {0, 1, 2, 3}
     assert {run["looks"] for run in found} == {3}
     assert sorted(set(seeds_seen)) == [2, 4]
-    again = train(build(store, manifest, engine), engine)  # nothing is trained twice
+    again = train(build(store, manifest, engine))  # nothing is trained twice
     assert [run["identity"] for run in again] == [run["identity"] for run in found]
 
 

@@ -16,7 +16,7 @@ from curate.runs.training import train
 from curate.steps import build
 from curate.store import Store
 from curate.studies import registry
-from curate.studies.value import ValueStudy, _last_crossing
+from curate.studies.value import Value, _last_crossing
 from train.grid import APART
 
 VALUE = """
@@ -49,7 +49,7 @@ def test_settings_that_are_nowhere_the_best_are_trained_once(tmp_path):
     assert set(manifest.apart) == {"raw", "unique"}
     engine = open_engine("local", 2, None)
     built = build(Store(tmp_path / "store"), manifest, engine)
-    runs = train(built, engine)
+    runs = train(built)
     mine = [run for run in runs if run.get("study") == "value"]
     assert not [run for run in mine if "failed" in run]
     assert all(APART in run["losses"] for run in mine)
@@ -127,7 +127,7 @@ def crossing_of(runs: list[dict]) -> dict:
     lock = {
         "studies": {"value": {"levels": ["raw", "unique"], "settings": SETTINGS, "tokens": 1, "seeds": 3}}
     }
-    return ValueStudy().findings("unique", lock, runs)[0]["figures"]["crossings"][0]
+    return Value.findings("unique", lock, runs)[0]["figures"]["crossings"][0]
 
 
 def exact_crossing() -> float:

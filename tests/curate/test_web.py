@@ -507,7 +507,7 @@ def test_what_finds_the_text_is_part_of_the_key_and_asked_of_pages_alone(tmp_pat
     ):  # fmt: skip
         with pytest.raises(ManifestError, match=re.escape(said)):
             load_manifest(with_source(tmp_path, lines))
-    monkeypatch.setattr("curate.manifest.reader.find_spec", lambda name: None)
+    monkeypatch.setattr("curate.manifest.sources.find_spec", lambda name: None)
     with pytest.raises(ManifestError, match=r'needs trafilatura: pip install "curate-lm\[trafilatura\]"'):
         load_manifest(with_source(tmp_path, 'format = "html"\npath = "x"\nextract = "trafilatura"'))
 
