@@ -39,8 +39,8 @@ from curate.studies.study import StudyTables
 from train.grid import expand, tunes, wrong_batch
 
 TABLES = (
-    "name", "source", *BESIDE.values(), "target", "signals", "level", "sizes", "holdout", "tokenizer", "grid", "forget", "draw",
-    "parts", "power",
+    "name", "source", *BESIDE.values(), "target", "signals", "level", "sizes", "holdout", "tokenizer", "grid", "forget",
+    "draw", "parts", "power",
 )  # fmt: skip
 READING = ("documents", "pieces", "until")  # of [grid]: what is no knob of a model
 ALL = "all"  # a size: the whole level

@@ -6,7 +6,6 @@ import math
 from itertools import combinations, permutations
 from statistics import mean, stdev
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -245,31 +244,6 @@ def test_repetitions_tell_honest_intervals_from_narrow_ones():
     assert honest[key]["intervals_with_the_mean"] > 180
     assert narrow[key]["pairs"] < 0.5
     assert narrow[key]["spread_against_intervals"] > 2.5
-
-
-def repeatability(reports: list[dict]) -> dict[tuple[str, str, str, str], dict[str, Any]]:
-    """By answer, over repetitions with other documents: in how many intervals the mean of all lies, the share of ordered
-    pairs in which an interval holds the other's value (0.83 is what to expect of honest 95 % intervals of equal width), and how much repetitions spread against
-    what intervals say (1 is honest, more is too narrow)."""
-    found = {}
-    every = [answers(facts) for facts in reports]
-    for key in every[0]:
-        mine = [one[key] for one in every if key in one and math.isfinite(one[key][0])]
-        if len(mine) < 2:
-            continue
-        middle = mean(value for value, _, _ in mine)
-        half = [(high - low) / 2 for _, low, high in mine if math.isfinite(high - low)]
-        pairs = [a[1] <= b[0] <= a[2] for a, b in permutations(mine, 2)]
-        spread = stdev(value for value, _, _ in mine)
-        found[key] = {
-            "repetitions": len(mine),
-            "mean": middle,
-            "intervals_with_the_mean": sum(low <= middle <= high for _, low, high in mine),
-            "pairs": sum(pairs) / len(pairs),
-            "spread": spread,
-            "spread_against_intervals": spread / (mean(half) / 1.96) if half else None,
-        }
-    return found
 
 
 REPEATED = """
