@@ -31,7 +31,7 @@ from curate.spec.manifest import Manifest
 from curate.steps import build
 from curate.store import Store
 from train.tokens import Packed, load_tokenizer
-from train.tokens.bpe import end_id
+from train.tokens.bpe import end_id, vocabulary_of
 
 DRAWS = 12
 
@@ -76,7 +76,7 @@ def _readings(built: Built, draws: int) -> Iterator[_Reading]:
     for level in a.manifest.grid["levels"]:
         tokens = built.tokens[level]
         tokenizer = load_tokenizer(tokens.tokenizer)
-        end, vocabulary = end_id(tokenizer), tokenizer.get_vocab_size()
+        end, vocabulary = end_id(tokenizer), vocabulary_of(tokenizer)
         for draw in range(draws):
             read = block(a.pool, built.units[level], tokens, sizes, draw, reading)
             if not read.ends:
