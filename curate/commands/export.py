@@ -49,7 +49,9 @@ class Documents:
 
     @cached_property
     def vocabulary(self) -> int:
-        return self.encoder.tokenizer.get_vocab_size()
+        from train.tokens.bpe import vocabulary_of
+
+        return vocabulary_of(self.encoder.tokenizer)
 
     @cached_property
     def rows(self) -> np.ndarray:

@@ -70,7 +70,7 @@ class _Reading:
 
 def _readings(built: Built, draws: int) -> Iterator[_Reading]:
     from train.tokens import load_tokenizer
-    from train.tokens.bpe import end_id
+    from train.tokens.bpe import end_id, vocabulary_of
 
     a = built.annotated
     sizes = [size for size in a.manifest.sizes if size <= MOST]
@@ -78,7 +78,7 @@ def _readings(built: Built, draws: int) -> Iterator[_Reading]:
     for level in a.manifest.grid["levels"]:
         tokens = built.tokens[level]
         tokenizer = load_tokenizer(tokens.tokenizer)
-        end, vocabulary = end_id(tokenizer), tokenizer.get_vocab_size()
+        end, vocabulary = end_id(tokenizer), vocabulary_of(tokenizer)
         for draw in range(draws):
             read = block(a.pool, built.units[level], tokens, sizes, draw, reading)
             if not read.ends:

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from curate.corpora.units import Units, whole
 from curate.engine import Engine, make_parts
-from curate.errors import ManifestError
+from curate.errors import CurateError, ManifestError
 from curate.progress import Progress, say
 from curate.quantities import BYTES_A_TOKEN
 from curate.remote import here
@@ -138,8 +138,11 @@ def _try(manifest: Manifest, path: str, texts: list[str]) -> None:
     """A tokenizer from elsewhere: said where it changes texts, refused where it loses them."""
     from train.tokens.losses import LEAST_LETTERS, round_trip
 
-    found = round_trip(path, texts)
     where = f"{manifest.path}, [tokenizer] {manifest.tokenizer.path}"
+    try:
+        found = round_trip(path, texts)
+    except ValueError as error:
+        raise ManifestError(f"{where}: {error}") from None
     if found.letters < LEAST_LETTERS:
         unknown = f", {found.unknown:.0%} of its tokens are unknown ones" if found.unknown else ""
         raise ManifestError(
@@ -239,7 +242,10 @@ def encode_chunk(chunk: Chunk) -> int:
     from train.tokens import encode
 
     texts = chunk.edited.texts(chunk.documents, chunk.part, chunk.row)
-    ids, offsets = encode(here(chunk.tokenizer), texts)
+    try:
+        ids, offsets = encode(here(chunk.tokenizer), texts)
+    except ValueError as error:
+        raise CurateError(f"{chunk.tokenizer}: {error}") from None
     column = pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(ids))
     table = pa.table({"tokens": column, "count": np.diff(offsets)})
     part = chunk.store.write_part(STAGE, f"{chunk.key}.arrow", table)

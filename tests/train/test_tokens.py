@@ -108,8 +108,9 @@ def test_a_tokenizer_that_is_none_is_named(tmp_path):
         encode(tmp_path / "bad.json", ["a"])
 
 
-def test_truncation_and_padding_of_a_file_are_turned_off(tokenizer, tmp_path):
+def test_truncation_padding_and_dropout_of_a_file_are_turned_off(tokenizer, tmp_path):
     other = Tokenizer.from_file(str(tokenizer))
+    other.model.dropout = 0.5
     other.enable_truncation(5)
     other.enable_padding(length=9, pad_id=0, pad_token="!")
     other.save(str(tmp_path / "t.json"))
@@ -151,6 +152,30 @@ def test_who_changes_letters_and_keeps_their_number_is_said_to_change_texts_only
     lower = Tokenizer.from_file(str(tokenizer))
     lower.normalizer = normalizers.Lowercase()
     assert round_trip(lower, TEXTS) == RoundTrip(40, 20, 1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    "model", [models.WordLevel(FEW, "none"), models.Unigram([("one", -1.0)], None, False)], ids=["word-level", "unigram"]
+)
+def test_a_text_that_a_tokenizer_cannot_encode_is_said(model):
+    with pytest.raises(ValueError, match="cannot encode every text"):
+        encode(made(model), TEXTS)
+    with pytest.raises(ValueError, match="cannot encode every text"):
+        round_trip(made(model), TEXTS)
+
+
+def saved(path: Path, vocabulary: dict[str, int]) -> Path:
+    made(models.WordLevel(vocabulary, "one"), pre_tokenizer=pre_tokenizers.WhitespaceSplit()).save(str(path))
+    return path
+
+
+def test_ids_may_leave_some_numbers_out_and_not_most(tmp_path):
+    few = saved(tmp_path / "few.json", FEW | {f"w{k}": k + 20_000 for k in range(50_000)} | {"three": 70_000})
+    ids, _ = encode(few, ["one three w0"])
+    assert ids.tolist() == [0, 70_000, 20_000, load_tokenizer(few).token_to_id(END)]
+    assert Packed.of_texts(tmp_path / "packed", ["one three"], few).vocabulary == 70_001
+    with pytest.raises(ValueError, match=r"ids up to 2,000,000,000 for 5 tokens"):
+        load_tokenizer(saved(tmp_path / "t.json", FEW | {"three": 2_000_000_000}))
 
 
 def packed(path, tokenizer) -> Packed:

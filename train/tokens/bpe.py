@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Encoding, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from train.files import write_whole
 
@@ -61,14 +61,16 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, path: str | Path) -> 
 
 
 def load_tokenizer(tokenizer: str | Path | Tokenizer) -> Tokenizer:
-    """A tokenizer that has `<|end|>` and treats these characters inside a text as text, and all of a text: a file may hold
-    truncation and padding, which are for whoever wrote it."""
+    """A tokenizer that has `<|end|>` and treats these characters inside a text as text, and all of a text, the same every
+    time: a file may hold truncation, padding and dropout, which are for whoever wrote it."""
     if not isinstance(tokenizer, Tokenizer):
         tokenizer = read_tokenizer(Path(tokenizer))
     end_id(tokenizer)
     tokenizer.encode_special_tokens = True
     tokenizer.no_truncation()
     tokenizer.no_padding()
+    if isinstance(tokenizer.model, models.BPE):
+        tokenizer.model.dropout = None
     return tokenizer
 
 
@@ -77,9 +79,28 @@ def read_tokenizer(path: Path) -> Tokenizer:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such tokenizer; train one with train_tokenizer")
     try:
-        return Tokenizer.from_file(str(path))
+        loaded = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises bare Exception
         raise ValueError(f"{path}: not a tokenizer.json ({error})") from None
+    size, tokens = vocabulary_of(loaded), loaded.get_vocab_size()
+    if size > 2 * tokens:
+        raise ValueError(f"{path}: ids up to {size - 1:,} for {tokens:,} tokens; number them without such gaps")
+    return loaded
+
+
+def vocabulary_of(tokenizer: Tokenizer) -> int:
+    """How many ids a model must know: one more than the largest; a file may leave some out."""
+    return 1 + max(tokenizer.get_vocab().values(), default=-1)
+
+
+def encode_batch(tokenizer: Tokenizer, texts: list[str]) -> list[Encoding]:
+    """By the library, without its special tokens. Raises ValueError where it has no token for something."""
+    try:
+        return tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+    except Exception as error:  # as above
+        raise ValueError(
+            f"the tokenizer cannot encode every text: {error}; take one that knows every byte, or train one"
+        ) from None
 
 
 def end_id(tokenizer: Tokenizer) -> int:

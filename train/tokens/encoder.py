@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tokenizers import Tokenizer, pre_tokenizers
 
-from train.tokens.bpe import WORDS, end_id, load_tokenizer, token_dtype
+from train.tokens.bpe import WORDS, encode_batch, end_id, load_tokenizer, token_dtype, vocabulary_of
 
 BATCH_BYTES = 8_000_000  # encoded at once by the library: enough to keep its threads busy, little memory
 LARGEST_ID = (1 << 24) - 2  # that the compiled merges can hold
@@ -59,7 +59,7 @@ class Encoder:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer, self.end = tokenizer, end_id(tokenizer)
-        self.dtype = token_dtype(tokenizer.get_vocab_size())
+        self.dtype = token_dtype(vocabulary_of(tokenizer))
         shape = json.loads(tokenizer.to_str())
         self.slow = why_slow(shape)
         self._merges = None if self.slow else Merges(shape["model"])
@@ -104,7 +104,7 @@ class Encoder:
         return out[:size].astype(self.dtype), np.diff(ends, prepend=0)
 
     def _by_library(self, texts: pa.LargeStringArray) -> tuple[np.ndarray, np.ndarray]:
-        encoded = self.tokenizer.encode_batch_fast(texts.to_pylist(), add_special_tokens=False)
+        encoded = encode_batch(self.tokenizer, texts.to_pylist())
         ids = [np.array([*encoding.ids, self.end], self.dtype) for encoding in encoded]
         return np.concatenate(ids), np.array([len(one) for one in ids])
 

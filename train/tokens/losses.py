@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from train.tokens.bpe import load_tokenizer
+from train.tokens.bpe import encode_batch, load_tokenizer
 
 LEAST_LETTERS = 0.99  # of letters and digits: with fewer, what is left is another text
 
@@ -29,7 +29,7 @@ def round_trip(tokenizer: str | Path | Tokenizer, texts: Sequence[str]) -> Round
     loaded = load_tokenizer(tokenizer)
     unknown_id = _unknown_id(loaded)
     changed = before = after = tokens = unknown = 0
-    for text, encoded in zip(texts, loaded.encode_batch(list(texts), add_special_tokens=False), strict=True):
+    for text, encoded in zip(texts, encode_batch(loaded, list(texts)), strict=True):
         known = [token for token in encoded.ids if token != unknown_id]
         back = loaded.decode(known, skip_special_tokens=False)
         changed += back != text

@@ -37,7 +37,7 @@ from train.files import (
     write_json,
     write_whole,
 )
-from train.tokens.bpe import end_id, load_tokenizer, token_dtype
+from train.tokens.bpe import end_id, load_tokenizer, token_dtype, vocabulary_of
 from train.tokens.encoder import Texts, byte_counts_of, offsets_of, open_encoder
 
 META = "meta.json"
@@ -76,7 +76,7 @@ class Packed:
         path = Path(path)
         if tokenizer is not None:
             loaded = load_tokenizer(tokenizer)
-            vocabulary, end = loaded.get_vocab_size(), end_id(loaded)
+            vocabulary, end = vocabulary_of(loaded), end_id(loaded)
         if vocabulary is None or end is None:
             raise ValueError(f"{path}: give the tokenizer, or both vocabulary and end")
         if cls.is_whole(path):

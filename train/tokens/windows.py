@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from train.shuffling import shuffled
+from train.tokens.bpe import vocabulary_of
 
 
 class Windows:
@@ -84,5 +85,5 @@ class Switched:
 
 def word_beginnings(tokenizer: Tokenizer) -> np.ndarray:
     """Which tokens begin a word: all but those that go on with letters. bool [vocabulary]"""
-    tokens = [tokenizer.id_to_token(number) or "" for number in range(tokenizer.get_vocab_size())]
+    tokens = [tokenizer.id_to_token(number) or "" for number in range(vocabulary_of(tokenizer))]
     return np.array([not token or not token[0].isalpha() or token[0] in "ĠĊĉč" for token in tokens])

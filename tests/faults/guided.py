@@ -1,0 +1,195 @@
+"""Coverage-guided inputs to everything that reads a file: what it has not read before, it is given more of.
+
+`python -m faults.guided RUNS` in a process of its own, since atheris watches what is imported after it. A reader yields
+documents or counts what it could not read, and a manifest, a lock or a tokenizer is refused by an error for users.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import tempfile
+import traceback
+import zipfile
+from collections import Counter
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+
+OPTIONS = {"text": [{}, {"document": "line"}, {"document": "paragraph", "newlines": "unix"}],
+           "jsonl": [{}, {"text": "doc.body", "id": "id", "columns": ("n",)}]}  # fmt: skip
+
+
+def _book() -> bytes:
+    container = '<container><rootfile full-path="a/b.opf"/></container>'
+    package = ('<package><title>T</title><manifest><item id="i" href="c%20d.html" media-type="text/html"/></manifest>'
+               '<spine><itemref idref="i"/></spine></package>')  # fmt: skip
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as book:
+        book.writestr("META-INF/container.xml", container)
+        book.writestr("a/b.opf", package)
+        book.writestr("a/c d.html", "<html><body><p>A chapter.</p></body></html>")
+    return made.getvalue()
+
+
+def _record(kind: str, block: bytes) -> bytes:
+    head = f"WARC/1.0\r\nWARC-Type: {kind}\r\nWARC-Target-URI: http://a.b/\r\nContent-Length: {len(block)}\r\n\r\n"
+    return head.encode() + block + b"\r\n\r\n"
+
+
+PAGE = b'<html lang="en"><head><meta charset="latin1"><title>T</title></head><body><p>Some text.</p></body></html>'
+ANSWER = (b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nTransfer-Encoding: chunked\r\n"
+          b"Content-Encoding: deflate\r\n\r\n5\r\n<html\r\n8\r\n><p>text</\r\n0\r\n\r\n")  # fmt: skip
+MAIL = (b"From a@b Mon Jan 1 00:00:00 2024\nSubject: =?utf-8?q?a?=\nDate: Mon, 1 Jan 2024 00:00:00 +0000\n"
+        b"Content-Type: multipart/mixed; boundary=x\n\n--x\nContent-Type: text/plain; charset=utf-8\n"
+        b"Content-Transfer-Encoding: base64\n\naGVsbG8=\n--x--\n")  # fmt: skip
+WIKI = (b"<mediawiki><page><title>A</title><ns>0</ns><id>1</id><revision><timestamp>t</timestamp>"
+        b"<text>'''A''' is [[b|c]]. {{d|e=f}} &lt;ref&gt;g&lt;/ref&gt; {| x |}</text></revision></page></mediawiki>")  # fmt: skip
+MANIFEST = b"""name = "m"
+draw = 1
+[[source]]
+name = "s"
+format = "jsonl"
+path = "a.jsonl"
+[signals]
+language = true
+near_duplicates = { similarity = 0.8 }
+[[level]]
+name = "raw"
+[[level]]
+name = "good"
+on = "raw"
+profiles = ["c4"]
+keep = { word_count = [5, inf], language = ["en"], duplicate = false }
+[sizes]
+tokens = ["1k", "2k"]
+[holdout]
+tokens = "1k"
+from = ["raw"]
+[[target]]
+name = "t"
+format = "text"
+path = "t.txt"
+[tokenizer]
+vocabulary = 300
+[grid]
+seeds = 2
+model = { depth = 1, width = 16 }
+optimizer.learning_rate = [0.1, 0.2]
+[attribution]
+level = "good"
+"""
+TOKENIZER = json.dumps({"version": "1.0", "added_tokens": [{"id": 0, "content": "<|end|>", "single_word": False, "lstrip": False,
+    "rstrip": False, "normalized": False, "special": True}], "normalizer": {"type": "NFC"}, "pre_tokenizer": {"type": "Whitespace"},
+    "post_processor": None, "decoder": {"type": "Fuse"}, "truncation": None, "padding": None,
+    "model": {"type": "WordLevel", "unk_token": "a", "vocab": {"<|end|>": 0, "a": 1, "text": 2}}}).encode()
+LOCK = json.dumps({"manifest": {"text": "", "digest": ""}, "sources": {"s": {}}, "levels": [{"name": "raw"}], "profiles": {},
+                   "corpora": [{"level": "raw", "size": "1k", "digest": "d"}]}).encode()  # fmt: skip
+SEEDS: dict[str, list[bytes]] = {
+    "jsonl": [b'{"text": "a", "id": 1, "n": [1, null]}\n{"doc": {"body": "b\\ud83d"}}\n', b'\xef\xbb\xbf[{"text": "a"},\n{"text": "b"}]'],
+    "text": [b"one\r\n\r\ntwo\xef\xbb\xbf\n", "mark".encode("utf-16"), "\u043f\u0440".encode("utf-32-le") * 9],
+    "markdown": [b"---\ntitle: a\n---\n# text\n"],
+    "html": [PAGE, b"<!-- a --><select><option><div>x</div></select><script>a<b</script>"],
+    "warc": [_record("response", ANSWER), _record("response", b"HTTP/1.0 200 OK\n\n" + PAGE) + _record("metadata", b"x")],
+    "wet": [_record("conversion", b"text") * 2],
+    "mail": [MAIL * 2, MAIL[MAIL.index(b"\n") + 1 :]],
+    "epub": [_book()],
+    "mediawiki": [WIKI],
+    "python": [b'"""A module."""\n\ndef f():\n    """A function."""\n'],
+    "answer": [ANSWER],
+    "tokenizer": [TOKENIZER],
+    "manifest": [MANIFEST],
+    "lock": [LOCK],
+}  # fmt: skip
+
+
+def read(name: str, number: int, raw: bytes, folder: Path) -> None:
+    """Raises what no user should see."""
+    from curate.corpora.lock import read_lock
+    from curate.errors import CurateError
+    from curate.manifest.reader import load_manifest
+    from curate.sources.formats import FORMATS
+    from curate.sources.formats.responses import TooLong, parse
+    from curate.sources.rows import Input, Problems
+    from curate.sources.usable import usable, with_ids
+    from curate.spec.manifest import Source
+    from train.tokens.losses import round_trip
+
+    path = folder / name
+    path.write_bytes(raw)
+    with suppress(CurateError, TooLong):
+        if name == "answer":
+            parse(raw, 1 << 20)
+        elif name == "manifest":
+            load_manifest(path)
+        elif name == "lock":
+            read_lock(path)
+        elif name == "tokenizer":
+            with suppress(ValueError):
+                round_trip(str(path), ["Some text, of 12 words.\n\u00e9\ufffd\u4e2d"])
+        else:
+            choices = OPTIONS.get(name, [{}])
+            source = Source("s", name, (str(folder),), **choices[number % len(choices)])
+            places: set[str] = set()
+            for table in FORMATS[name].read(source, [Input(str(path), "f", len(raw), "")], Problems()):
+                documents = with_ids(usable(table, source, Problems()), source)
+                documents.validate(full=True)
+                found = documents["place"].to_pylist()
+                assert places.isdisjoint(found) and len({*found}) == len(found), "a place for two documents"
+                places.update(found)
+
+
+def watch() -> int:
+    """Read inputs that atheris makes. What goes wrong is printed once for each place in the code."""
+    import atheris
+
+    with atheris.instrument_imports(include=["curate", "train.tokens"]):
+        import curate.corpora.lock
+        import curate.manifest.reader
+        import curate.sources.usable
+        import train.tokens.losses
+        from curate.sources.formats import FORMATS
+    names, faults = [name for name in SEEDS if name not in FORMATS or not FORMATS[name].missing()], Counter[str]()
+
+    def one(raw: bytes) -> None:
+        if len(raw) < 2:
+            return
+        try:
+            read(names[raw[0] % len(names)], raw[1], raw[2:], FOLDER)
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                raise
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            kind = f"{names[raw[0] % len(names)]}: {type(error).__name__} at {last.filename}:{last.lineno}"
+            faults[kind] += 1
+            if faults[kind] == 1:
+                print(f"{kind}: {str(error)[:200]}: {raw[2:]!r:.600}", file=sys.stderr, flush=True)
+
+    seeds = FOLDER / "seeds"
+    seeds.mkdir()
+    for number, name in enumerate(names):
+        for way, raw in enumerate(SEEDS[name]):
+            (seeds / f"{name}-{way}").write_bytes(bytes([number, way]) + raw)
+    options = ["-max_len=4096", "-timeout=20", "-rss_limit_mb=4000", f"-artifact_prefix={FOLDER}/", *sys.argv[1:]]
+    atheris.Setup([sys.argv[0], *options, str(seeds)], one)
+    atheris.Fuzz()
+    return bool(faults)
+
+
+def run(world: object, folder: Path, runs: int) -> int:
+    """How many kinds of fault there were, each of which is printed."""
+    if find_spec("atheris") is None:
+        print("guided: skipped, atheris is not installed: pip install atheris", flush=True)
+        return 0
+    done = subprocess.run([sys.executable, "-m", "faults.guided", f"-runs={runs}"], stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        print(done.stderr[-4000:], flush=True)
+    return done.returncode
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as temporary:
+        FOLDER = Path(temporary)
+        sys.exit(watch())
