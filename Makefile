@@ -10,6 +10,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 DOCS := .docs
 XDIST := .xdist
 OUTSIDE := .outside
+GUIDED := .guided
 
 .PHONY: demo test test-slow test-outside fuzz kill lint bench docs clean
 
@@ -25,8 +26,8 @@ test-slow: $(READY) $(XDIST)/.ready ## the slow ones as well
 test-outside: $(OUTSIDE)/.ready ## corpora opened by the libraries of others, in an environment of its own
 	$(OUTSIDE)/bin/python -m pytest -rs tests/curate/test_opening_elsewhere.py tests/curate/test_export_corpus.py tests/curate/test_publish.py
 
-fuzz: $(READY)                 ## damage to every kind of file in a store: FUZZ_TRIES=1000 FAULTS_SEED=0
-	PYTHONPATH=.:tests $(BIN)/python -m faults damage
+fuzz: $(READY) $(GUIDED)/.ready ## damage to every kind of file in a store, guided inputs to readers: FUZZ_TRIES=1000 GUIDED=1000000
+	PYTHONPATH=.:tests:$(GUIDED) $(BIN)/python -m faults damage guided
 
 kill: $(READY)                 ## kills at random moments, two processes at once, shares: KILLS=200 PAIRS=10 SHARES=10 FAULTS_SEED=0
 	PYTHONPATH=.:tests $(BIN)/python -m faults kills pairs shares
@@ -53,6 +54,11 @@ $(OUTSIDE)/.ready: pyproject.toml
 	test -x $(OUTSIDE)/bin/python || $(PYTHON) -m venv $(OUTSIDE)
 	$(OUTSIDE)/bin/pip install --quiet --disable-pip-version-check --editable ".[dev,outside]"
 	touch $@
+
+$(GUIDED)/.ready: pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade --no-deps --target $(GUIDED) "atheris>=3.0" \
+	  || echo "guided inputs are skipped: atheris does not install here"
+	mkdir -p $(GUIDED) && touch $@
 
 $(READY): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -14,16 +14,16 @@ _HOST = r"(?P<host>[^\s/?#'\"]*)"
 _PASSWORD = re.compile(rf"(?P<scheme>[A-Za-z][\w.+-]*)://[^\s/?#@:'\"]*:(?!\d+(?:/|$))[^\s?#'\"]*@{_HOST}")
 # In http tokens stand where a name would; elsewhere a name is no secret, as in abfs://container@account.
 _TOKEN = re.compile(rf"\b(?P<scheme>https?)://[^\s/?#@:'\"]+@{_HOST}", re.IGNORECASE)
-_KEYS = (
-    "access_token", "api_key", "apikey", "auth", "awsaccesskeyid", "key", "password", "passwd", "pwd", "secret", "sig",
-    "signature", "token", "x-amz-credential", "x-amz-security-token", "x-amz-signature", "x-goog-credential",
-    "x-goog-signature",
-)  # fmt: skip
+# Of a query, a fragment or a parameter of a path: `auth_token`, `privateToken`, `X-Amz-Signature`, and not `tokens`.
+_KEY = (
+    r"(?:[\w.-]*(?:token|secret|password|passwd|pwd|signature|credential|jwt|bearer|session|sessionid|api[_-]?key|"
+    r"access[_-]?key|accesskeyid)|auth|key|sig)"
+)
 _SIGNED = re.compile(
-    rf"(?P<scheme>[A-Za-z][\w.+-]*)://{_HOST}[^\s?'\"]*\?(?:[^\s'\"]*&)?(?:{'|'.join(_KEYS)})=[^\s&'\"]",
+    rf"(?P<scheme>[A-Za-z][\w.+-]*)://{_HOST}[^\s?;#'\"]*[?;#](?:[^\s'\"]*[?&;#])?{_KEY}=[^\s&;#'\"]",
     re.IGNORECASE,
 )
-_VALUE = re.compile(rf"(?<=[?&])({'|'.join(_KEYS)})=[^\s&'\"#]+", re.IGNORECASE)
+_VALUE = re.compile(rf"(?<=[?&;#])({_KEY})=[^\s&;#'\"]+", re.IGNORECASE)
 
 VARIABLES = {
     "redis": "REDISCLI_AUTH", "rediss": "REDISCLI_AUTH",

@@ -135,12 +135,16 @@ def _of_the_system(error: OSError, store: Path | str) -> str:
         errno.EACCES: "check the rights, or name another folder with --store",
         errno.EPERM: "check the rights, or name another folder with --store",
         errno.ENOTDIR: "name a folder with --store",
+        errno.EISDIR: "a folder stands in a file's place: move it away",
+        errno.ELOOP: "it is a link that leads nowhere: remove it",
+        errno.ENAMETOOLONG: "give it a shorter name, or name another folder with --store",
+        errno.ESTALE: "the disk is failing; the same command continues from what is whole",
         errno.EMFILE: "raise the limit of open files (ulimit -n); the same command continues",
         errno.EIO: "the disk is failing; the same command continues from what is whole",
     }
     if error.errno not in fixes:
         raise error
-    return f"{error.filename or store}: {os.strerror(error.errno)}; {fixes[error.errno]}"
+    return f"{error.filename2 or error.filename or store}: {os.strerror(error.errno)}; {fixes[error.errno]}"
 
 
 manifest_argument = click.argument("manifest", type=click.Path(path_type=Path))

@@ -183,6 +183,8 @@ class Store:
         try:
             receipt = self.remote.record(path) if self.remote else read_record(path)
             for part in self.parts(stage, receipt):
+                if not part.path.startswith(str(self.folder(stage) / key)):  # the receipt of another artefact
+                    raise Damaged(path)
                 path = Path(part.path)
                 if not self.url or path.exists():
                     part.compare()

@@ -125,7 +125,7 @@ def plain(column: pa.Array, places: pa.Array, problems: Problems) -> pa.Array:
         )
     kind = plain_type(column.type)
     check(column)
-    if kind == column.type and _is_utf8(column):
+    if kind == column.type and _is_readable(column):
         return column
     values = [_value(column, i, places, problems) for i in range(len(column))]
     return pa.array(values, kind) if kind else pa.array([_json(value) for value in values], pa.string())
@@ -182,12 +182,14 @@ def check(column: pa.Array) -> None:
         column.validate(full=True)
 
 
-def _is_utf8(column: pa.Array) -> bool:
-    """Of a column that was checked."""
+def _is_readable(column: pa.Array) -> bool:
+    """Whether a column that was checked is UTF-8, and its times are of years that Python knows."""
     try:
         column.validate(full=True)
+        if types.is_temporal(column.type):
+            pc.min_max(column).as_py()
         return True
-    except pa.ArrowInvalid:
+    except (pa.ArrowInvalid, OverflowError, ValueError):
         return False
 
 
@@ -230,8 +232,9 @@ def _strings(column: pa.Array, places: pa.Array, kind: pa.DataType, decode: Deco
 def _value(column: pa.Array, row: int, places: pa.Array, problems: Problems) -> Any:
     try:
         return _without_bytes(column[row].as_py())
-    except UnicodeDecodeError as error:
-        problems.repair("not-utf-8", places[row].as_py(), f"null in its place: {error}")
+    except (UnicodeDecodeError, OverflowError, ValueError) as error:
+        cause = "not-utf-8" if isinstance(error, UnicodeDecodeError) else "out-of-range"
+        problems.repair(cause, places[row].as_py(), f"null in its place: {error}")
         return None
 
 

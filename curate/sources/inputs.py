@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,9 @@ OUTPUTS = (
     STORE,
     {"made-from.json", "report.html"},
     {"index.json", "segment-00000.arrow"},
-)  # or a report, or an index
+    {"curate.json", "README.md"},
+    {"config.json", "model.safetensors"},
+)  # or a report, an index, what was published, a model
 VERSIONS = ("ETag", "etag", "generation", "sha256", "mtime", "LastModified", "last_modified")
 LOCK = ".lock.json"
 OWN = "curate-output"  # of files that are left out: there are more of them with every command
@@ -79,6 +82,7 @@ def left_out_text(left_out: dict[str, dict]) -> str:
 
 def _identity(url: str) -> str:
     """The same for one file that is reached through several folders; a link to a file is a file of its own."""
+    url = url.removeprefix("file://")
     if "://" in url or not os.path.isabs(url) and not os.path.exists(url):
         return url
     return os.path.join(os.path.realpath(os.path.dirname(url)), os.path.basename(url))
@@ -146,7 +150,8 @@ def _list_local(source: Source, path: str, left_out: dict) -> Iterator[Input]:
         if not hidden and LEAVINGS.fullmatch(entry.name):
             note(left_out, "hidden", name, "a hidden file")
         else:
-            yield _local(entry.path, name, entry.stat())
+            with suppress(FileNotFoundError):  # gone since it was listed
+                yield _local(entry.path, name, entry.stat())
 
 
 def _files(root: str, hidden: bool, left_out: dict) -> Iterator[tuple[os.DirEntry, str]]:
@@ -157,7 +162,7 @@ def _files(root: str, hidden: bool, left_out: dict) -> Iterator[tuple[os.DirEntr
         entries = _entries(folder)
         names = {entry.name for entry in entries}
         if prefix and any(names >= output for output in OUTPUTS):
-            note(left_out, OWN, printable(prefix), "a store, a report or an index")
+            note(left_out, OWN, printable(prefix), "a store, a report, an index, a model, or published")
             continue
         for entry in entries:
             at = prefix + entry.name
@@ -167,14 +172,16 @@ def _files(root: str, hidden: bool, left_out: dict) -> Iterator[tuple[os.DirEntr
                 elif entry.name != CACHE:
                     cause = OWN if entry.name == ".curate" else "hidden"
                     note(left_out, cause, printable(at) + "/", "a hidden folder")
-            elif entry.is_symlink() and entry.is_dir():
+            elif entry.is_symlink() and os.path.isdir(entry.path):
                 note(
                     left_out, "linked-folder", printable(at) + "/", "name it as a path of its own to read it"
                 )
             elif entry.name.endswith(LOCK) and entry.name.removesuffix(LOCK) + ".toml" in names:
                 note(left_out, OWN, printable(at), "a lock")
-            elif entry.is_file():
+            elif entry.is_file(follow_symlinks=False) or os.path.isfile(entry.path):
                 yield entry, at
+            elif entry.is_symlink() and not LEAVINGS.fullmatch(entry.name):
+                note(left_out, "broken-link", printable(at), "it leads to no file")
 
 
 def _entries(folder: str) -> list[os.DirEntry]:
@@ -230,6 +237,8 @@ def _list_remote(source: Source, path: str, left_out: dict) -> Iterator[Input]:
 
 
 def _remote(system: Any, file: str, name: str, info: dict) -> Input:
+    if info.get("size") is None:  # a page of links lists names alone
+        info = system.info(file)
     return Input(system.unstrip_protocol(file), name, int(info.get("size") or 0), _remote_stamp(info))
 
 

@@ -21,9 +21,15 @@ SECRET = [
     "https://host/a?x=1&X-Amz-Signature=hunter2",
     "https://host/a?sig=hunter2&x=1",
     "https://host/a/b?token=hunter2#c",
+    "https://host/a?client_secret=hunter2",
+    "https://host/a?privateToken=hunter2",
+    "https://host/a;jsessionid=hunter2?b=c",
+    "https://host/a#access_token=hunter2",
+    "https://host/a?AWSAccessKeyId=hunter2",
 ]
 PLAIN = [
     "https://host/a?b=c&page=2",
+    "https://host/a?keyword=b&tokens=5&design=6;monkey=7",
     "https://host:8080/a@b",
     "https://host/@me/a",
     "abfs://container@account.dfs.core.windows.net/a",

@@ -80,6 +80,31 @@ def test_what_is_made_again_is_said_once_and_by_name(copied, caplog):
     assert caplog.messages == [f"{part}: damaged since it was written; it is made again"]
 
 
+def test_receipts_that_changed_places_are_damaged(copied):
+    manifest, store, lock = copied
+    for stage in ("documents", "signals/words", "tokens"):
+        receipts = sorted((store / stage).glob("*.json"))
+        content = [path.read_bytes() for path in receipts]
+        for path, other in zip(receipts, content[1:] + content[:1], strict=True):
+            path.unlink()
+            path.write_bytes(other)
+    assert curate("build", manifest, store=store).exit_code == 0
+    assert manifest.with_suffix(".lock.json").read_bytes() == lock
+
+
+@pytest.mark.parametrize(
+    "stands", [Path.mkdir, lambda path: path.symlink_to(path.name)], ids=["folder", "link"]
+)
+def test_what_stands_in_a_files_place_is_one_line(copied, stands):
+    manifest, store, _ = copied
+    receipt = sorted(store.glob("documents/*.json"))[0]
+    receipt.unlink()
+    stands(receipt)
+    done = curate("build", manifest, store=store)
+    assert done.exit_code == 1
+    assert done.output.splitlines()[-1].startswith(f"error: {receipt}: ")
+
+
 def test_a_shard_that_changed_on_the_disk_never_becomes_a_corpus(copied):
     manifest, store, lock = copied
     for part in store.glob("shards/*.arrow"):

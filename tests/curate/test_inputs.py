@@ -141,6 +141,28 @@ def test_a_folder_of_hidden_files_alone_says_what_was_left_out(tmp_path):
         names(tmp_path)
 
 
+def test_a_link_that_leads_nowhere_is_passed_over_and_said(tmp_path):
+    tree(tmp_path, "a.jsonl")
+    os.symlink("nowhere", tmp_path / "b.jsonl")
+    os.symlink("c.jsonl", tmp_path / "c.jsonl")
+    listing = list_inputs(Source("s", "jsonl", (str(tmp_path),)))
+    assert [item.name for item in listing.files] == ["a.jsonl"]
+    assert listing.left_out["broken-link"]["count"] == 2
+
+
+def test_a_file_that_is_named_as_a_path_and_as_an_address_is_read_once(tmp_path):
+    tree(tmp_path, "a.jsonl")
+    assert len(names([tmp_path, f"file://{tmp_path}"])) == 1
+
+
+@pytest.mark.parametrize("output", [("curate.json", "README.md"), ("config.json", "model.safetensors")])
+def test_what_was_published_or_exported_is_no_input(tmp_path, output):
+    tree(tmp_path, "a.jsonl", *(f"out/{name}" for name in (*output, "b.jsonl")))
+    listing = list_inputs(Source("s", "jsonl", (str(tmp_path),)))
+    assert [item.name for item in listing.files] == ["a.jsonl"]
+    assert listing.left_out["curate-output"]["count"] == 1
+
+
 def test_a_linked_folder_is_passed_over_and_said(tmp_path):
     tree(tmp_path / "elsewhere", "b.jsonl")
     tree(tmp_path / "in", "a.jsonl")

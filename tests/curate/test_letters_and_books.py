@@ -158,6 +158,24 @@ def test_damaged_books_are_read_or_counted(tmp_path, at):
     assert rows or problems.failed
 
 
+@pytest.mark.parametrize("container", ["<container/>", "<container><rootfile/></container>", "<container>"])
+def test_a_book_that_does_not_say_what_it_holds_is_counted(tmp_path, container):
+    book(tmp_path / "a.epub", **{"META-INF__container.xml": container})
+    rows, problems = read(tmp_path / "a.epub", "epub")
+    assert rows == []
+    assert problems.failed["broken-file"]["count"] == 1
+
+
+def test_pages_are_read_once_and_no_more_than_a_book_holds(tmp_path, monkeypatch):
+    book(tmp_path / "a.epub", **{"b__book.opf": PACKAGE.replace("<spine>", '<spine><itemref idref="one"/>')})
+    assert read(tmp_path / "a.epub", "epub")[0][0]["text"].count("It began.") == 1
+    monkeypatch.setattr("curate.sources.formats.books.BOOK_BYTES", 1_500)
+    book(tmp_path / "b.epub", **{"b__one.xhtml": "x" * 800, "b__two .xhtml": "y" * 800})
+    rows, problems = read(tmp_path / "b.epub", "epub")
+    assert rows == []
+    assert "pages have over 1,500 bytes" in problems.failed["broken-file"]["samples"][0]["why"]
+
+
 def test_a_bomb_is_counted(tmp_path, monkeypatch):
     monkeypatch.setattr("curate.sources.formats.books.HTML_BYTES", 10_000)
     book(tmp_path / "a.epub", **{"b__one.xhtml": "<p>" + "x" * 1_000_000})

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate.engine import open_engine
-from curate.errors import InputError
+from curate.errors import InputError, NoInput
 from curate.sources.documents import open_source
 from curate.sources.inputs import digests, list_inputs
 from curate.sources.pool import open_pool
@@ -302,3 +302,19 @@ def test_lines_end_as_the_source_asks_and_what_that_changed_is_counted(tmp_path)
     account, table = read(tmp_path, replace(source, newlines="unix"))
     assert table["text"].to_pylist() == ["one\n\ntwo\nthree\n", "plain\n"]
     assert account.repaired["newlines"]["count"] == 1
+
+
+def test_columns_of_one_name_are_refused_by_it(tmp_path):
+    pq.write_table(
+        pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], ["text", "text"]), tmp_path / "a.parquet"
+    )
+    with pytest.raises(NoInput, match='several columns "text"'):
+        read(tmp_path, Source("s", "parquet", (str(tmp_path),)))
+
+
+def test_a_date_that_no_calendar_has_is_null_and_counted(tmp_path):
+    days = pa.array([1, 2**30], pa.int32()).cast(pa.date32())
+    pq.write_table(pa.table({"text": ["a", "b"], "day": days}), tmp_path / "a.parquet")
+    account, table = read(tmp_path, Source("s", "parquet", (str(tmp_path / "a.parquet"),), columns=("day",)))
+    assert table["day"].null_count == 1
+    assert account.repaired["out-of-range"]["count"] == 1

@@ -20,6 +20,7 @@ from curate.sources.documents import open_source
 from curate.sources.formats import FORMATS
 from curate.sources.formats.nesting import excess
 from curate.sources.formats.pages import EXTRACTION, characters, front_matter, page
+from curate.sources.formats.responses import parse
 from curate.sources.inputs import Input
 from curate.sources.rows import Problems
 from curate.spec.manifest import RESILIPARSE, TRAFILATURA, Source
@@ -183,6 +184,8 @@ ENCODINGS = {
     "gzip twice": ("Content-Encoding: gzip, gzip\r\n", lambda raw: gzip.compress(gzip.compress(raw))),
     "deflate": ("Content-Encoding: deflate\r\n", zlib.compress),
     "raw deflate": ("Content-Encoding: deflate\r\n", lambda raw: zlib.compress(raw)[2:-4]),
+    "deflate within gzip": ("Content-Encoding: deflate, gzip\r\n", lambda raw: gzip.compress(zlib.compress(raw))),
+    "deflate that is named gzip": ("Content-Encoding: gzip\r\n", zlib.compress),
     "deflate that is none": ("Content-Encoding: Deflate\r\n", bytes),
     "chunked": ("Transfer-Encoding: chunked\r\n", lambda raw: b"%x;a=b\r\n%b\r\n5\r\n%b\r\n0\r\n\r\n" % (len(raw) - 5, raw[:-5], raw[-5:])),
     "chunked that is not": ("Transfer-Encoding: chunked\r\n", bytes),
@@ -200,6 +203,20 @@ def test_a_body_is_read_as_its_bytes_say_whatever_its_head_says(tmp_path, kind):
     account, table = read(tmp_path, Source("s", "warc", (str(tmp_path / "a.warc"),), columns=("title",)))
     assert (table["title"].to_pylist(), account.failed) == (["Two cities"], {})
     assert STORY.strip() in table["text"][0].as_py()
+
+
+@pytest.mark.parametrize("letter", "{cks#<")
+def test_a_text_that_begins_as_deflated_data_may_is_a_text(letter):
+    text = f"{letter}ats are a text of its own, with some words in a sentence".encode()
+    assert parse(b"HTTP/1.1 200 OK\r\nContent-Encoding: deflate\r\n\r\n" + text, 10_000).body == text
+
+
+@pytest.mark.parametrize(
+    "said", ['"text/html"', "text/html,text/html", "text/html charset=utf-8", "html", " Text/Html ;x"]
+)
+def test_a_type_that_is_badly_written_is_still_a_type(said):
+    answer = parse(f"HTTP/1.1 200 OK\r\nContent-Type: {said}\r\n\r\n{PAGE}".encode(), 10_000)
+    assert answer.type == "text/html"
 
 
 def test_brotli_is_read(tmp_path):

@@ -1,6 +1,6 @@
-"""`python -m faults [damage] [kills] [pairs] [shares]`: try these on one small store; exit 1 where something went wrong.
+"""`python -m faults [damage] [guided] [kills] [pairs] [shares]`: try these on one small store; exit 1 where something went wrong.
 
-How many by environment variable: FUZZ_TRIES, KILLS, PAIRS, SHARES (rounds); FAULTS_SEED says which.
+How many by environment variable: FUZZ_TRIES, GUIDED, KILLS, PAIRS, SHARES (rounds); FAULTS_SEED says which.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from faults import damage, kills, pairs, shares
+from faults import damage, guided, kills, pairs, shares
 from faults.world import World
 
 HARNESSES = {
     "damage": (damage.run, "FUZZ_TRIES", 1000),
+    "guided": (guided.run, "GUIDED", 1_000_000),
     "kills": (kills.run, "KILLS", 200),
     "pairs": (pairs.run, "PAIRS", 10),
     "shares": (shares.run, "SHARES", 10),
@@ -28,7 +29,7 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="faults-"))
     bad = 0
     try:
-        world = World.make(folder / "world")
+        world = World.make(folder / "world") if chosen != ["guided"] else World(folder)
         for name in chosen:
             run, variable, usual = HARNESSES[name]
             began = time.monotonic()

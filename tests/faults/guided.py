@@ -1,6 +1,6 @@
 """Coverage-guided inputs to everything that reads a file: what it has not read before, it is given more of.
 
-`python -m faults.guided RUNS` in a process of its own, since atheris watches what is imported after it. A reader yields
+`python -m faults.guided FOLDER` in a process of its own, since atheris watches what is imported after it. A reader yields
 documents or counts what it could not read, and a manifest, a lock or a tokenizer is refused by an error for users.
 """
 
@@ -10,27 +10,30 @@ import io
 import json
 import subprocess
 import sys
-import tempfile
 import traceback
 import zipfile
-from collections import Counter
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
+FAULT = "fault: "
 OPTIONS = {"text": [{}, {"document": "line"}, {"document": "paragraph", "newlines": "unix"}],
            "jsonl": [{}, {"text": "doc.body", "id": "id", "columns": ("n",)}]}  # fmt: skip
 
 
-def _book() -> bytes:
-    container = '<container><rootfile full-path="a/b.opf"/></container>'
-    package = ('<package><title>T</title><manifest><item id="i" href="c%20d.html" media-type="text/html"/></manifest>'
-               '<spine><itemref idref="i"/></spine></package>')  # fmt: skip
+BOOK = (b'<container><rootfile full-path="a/b.opf"/></container>\0'
+        b'<package><title>T</title><manifest><item id="i" href="c%20d.html" media-type="text/html"/></manifest>'
+        b'<spine><itemref idref="i"/></spine></package>\0<html><body><p>A chapter.</p></body></html>')  # fmt: skip
+
+
+def _book(raw: bytes) -> bytes:
+    """An archive of three files: what is packed is what should be damaged, not the archive."""
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w") as book:
-        book.writestr("META-INF/container.xml", container)
-        book.writestr("a/b.opf", package)
-        book.writestr("a/c d.html", "<html><body><p>A chapter.</p></body></html>")
+        for name, content in zip(
+            ("META-INF/container.xml", "a/b.opf", "a/c d.html"), raw.split(b"\0"), strict=False
+        ):
+            book.writestr(name, content)
     return made.getvalue()
 
 
@@ -81,10 +84,29 @@ optimizer.learning_rate = [0.1, 0.2]
 [attribution]
 level = "good"
 """
-TOKENIZER = json.dumps({"version": "1.0", "added_tokens": [{"id": 0, "content": "<|end|>", "single_word": False, "lstrip": False,
-    "rstrip": False, "normalized": False, "special": True}], "normalizer": {"type": "NFC"}, "pre_tokenizer": {"type": "Whitespace"},
-    "post_processor": None, "decoder": {"type": "Fuse"}, "truncation": None, "padding": None,
-    "model": {"type": "WordLevel", "unk_token": "a", "vocab": {"<|end|>": 0, "a": 1, "text": 2}}}).encode()
+TOKENIZER = json.dumps(
+    {
+        "version": "1.0",
+        "added_tokens": [
+            {
+                "id": 0,
+                "content": "<|end|>",
+                "single_word": False,
+                "lstrip": False,
+                "rstrip": False,
+                "normalized": False,
+                "special": True,
+            }
+        ],
+        "normalizer": {"type": "NFC"},
+        "pre_tokenizer": {"type": "Whitespace"},
+        "post_processor": None,
+        "decoder": {"type": "Fuse"},
+        "truncation": None,
+        "padding": None,
+        "model": {"type": "WordLevel", "unk_token": "a", "vocab": {"<|end|>": 0, "a": 1, "text": 2}},
+    }
+).encode()
 LOCK = json.dumps({"manifest": {"text": "", "digest": ""}, "sources": {"s": {}}, "levels": [{"name": "raw"}], "profiles": {},
                    "corpora": [{"level": "raw", "size": "1k", "digest": "d"}]}).encode()  # fmt: skip
 SEEDS: dict[str, list[bytes]] = {
@@ -95,7 +117,7 @@ SEEDS: dict[str, list[bytes]] = {
     "warc": [_record("response", ANSWER), _record("response", b"HTTP/1.0 200 OK\n\n" + PAGE) + _record("metadata", b"x")],
     "wet": [_record("conversion", b"text") * 2],
     "mail": [MAIL * 2, MAIL[MAIL.index(b"\n") + 1 :]],
-    "epub": [_book()],
+    "epub": [_book(BOOK), BOOK],
     "mediawiki": [WIKI],
     "python": [b'"""A module."""\n\ndef f():\n    """A function."""\n'],
     "answer": [ANSWER],
@@ -118,7 +140,7 @@ def read(name: str, number: int, raw: bytes, folder: Path) -> None:
     from train.tokens.losses import round_trip
 
     path = folder / name
-    path.write_bytes(raw)
+    path.write_bytes(_book(raw) if name == "epub" and number % 2 else raw)
     with suppress(CurateError, TooLong):
         if name == "answer":
             parse(raw, 1 << 20)
@@ -137,45 +159,46 @@ def read(name: str, number: int, raw: bytes, folder: Path) -> None:
                 documents = with_ids(usable(table, source, Problems()), source)
                 documents.validate(full=True)
                 found = documents["place"].to_pylist()
-                assert places.isdisjoint(found) and len({*found}) == len(found), "a place for two documents"
+                places_before = len(places)
                 places.update(found)
+                assert len(places) == places_before + len(found), "a place for two documents"
 
 
-def watch() -> int:
-    """Read inputs that atheris makes. What goes wrong is printed once for each place in the code."""
+def names() -> list[str]:
+    from curate.sources.formats import FORMATS
+
+    return [name for name in SEEDS if name not in FORMATS or not FORMATS[name].missing()]
+
+
+def watch(folder: Path, options: list[str]) -> None:
+    """Read inputs that atheris makes, and end the process. What goes wrong is said once for each place in the code."""
     import atheris
 
     with atheris.instrument_imports(include=["curate", "train.tokens"]):
-        import curate.corpora.lock
-        import curate.manifest.reader
-        import curate.sources.usable
-        import train.tokens.losses
-        from curate.sources.formats import FORMATS
-    names, faults = [name for name in SEEDS if name not in FORMATS or not FORMATS[name].missing()], Counter[str]()
+        read("lock", 0, b"", folder)  # which imports what all of them need
+        readers = names()
+    known: set[str] = set()
 
     def one(raw: bytes) -> None:
         if len(raw) < 2:
             return
+        name = readers[raw[0] % len(readers)]
         try:
-            read(names[raw[0] % len(names)], raw[1], raw[2:], FOLDER)
-        except BaseException as error:
-            if isinstance(error, KeyboardInterrupt | SystemExit):
-                raise
+            read(name, raw[1], raw[2:], folder)
+        except Exception as error:
             last = traceback.extract_tb(error.__traceback__)[-1]
-            kind = f"{names[raw[0] % len(names)]}: {type(error).__name__} at {last.filename}:{last.lineno}"
-            faults[kind] += 1
-            if faults[kind] == 1:
+            kind = f"{FAULT}{name}: {type(error).__name__} at {last.filename}:{last.lineno}"
+            if kind not in known:
+                known.add(kind)
                 print(f"{kind}: {str(error)[:200]}: {raw[2:]!r:.600}", file=sys.stderr, flush=True)
 
-    seeds = FOLDER / "seeds"
+    seeds = folder / "seeds"
     seeds.mkdir()
-    for number, name in enumerate(names):
+    for number, name in enumerate(readers):
         for way, raw in enumerate(SEEDS[name]):
             (seeds / f"{name}-{way}").write_bytes(bytes([number, way]) + raw)
-    options = ["-max_len=4096", "-timeout=20", "-rss_limit_mb=4000", f"-artifact_prefix={FOLDER}/", *sys.argv[1:]]
-    atheris.Setup([sys.argv[0], *options, str(seeds)], one)
+    atheris.Setup([sys.argv[0], *options, f"-artifact_prefix={folder}/", str(seeds)], one)
     atheris.Fuzz()
-    return bool(faults)
 
 
 def run(world: object, folder: Path, runs: int) -> int:
@@ -183,13 +206,16 @@ def run(world: object, folder: Path, runs: int) -> int:
     if find_spec("atheris") is None:
         print("guided: skipped, atheris is not installed: pip install atheris", flush=True)
         return 0
-    done = subprocess.run([sys.executable, "-m", "faults.guided", f"-runs={runs}"], stderr=subprocess.PIPE, text=True)
-    if done.returncode:
-        print(done.stderr[-4000:], flush=True)
-    return done.returncode
+    from faults.world import seed  # not above: it imports what atheris has to watch
+
+    options = [f"-runs={runs}", f"-seed={seed() + 1}", "-max_len=4096", "-timeout=20", "-rss_limit_mb=4000"]
+    command = [sys.executable, "-m", "faults.guided", str(folder), *options]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    faults = [line for line in done.stderr.splitlines() if line.startswith(FAULT)]
+    print("\n".join([*faults, *([done.stderr[-3000:]] if done.returncode else [])]), flush=True)
+    print(f"{len(faults)} kinds of fault in {runs} runs", flush=True)
+    return len(faults) + bool(done.returncode)
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as temporary:
-        FOLDER = Path(temporary)
-        sys.exit(watch())
+    watch(Path(sys.argv[1]), sys.argv[2:])

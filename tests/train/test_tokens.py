@@ -155,7 +155,9 @@ def test_who_changes_letters_and_keeps_their_number_is_said_to_change_texts_only
 
 
 @pytest.mark.parametrize(
-    "model", [models.WordLevel(FEW, "none"), models.Unigram([("one", -1.0)], None, False)], ids=["word-level", "unigram"]
+    "model",
+    [models.WordLevel(FEW, "none"), models.Unigram([("one", -1.0)], None, False)],
+    ids=["word-level", "unigram"],
 )
 def test_a_text_that_a_tokenizer_cannot_encode_is_said(model):
     with pytest.raises(ValueError, match="cannot encode every text"):

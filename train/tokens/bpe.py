@@ -84,7 +84,9 @@ def read_tokenizer(path: Path) -> Tokenizer:
         raise ValueError(f"{path}: not a tokenizer.json ({error})") from None
     size, tokens = vocabulary_of(loaded), loaded.get_vocab_size()
     if size > 2 * tokens:
-        raise ValueError(f"{path}: ids up to {size - 1:,} for {tokens:,} tokens; number them without such gaps")
+        raise ValueError(
+            f"{path}: ids up to {size - 1:,} for {tokens:,} tokens; number them without such gaps"
+        )
     return loaded
 
 

@@ -61,12 +61,9 @@ def _contents(book: zipfile.ZipFile) -> tuple[dict[str, Any], list[str]]:
     locked = LOCKED in book.namelist() and b"EncryptedData" in _read(book, LOCKED, XML_BYTES)
     if locked and b"idpf.org/2008/embedding" not in _read(book, LOCKED, XML_BYTES):  # which only hides fonts
         raise ValueError("it is encrypted")
-    root = next(
-        e.get("full-path")
-        for e in ElementTree.fromstring(_read(book, CONTAINER, XML_BYTES)).iter()
-        if _tag(e) == "rootfile"
-    )
-    package = ElementTree.fromstring(_read(book, root or "", XML_BYTES))
+    container = ElementTree.fromstring(_read(book, CONTAINER, XML_BYTES))
+    root = "".join([e.get("full-path", "") for e in container.iter() if _tag(e) == "rootfile"][:1])
+    package = ElementTree.fromstring(_read(book, root, XML_BYTES))
     fields, files, order = dict[str, Any](), dict[str, str](), list[str]()
     for element in package.iter():
         tag = _tag(element)
@@ -74,12 +71,13 @@ def _contents(book: zipfile.ZipFile) -> tuple[dict[str, Any], list[str]]:
             fields.setdefault(tag, (element.text or "").strip())
         elif tag == "item" and "html" in element.get("media-type", ""):
             href = unquote(element.get("href", ""))
-            files[element.get("id", "")] = posixpath.normpath(
-                posixpath.join(posixpath.dirname(root or ""), href)
-            )
+            files[element.get("id", "")] = posixpath.normpath(posixpath.join(posixpath.dirname(root), href))
         elif tag == "itemref":
             order.append(element.get("idref", ""))
-    return fields, [files[name] for name in order if name in files]
+    pages = dict.fromkeys(files[name] for name in order if name in files)
+    if sum(entry.file_size for entry in book.infolist() if entry.filename in pages) > BOOK_BYTES:
+        raise ValueError(f"its pages have over {BOOK_BYTES:,} bytes")
+    return fields, list(pages)
 
 
 def _tag(element: ElementTree.Element) -> str:

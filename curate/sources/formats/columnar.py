@@ -131,7 +131,12 @@ def _columns(source: Source, item: Input, schema: pa.Schema) -> list[str]:
             raise NoInput(
                 f'source "{source.name}": {item.name} has no column "{name}"; it has {", ".join(schema.names)}'
             )
-    return list(dict.fromkeys(columns.root_of(schema, name) for name in wanted))
+    roots = list(dict.fromkeys(columns.root_of(schema, name) for name in wanted))
+    if twice := [name for name in roots if schema.names.count(name) > 1]:
+        raise NoInput(
+            f'source "{source.name}": {item.name} has several columns "{twice[0]}"; give them names of their own'
+        )
+    return roots
 
 
 def _documents(

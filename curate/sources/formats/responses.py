@@ -15,12 +15,13 @@ from curate.sources.formats.warc import HEAD_END, head_fields
 
 STATUS = re.compile(rb"[A-Z]+(?:/[\d.]+)?[ \t]+(\d{3})\b")
 CHUNK_HEAD = re.compile(rb"(?:\r?\n)?[ \t]*([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n]*)?\r?\n")
+TYPE = re.compile(r"[\s\"']*([\w.+-]+/[\w.+-]+)")
 CHARSET = re.compile(r"charset\s*=\s*[\"']?([^\s;\"']+)", re.I)
 COMMENTS = re.compile(rb"\s*(?:<!--(?:(?!-->).)*-->\s*)*", re.S)
 PAGE = re.compile(rb"<(?:!doctype html|html|head|body|title|meta|script|div|p|h1|table|br)\b", re.I)
 NO_TEXT = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")  # bytes that no text has (WHATWG, MIME sniffing)
 SNIFFED = 1445  # bytes that a type is recognised by, as there
-GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+GZIP, ZSTD, ZLIB = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", (b"\x78\x01", b"\x78\x9c", b"\x78\xda", b"\x78\x5e")
 
 
 class TooLong(Exception):
@@ -49,7 +50,8 @@ def parse(block: bytes, longest: int) -> Response | None:
     body = _decoded(body, headers.get("content-encoding", ""), longest)
     content_type = headers.get("content-type", "")
     charset = CHARSET.search(content_type)
-    kind = content_type.partition(";")[0].strip().lower() or _sniffed(body[:SNIFFED])
+    named = TYPE.match(content_type)
+    kind = named[1].lower() if named else _sniffed(body[:SNIFFED])
     return Response(int(status[1]), kind, charset and charset[1], body, head)
 
 
@@ -74,17 +76,24 @@ def _joined_chunks(body: bytes) -> bytes:
 
 
 def _decoded(body: bytes, encodings: str, longest: int) -> bytes:
-    """Undone in reverse order; an encoding that is named and not there changes nothing."""
-    for name in reversed([name.strip().lower() for name in encodings.split(",")]):
-        if name == "deflate":
-            body = _inflated(body, 15, longest) or _inflated(body, -15, longest) or body
-        elif name == "br":
-            body = _read(body, _brotli, longest) or body
-    for _ in range(3):  # whether it is named or not: pages are packed once, and some twice
+    """Undone as the bytes say, from the outside: pages are packed once, and some twice, whatever is named. Only what cannot
+    be told by its bytes must be named; and what is named and not there changes nothing."""
+    named = {name.strip().lower() for name in encodings.split(",")}
+    for _ in range(3):
         if body.startswith(GZIP):
-            body = _inflated(body, 31, longest) or body
+            made = _inflated(body, 31, longest)
         elif body.startswith(ZSTD):
-            body = _read(body, lambda file: pa.CompressedInputStream(file, "zstd"), longest) or body
+            made = _read(body, lambda file: pa.CompressedInputStream(file, "zstd"), longest)
+        elif body.startswith(ZLIB):
+            named.discard("deflate")
+            made = _inflated(body, 15, longest)
+        elif "deflate" in named:
+            made = _inflated(body, -15, longest)
+        else:
+            made = _read(body, _brotli, longest) if "br" in named else b""
+        if not made:
+            break
+        body = made
     if len(body) > longest:
         raise TooLong
     return body
@@ -102,6 +111,8 @@ def _inflated(body: bytes, window: int, longest: int) -> bytes:
             break
         if member.unconsumed_tail or len(made[-1]) >= left:
             raise TooLong
+        if window < 0 and (not member.eof or member.unused_data.strip(b"\0\r\n")):
+            return b""  # a text that begins as deflated data may
         if not member.eof or window != 31:
             break
         body = member.unused_data
