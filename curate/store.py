@@ -182,9 +182,9 @@ class Store:
         path = self.receipt_path(stage, key)
         try:
             receipt = self.remote.record(path) if self.remote else read_record(path)
+            if receipt.get("key", key) != key:  # it is that of another artefact
+                raise Damaged(path)
             for part in self.parts(stage, receipt):
-                if not part.path.startswith(str(self.folder(stage) / key)):  # the receipt of another artefact
-                    raise Damaged(path)
                 path = Path(part.path)
                 if not self.url or path.exists():
                     part.compare()
@@ -244,7 +244,11 @@ class Store:
         folder = self.folder(stage)
         own = self.remote.own if self.remote else Path  # another machine may have written it
         rows = [vars(part) | {"name": str(own(part.path).relative_to(folder))} for part in parts]
-        receipt = {"parts": [{k: v for k, v in row.items() if k != "path"} for row in rows], **facts}
+        receipt = {
+            "key": key,
+            "parts": [{k: v for k, v in row.items() if k != "path"} for row in rows],
+            **facts,
+        }
         keep = self.remote.keep_record if self.remote else write_record
         keep(self.receipt_path(stage, key), receipt)
         self.note(stage, key)

@@ -26,7 +26,7 @@ def load_profile(name: str, beside: Path) -> Profile:
     text = (own[0] if own else shipped[name]).read_text(encoding="utf-8")
     try:
         tree = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         raise ValueError(f'profile "{name}": not TOML: {error}') from None
     unknown = set(tree) - {"name", "source", "keep", "language", "cut", "mask"}
     if unknown or not isinstance(tree.get("keep"), dict):

@@ -86,7 +86,7 @@ def parse_manifest(path: Path, text: str) -> Manifest:
     """A manifest whose text is here already; files are looked for beside `path`. Raises ManifestError."""
     try:
         tree = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # a number of too many digits is no TOMLDecodeError
         raise ManifestError(f"{path}: not TOML: {error}") from None
     except RecursionError:
         raise ManifestError(f"{path}: brackets nest too deeply for a manifest") from None
