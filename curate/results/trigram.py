@@ -1,4 +1,4 @@
-"""Beside every run of the grid: what a trigram makes of the same held-out text, learned from what the run has read.
+"""Beside every run of the grid and of [value]: what a trigram makes of the same text, learned from what the run has read.
 
 A model that does not beat statistics of three tokens has not been trained in a way that its data could matter much. The
 trigram takes a second for some hundred thousand tokens. It is kept beside the run's record: a report makes it once.
@@ -19,18 +19,19 @@ from train.tokens.packed import Packed
 VERSION = 1  # of what is kept
 KEPT = "trigram.json"
 MOST = 20_000_000  # tokens, beyond which the tables of a trigram would fill memory
+WITH_ONE = (None, "value")  # studies, and the grid, whose runs stand beside a trigram
 MASKED = "masked"  # a loss of another question than that of the next token
 
 
 def with_trigrams(runs: list[dict]) -> list[dict]:
-    """The runs, those of the grid with `trigram`: holdout -> nats per token, where their tokens are still there."""
+    """The runs, those that should with `trigram`: holdout -> nats per token, where their tokens are still there."""
     memory: dict[tuple, dict[str, float]] = {}
     return [run | {"trigram": known} if (known := _trigram(run, memory)) else run for run in runs]
 
 
 def _trigram(run: dict, memory: dict[tuple, dict[str, float]]) -> dict[str, float]:
     cell = run.get("cell", {})
-    if run.get("study") or "losses" not in run or not run.get("directory"):
+    if run.get("study") not in WITH_ONE or "losses" not in run or not run.get("directory"):
         return {}
     if cell.get("loss") == MASKED or run["size"] > MOST:
         return {}

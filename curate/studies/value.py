@@ -157,12 +157,22 @@ def _finding(title: str, holdout: str, asked: dict, levels: list[str], runs: lis
         [_operations(budget), *(f"{texts[level][n]} ({settings[level, budget]})" for level in levels)]
         for n, budget in enumerate(budgets)
     ]
+    trigrams = {level: _trigram(holdout, runs, level) for level in levels}
+    if any(trigrams.values()):
+        known = (f"{nats:.3f}" if nats else "" for nats in trigrams.values())
+        rows.append(["A trigram of the same tokens", *known])
     best = [f"{level} {texts[level][-1]} ({settings[level, budgets[-1]]})" for level in levels]
     sentences = [
         f"On {text_of(holdout)}, from one pool of {unique[levels[0]]:,} tokens of {levels[0]} and within "
         f"{_operations(budgets[-1])}, the least loss is of {'; '.join(best)}.",
         *(_crossing_sentence(levels[0], crossing) for crossing in crossings),
     ]
+    behind = [level for level in levels if (nats := trigrams[level]) and nats < values[level][0, -1]]
+    if behind:
+        sentences.append(
+            f"A trigram of the same tokens has less loss than the best model of {', '.join(behind)}: more compute, or "
+            "larger models, may change the answer."
+        )
     columns = ["Compute", *(f"{level}, {unique[level]:,} tokens" for level in levels)]
     caption = f"Least nats per token within a budget, of {len(asked['settings'])} settings, and the setting"
     return finding(
@@ -271,6 +281,16 @@ def _crossing_sentence(more: str, crossing: dict) -> str:
     how = "" if kind == "measured" else " by a line through the larger budgets"
     lead = f"{more} overtakes {level} at {_operations(crossing['operations'])}{how}, between {low} and {high}"
     return f"{lead[0].upper()}{lead[1:]}; {at_most}."
+
+
+def _trigram(holdout: str, runs: list[dict], level: str) -> float | None:
+    """Nats per token of one that read what the level's runs read, the mean over seeds."""
+    by_seed = {
+        run["seed"]: run["trigram"][holdout]
+        for run in runs
+        if run["of"] == level and holdout in run.get("trigram", {})
+    }
+    return float(np.mean(list(by_seed.values()))) if by_seed else None
 
 
 def _setting_text(setting: list) -> str:

@@ -12,6 +12,7 @@ from curate.commands.plan import plan
 from curate.engine import open_engine
 from curate.errors import ManifestError
 from curate.manifest.reader import load_manifest
+from curate.results.trigram import with_trigrams
 from curate.runs.training import train
 from curate.steps import build
 from curate.store import Store
@@ -62,7 +63,15 @@ def test_settings_that_are_nowhere_the_best_are_trained_once(tmp_path):
     assert all("1e-05" in setting for _, setting in once)
     unique = {run["of"]: run["unique"] for run in mine}
     assert unique["raw"] == 8000 > unique["unique"]
-    found = next(f for f in registry.findings("unique", built.lock, runs) if f["key"] == "value")
+    found = next(
+        f for f in registry.findings("unique", built.lock, with_trigrams(runs)) if f["key"] == "value"
+    )
+    assert [len(row) for row in found["tables"][0]["rows"][-2:]] == [3, 3]
+    name, *trigrams = found["tables"][0]["rows"][-1]
+    assert name.startswith("A trigram")
+    best = [losses[-1] for losses in found["figures"]["lines"].values()]
+    behind = any(float(nats) < loss for nats, loss in zip(trigrams, best, strict=True))
+    assert behind == any("A trigram of the same tokens has less" in text for text in found["sentences"])
     assert "from one pool of 8,000 tokens of raw" in found["sentences"][0]
     for losses in found["figures"]["lines"].values():
         assert len(losses) == len(found["figures"]["budgets"])
