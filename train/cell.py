@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 from train import VERSION
 from train.config import (
@@ -80,26 +80,15 @@ class Cell(RunConfig):
         return self.batch * self.context
 
 
-PLAIN: dict[str, type] = {
-    "packed": str,
-    "sizes": list,
-    "holdouts": dict,
-    "model": dict,
-    "optimizer": dict,
-    "tags": dict,
-    "cooldown_packed": str,
-    "trunk": str,
-}
-
-
 def read_cell(path: Path) -> Cell:
     """A cell from a file of its own. Raises ValueError that names the file where it holds none."""
     given = read_json(path)
     wrong = "no table" if not isinstance(given, dict) else ""
-    for name, kind in PLAIN.items() if not wrong else ():
+    kinds = {name: kind for name, kind in get_type_hints(Cell).items() if name in Cell.__annotations__}
+    for name, kind in kinds.items() if not wrong else ():
         if name in ("packed", "sizes") and name not in given:
             wrong = wrong or f"it has no {name}"
-        elif name in given and not isinstance(given[name], kind):
+        elif name in given and not isinstance(given[name], get_origin(kind) or kind):
             wrong = wrong or f"{name} = {given[name]!r}"
     if not wrong and not all(type(size) is int for size in given["sizes"]):
         wrong = f"sizes = {given['sizes']!r}"

@@ -123,12 +123,10 @@ def _put_in_place(folder: Path, path: Path, is_whole: Callable[[Path], bool]) ->
         _remove(aside)
 
 
-def _never(path: Path) -> bool:
-    return False
-
-
 @contextmanager
-def atomic(path: Path, is_whole: Callable[[Path], bool] = _never, *, durable: bool = True) -> Iterator[Path]:
+def atomic(
+    path: Path, is_whole: Callable[[Path], bool] = lambda path: False, *, durable: bool = True
+) -> Iterator[Path]:
     """A temporary path beside `path` (file or folder), renamed onto it if the block succeeds, else removed.
 
     A folder that another process has put there meanwhile stays if `is_whole` says so; else it is replaced. `durable`:
@@ -143,15 +141,11 @@ def atomic(path: Path, is_whole: Callable[[Path], bool] = _never, *, durable: bo
             _put_in_place(temporary, path, is_whole)
         else:
             if durable:
-                _flush(temporary)
+                with open(temporary, "rb") as file:
+                    os.fsync(file.fileno())
             os.replace(temporary, path)
     finally:
         _remove(temporary)
-
-
-def _flush(path: Path) -> None:
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], object], *, durable: bool = True) -> None:

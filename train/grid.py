@@ -29,24 +29,23 @@ def expand(grid: Mapping[str, Any]) -> list[dict[str, Any]]:
     names = [table for table in TABLES if table]
     check_names("", grid, ("seeds", *names, *knobs("")))
     SEEDS.check("seeds", grid.get("seeds", 1))
-    axes: list[tuple[tuple[str, ...], list]] = [(("seed",), list(range(grid.get("seeds", 1))))]
-    for name in names:
-        axes += [((name, *path), values) for path, values in _axes(name, grid.get(name, {}))]
-    axes += _axes("", {name: grid[name] for name in knobs("") if name in grid})
-    settings = [_nested(zip((path for path, _ in axes), values, strict=True))
-                for values in itertools.product(*(values for _, values in axes))]  # fmt: skip
+    axes = {("", "seed"): list(range(grid.get("seeds", 1)))}
+    for table in names:
+        axes |= _axes(table, grid.get(table, {}))
+    axes |= _axes("", {name: grid[name] for name in knobs("") if name in grid})
+    settings = [_nested(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
     for setting in settings:
         ModelConfig.of(setting.get("model", {}), vocabulary=257, end=256, context=setting.get("context", 256))
     return settings
 
 
-def _axes(table: str, given: Any) -> list[tuple[tuple[str, ...], list]]:
-    """(path within the table, values) of every knob that it names."""
+def _axes(table: str, given: Any) -> dict[tuple[str, str], list]:
+    """(table, knob) -> values, of every knob that it names."""
     known = knobs(table)
     if not isinstance(given, Mapping):
         raise ValueError(f"{table} = {given!r}: must be a table, such as {{ {next(iter(known))} = ... }}")
     check_names(table, given, known, former_names(TABLES[table]))
-    return [((name,), _values(path_to(table, name), value, known[name])) for name, value in given.items()]
+    return {(table, name): _values(path_to(table, name), value, known[name]) for name, value in given.items()}
 
 
 def _values(path: str, value: Any, knob: Knob) -> list:
@@ -64,13 +63,10 @@ def _values(path: str, value: Any, knob: Knob) -> list:
     return values
 
 
-def _nested(pairs: Iterable[tuple[tuple[str, ...], Any]]) -> dict[str, Any]:
+def _nested(pairs: Iterable[tuple[tuple[str, str], Any]]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
-    for path, value in pairs:
-        table = tree
-        for name in path[:-1]:
-            table = table.setdefault(name, {})
-        table[path[-1]] = value
+    for (table, name), value in pairs:
+        (tree.setdefault(table, {}) if table else tree)[name] = value
     return tree
 
 

@@ -25,8 +25,8 @@ import platform
 import signal
 import sys
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +68,19 @@ def train_cell(cell: Cell | dict, directory: str | Path, progress: Progress | No
     prepare_process(cell.threads)
     processes.join(processes.own_device(choose_device(cell.device)))
     processes.check(cell.batch, cell.loss)
-    lock = alone(Path(directory) / CELL_LOCK, stop.asked) if processes.first() else nullcontext(True)
-    with lock as held:  # two grids may share a cell: whoever comes second finds it trained
-        if not held:
-            raise stop.Stopped("stopped while another process trained this cell")
+    with _alone(
+        Path(directory) / CELL_LOCK, "this cell"
+    ):  # two grids may share one: who comes second finds it trained
         return _CellRun(cell, Path(directory), progress).run()
+
+
+@contextmanager
+def _alone(lock: Path, what: str) -> Iterator[None]:
+    """While no other process trains this; of those that train it together the first holds the lock. Raises Stopped."""
+    with alone(lock, stop.asked) if processes.first() else nullcontext(True) as held:
+        if not held:
+            raise stop.Stopped(f"stopped while another process trained {what}")
+        yield
 
 
 class _CellRun:
@@ -162,15 +170,12 @@ class _CellRun:
 
     def _size(self, trainer: Trainer, size: int) -> dict[str, Any]:
         """Walk the trunk to where this size leaves it, train the branch, put the trunk back."""
-        start, steps = self.ladder.branch_start(size), self.ladder.steps(size)
-        branch_path = self.directory / "branch.state"
-        trunk = self._trunk(trainer, start, f"the trunk to {size}")
-        branch = load_checkpoint(branch_path, self.ladder.identity(size))
+        branch_path, identity = self.directory / "branch.state", self.ladder.identity(size)
+        trunk = self._trunk(trainer, self.ladder.branch_start(size), f"the trunk to {size}")
+        branch = load_checkpoint(branch_path, identity)
         if branch:
             trainer.load(branch)
-        self._walk(
-            trainer, steps, start, steps, branch_path, self.ladder.identity(size), f"size {size}", size
-        )
+        self._walk(trainer, self.ladder.steps(size), branch_path, identity, f"size {size}", size)
         run = self._write_run(trainer, size)
         self._forget(branch_path.name)
         trainer.load(trunk)
@@ -178,21 +183,13 @@ class _CellRun:
 
     def _trunk(self, trainer: Trainer, start: int, what: str) -> bytes:
         """The state at the end of the trunk, walked to or, where cells share it, loaded."""
-        path, identity = self.trunk_path, self.ladder.identity()
-        shared = bool(self.cell.trunk)
-        lock = (
-            alone(path.with_suffix(".lock"), stop.asked)
-            if shared and processes.first()
-            else nullcontext(True)
-        )
-        with lock as held:
-            if not held:
-                raise stop.Stopped("stopped while another process trained the trunk of this cell")
+        path, identity, shared = self.trunk_path, self.ladder.identity(), bool(self.cell.trunk)
+        with _alone(path.with_suffix(".lock"), "the trunk of this cell") if shared else nullcontext():
             if shared and (state := processes.from_first(lambda: load_checkpoint(path, identity))):
                 trainer.load(state)
                 if trainer.step == start:
                     return state
-            self._walk(trainer, start, None, None, path, identity, what)
+            self._walk(trainer, start, path, identity, what)
             return self._save(trainer, path, identity)
 
     def _save(self, trainer: Trainer, path: Path, identity: str) -> bytes:
@@ -206,17 +203,16 @@ class _CellRun:
         self,
         trainer: Trainer,
         until: int,
-        decay_start: int | None,
-        steps: int | None,
         checkpoint: Path,
         identity: str,
         what: str,
         size: int | None = None,
     ) -> None:
-        """Steps up to `until`, with a checkpoint now and then."""
+        """Steps up to `until`, with a checkpoint now and then; those of a branch where its size is given."""
+        branch = (None, None) if size is None else (self.ladder.branch_start(size), until)
         while trainer.step < until:
             try:
-                trainer.train_step(decay_start, steps)
+                trainer.train_step(*branch)
             except Diverged as error:
                 if processes.first():
                     write_record(self.directory / "failed.json", _failure(error, what))
@@ -234,8 +230,7 @@ class _CellRun:
         ladder = self.ladder
         trunk = step if size is None else ladder.branch_start(size)
         done = [s for s in self.cell.sizes if ladder.branch_start(s) < trunk or (size and s < size)]
-        branches = sum(ladder.steps(s) - ladder.branch_start(s) for s in done)
-        return trunk + branches + (step - trunk)
+        return step + sum(ladder.steps(s) - ladder.branch_start(s) for s in done)
 
     def _write_run(self, trainer: Trainer, size: int) -> dict[str, Any]:
         scores = self._scores(trainer)
@@ -253,30 +248,25 @@ class _CellRun:
         }
 
     def _write_files(
-        self,
-        trainer: Trainer,
-        run: dict[str, Any],
-        weights: dict[str, dict[str, torch.Tensor]],
-        scores: dict[str, Scores],
+        self, trainer: Trainer, run: dict, weights: dict, scores: dict[str, Scores]
     ) -> dict[str, Any]:
         """All files of a run, the record last."""
-        folder = self.directory / str(run["size"])
-        for name, result in scores.items():
-            write_array(folder / f"holdout-{name}.npy", result.nats)
-            if result.right is not None:
-                write_array(folder / f"right-{name}.npy", result.right)
+        folder, tokenizer = self.directory / str(run["size"]), self.ladder.packed.tokenizer_path
+        arrays = {f"holdout-{name}.npy": result.nats for name, result in scores.items()}
+        arrays |= {f"right-{name}.npy": x.right for name, x in scores.items() if x.right is not None}
+        for name, array in arrays.items():
+            write_array(folder / name, array)
         for name, tensors in weights.items():
             _write_bytes(folder / f"{name}.safetensors", safetensors.torch.save(_copied(tensors)))
         lines = "".join(json.dumps(point) + "\n" for point in trainer.curve)
         _write_bytes(folder / "metrics.jsonl", lines.encode())
-        tokenizer = self.ladder.packed.tokenizer_path
         if tokenizer:
             _write_bytes(folder / "tokenizer.json", tokenizer.read_bytes())
-        files = [f"{name}.safetensors" for name in weights]
-        run["sha256"] = {name: file_digest(folder / name) for name in files}
-        files += [f"holdout-{name}.npy" for name in scores] + ["metrics.jsonl"]
-        files += [f"right-{name}.npy" for name, result in scores.items() if result.right is not None]
-        return seal_folder(folder / RECORD, run, [*files, *(["tokenizer.json"] if tokenizer else [])])
+        run["sha256"] = {
+            f"{name}.safetensors": file_digest(folder / f"{name}.safetensors") for name in weights
+        }
+        files = [*arrays, *run["sha256"], "metrics.jsonl", *(["tokenizer.json"] if tokenizer else [])]
+        return seal_folder(folder / RECORD, run, files)
 
     def _record(self, trainer: Trainer, size: int, scores: dict[str, Scores]) -> dict[str, Any]:
         cell, ladder, model = self.cell, self.ladder, trainer.model

@@ -12,7 +12,6 @@ import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from xxhash import xxh3_64
@@ -28,6 +27,7 @@ from train.parallel import processes
 from train.tokens.windows import Switched, Windows
 
 SMOOTHING = 0.95  # of the running training loss
+PLAIN = ("step", "seconds", "smoothed", "best", "curve", "since_record")  # of the state, beside the tensors
 SPIKE = 0.25  # of ln V: a running loss this far above its best has diverged
 
 
@@ -65,7 +65,7 @@ class Trainer:
         self.smoothed, self.best = math.log(config.vocabulary), math.log(config.vocabulary)
         self.tolerance = SPIKE * math.log(config.vocabulary)
         self.curve: list[dict[str, float]] = []
-        self._since_record: list[float] = []
+        self.since_record: list[float] = []
 
     def train_step(self, decay_start: int | None = None, steps: int | None = None) -> float:
         """One step; returns its loss in nats. With `decay_start` it is a step of a branch."""
@@ -129,11 +129,11 @@ class Trainer:
         self.best = min(self.best, self.smoothed)
 
     def _record(self, loss: float, rate: float, gradient_norm: float) -> None:
-        self._since_record.append(loss)
+        self.since_record.append(loss)
         if self.step % self.record_every:
             return
-        mean = sum(self._since_record) / len(self._since_record)
-        self._since_record = []
+        mean = sum(self.since_record) / len(self.since_record)
+        self.since_record = []
         self.curve.append(
             {
                 "step": self.step,
@@ -147,24 +147,15 @@ class Trainer:
 
     def state(self) -> bytes:
         """Everything, serialised: what goes to the disk and what a trunk is put back from are the same."""
-        buffer = io.BytesIO()
-        torch.save(self._live_state(), buffer)
-        return buffer.getvalue()
-
-    def _live_state(self) -> dict[str, Any]:
-        return {
+        live = {
             "model": self.weights(),
             "average": processes.whole(self.average),
             "optimizers": [processes.whole(optimizer.state_dict()) for optimizer in self.optimizers],
-            "plain": {
-                "step": self.step,
-                "seconds": self.seconds,
-                "smoothed": self.smoothed,
-                "best": self.best,
-                "curve": list(self.curve),
-                "since_record": list(self._since_record),
-            },
+            "plain": {name: getattr(self, name) for name in PLAIN},
         }
+        buffer = io.BytesIO()
+        torch.save(live, buffer)
+        return buffer.getvalue()
 
     def weights(self) -> dict[str, torch.Tensor]:
         return processes.whole(self.model.state_dict())
@@ -184,10 +175,8 @@ class Trainer:
                 for name, value in state_of.items():
                     if value.shape == parameter.shape:
                         state_of[name] = processes.part_of(value, parameter)
-        plain = live["plain"]
-        self.step, self.seconds = plain["step"], plain["seconds"]
-        self.smoothed, self.best = plain["smoothed"], plain["best"]
-        self.curve, self._since_record = list(plain["curve"]), list(plain["since_record"])
+        for name in PLAIN:
+            setattr(self, name, live["plain"][name])
 
 
 def new_model(config: ModelConfig, seed: int) -> Transformer:

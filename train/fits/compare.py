@@ -183,10 +183,7 @@ def exchange_rate(grid: Grid, level: str, of: str) -> ExchangeRate:
     Where `level` is better, that is the loss `of` ends with. So token counts lie inside what was measured
     where that is possible at all, and swapping the two levels gives exactly 1 / rate.
     """
-    ours_D, ours_ND = grid.means_ND(level, of)
-    theirs_D, theirs_ND = grid.means_ND(of, level)
-    if min(len(ours_D), len(theirs_D)) < 2:
-        raise FitError(f'an exchange rate between "{level}" and "{of}" needs two sizes of each')
+    ours_D, ours_ND, theirs_D, theirs_ND = _two_sizes_of_each(grid, level, of)
     target_N = np.maximum(ours_ND[:, -1], theirs_ND[:, -1])
     log_N = _log_tokens_at(theirs_D, theirs_ND, target_N) - _log_tokens_at(ours_D, ours_ND, target_N)
     limit = _reached(theirs_D, ours_D)
@@ -199,40 +196,37 @@ def exchange_rate(grid: Grid, level: str, of: str) -> ExchangeRate:
     )
 
 
+def _two_sizes_of_each(
+    grid: Grid, level: str, of: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """(tokens, means) of the one, then of the other."""
+    ours, theirs = grid.means_ND(level, of), grid.means_ND(of, level)
+    if min(len(ours[0]), len(theirs[0])) < 2:
+        raise FitError(f'an exchange rate between "{level}" and "{of}" needs two sizes of each')
+    return *ours, *theirs
+
+
 def exchange_rates(grid: Grid, level: str, of: str) -> list[ExchangeRate]:
     """The rate at every loss that `of` has at one of its sizes: what a token is worth early and late."""
-    ours_D, ours_ND = grid.means_ND(level, of)
-    theirs_D, theirs_ND = grid.means_ND(of, level)
-    if min(len(ours_D), len(theirs_D)) < 2:
-        raise FitError(f'an exchange rate between "{level}" and "{of}" needs two sizes of each')
-    return [_rate_at(grid, level, of, ours_D, ours_ND, *at) for at in zip(theirs_D, theirs_ND.T, strict=True)]
-
-
-def _rate_at(
-    grid: Grid,
-    level: str,
-    of: str,
-    ours_D: np.ndarray,
-    ours_ND: np.ndarray,
-    theirs: float,
-    target_N: np.ndarray,
-) -> ExchangeRate:
-    """`theirs` tokens of `of` against the tokens of `level` that reach `target_N`, which may be none of ours."""
-    log_N = math.log(theirs) - _log_tokens_at(ours_D, ours_ND, target_N)
-    log_N = np.where(target_N < ours_ND[:, -1], -math.inf, log_N)
-    far = math.log(theirs) - math.log(ours_D[0] / REACH) - 1e-9
-    low, high = grid.interval(log_N)
-    if log_N[0] == -math.inf:
-        kind, rate = "at most", theirs / ours_D[-1]
-    elif log_N[0] >= far:
-        kind, rate = "at least", theirs / ours_D[0]
-    else:
-        kind, rate = (
-            "measured" if log_N[0] <= math.log(theirs / ours_D[0]) else "extrapolated",
-            math.exp(log_N[0]),
-        )
-    low, high, clear = _clear(grid, low, math.inf if high >= far else high)
-    return ExchangeRate(level, of, rate, math.exp(low), math.exp(high), kind, float(target_N[0]), clear)
+    ours_D, ours_ND, theirs_D, theirs_ND = _two_sizes_of_each(grid, level, of)
+    rates = []
+    for theirs, target_N in zip(theirs_D, theirs_ND.T, strict=True):
+        # Tokens of `level` that reach the target, which may be none of ours.
+        log_N = math.log(theirs) - _log_tokens_at(ours_D, ours_ND, target_N)
+        log_N = np.where(target_N < ours_ND[:, -1], -math.inf, log_N)
+        far = math.log(theirs) - math.log(ours_D[0] / REACH) - 1e-9
+        low, high = grid.interval(log_N)
+        if log_N[0] == -math.inf:
+            kind, rate = "at most", theirs / ours_D[-1]
+        elif log_N[0] >= far:
+            kind, rate = "at least", theirs / ours_D[0]
+        else:
+            rate = math.exp(log_N[0])
+            kind = "measured" if log_N[0] <= math.log(theirs / ours_D[0]) else "extrapolated"
+        low, high, clear = _clear(grid, low, math.inf if high >= far else high)
+        at = float(target_N[0])
+        rates.append(ExchangeRate(level, of, rate, math.exp(low), math.exp(high), kind, at, clear))
+    return rates
 
 
 def overtaking(grid: Grid, curves: Curves, dirty: str, clean: str, clean_tokens: int) -> Overtaking:
@@ -255,11 +249,8 @@ def overtaking(grid: Grid, curves: Curves, dirty: str, clean: str, clean_tokens:
     elif log_N[0] > end:
         kind = "too far"
     else:
-        kind = (
-            "measured"
-            if log_N[0] <= math.log(sizes_D[-1]) and log_N[0] >= math.log(sizes_D[0])
-            else "extrapolated"
-        )
+        inside = math.log(sizes_D[0]) <= log_N[0] <= math.log(sizes_D[-1])
+        kind = "measured" if inside else "extrapolated"
     tokens = math.exp(min(log_N[0], end))
     bottom, top = (math.exp(x) if x <= end else math.inf for x in (low, high))
     return Overtaking(dirty, clean, clean_tokens, tokens, bottom, top, float(target_N[0]), kind)
@@ -268,20 +259,16 @@ def overtaking(grid: Grid, curves: Curves, dirty: str, clean: str, clean_tokens:
 def measured_crossing(grid: Grid, dirty: str, clean: str, clean_tokens: int) -> Overtaking:
     """Where `dirty`, as it was trained, crosses the loss that `clean` has with `clean_tokens`: between two of its sizes, on
     logarithmic scales. `kind`: measured | at most (better from its first size on) | at least (worse even at its last)."""
-    clean_D, clean_ND = grid.means_ND(clean)
-    at = np.flatnonzero(clean_D == clean_tokens)
-    if not len(at):
-        raise FitError(f'no run of level "{clean}" with {clean_tokens} tokens')
+    target_N = grid.mean_N(clean, clean_tokens)
     sizes_D, loss_ND = grid.means_ND(dirty)
-    goal_N = np.log(clean_ND[:, at[0]])
     log_N = np.array(
-        [_first_below(np.log(sizes_D), row, goal) for row, goal in zip(np.log(loss_ND), goal_N, strict=True)]
+        [_first_below(np.log(sizes_D), *both) for both in zip(np.log(loss_ND), np.log(target_N), strict=True)]
     )
     low, high = grid.interval(log_N)
     kind = "measured" if math.isfinite(log_N[0]) else "at most" if log_N[0] < 0 else "at least"
     tokens = math.exp(np.clip(log_N[0], math.log(sizes_D[0]), math.log(sizes_D[-1])))
     return Overtaking(
-        dirty, clean, clean_tokens, tokens, math.exp(low), math.exp(high), float(clean_ND[0, at[0]]), kind
+        dirty, clean, clean_tokens, tokens, math.exp(low), math.exp(high), float(target_N[0]), kind
     )
 
 

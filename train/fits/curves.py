@@ -20,16 +20,7 @@ from functools import cached_property
 import numpy as np
 
 from train.fits.grid import Grid
-from train.fits.laws import (
-    Curve,
-    FitError,
-    Form,
-    Law,
-    Rows,
-    choose_form,
-    fit_shared_power_laws,
-    law_of,
-)
+from train.fits.laws import Curve, FitError, Form, Law, Rows, choose_form, fit_shared_power_laws, law_of
 from train.fits.noise import lack_of_fit
 
 
@@ -198,9 +189,5 @@ def foretold(grid: Grid, levels: list[str] | None = None) -> dict[str, Foretold]
 
 def mean(grid: Grid, level: str, tokens: int) -> Estimate:
     """Loss of a cell, over its seeds."""
-    tokens_D, loss_ND = grid.means_ND(level)
-    at = np.flatnonzero(tokens_D == tokens)
-    if not len(at):
-        raise FitError(f'no run of level "{level}" with {tokens} tokens')
-    column = loss_ND[:, at[0]]
-    return Estimate(float(column[0]), *grid.interval(column))
+    mean_N = grid.mean_N(level, tokens)
+    return Estimate(float(mean_N[0]), *grid.interval(mean_N))

@@ -112,29 +112,22 @@ class Grid:
     def replicates_NLDS(self) -> np.ndarray:
         """Row 0 is the grid as measured, the others are grids that might have been; missing runs stay NaN."""
         seeds_rng = np.random.default_rng(self.rng_seed).spawn(2)[0]
-        added_NLDS = np.zeros((self.draws, *self.loss_LDS.shape))
+        added_NLDS = self.document_replicates_NLDS
         if self.noise is not None:
-            added_NLDS += self.noise.draw(seeds_rng, added_NLDS.shape)
-        if self.documents:
-            added_NLDS += self.document_replicates_NLDS
+            added_NLDS = self.noise.draw(seeds_rng, added_NLDS.shape) + added_NLDS
         floor = 1e-3 * np.nanmin(self.loss_LDS)  # heavy tails must not give a negative loss
         return np.concatenate([self.loss_LDS[None], np.maximum(self.loss_LDS + added_NLDS, floor)])
 
     @cached_property
     def document_replicates_NLDS(self) -> np.ndarray:
         """What other holdout documents would add to every loss; zeros where single documents are not known."""
+        added_NLDS, documents = np.zeros((self.draws, *self.loss_LDS.shape)), self.documents
+        if not documents:
+            return added_NLDS
         rng = np.random.default_rng(self.rng_seed).spawn(2)[1]
-        return (
-            self._document_noise(rng, self.documents)
-            if self.documents
-            else np.zeros((self.draws, *self.loss_LDS.shape))
-        )
-
-    def _document_noise(self, rng: np.random.Generator, documents: int) -> np.ndarray:
         nats_RI = np.array([point.document_nats for point in self.points], dtype=float)
         losses = np.array([point.loss for point in self.points])
         units_I = np.full(documents, 1.0) if self.units is None else np.asarray(self.units, dtype=float)
-        added_NLDS = np.zeros((self.draws, *self.loss_LDS.shape))
         places = tuple(np.array([self._index(point) for point in self.points]).T)
         for n in range(0, self.draws, 100):  # blocks, since a holdout of 100,000 documents would fill memory
             rows = min(100, self.draws - n)
@@ -158,6 +151,13 @@ class Grid:
         values_NDS = self.replicates_NLDS[:, self.levels.index(level)]
         sums_ND = np.where(mine, values_NDS, 0.0).sum(2)[:, known]
         return np.array(self.tokens, dtype=float)[known], sums_ND / mine.sum(1)[known]
+
+    def mean_N(self, level: str, tokens: int) -> np.ndarray:
+        """Mean over the seeds of a cell."""
+        tokens_D, loss_ND = self.means_ND(level)
+        if tokens not in tokens_D:
+            raise FitError(f'no run of level "{level}" with {tokens} tokens')
+        return loss_ND[:, tokens_D == tokens][:, 0]
 
     def _present(self, level: str) -> np.ndarray:
         if level not in self.levels:

@@ -82,26 +82,18 @@ def _tuned_and_asked(
     return _told(answer(best, tokenizer, items("held-out", families))) | how
 
 
-_scratches: dict[
-    str, dict[str, Any]
-] = {}  # of this process: what no text was read for is the same for all levels
+# Of this process: what no text was read for is the same for all levels.
+_scratches: dict[str, dict[str, Any]] = {}
 
 
-def _scratch(
-    run: dict,
-    model: Transformer,
-    tokenizer: Tokenizer,
-    knobs: dict,
-    tuning: Tuning,
-    families: Sequence[str],
-    seed: int,
-) -> dict[str, Any]:
+def _scratch(run: dict, model: Transformer, *how: Any) -> dict[str, Any]:
+    _, knobs, tuning, families, seed = how
     key = digest_of([run["model"], run["tokenizer_sha256"], knobs, asdict(tuning), list(families), seed])
     if key not in _scratches:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             fresh = Transformer(model.config).to(model.embedding.device)
-        _scratches[key] = _tuned_and_asked(fresh, tokenizer, knobs, tuning, families, seed)
+        _scratches[key] = _tuned_and_asked(fresh, *how)
     return _scratches[key]
 
 

@@ -110,14 +110,8 @@ def tuned(
     for share in tuning.rates:
         model = Transformer(start.config).to(start.embedding.device)
         model.load_state_dict(start.state_dict())
-        tune(
-            model,
-            tokenizer,
-            trained,
-            OptimizerConfig.of({**knobs, "learning_rate": peak * share}),
-            tuning,
-            seed,
-        )
+        config = OptimizerConfig.of({**knobs, "learning_rate": peak * share})
+        tune(model, tokenizer, trained, config, tuning, seed)
         bits = float(answer(model, tokenizer, aside).bits.mean())
         tried.append((bits if math.isfinite(bits) else math.inf, share, model))
     best = min(tried, key=lambda one: one[0])
