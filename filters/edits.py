@@ -9,41 +9,33 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from filters.arrow import from_utf8, utf8
-from filters.text.compiled import kernel, loop
+from filters.text.compiled import kernel
 
 
-@loop
-def _measure(offsets, firsts, starts, ends, which, mask_sizes, sizes):
-    """Fill in the bytes of each document after its edits."""
-    for i in range(len(offsets) - 1):
-        size = offsets[i + 1] - offsets[i]
-        free = 0
-        for k in range(firsts[i], firsts[i + 1]):
-            if starts[k] >= free:
-                size += mask_sizes[which[k]]
-            size -= max(0, ends[k] - max(starts[k], free))
-            free = max(free, ends[k])
-        sizes[i] = size
+@kernel
+def _appended(out, at, source, begin, end):
+    """Write a stretch behind what `out` holds, if it has room for any; returns where it ends."""
+    if len(out):
+        out[at : at + end - begin] = source[begin:end]
+    return at + end - begin
 
 
 @kernel
 def _write(offsets, data, firsts, starts, ends, which, masks, mask_offsets, new_offsets, out):
+    """Fill in where each document ends after its edits, and its bytes; of an `out` without room the first alone."""
+    at = 0
     for i in range(len(offsets) - 1):
-        at, begin = new_offsets[i], offsets[i]
-        free = 0
+        begin, free = offsets[i], 0
         for k in range(firsts[i], firsts[i + 1]):
             if starts[k] >= free:
-                n = starts[k] - free
-                out[at : at + n] = data[begin + free : begin + free + n]
-                at += n
-                n = mask_offsets[which[k] + 1] - mask_offsets[which[k]]
-                out[at : at + n] = masks[mask_offsets[which[k]] : mask_offsets[which[k]] + n]
-                at += n
+                at = _appended(out, at, data, begin + free, begin + starts[k])
+                at = _appended(out, at, masks, mask_offsets[which[k]], mask_offsets[which[k] + 1])
             free = max(free, ends[k])
-        n = offsets[i + 1] - begin - free
-        out[at : at + n] = data[begin + free : begin + free + n]
+        at = _appended(out, at, data, begin + free, offsets[i + 1])
+        new_offsets[i + 1] = at
 
 
 def _merged(columns: list[pa.Array]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -66,11 +58,7 @@ def _merged(columns: list[pa.Array]) -> tuple[np.ndarray, np.ndarray, np.ndarray
 
 def edited_sizes(texts: pa.Array, columns: list[pa.Array], masks: list[str]) -> np.ndarray:
     """int64 [documents]: bytes of each text after its edits, without making it."""
-    offsets, _ = utf8(texts)
-    sizes = np.zeros(len(offsets) - 1, np.int64)
-    mask_sizes = np.array([len(mask.encode()) for mask in masks])
-    _measure(offsets, *_merged(columns), mask_sizes, sizes)
-    return sizes
+    return np.diff(_edited(texts, columns, masks, np.empty(0, np.uint8)))
 
 
 def edit(texts: pa.Array, columns: list[pa.Array], masks: list[str]) -> pa.LargeStringArray:
@@ -78,13 +66,21 @@ def edit(texts: pa.Array, columns: list[pa.Array], masks: list[str]) -> pa.Large
 
     Spans (`columns.SPANS`) count bytes from each document's beginning and lie on characters' borders.
     """
+    offsets, _ = utf8(texts)
+    longest = sum(
+        len(mask.encode()) * int(pc.sum(pc.list_value_length(c)).as_py() or 0)
+        for mask, c in zip(masks, columns, strict=True)
+    )
+    out = np.empty(int(offsets[-1] - offsets[0]) + longest, np.uint8)  # what stays free takes no memory
+    new_offsets = _edited(texts, columns, masks, out)
+    return from_utf8(new_offsets, out[: new_offsets[-1]])
+
+
+def _edited(texts: pa.Array, columns: list[pa.Array], masks: list[str], out: np.ndarray) -> np.ndarray:
+    """int64 [documents + 1]: the offsets of the edited texts, whose bytes are written to `out` if it has room."""
     offsets, data = utf8(texts)
-    merged = _merged(columns)
+    joined = np.frombuffer("".join(masks).encode() + b"\0", np.uint8)
     mask_offsets = np.cumsum([0, *(len(mask.encode()) for mask in masks)])
-    sizes = np.zeros(len(offsets) - 1, np.int64)
-    _measure(offsets, *merged, np.diff(mask_offsets), sizes)
-    new_offsets = np.concatenate([[0], np.cumsum(sizes)])
-    joined = np.frombuffer("".join(masks).encode() + b"\0", np.uint8).copy()
-    out = np.empty(int(new_offsets[-1]), np.uint8)
-    _write(offsets, data, *merged, joined, mask_offsets, new_offsets, out)
-    return from_utf8(new_offsets, out)
+    new_offsets = np.zeros(len(offsets), np.int64)
+    _write(offsets, data, *_merged(columns), joined, mask_offsets, new_offsets, out)
+    return new_offsets

@@ -32,20 +32,17 @@ def attend(
 ) -> Tensor:
     """Every query over the keys at and before it, of its own document where those count: [B, H, T, D]."""
     T, grouped = q_BHTD.shape[2], q_BHTD.shape[1] != k_BKTD.shape[1]
-    if seen_BTT is not None:
-        return F.scaled_dot_product_attention(q_BHTD, k_BKTD, v_BKTD, seen_BTT[:, None], enable_gqa=grouped)
-    by_blocks = use_wide_products() and q_BHTD.device.type == "cpu" and HELD[0] <= T <= HELD[1]
+    by_blocks = (
+        seen_BTT is None and use_wide_products() and q_BHTD.device.type == "cpu" and HELD[0] <= T <= HELD[1]
+    )
     if by_blocks and not torch.compiler.is_compiling():
         return _AttendByBlocks.apply(q_BHTD, k_BKTD, v_BKTD, document_BT)
-    if document_BT is None:
-        return F.scaled_dot_product_attention(q_BHTD, k_BKTD, v_BKTD, is_causal=True, enable_gqa=grouped)
-    seen_B1TT = _seen(document_BT)[:, None]
-    return F.scaled_dot_product_attention(q_BHTD, k_BKTD, v_BKTD, seen_B1TT, enable_gqa=grouped)
-
-
-def _seen(document_BT: Tensor) -> Tensor:
-    """Whether position i of a sequence sees position j, [B, T, T]."""
-    return (document_BT[:, :, None] == document_BT[:, None, :]).tril()
+    if seen_BTT is None and document_BT is not None:
+        seen_BTT = (document_BT[:, :, None] == document_BT[:, None, :]).tril()
+    seen_B1TT = None if seen_BTT is None else seen_BTT[:, None]
+    return F.scaled_dot_product_attention(
+        q_BHTD, k_BKTD, v_BKTD, seen_B1TT, is_causal=seen_BTT is None, enable_gqa=grouped
+    )
 
 
 class _AttendByBlocks(torch.autograd.Function):
