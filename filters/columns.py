@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from filters.family import Signal
+from filters.family import Family, Signal
+from filters.text.batches import valid
 
 INF = float("inf")
 FLOAT, INTEGER = pa.float64(), pa.int64()
@@ -76,6 +77,22 @@ def columns(signals: Iterable[Signal], **measured: Any) -> dict[str, pa.Array]:
     """A column for each signal, from what one pass has found: `tallies`, and arrays by the names that signals use."""
     everything = SimpleNamespace(**measured)
     return {signal.name: signal.formula(everything) for signal in signals if signal.formula}
+
+
+def tallied(
+    name: str, version: int, signals: tuple[Signal, ...], tally: type[IntEnum], kernel: Callable[..., Any],
+    *tables: Callable[[], Any],
+) -> Family:  # fmt: skip
+    """A family of which `kernel(offsets, data, tables ..., tallies)` fills in all tallies. What it returns are the `edges`
+    of spans. An empty text has 0 of everything."""
+
+    def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
+        offsets, data = valid(texts)
+        tallies = np.zeros((len(tally), len(offsets) - 1), np.int64)
+        edges = kernel(offsets, data, *(table() for table in tables), tallies)
+        return columns(signals, tallies=tallies, edges=edges)
+
+    return Family(name, version, measure, signals)
 
 
 def rows(of: Source, measured: Any) -> Any:

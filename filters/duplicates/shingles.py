@@ -13,6 +13,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
+from filters.text import ngrams
 from filters.text.compiled import inlined, kernel, loop
 from filters.text.normalised import normalised
 from filters.text.pages import longest_document
@@ -47,10 +48,7 @@ def shingles_of(data, start, end, tables, unit, ngram, room, shingles):
 @inlined
 def slots_for(n):
     """The size of a table of slots for n keys, less one: a power of two, at least half of it free."""
-    size = 16
-    while size < 2 * n:
-        size *= 2
-    return np.uint64(size - 1)
+    return np.uint64(ngrams.slots_for(n) - 1)
 
 
 @inlined

@@ -19,6 +19,7 @@ import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -99,59 +100,39 @@ class _Cursor:
         return ModelError(f"{self.path}: {what}; download the file again or name another model")
 
 
-@dataclass(frozen=True)
-class _Arguments:
-    dimension: int
-    word_ngrams: int
-    loss: int
-    buckets: int
-    min_characters: int
-    max_characters: int
-
-
-@dataclass(frozen=True)
-class _Vocabulary:
-    text: bytes
-    offsets: np.ndarray
-    words: int
-    labels: list[bytes]
-    label_counts: np.ndarray
-    kept: np.ndarray | None  # int32 [kept, 2]: bucket, its row after the words
-
-
 def _read(file: _Cursor) -> Model:
-    arguments = _read_arguments(file)
-    vocabulary = _read_vocabulary(file)
+    dimension, arguments = _read_arguments(file)
+    kept, vocabulary = _read_vocabulary(file)
     quantised = bool(file.number("u1", "input matrix"))
-    if vocabulary.kept is not None and not quantised:
+    if kept is not None and not quantised:
         raise file.error("pruned but not quantised, which no released fastText reads")
     input_rows, input_scale = _read_matrix(file, "input matrix", quantised)
     output_quantised = bool(file.number("u1", "output matrix"))
     output, output_scale = _read_matrix(file, "output matrix", quantised and output_quantised)
     if quantised:
         input_rows *= input_scale[:, None]
-    _check_shapes(file, arguments, vocabulary, input_rows, output)
-    kept_buckets, input_rows = _in_order_of_buckets(file, vocabulary, input_rows)
+    needs = vocabulary["word_count"] + (max(arguments["buckets"], 0) if kept is None else len(kept))
+    if input_rows.shape[1] != dimension or len(input_rows) < needs:
+        raise file.error(
+            f"the input matrix is {input_rows.shape}, its arguments ask for ({needs}, {dimension})"
+        )
+    labels = len(vocabulary["labels"])
+    if output.shape != (labels, dimension):
+        raise file.error(f"the output matrix is {output.shape} for {labels} labels")
+    if kept is not None:  # sorted by bucket, so that the number of smaller kept buckets is the row
+        kept, rows = np.ascontiguousarray(kept[np.argsort(kept[:, 0])].T)
+        words = vocabulary["word_count"]
+        if len(rows) and (rows.min() < 0 or rows.max() >= len(input_rows) - words):
+            raise file.error("a pruned bucket points outside the input matrix")
+        input_rows = input_rows[np.concatenate([np.arange(words), words + rows])]
     return Model(
-        path=file.path,
-        loss=LOSSES[arguments.loss],
-        word_count=vocabulary.words,
-        vocabulary_bytes=np.frombuffer(vocabulary.text or b"\0", np.uint8),
-        vocabulary_offsets=vocabulary.offsets,
-        labels=tuple(label.decode(errors="replace").removeprefix("__label__") for label in vocabulary.labels),
-        label_counts_L=vocabulary.label_counts,
-        buckets=arguments.buckets,
-        kept_buckets=kept_buckets,
-        min_characters=arguments.min_characters,
-        max_characters=arguments.max_characters,
-        word_ngrams=arguments.word_ngrams,
-        input_RD=input_rows,
-        output_LD=output,
+        path=file.path, **arguments, **vocabulary, kept_buckets=kept, input_RD=input_rows, output_LD=output,
         output_scale_L=output_scale,
-    )
+    )  # fmt: skip
 
 
-def _read_arguments(file: _Cursor) -> _Arguments:
+def _read_arguments(file: _Cursor) -> tuple[int, dict[str, Any]]:
+    """(dimension, fields of a `Model`)"""
     if file.number("<i4", "header") != MAGIC:
         raise file.error("no fastText model (its first four bytes are others)")
     version = file.number("<i4", "header")
@@ -170,10 +151,17 @@ def _read_arguments(file: _Cursor) -> _Arguments:
         maximum = 0  # classifiers had no character n-grams yet; the field held a default
     if buckets <= 0 and (maximum > 0 or word_ngrams > 1):
         raise file.error("has n-grams but no buckets for them")
-    return _Arguments(dimension, word_ngrams, loss, buckets, minimum, maximum)
+    return dimension, {
+        "loss": LOSSES[loss],
+        "buckets": buckets,
+        "min_characters": minimum,
+        "max_characters": maximum,
+        "word_ngrams": word_ngrams,
+    }
 
 
-def _read_vocabulary(file: _Cursor) -> _Vocabulary:
+def _read_vocabulary(file: _Cursor) -> tuple[np.ndarray | None, dict[str, Any]]:
+    """(int32 [kept, 2]: bucket, its row after the words; fields of a `Model`)"""
     size, words, labels = file.array("<i4", 3, "vocabulary").tolist()
     _tokens, kept_size = file.array("<i8", 2, "vocabulary").tolist()
     if labels < 1 or words < 0 or size != words + labels:
@@ -188,9 +176,13 @@ def _read_vocabulary(file: _Cursor) -> _Vocabulary:
     kept = file.array("<i4", 2 * kept_size, "pruned buckets").reshape(-1, 2) if kept_size >= 0 else None
     offsets = np.zeros(size + 1, np.int64)
     np.cumsum([len(entry) for entry in entries], out=offsets[1:])
-    return _Vocabulary(
-        b"".join(entries), offsets, words, entries[words:], np.array(counts[words:], np.int64), kept
-    )
+    return kept, {
+        "word_count": words,
+        "vocabulary_bytes": np.frombuffer(b"".join(entries) or b"\0", np.uint8),
+        "vocabulary_offsets": offsets,
+        "labels": tuple(e.decode(errors="replace").removeprefix("__label__") for e in entries[words:]),
+        "label_counts_L": np.array(counts[words:], np.int64),
+    }
 
 
 def _read_matrix(file: _Cursor, what: str, quantised: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -238,29 +230,3 @@ def _finite(file: _Cursor, what: str, matrix: np.ndarray, block: int = 1 << 16) 
         if not np.isfinite(matrix[begin : begin + block]).all():
             raise file.error(f"the {what} holds values that are not finite")
     return matrix
-
-
-def _check_shapes(
-    file: _Cursor, arguments: _Arguments, vocabulary: _Vocabulary, input_rows: np.ndarray, output: np.ndarray
-) -> None:
-    n_buckets = arguments.buckets if vocabulary.kept is None else len(vocabulary.kept)
-    needs = vocabulary.words + max(n_buckets, 0)
-    if input_rows.shape[1] != arguments.dimension or len(input_rows) < needs:
-        raise file.error(
-            f"the input matrix is {input_rows.shape}, its arguments ask for ({needs}, {arguments.dimension})"
-        )
-    if output.shape != (len(vocabulary.labels), arguments.dimension):
-        raise file.error(f"the output matrix is {output.shape} for {len(vocabulary.labels)} labels")
-
-
-def _in_order_of_buckets(
-    file: _Cursor, vocabulary: _Vocabulary, input_rows: np.ndarray
-) -> tuple[np.ndarray | None, np.ndarray]:
-    """Rows of kept buckets sorted by bucket, so that the number of smaller kept buckets is the row."""
-    if vocabulary.kept is None:
-        return None, input_rows
-    buckets, rows = vocabulary.kept[np.argsort(vocabulary.kept[:, 0])].T
-    if len(rows) and (rows.min() < 0 or rows.max() >= len(input_rows) - vocabulary.words):
-        raise file.error("a pruned bucket points outside the input matrix")
-    order = np.concatenate([np.arange(vocabulary.words), vocabulary.words + rows])
-    return np.ascontiguousarray(buckets), input_rows[order]

@@ -135,31 +135,24 @@ def predict_lines(
     return labels, scores, words, Lines(line_labels[:lines], sizes[:lines], documents[:lines])
 
 
-class Memory(NamedTuple):
-    """Of the words that one thread has looked up in one model."""
-
-    slots: np.ndarray
-    numbers: np.ndarray
-    more_rows: np.ndarray
-    n_more: np.ndarray
-
-
 # .memories: of the models that it applied last, each (its tables, what it remembers).
 _thread = threading.local()
 
 
-def _memory(tables: Tables) -> Memory:
-    """What this thread remembers of a model; of a new one, nothing."""
+def _memory(tables: Tables) -> dict[str, np.ndarray]:
+    """What of `Scratch` this thread remembers of a model; of a new one, nothing."""
     memories = getattr(_thread, "memories", [])
     for of, memory in memories:
         if of.input_RD is tables.input_RD:
             return memory
     slots = np.zeros(MOST_SLOTS + 1, "V64").view(np.uint8)
     slots = slots[-slots.ctypes.data % 64 :][: 64 * MOST_SLOTS]  # a slot, a line of the cache
-    more_rows = np.empty(MORE_ROWS + _most_rows(tables), np.int32)
-    memory = Memory(
-        slots.view(np.uint64).reshape(-1, 8), slots.view(np.int32), more_rows, np.zeros(1, np.int64)
-    )
+    memory = {
+        "slots": slots.view(np.uint64).reshape(-1, 8),
+        "numbers": slots.view(np.int32),
+        "more_rows": np.empty(MORE_ROWS + _most_rows(tables), np.int32),
+        "n_more": np.zeros(1, np.int64),
+    }
     _thread.memories = [(tables, memory), *memories][:MODELS]
     return memory
 
@@ -168,7 +161,8 @@ def _scratch(tables: Tables, offsets: np.ndarray) -> Scratch:
     longest = int(np.diff(offsets).max())
     characters, n_labels = max(tables.max_characters, 1), len(tables.output_scale_L)
     memory = _memory(tables)
-    _forget_long_words(memory.slots, memory.numbers)
+    # Long words were compared with the text of another call: they are forgotten.
+    memory["slots"][(memory["numbers"][7::16] & 0xFFFF) > 16] = 0
     return Scratch(
         edges=np.empty(2 * WINDOW + 66, np.int64),
         tail=np.zeros(64, np.uint8),
@@ -177,7 +171,7 @@ def _scratch(tables: Tables, offsets: np.ndarray) -> Scratch:
         grams=np.zeros((characters + 1, 64), np.uint32),
         kept=np.empty(characters + 1, np.uint64),
         hashes=np.empty(longest // 2 + 2 if tables.word_ngrams > 1 else 1, np.int32),
-        **memory._asdict(),
+        **memory,
         listed=np.empty(LISTED + _most_rows(tables) + ROWS_IN_SLOT, np.int32),
         hidden_D=np.empty(tables.input_RD.shape[1], np.float32),
         line_D=np.empty(tables.input_RD.shape[1], np.float32),
@@ -185,14 +179,6 @@ def _scratch(tables: Tables, offsets: np.ndarray) -> Scratch:
         stack=np.empty(2 * n_labels + 2, np.int64),
         stack_score=np.empty(2 * n_labels + 2, np.float32),
     )
-
-
-@loop
-def _forget_long_words(slots, numbers):
-    """Those that were compared with the text of another call."""
-    for slot in range(len(slots)):
-        if (numbers[16 * slot + 7] & 0xFFFF) > 16:
-            slots[slot, :] = 0
 
 
 def _most_rows(tables: Tables) -> int:

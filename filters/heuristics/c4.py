@@ -257,15 +257,10 @@ def _judge(page, start, end, words, bare_words, long_word, classes, rules, tally
 
 
 @inlined
-def _is_dropped(reason):
-    """C4 drops the line; where it has "lorem ipsum" or "{", the whole document."""
-    return reason < NO_REASON and reason != Tally.LOREM_IPSUM.value and reason != Tally.CURLY_BRACKET.value
-
-
-@inlined
 def _note(reason, start, next_start, cited, line_citations, tally, filled, dropped, citations):
     """Note a line that is dropped, or the citations of one that is not; `filled` edges are of documents before."""
-    if _is_dropped(reason):
+    # Where a line has "lorem ipsum" or "{" C4 drops the whole document.
+    if reason < NO_REASON and reason != Tally.LOREM_IPSUM.value and reason != Tally.CURLY_BRACKET.value:
         at = filled[0] + 2 * tally[Tally.DROPPED]
         dropped[at], dropped[at + 1] = start, next_start
         tally[Tally.DROPPED] += 1
@@ -299,16 +294,6 @@ def _measure(page, length, line, line_citations, classes, rules, tally, reasons,
 
 
 @kernel
-def _with_room(edges, used, more):
-    """Arrays, one a variant, with room for so many more entries behind the used ones, which they hold."""
-    if used + more <= edges.shape[1]:
-        return edges
-    grown = np.empty((len(edges), max(2 * edges.shape[1], used + more)), np.int64)
-    grown[:, :used] = edges[:, :used]
-    return grown
-
-
-@kernel
 def _count(offsets, data, classes, rules, tallies):
     """Fill in int64 [variants, tallies, documents]; returns (dropped lines, citations, how many edges of each are
     filled): the edges of all documents' int64 [variants, room], twice, and int64 [variants, 2]."""
@@ -326,8 +311,8 @@ def _count(offsets, data, classes, rules, tallies):
             line_breaks = masks.line_break_mask(page, block) | masks.wide_break_mask(page, block)
             breaks += count_bits(line_breaks & text)
             brackets += count_bits(bracket_mask(page, block) & text)
-        dropped = _with_room(dropped, filled[:, 0].max(), 2 * breaks)
-        citations = _with_room(citations, filled[:, 1].max(), 2 * brackets)
+        dropped = pages.with_room(dropped, filled[:, 0].max(), 2 * breaks)
+        citations = pages.with_room(citations, filled[:, 1].max(), 2 * brackets)
         line_citations = pages.with_room(line_citations, 0, 2 * brackets)
         tally[:] = 0
         _measure(

@@ -15,11 +15,9 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from filters.columns import columns, count, ratio
-from filters.family import Family, Signal
-from filters.text.batches import valid
+from filters.columns import count, ratio, tallied
+from filters.family import Signal
 from filters.text.bits import count_bits, lowest_bits, places
 from filters.text.compiled import kernel
 from filters.text.masks import continuation_mask, in_ranges, letter_mask, non_ascii_mask
@@ -142,13 +140,4 @@ SIGNALS = (
     ratio("mojibake_character_ratio", Kind.MOJIBAKE, Kind.CHARACTERS, "such sequences / characters"),
 )  # fmt: skip
 
-
-def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
-    """Kinds of characters in every text; all are 0 for an empty one."""
-    offsets, data = valid(texts)
-    tallies = np.zeros((len(Kind), len(offsets) - 1), np.int64)
-    _count(offsets, data, kinds(), broken_bytes(), tallies)
-    return columns(SIGNALS, tallies=tallies)
-
-
-FAMILY = Family("characters", 2, measure, SIGNALS)
+FAMILY = tallied("characters", 2, SIGNALS, Kind, _count, kinds, broken_bytes)

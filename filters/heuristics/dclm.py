@@ -21,8 +21,8 @@ from filters.columns import INF, Source, columns, count, ratio, span
 from filters.family import Family, Signal
 from filters.text import masks, ngrams, pages
 from filters.text.batches import valid
-from filters.text.bits import NO_BITS, count_bits, lowest_bits, places
-from filters.text.classes import ALPHABETIC, DIGIT, UPPERCASE, WHITESPACE, character_classes
+from filters.text.bits import NO_BITS, lowest_bits, places
+from filters.text.classes import ALPHABETIC, DIGIT, WHITESPACE, character_classes
 from filters.text.compiled import inlined, kernel, loop
 from filters.text.english import LOWER_CASE, STOP_WORDS, STOPS, find_stop_word
 from filters.text.phrases import ends_in, is_one_of, is_phrase, lower, table_of
@@ -42,8 +42,9 @@ _PHRASES, _SIZES = table_of(PHRASES)
 
 Tally = IntEnum("Tally", [
     "WORDS", "BARE_WORDS", "EDITED_WORDS", "STOP_WORDS", "SYMBOLS", "WORD_CHARACTERS",
-    "LINES", "BULLETS", "ELLIPSES", "LINE_CHARACTERS", "COPIED_LINES", "COPIED_LINE_CHARACTERS",
-    "PARAGRAPHS", "PARAGRAPH_CHARACTERS", "COPIED_PARAGRAPHS", "COPIED_PARAGRAPH_CHARACTERS", "EDITS",
+    "BULLETS", "ELLIPSES", "EDITS",
+    "LINES", "LINE_CHARACTERS", "COPIED_LINES", "COPIED_LINE_CHARACTERS",  # as `_add_copies` counts them
+    "PARAGRAPHS", "PARAGRAPH_CHARACTERS", "COPIED_PARAGRAPHS", "COPIED_PARAGRAPH_CHARACTERS",
 ], start=0)  # fmt: skip
 
 
@@ -128,18 +129,7 @@ def _falls(page, start, end, words, classes):
     """The whole line, which is not empty, goes."""
     if words < 2:
         return True
-    characters = capitals = digits = 0
-    for block in range(start, end, 64):
-        text = lowest_bits(end - block)
-        characters += count_bits(~masks.continuation_mask(page, block) & text)
-        capitals += count_bits(masks.capital_mask(page, block) & text)
-        digits += count_bits(masks.digit_mask(page, block) & text)
-        for at in places(
-            masks.non_ascii_mask(page, block) & ~masks.continuation_mask(page, block) & text, block
-        ):
-            code, _ = pages.decode(page, at)
-            capitals += (classes[code] & UPPERCASE) != 0
-            digits += (classes[code] & DIGIT) != 0
+    characters, _, digits, capitals = pages.count_kinds(page, start, end, classes)
     if capitals > UPPERCASE_LINE * characters or digits == characters:
         return True
     return digits > 0 and _is_counter(page, start, end, classes)
@@ -278,16 +268,14 @@ def _segments(page, length, newlines, classes, edges):
 
 
 @loop
-def _copied(page, edges, segments, names, counts):
-    """(copied segments, their characters, characters of all); one segment alone is no copy."""
-    copies = characters = whole = 0
+def _add_copies(page, edges, segments, names, counts, tally):
+    """Count segments, their characters, and the same of copies; one segment alone is no copy."""
+    tally[0] = segments
     for i in range(segments):
-        size = pages.count_characters(page, edges[2 * i], edges[2 * i + 1])
-        whole += size
-        if counts[names[i]] > 1:
-            copies += 1
-            characters += size
-    return copies, characters, whole
+        size, is_copy = pages.count_characters(page, edges[2 * i], edges[2 * i + 1]), counts[names[i]] > 1
+        tally[1] += size
+        tally[2] += is_copy
+        tally[3] += size * is_copy
 
 
 @loop
@@ -359,14 +347,10 @@ def _count_lines(offsets, data, classes, hash_key, stops, tallies):
         lines = _segments(page, length, 1, classes, edges)
         _add_lines(page, edges, lines, tally)
         ngrams.name_spans(page, edges, lines, places, names, table, scratch, hash_key)
-        copies, copied, whole = _copied(page, edges, lines, names, table.counts)
-        tally[Tally.LINES], tally[Tally.LINE_CHARACTERS] = lines, whole
-        tally[Tally.COPIED_LINES], tally[Tally.COPIED_LINE_CHARACTERS] = copies, copied
+        _add_copies(page, edges, lines, names, table.counts, tally[Tally.LINES.value :])
         paragraphs = _segments(page, length, 2, classes, edges)
         ngrams.name_spans(page, edges, paragraphs, places, names, table, scratch, hash_key)
-        copies, copied, whole = _copied(page, edges, paragraphs, names, table.counts)
-        tally[Tally.PARAGRAPHS], tally[Tally.PARAGRAPH_CHARACTERS] = paragraphs, whole
-        tally[Tally.COPIED_PARAGRAPHS], tally[Tally.COPIED_PARAGRAPH_CHARACTERS] = copies, copied
+        _add_copies(page, edges, paragraphs, names, table.counts, tally[Tally.PARAGRAPHS.value :])
         tallies[:, i] = tally
     return all_edits[: 2 * edits].copy()
 

@@ -10,12 +10,9 @@ from __future__ import annotations
 from enum import IntEnum
 
 import numpy as np
-import pyarrow as pa
 
-from filters.columns import INF, columns, count, ratio
-from filters.family import Family
+from filters.columns import INF, count, ratio, tallied
 from filters.text import pages
-from filters.text.batches import valid
 from filters.text.classes import TERMINAL, character_classes
 from filters.text.compiled import kernel, loop
 from filters.text.phrases import ends_in, is_one_of
@@ -113,13 +110,4 @@ SIGNALS = (
           f"lines of at most {SHORT_LINE} characters / the same lines, blank ones too (FineWeb's first version)"),
 )  # fmt: skip
 
-
-def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
-    """Line signals of every text; all are 0 for an empty one."""
-    offsets, data = valid(texts)
-    tallies = np.zeros((len(Tally), len(offsets) - 1), np.int64)
-    _count(offsets, data, character_classes(), tallies)
-    return columns(SIGNALS, tallies=tallies)
-
-
-FAMILY = Family("lines", 2, measure, SIGNALS)
+FAMILY = tallied("lines", 2, SIGNALS, Tally, _count, character_classes)

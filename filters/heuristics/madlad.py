@@ -10,13 +10,10 @@ from __future__ import annotations
 from enum import IntEnum
 
 import numpy as np
-import pyarrow as pa
 
-from filters.columns import columns, count, ratio
-from filters.family import Family
+from filters.columns import count, ratio, tallied
 from filters.text import masks, pages
-from filters.text.batches import valid
-from filters.text.bits import count_bits, lowest_bits, places
+from filters.text.bits import lowest_bits, places
 from filters.text.classes import UPPERCASE, WHITESPACE, character_classes
 from filters.text.compiled import kernel, loop
 from filters.text.segments import WORD, find_tokens, word_breaks
@@ -42,19 +39,6 @@ def _sentence_from(page, start, length, classes):
             if classes[code] & WHITESPACE:
                 return run, at + 1
     return length, length
-
-
-@loop
-def _count_capitals(page, start, end, classes):
-    capitals = 0
-    for block in range(start, end, 64):
-        text = lowest_bits(end - block)
-        capitals += count_bits(masks.capital_mask(page, block) & text)
-        wide = masks.non_ascii_mask(page, block) & ~masks.continuation_mask(page, block) & text
-        for at in places(wide, block):
-            code, _ = pages.decode(page, at)
-            capitals += (classes[code] & UPPERCASE) != 0
-    return capitals
 
 
 @kernel
@@ -87,7 +71,7 @@ def _count(offsets, data, breaks, classes, tallies):
             if begin < end:
                 tallies[Tally.SENTENCES, i] += 1
                 # Fewer capitals cannot begin more than half of the words.
-                if 2 * _count_capitals(page, begin, end, classes) > LIST_WORDS:
+                if 2 * pages.count_kinds(page, begin, end, classes)[3] > LIST_WORDS:
                     tallies[Tally.LIST_CASE, i] += _is_list_case(page, begin, end, breaks, classes)
             start = following
 
@@ -100,13 +84,4 @@ SIGNALS = (
           "(MADLAD-400)"),
 )  # fmt: skip
 
-
-def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
-    """MADLAD-400's signals of the sentences of every text; both are 0 for an empty one."""
-    offsets, data = valid(texts)
-    tallies = np.zeros((len(Tally), len(offsets) - 1), np.int64)
-    _count(offsets, data, word_breaks(), character_classes(), tallies)
-    return columns(SIGNALS, tallies=tallies)
-
-
-FAMILY = Family("madlad", 1, measure, SIGNALS)
+FAMILY = tallied("madlad", 1, SIGNALS, Tally, _count, word_breaks, character_classes)

@@ -22,16 +22,22 @@ from __future__ import annotations
 from enum import IntEnum
 
 import numpy as np
-import pyarrow as pa
 
-from filters.columns import columns, count, ratio, span
-from filters.family import Family, Signal
+from filters.columns import count, ratio, span, tallied
+from filters.family import Signal
 from filters.text import masks, phrases
-from filters.text.batches import valid
 from filters.text.bits import count_bits, lowest_bits, places
-from filters.text.classes import ALPHABETIC, DIGIT, UPPERCASE, character_classes
+from filters.text.classes import character_classes
 from filters.text.compiled import inlined, kernel, loop
-from filters.text.pages import PADDING, decode, longest_document, newline_from, open_page, strip, with_room
+from filters.text.pages import (
+    PADDING,
+    count_kinds,
+    longest_document,
+    newline_from,
+    open_page,
+    strip,
+    with_room,
+)
 
 LONGEST_BOILERPLATE = 120  # characters of a line
 LONGEST_TAG, LONGEST_ENTITY = 1000, 32  # bytes
@@ -137,21 +143,12 @@ def _is_code(page, start, end):
 def _judge(page, start, end, classes, tally):
     """Count a stripped line, which is not blank, under its kinds; returns whether it is boilerplate."""
     tally[Tally.LINES] += 1
-    letters = digits = capitals = bars = tabs = characters = 0
+    characters, letters, digits, capitals = count_kinds(page, start, end, classes)
+    bars = tabs = 0
     for block in range(start, end, 64):
         text = lowest_bits(end - block)
-        letters += count_bits(masks.letter_mask(page, block) & text)
-        digits += count_bits(masks.digit_mask(page, block) & text)
-        capitals += count_bits(masks.capital_mask(page, block) & text)
         bars += count_bits(bar_mask(page, block) & text)
         tabs += count_bits(tab_mask(page, block) & text)
-        continued = masks.continuation_mask(page, block)
-        characters += count_bits(~continued & text)
-        for at in places(masks.non_ascii_mask(page, block) & ~continued & text, block):
-            code, _ = decode(page, at)
-            letters += (classes[code] & ALPHABETIC) != 0
-            digits += (classes[code] & DIGIT) != 0
-            capitals += (classes[code] & UPPERCASE) != 0
     tally[Tally.NUMERIC] += digits > 0 and letters == 0
     tally[Tally.TABLE] += bars >= 2 or tabs >= 2
     tally[Tally.UPPERCASE] += capitals >= 4 and 2 * capitals > letters
@@ -299,13 +296,4 @@ SIGNALS = (
           f"bytes in runs of {ENCODED_RUN} or more that look like base64 or hex / bytes"),
 )  # fmt: skip
 
-
-def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
-    """Kinds of lines and markup in every text; 0 and no spans for an empty one."""
-    offsets, data = valid(texts)
-    tallies = np.zeros((len(Tally), len(offsets) - 1), np.int64)
-    edges = _count(offsets, data, character_classes(), tallies)
-    return columns(SIGNALS, tallies=tallies, edges=edges)
-
-
-FAMILY = Family("markup", 1, measure, SIGNALS)
+FAMILY = tallied("markup", 1, SIGNALS, Tally, _count, character_classes)

@@ -16,9 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filters.arrow import text_column
-from filters.columns import FLOAT, INF, INTEGER, columns, count, ratio, span
+from filters.columns import FLOAT, INF, INTEGER, columns, count, ratio, span, tallied
 from filters.family import Family, Signal
-from filters.text.batches import valid
 from filters.text.bits import lowest_bits, places
 from filters.text.classes import WHITESPACE, character_classes
 from filters.text.compiled import inlined, kernel, loop
@@ -113,16 +112,7 @@ SIGNALS = (
     span("url_spans", Tally.URLS, "edges", "web addresses in the text"),
 )  # fmt: skip
 
-
-def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
-    """Addresses in every text; 0 and no spans for an empty one."""
-    offsets, data = valid(texts)
-    tallies = np.zeros((len(Tally), len(offsets) - 1), np.int64)
-    edges = _count(offsets, data, character_classes(), tallies)
-    return columns(SIGNALS, tallies=tallies, edges=edges)
-
-
-FAMILY = Family("urls", 1, measure, SIGNALS)
+FAMILY = tallied("urls", 1, SIGNALS, Tally, _count, character_classes)
 
 
 # ---- The document's own address -------------------------------------------------------------------------

@@ -11,12 +11,9 @@ from enum import IntEnum
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from filters.columns import INF, columns, count, ratio, real
-from filters.family import Family
+from filters.columns import INF, count, ratio, real, tallied
 from filters.text import masks, pages
-from filters.text.batches import valid
 from filters.text.bits import NO_BITS, ONE_BIT, count_bits, lowest_bits, places
 from filters.text.classes import ALPHABETIC, DIGIT, PUNCTUATION, UPPERCASE, character_classes
 from filters.text.compiled import inlined, kernel, loop
@@ -225,13 +222,4 @@ SIGNALS = (
     ratio("non_ascii_character_ratio", Tally.NON_ASCII, Tally.CHARACTERS, "characters beyond ASCII / characters"),
 )  # fmt: skip
 
-
-def measure(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
-    """Word and character signals of every text; all are 0 for an empty one."""
-    offsets, data = valid(texts)
-    tallies = np.zeros((len(Tally), len(offsets) - 1), np.int64)
-    _count(offsets, data, character_classes(), STOPS, tallies)
-    return columns(SIGNALS, tallies=tallies)
-
-
-FAMILY = Family("words", 2, measure, SIGNALS)
+FAMILY = tallied("words", 2, SIGNALS, Tally, _count, character_classes, lambda: STOPS)

@@ -72,13 +72,9 @@ def _with_variety(language: str, form: re.Match[str]) -> str:
     """The code with the script, unless it is the usual one, and with the region."""
     script = (form["script"] or "").title()
     script = SAME_SCRIPT.get(script, script)
-    if script == _usual_script(language):
-        script = ""
+    if script == (languages()[language].script if language in languages() else LATIN):
+        script = ""  # the usual one
     return "-".join(part for part in (language, script, (form["region"] or "").upper()) if part)
-
-
-def _usual_script(language: str) -> str:
-    return languages()[language].script if language in languages() else LATIN
 
 
 def covers(wanted: str, code: str) -> bool:

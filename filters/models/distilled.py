@@ -26,7 +26,7 @@ from filters.columns import columns, label, real
 from filters.family import Family
 from filters.files import loaded_once, read_arrays
 from filters.models.hashed import counted, sums
-from filters.models.quality import _held_out
+from filters.models.quality import HELD_OUT, held_out
 
 PREFIX = "distilled."  # of the names of families
 VERSION = 1
@@ -90,7 +90,7 @@ def train(
     """Learn what was `judged` of each text, labels (strings) or scores (floats); writes the model, returns how well it
     agrees with the judge on the tenth that was held out. Raises ValueError where there is too little to learn from."""
     texts = text_column(texts)
-    held = _held_out(texts)
+    held = held_out(texts, HELD_OUT)
     labels = judged.dtype.kind not in "fi"
     if not labels and not np.isfinite(judged).all():
         raise ValueError("a score is no number; leave it out")

@@ -20,13 +20,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import xxhash
 
 from filters.arrow import text_column
 from filters.columns import INF, columns, real, span
 from filters.family import Family, Signal
 from filters.files import loaded_once, read_arrays
 from filters.models.kneser_ney import BEGIN, END, ENTRY, Estimate, estimate, log_probability, table_of
+from filters.models.quality import held_out
 from filters.text.batches import valid
 from filters.text.compiled import inlined, kernel, loop
 from filters.text.pages import decode, longest_document
@@ -91,30 +91,20 @@ def symbols_of_line(data, at, end, characters, symbols):
 
 @kernel
 def _sequences(offsets, data, characters, symbols, begins):
-    line = np.empty(longest_document(offsets) + 2, np.uint64)
+    """Fill in the symbols of all lines that are not blank, and where the line of each begins; returns how many."""
     filled = 0
     for i in range(len(offsets) - 1):
         at = offsets[i]
         while at < offsets[i + 1]:
-            n, at = symbols_of_line(data, at, offsets[i + 1], characters, line)
+            n, at = symbols_of_line(data, at, offsets[i + 1], characters, symbols[filled:])
             if n > 2:
-                symbols[filled : filled + n] = line[:n]
                 begins[filled : filled + n] = filled
                 filled += n
     return filled
 
 
-@kernel
-def _most_symbols(offsets, data, characters):
-    """Symbols of all lines, without storing them."""
-    line = np.empty(longest_document(offsets) + 2, np.uint64)
-    total = 0
-    for i in range(len(offsets) - 1):
-        at = offsets[i]
-        while at < offsets[i + 1]:
-            n, at = symbols_of_line(data, at, offsets[i + 1], characters, line)
-            total += n
-    return total
+def _most_lines(offsets: np.ndarray, data: np.ndarray) -> int:
+    return len(offsets) - 1 + int(np.count_nonzero(data[offsets[0] : offsets[-1]] == NEWLINE))
 
 
 @dataclass(frozen=True)
@@ -129,7 +119,7 @@ class Model:
 def estimate_from(texts: pa.Array | pa.ChunkedArray, order: int = ORDER, min_count: int = 2) -> Estimate:
     """The Kneser-Ney estimate of these documents' lines."""
     offsets, data = valid(texts)
-    size = _most_symbols(offsets, data, symbol_characters())
+    size = int(offsets[-1] - offsets[0]) + 2 * _most_lines(offsets, data) + 2  # a symbol takes a byte
     symbols, begins = np.empty(size, np.uint64), np.empty(size, np.int64)
     filled = _sequences(offsets, data, symbol_characters(), symbols, begins)
     if not filled:
@@ -147,8 +137,7 @@ def train(
     if not 2 <= order <= 8:
         raise ValueError(f"order = {order} does not lie in 2..8; 3 is a good start")
     texts = text_column(texts)
-    hashes = (xxhash.xxh3_64_intdigest(text.as_py().encode()) for text in texts)
-    held = np.fromiter((h % HELD_OUT == 0 for h in hashes), bool, len(texts))
+    held = held_out(texts, HELD_OUT)
     if held.all() or not held.any():
         raise ValueError(
             f"{len(texts)} documents are too few to make a model and to hold a twentieth out; choose more"
@@ -230,7 +219,7 @@ def score_lines(texts: pa.Array | pa.ChunkedArray, model: str | os.PathLike[str]
     """What the model says of every line."""
     model = model if isinstance(model, Model) else _model(model)
     offsets, data = valid(texts)
-    size = len(offsets) - 1 + np.count_nonzero(data[offsets[0] : offsets[-1]] == NEWLINE)
+    size = _most_lines(offsets, data)
     of, logp = np.zeros(len(offsets), np.int64), np.empty(size)
     counts = [np.empty(size, np.int64) for _ in range(4)]
     lines = _score(

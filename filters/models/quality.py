@@ -95,7 +95,7 @@ def train(
     few documents to hold some out.
     """
     sides = {GOOD: text_column(positive), OTHER: text_column(negative)}
-    held = {label: _held_out(texts) for label, texts in sides.items()}
+    held = {label: held_out(texts, HELD_OUT) for label, texts in sides.items()}
     for label, texts in sides.items():
         if held[label].all() or not held[label].any():
             raise ValueError(
@@ -115,10 +115,10 @@ def train(
     return {"settings": settings, **evaluation(*scores)}
 
 
-def _held_out(texts: pa.LargeStringArray) -> np.ndarray:
-    """bool [n]: equal texts lie on one side of the split."""
+def held_out(texts: pa.LargeStringArray, one_in: int) -> np.ndarray:
+    """bool [n]: one text in so many, by its hash, so that equal texts lie on one side of the split."""
     hashes = (xxhash.xxh3_64_intdigest(text.as_py().encode()) for text in texts)
-    return np.fromiter((h % HELD_OUT == 0 for h in hashes), bool, len(texts))
+    return np.fromiter((h % one_in == 0 for h in hashes), bool, len(texts))
 
 
 def _scores(texts: pa.Array, path: str | os.PathLike[str]) -> np.ndarray:

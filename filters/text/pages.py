@@ -12,7 +12,7 @@ import numpy as np
 
 from filters.text import masks
 from filters.text.bits import NO_BITS, ONE_BIT, copy_bytes, count_bits, lowest_bit, lowest_bits, places
-from filters.text.classes import WHITESPACE
+from filters.text.classes import ALPHABETIC, DIGIT, UPPERCASE, WHITESPACE
 from filters.text.compiled import inlined, kernel, loop
 
 PADDING = 128  # bytes behind a page's text: one 64-byte look at its last byte, and one more for a word's tail
@@ -83,6 +83,25 @@ def count_characters(page, start, end):
     for block in range(start, end, 64):
         characters += count_bits(~masks.continuation_mask(page, block) & lowest_bits(end - block))
     return characters
+
+
+@inlined
+def count_kinds(page, start, end, classes):
+    """(characters, letters, digits, capitals) of page[start:end]. What a caller does not use is not counted."""
+    characters = letters = digits = capitals = 0
+    for block in range(start, end, 64):
+        text = lowest_bits(end - block)
+        letters += count_bits(masks.letter_mask(page, block) & text)
+        digits += count_bits(masks.digit_mask(page, block) & text)
+        capitals += count_bits(masks.capital_mask(page, block) & text)
+        first_bytes = ~masks.continuation_mask(page, block) & text
+        characters += count_bits(first_bytes)
+        for at in places(masks.non_ascii_mask(page, block) & first_bytes, block):
+            code, _ = decode(page, at)
+            letters += (classes[code] & ALPHABETIC) != 0
+            digits += (classes[code] & DIGIT) != 0
+            capitals += (classes[code] & UPPERCASE) != 0
+    return characters, letters, digits, capitals
 
 
 @inlined
@@ -247,9 +266,10 @@ def line_from(page, start, length):
 
 @kernel
 def with_room(edges, used, more):
-    """An array with room for so many more entries behind the used ones, which it holds."""
-    if used + more <= len(edges):
+    """An array, or several beside each other, with room for so many more entries behind the used ones, which it holds."""
+    room = edges.shape[-1]
+    if used + more <= room:
         return edges
-    grown = np.empty(max(2 * len(edges), used + more), np.int64)
-    grown[:used] = edges[:used]
+    grown = np.empty(edges.shape[:-1] + (max(2 * room, used + more),), np.int64)
+    grown[..., :used] = edges[..., :used]
     return grown

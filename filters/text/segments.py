@@ -82,33 +82,23 @@ def _next(page, at, length, table):
 @inlined
 def _joined(before, last, kind, page, after, length, table, regionals):
     """No boundary between the characters of class `last` and `kind` (rules WB5 to WB16). `after`: the next byte."""
+    pair = PAIRS[last * 32 + kind]
+    if pair != LOOK:
+        return pair == JOINED_PAIR and kind != WSEG_SPACE  # these only where nothing stands between
+    if last == HEBREW and kind == SINGLE_QUOTE:
+        return True
+    if last == HEBREW and kind == DOUBLE_QUOTE:
+        return _next(page, after, length, table) == HEBREW
+    if last == DOUBLE_QUOTE:
+        return before == HEBREW
     if _is(last, LETTERS):
-        if _is(kind, LETTERS) or kind == NUMERIC:
-            return True
-        if _is(kind, IN_WORDS) and _is(_next(page, after, length, table), LETTERS):
-            return True
-        if last == HEBREW:
-            if kind == SINGLE_QUOTE:
-                return True
-            if kind == DOUBLE_QUOTE and _next(page, after, length, table) == HEBREW:
-                return True
+        return _is(_next(page, after, length, table), LETTERS)
     if _is(kind, LETTERS):
-        if _is(last, IN_WORDS) and _is(before, LETTERS):
-            return True
-        if last == DOUBLE_QUOTE and kind == HEBREW and before == HEBREW:
-            return True
-        if last == NUMERIC:
-            return True
-    if kind == NUMERIC and (last == NUMERIC or (_is(last, IN_NUMBERS) and before == NUMERIC)):
-        return True
-    if last == NUMERIC and _is(kind, IN_NUMBERS) and _next(page, after, length, table) == NUMERIC:
-        return True
-    if last == KATAKANA and kind == KATAKANA:
-        return True
-    if kind == EXTEND_NUM_LET:
-        return _is(last, JOINED)
-    if last == EXTEND_NUM_LET:
-        return _is(kind, JOINED)
+        return _is(last, IN_WORDS) and _is(before, LETTERS)
+    if last == NUMERIC:
+        return _next(page, after, length, table) == NUMERIC
+    if kind == NUMERIC:
+        return _is(last, IN_NUMBERS) and before == NUMERIC
     return kind == REGIONAL and last == REGIONAL and regionals % 2 == 1
 
 

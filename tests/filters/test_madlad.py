@@ -20,7 +20,7 @@ LISTS = st.lists(st.sampled_from(["Name ", "Two, ", "of ", "É. B ", "Ω-x ", "7
 
 
 def compare(texts: list[str], column: pa.Array | None = None) -> None:
-    measured = madlad.measure(pa.array(texts, pa.large_string()) if column is None else column)
+    measured = madlad.FAMILY.measure(pa.array(texts, pa.large_string()) if column is None else column)
     found = {name: values.to_pylist() for name, values in measured.items()}
     for i, text in enumerate(texts):
         assert {name: values[i] for name, values in found.items()} == naive_madlad.madlad(text), text
@@ -38,7 +38,9 @@ def test_hostile_texts_are_measured_as_the_plain_rules_measure_them():
 
 def test_a_sentence_longer_than_a_window_is_measured_as_the_plain_rules_measure_it():
     half = "Name of Place " * 20_000
-    found = madlad.measure(pa.array([f"One. {half}", f"One. {half} of it", half[:-9]], pa.large_string()))
+    found = madlad.FAMILY.measure(
+        pa.array([f"One. {half}", f"One. {half} of it", half[:-9]], pa.large_string())
+    )
     assert found["madlad_list_case_sentence_ratio"].to_pylist() == [0.5, 0.5, 1]
 
 
@@ -60,7 +62,7 @@ def test_real_documents_are_measured_as_the_plain_rules_measure_them(data_folder
     ],
 )
 def test_sentences_and_lists_are_told_as_the_paper_tells_them(text, sentences, ratio):
-    found = madlad.measure(pa.array([text], pa.large_string()))
+    found = madlad.FAMILY.measure(pa.array([text], pa.large_string()))
     assert [values[0].as_py() for values in found.values()] == [sentences, ratio]
 
 
@@ -71,4 +73,4 @@ def test_a_slice_gives_the_signals_of_the_whole():
 
 @pytest.mark.parametrize("text", [*hostile.huge().values(), "A" * 900_000, "A. " * 300_000, "." * 900_000])
 def test_no_text_takes_more_than_linear_time(text):
-    assert len(madlad.measure(pa.array([text], pa.large_string()))) == len(madlad.SIGNALS)
+    assert len(madlad.FAMILY.measure(pa.array([text], pa.large_string()))) == len(madlad.SIGNALS)

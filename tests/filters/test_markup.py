@@ -33,8 +33,8 @@ def column(texts: list[str]) -> pa.Array:
 
 
 def compare(texts: list[str]) -> None:
-    lines = markup.measure(column(texts))
-    kinds = characters.measure(column(texts))
+    lines = markup.FAMILY.measure(column(texts))
+    kinds = characters.FAMILY.measure(column(texts))
     left = edit(column(texts), [lines["boilerplate_line_spans"]], [""]).to_pylist()
     for i, text in enumerate(texts):
         for measured, expected in ((lines, naive.markup(text)), (kinds, naive.characters(text))):
@@ -70,7 +70,7 @@ def test_real_documents_are_what_the_plain_definitions_say(data_folder):
     ],
 )
 def test_lines_and_marks_are_known_for_what_they_are(text, signal, value):
-    assert markup.measure(column([text]))[signal][0].as_py() == value
+    assert markup.FAMILY.measure(column([text]))[signal][0].as_py() == value
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_lines_and_marks_are_known_for_what_they_are(text, signal, value):
     ],
 )
 def test_characters_are_known_for_what_they_are(text, signal, value):
-    assert characters.measure(column([text]))[signal][0].as_py() == value
+    assert characters.FAMILY.measure(column([text]))[signal][0].as_py() == value
 
 
 def test_compression_is_what_zlib_and_shannon_say():

@@ -19,7 +19,7 @@ PIECES = [
 
 
 def compare(texts: list[str]) -> None:
-    measured = urls.measure(pa.array(texts, pa.large_string()))
+    measured = urls.FAMILY.measure(pa.array(texts, pa.large_string()))
     for i, text in enumerate(texts):
         expected = naive.urls(text)
         in_bytes = [(len(text[:a].encode()), len(text[:b].encode())) for a, b in expected]
