@@ -21,17 +21,15 @@ BFLOAT16_CAPABILITY = (8, 0)  # of CUDA devices: Ampere and later
 
 
 def prepare_process(threads: int | None) -> None:
-    """Before the first large allocation of a process: set the threads and keep freed buffers."""
-    _use_large_pages()
+    """Before the first large allocation of a process: set the threads and keep freed buffers.
+
+    Torch asks for pages of 2 MB, which it decides then: an array of some MB takes a few entries of the processor's table
+    of addresses, not a thousand. A tenth of a step at width 64.
+    """
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     _keep_freed_buffers()
     if threads:
         torch.set_num_threads(threads)
-
-
-def _use_large_pages() -> None:
-    """Let torch ask for pages of 2 MB, which it decides at its first allocation: an array of some MB then takes a few
-    entries of the processor's table of addresses, not a thousand. A tenth of a step at width 64."""
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
 def _keep_freed_buffers() -> None:

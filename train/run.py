@@ -90,8 +90,8 @@ class _CellRun:
         self.ladder.check()
         self.holdouts = {name: Packed.open(path) for name, path in cell.holdouts.items()}
         self._check_holdouts()
-        self.reporter = Reporter(directory, self.ladder.work_steps() * cell.batch_tokens, progress)
-        self.saved = time.monotonic()
+        self.progress, self.total = progress, self.ladder.work_steps() * cell.batch_tokens
+        self.saved, self.reported = time.monotonic(), -PROGRESS_SECONDS
 
     def _check_holdouts(self) -> None:
         ours = self.ladder.packed
@@ -114,7 +114,7 @@ class _CellRun:
             if not runs[size]:
                 runs[size] = self._size(trainer, size)
         self._forget("trunk.state", "branch.state")
-        self.reporter.report(self.reporter.total, force=True)
+        self._report(self.total)
         return {str(size): run for size, run in runs.items()}
 
     @property
@@ -221,9 +221,22 @@ class _CellRun:
             stopping, due = processes.any_of([stop.asked(), due])
             if stopping or due:
                 self._save(trainer, checkpoint, identity)
-            self.reporter.report(self._steps_done(trainer.step, size) * self.cell.batch_tokens, trainer)
+            self._report(self._steps_done(trainer.step, size) * self.cell.batch_tokens, trainer)
             if stopping:
                 raise stop.Stopped(f"{what}, step {trainer.step}: stopped; it continues from here")
+
+    def _report(self, done: int, trainer: Trainer | None = None) -> None:
+        """Tokens done, for whoever watches: a hook in this process, a small file for others; always the last time."""
+        if self.progress:
+            self.progress(done, self.total)
+        last = trainer is None
+        if processes.first() and (last or time.monotonic() - self.reported >= PROGRESS_SECONDS):
+            facts: dict[str, Any] = {"tokens_done": done, "tokens_total": self.total}
+            if trainer:
+                flops = trainer.model.flops_per_token()
+                facts |= {"step": trainer.step, "loss": trainer.smoothed, "flops_per_token": flops}
+            write_json(self.directory / "progress.json", facts, durable=False)
+            self.reported = time.monotonic()
 
     def _steps_done(self, step: int, size: int | None) -> int:
         """Steps of trunk and branches behind us when at `step` of the trunk, or of the branch of a size."""
@@ -318,25 +331,6 @@ def _write_bytes(path: Path, content: bytes) -> None:
 
 def _copied(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in weights.items()}
-
-
-class Reporter:
-    """Tokens done, for whoever watches: a hook in this process, a small file for others."""
-
-    def __init__(self, directory: Path, total: int, hook: Progress | None) -> None:
-        self.path, self.total, self.hook = directory / "progress.json", total, hook
-        self.written = -PROGRESS_SECONDS
-
-    def report(self, done: int, trainer: Trainer | None = None, force: bool = False) -> None:
-        if self.hook:
-            self.hook(done, self.total)
-        if processes.first() and (force or time.monotonic() - self.written >= PROGRESS_SECONDS):
-            facts: dict[str, Any] = {"tokens_done": done, "tokens_total": self.total}
-            if trainer:
-                flops = trainer.model.flops_per_token()
-                facts |= {"step": trainer.step, "loss": trainer.smoothed, "flops_per_token": flops}
-            write_json(self.path, facts, durable=False)
-            self.written = time.monotonic()
 
 
 def curve_summary(curve: list[dict[str, float]]) -> dict[str, float]:

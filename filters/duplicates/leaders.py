@@ -113,16 +113,16 @@ def _known(shingles, marks):
 
 
 @kernel
-def _cluster(
-    buckets, used, crowded, signatures, sets, values, marks, target, least_equal, given, leader, similarity
-):
-    """Rows below `given` stay, whatever they are like; with `given` = 0 every row may stay or join.
+def _cluster(buckets, used, crowded, signatures, sets, values, marks, target, least_equal, given):
+    """(int64 [n] the row that stands for each, -1 where it stays; float32 [n] their similarity).
 
-    The documents that stay are chained in each bucket: `newest[bucket]`, then `older[row, band]` backwards.
+    Rows below `given` stay, whatever they are like; with `given` = 0 every row may stay or join. The documents that
+    stay are chained in each bucket: `newest[bucket]`, then `older[row, band]` backwards.
     """
     n, bands = buckets.shape
     newest = np.full(used, -1, np.int64)
     older = np.full((n, bands), -1, np.int64)
+    leader, similarity = np.empty(n, np.int64), np.empty(n, np.float32)
     seen = np.full(n, -1, np.int64)  # seen[j] == i: row i has met row j in an earlier band
     table = table_for(sets)
     for i in range(n):
@@ -160,6 +160,7 @@ def _cluster(
             for band in range(bands):
                 older[i, band] = newest[buckets[i, band]]
                 newest[buckets[i, band]] = i
+    return leader, similarity
 
 
 def _least_equal(scheme: Scheme, permutations: int) -> int:
@@ -187,28 +188,13 @@ def likely(signatures: np.ndarray, keys: np.ndarray, scheme: Scheme = STANDARD) 
 
 def _run(texts, signatures, keys, scheme: Scheme, given: int) -> tuple[np.ndarray, np.ndarray]:
     sets, values = shingle_sets(texts, scheme.ngram, scheme.unit)
-    leader, similarity = np.empty(len(keys), np.int64), np.empty(len(keys), np.float32)
     buckets, used = _buckets(keys)
     crowded = (np.bincount(buckets.reshape(-1), minlength=used) > CROWD)[buckets].any(axis=1)
     most_marked = int(np.diff(sets)[crowded].sum())
     marks = np.zeros(1 << max(2 * most_marked - 1, 1).bit_length(), np.bool_)
     target = scheme.similarity - 1e-9  # a hair lower: 4/5 is 0.8 however it was rounded
     least_equal, signatures = _least_equal(scheme, signatures.shape[1]), np.ascontiguousarray(signatures)
-    _cluster(
-        buckets,
-        used,
-        crowded,
-        signatures,
-        sets,
-        values,
-        marks,
-        target,
-        least_equal,
-        given,
-        leader,
-        similarity,
-    )
-    return leader, similarity
+    return _cluster(buckets, used, crowded, signatures, sets, values, marks, target, least_equal, given)
 
 
 def leaders(
@@ -253,11 +239,8 @@ def similar_to(
     Only pairs that share a band are compared: `recall` says how many that misses.
     """
     together = pa.concat_arrays([text_column(queries), text_column(texts)])
-    both_signatures, both_keys = (
-        np.concatenate([query_signatures, signatures]),
-        np.concatenate([query_keys, keys]),
-    )
-    leader, similarity = _run(together, both_signatures, both_keys, scheme, given=len(query_keys))
+    signatures, keys = np.concatenate([query_signatures, signatures]), np.concatenate([query_keys, keys])
+    leader, similarity = _run(together, signatures, keys, scheme, given=len(query_keys))
     return leader[len(query_keys) :], similarity[len(query_keys) :]
 
 

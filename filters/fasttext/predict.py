@@ -92,6 +92,7 @@ class Scratch(NamedTuple):
     more_rows: np.ndarray  # int32: rows of remembered words that have many
     n_more: np.ndarray  # int64 [1]: of them in use
     listed: np.ndarray  # int32: rows to be added
+    added: np.ndarray  # int64 [1]: how many were
     hidden_D: np.ndarray  # their sum, of a document
     line_D: np.ndarray  # and of a line of it
     output_L: np.ndarray
@@ -173,6 +174,7 @@ def _scratch(tables: Tables, offsets: np.ndarray) -> Scratch:
         hashes=np.empty(longest // 2 + 2 if tables.word_ngrams > 1 else 1, np.int32),
         **memory,
         listed=np.empty(LISTED + _most_rows(tables) + ROWS_IN_SLOT, np.int32),
+        added=np.zeros(1, np.int64),
         hidden_D=np.empty(tables.input_RD.shape[1], np.float32),
         line_D=np.empty(tables.input_RD.shape[1], np.float32),
         output_L=np.empty(n_labels, np.float32),
@@ -375,8 +377,8 @@ def _in_order(tables, grams, kept, shortest, longest, rows, n_rows):
 
 @inlined
 def _add_long_word(tables, scratch, data, begin, end, entry, to_document, to_line):
-    """Add the rows of a long word as they are found; how many there were."""
-    rows, listed, total = scratch.listed, 0, 0
+    """Add the rows of a long word as they are found."""
+    rows, listed = scratch.listed, 0
     if entry >= 0:
         rows[0] = entry
         listed = 1
@@ -385,16 +387,16 @@ def _add_long_word(tables, scratch, data, begin, end, entry, to_document, to_lin
         for i in range(size):
             if scratch.word[i] & 0xC0 != 0x80:
                 listed = _rows_from(tables, scratch.word, size, i, rows, listed)
-                if listed > LISTED:
-                    total += listed
-                    listed = _add_listed(tables, scratch, listed, to_document, to_line)
-    total += listed
-    _add_listed(tables, scratch, listed, to_document, to_line)
-    return total
+                listed = _add_listed(tables, scratch, listed, LISTED, to_document, to_line)
+    _add_listed(tables, scratch, listed, 0, to_document, to_line)
 
 
 @inlined
-def _add_listed(tables, scratch, listed, to_document, to_line):
+def _add_listed(tables, scratch, listed, most, to_document, to_line):
+    """Add the rows that are listed where they are more than so many; how many are listed then."""
+    if listed <= most:
+        return listed
+    scratch.added[0] += listed
     if to_document:
         add_rows(tables.input_RD, scratch.listed, listed, scratch.hidden_D)
     if to_line:
@@ -451,9 +453,9 @@ def _list_rows(scratch, slot, listed):
 
 @inlined
 def _add_words(tables, scratch, data, at, stop, n_words, to_document, to_line):
-    """Add the rows of all words of a text, not of `</s>`, and note their hashes: (rows added, words with those that went
-    before, whether a `</s>` ended it early)."""
-    n_rows, listed, ended = 0, 0, False
+    """Add the rows of all words of a text, not of `</s>`, and note their hashes: (words with those that went before,
+    whether a `</s>` ended it early)."""
+    listed, ended = 0, False
     while at < stop and not ended:
         words_here, at = _find_words(data, at, stop, scratch.tail, scratch.edges)
         for k in range(words_here):
@@ -472,26 +474,22 @@ def _add_words(tables, scratch, data, at, stop, n_words, to_document, to_line):
                 if kind == NO_WORD:
                     continue
             if kind == LONG:
-                n_rows += listed
-                listed = _add_listed(tables, scratch, listed, to_document, to_line)
-                n_rows += _add_long_word(tables, scratch, data, begin, end, entry, to_document, to_line)
+                listed = _add_listed(tables, scratch, listed, 0, to_document, to_line)
+                _add_long_word(tables, scratch, data, begin, end, entry, to_document, to_line)
             else:
                 listed += _list_rows(scratch, slot, listed)
-                if listed > LISTED:
-                    n_rows += listed
-                    listed = _add_listed(tables, scratch, listed, to_document, to_line)
+                listed = _add_listed(tables, scratch, listed, LISTED, to_document, to_line)
             if tables.word_ngrams > 1:
                 scratch.hashes[n_words] = np.int32(hash_) if kind == LONG else scratch.numbers[16 * slot + 6]
             n_words += 1
-    n_rows += listed
-    _add_listed(tables, scratch, listed, to_document, to_line)
-    return n_rows, n_words, ended
+    _add_listed(tables, scratch, listed, 0, to_document, to_line)
+    return n_words, ended
 
 
 @inlined
 def _add_word_ngrams(tables, scratch, first, n_words, to_document, to_line):
-    """Add the rows of word n-grams (hashes of words, combined) of the words from `first` on; how many there were."""
-    total, listed = 0, 0
+    """Add the rows of word n-grams (hashes of words, combined) of the words from `first` on."""
+    listed = 0
     buckets = np.uint64(tables.buckets)
     is_power = buckets & (buckets - ONE_BIT) == NO_BITS
     for i in range(first, n_words):
@@ -502,13 +500,8 @@ def _add_word_ngrams(tables, scratch, first, n_words, to_document, to_line):
             row = row_of_bucket(tables, np.int64(bucket))
             if row >= 0:
                 scratch.listed[listed] = row
-                listed += 1
-                if listed > LISTED:
-                    total += listed
-                    listed = _add_listed(tables, scratch, listed, to_document, to_line)
-    total += listed
-    _add_listed(tables, scratch, listed, to_document, to_line)
-    return total
+                listed = _add_listed(tables, scratch, listed + 1, LISTED, to_document, to_line)
+    _add_listed(tables, scratch, listed, 0, to_document, to_line)
 
 
 # ---- Documents and lines ----------------------------------------------------------------------------------
@@ -516,16 +509,13 @@ def _add_word_ngrams(tables, scratch, first, n_words, to_document, to_line):
 
 @loop
 def _ended(tables, scratch, line_end, line_end_hash, first, n_words, to_document, to_line):
-    """Add the rows of `</s>` and of word n-grams behind so many words; how many there were."""
-    n_rows = 0
+    """Add the rows of `</s>` and of word n-grams behind so many words."""
     if line_end >= 0:
         scratch.listed[0] = line_end
-        n_rows = 1
-        _add_listed(tables, scratch, 1, to_document, to_line)
+        _add_listed(tables, scratch, 1, 0, to_document, to_line)
     if tables.word_ngrams > 1:
         scratch.hashes[n_words] = np.int32(line_end_hash)
-        n_rows += _add_word_ngrams(tables, scratch, first, n_words + 1, to_document, to_line)
-    return n_rows
+        _add_word_ngrams(tables, scratch, first, n_words + 1, to_document, to_line)
 
 
 @loop
@@ -573,12 +563,12 @@ def _predict_documents(
             if is_line:
                 scratch.line_D[:] = 0
             if is_line or is_open:
-                added, counted, ended = _add_words(
-                    tables, scratch, data, start, end, n_words, is_open, is_line
-                )
+                scratch.added[0] = 0
+                counted, ended = _add_words(tables, scratch, data, start, end, n_words, is_open, is_line)
+                added = scratch.added[0]
                 if is_line:
-                    rows = added + _ended(tables, scratch, line_end, hash_, n_words, counted, False, True)
-                    label, _ = _best_of_mean(tables, scratch, scratch.line_D, rows)
+                    _ended(tables, scratch, line_end, hash_, n_words, counted, False, True)
+                    label, _ = _best_of_mean(tables, scratch, scratch.line_D, scratch.added[0])
                     line_labels[lines] = label if counted > n_words else -1
                     sizes[lines], documents[lines] = end - start, document
                     lines += 1
@@ -586,7 +576,8 @@ def _predict_documents(
                     n_rows, n_words, is_open = n_rows + added, counted, not ended
             start = end + 1
         words[document] = n_words
-        n_rows += _ended(tables, scratch, line_end, hash_, 0, n_words, True, False)
-        labels[document], score = _best_of_mean(tables, scratch, scratch.hidden_D, n_rows)
+        scratch.added[0] = n_rows
+        _ended(tables, scratch, line_end, hash_, 0, n_words, True, False)
+        labels[document], score = _best_of_mean(tables, scratch, scratch.hidden_D, scratch.added[0])
         scores[document] = math.exp(np.float32(score))
     return lines

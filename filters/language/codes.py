@@ -8,15 +8,13 @@ too: `zh` covers `zh-Hant`, see `covers`. Varieties that have a
 code or that a model tells apart stay apart (`nb` and `nn` beside `no`, `yue`, `arz`, `ckb`). So ask with the
 model's words: lid.176 answers `no` for Bokmål, GlotLID `nb`.
 
-Price: a table by hand, `languages.txt`. It covers ISO 639-1 and all labels of lid.176; a model with more labels passes
-them as `also`.
+Price: a table by hand, `languages.txt`. It covers ISO 639-1 and all labels of lid.176.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -44,9 +42,8 @@ def languages() -> dict[str, Language]:
     return {code: Language(name, script, others.split()) for code, name, script, others in rows}
 
 
-def canonical(code: str, also: Collection[str] = ()) -> str:
-    """The one code of this language, with script and region where they say more; `also` holds further codes of languages,
-    such as a model's.
+def canonical(code: str) -> str:
+    """The one code of this language, with script and region where they say more.
 
     Takes BCP-47 (`zh-Hant-TW`), ISO 639-1, -2 and -3, a code with its script (`cmn_Hani`) and a label
     (`__label__en`), in any case. `ValueError` for anything else, with the codes that come close.
@@ -63,8 +60,6 @@ def canonical(code: str, also: Collection[str] = ()) -> str:
         return _with_variety("sq" if form["script"] else "gsw", form)
     if language in _canonical_by_alias():
         return _with_variety(_canonical_by_alias()[language], form)
-    if language in also:
-        return _with_variety(language, form)
     raise ValueError(_unknown(code))
 
 

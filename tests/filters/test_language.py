@@ -383,8 +383,7 @@ def test_what_is_no_code_is_an_error(code):
         canonical(code)
 
 
-def test_codes_of_a_model_extend_the_table():
-    assert canonical("quc_Latn", also={"quc"}) == "quc"
+def test_a_label_that_the_table_lacks_stays_as_the_model_writes_it():
     assert canonical_of_label("quc_Latn") == "quc"
     assert canonical_of_label("kfr_Gujr") == "kfr-Gujr"
     assert canonical_of_label("hq") == "hq"

@@ -29,16 +29,15 @@ import json, sys
 from train import stop
 from train.parallel import processes
 from train.optim import muon
-from train.parallel import sharded
 from train.run import train_cell
 muon.has_half_products = lambda device: False
-shard = sharded.shard
+shard = processes.shard
 def counted(model, compiled):
     divided = shard(model, compiled)
     held = sum(p.to_local().numel() for p in divided.parameters())
     print(f"{cell['parallel']}: holds {held / sum(p.numel() for p in divided.parameters()):.2f}", flush=True)
     return divided
-sharded.shard = counted
+processes.shard = counted
 for cell, directory, stop_at in json.load(open(sys.argv[1])):
     if stop_at is not None:
         def watch(done, total):

@@ -66,15 +66,11 @@ class Grid:
         self.units = document_units
 
     def _place(self, point: Point) -> None:
-        place = self._index(point)
+        place, name = self._index(point), f"{point.level}, {point.tokens} tokens, seed {point.seed}"
         if not (math.isfinite(point.loss) and point.loss > 0):
-            raise FitError(
-                f"{point.level}, {point.tokens} tokens, seed {point.seed}: loss {point.loss}; leave it out"
-            )
+            raise FitError(f"{name}: loss {point.loss}; leave it out")
         if not np.isnan(self.loss_LDS[place]):
-            raise FitError(
-                f"{point.level}, {point.tokens} tokens, seed {point.seed}: two runs; keep one model a grid"
-            )
+            raise FitError(f"{name}: two runs; keep one model a grid")
         self.loss_LDS[place] = point.loss
 
     def _index(self, point: Point) -> tuple[int, int, int]:

@@ -135,6 +135,12 @@ def lack_of_fit(squares: float, by_noise: float, freedom: int, draws: int) -> np
     return np.sqrt(np.maximum(0.0, (squares + PRIOR_FITS * noise) / chi_N - noise))
 
 
+def simulated(exact_R: np.ndarray, noise_NR: np.ndarray, lack_N: np.ndarray) -> np.ndarray:
+    """Losses of other runs of a law, replicate by replicate: what it says, with lack of fit and noise."""
+    off_NR = lack_N[:, None] * np.random.default_rng(1).standard_normal(noise_NR.shape)
+    return np.maximum(exact_R * (1 + off_NR) + noise_NR, 1e-3 * exact_R)
+
+
 def _trunk_correlation(standard_LDS: np.ndarray, known_LDS: np.ndarray, trunks: float) -> float:
     """Mean product over pairs of sizes, over the mean square; drawn to 1/2 where trunks are few."""
     count = known_LDS.sum(1)

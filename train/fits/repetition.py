@@ -24,7 +24,7 @@ from itertools import combinations
 import numpy as np
 
 from train.fits.laws import FitError
-from train.fits.noise import lack_of_fit
+from train.fits.noise import lack_of_fit, simulated
 
 EXPONENTS = (0.03, 1.0, 32)  # from, to, how many
 HALF_LIVES = (0.25, 64.0, 29)  # of R*: repetitions after which a pass adds 1/e of what the first did
@@ -85,13 +85,13 @@ def fit_repetition(unique, tokens, loss_NR) -> tuple[RepetitionLaw, list[Repetit
     forms = [data.fit(loss_NR[:1], penalty, STARTS) for penalty in (False, True)]
     (plain, squares), (harmful, squares_with) = [(laws[0], squares_N[0]) for laws, squares_N in forms]
     lack_N = _lack(data, harmful, squares_with, noise_NR)
-    harmless_NR = _simulated(plain.loss(unique, tokens), noise_NR, lack_N)
+    harmless_NR = simulated(plain.loss(unique, tokens), noise_NR, lack_N)
     gain_N = data.fit(harmless_NR, False)[1] - data.fit(harmless_NR, True)[1]
     chance = float((gain_N + ROUNDING >= squares - squares_with).mean())
     judged = known or len(unique) > PARAMETERS  # a penalty goes through five cells, whatever they are
     beats = judged and harmful.c > 0 and chance < 1 - SURE
     law = replace(harmful if beats else plain, chance=chance if judged else None)
-    simulated_NR = _simulated(law.loss(unique, tokens), noise_NR, lack_N)
+    simulated_NR = simulated(law.loss(unique, tokens), noise_NR, lack_N)
     return law, data.fit(simulated_NR, law.penalty)[0]
 
 
@@ -99,11 +99,6 @@ def _lack(data: _Data, law: RepetitionLaw, squares: float, noise_NR: np.ndarray)
     exact_R = law.loss(data.unique, data.unique * (1 + data.repetitions))
     by_noise = float(np.median(data.fit(exact_R + noise_NR, True)[1])) if noise_NR.any() else 0.0
     return lack_of_fit(squares, by_noise, len(data.unique) - PARAMETERS, len(noise_NR))
-
-
-def _simulated(exact_R: np.ndarray, noise_NR: np.ndarray, lack_N: np.ndarray) -> np.ndarray:
-    off_NR = lack_N[:, None] * np.random.default_rng(1).standard_normal(noise_NR.shape)
-    return np.maximum(exact_R * (1 + off_NR) + noise_NR, 1e-3 * exact_R)
 
 
 @dataclass(frozen=True)

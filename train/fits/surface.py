@@ -17,7 +17,7 @@ import numpy as np
 from scipy.optimize import minimize, nnls
 
 from train.fits.laws import FitError
-from train.fits.noise import lack_of_fit
+from train.fits.noise import lack_of_fit, simulated
 
 HUBER_DELTA = 1e-3  # log residuals beyond 0.1 % count linearly
 STARTS = 4
@@ -115,9 +115,7 @@ def fit_surfaces(parameters, tokens, loss_NR) -> tuple[Surface, list[Surface]]:
     freedom = len(exact_R) - len(BOUNDS)
     squares = _squares(law, n, d, loss_NR[0])
     lack_N = lack_of_fit(squares, float(np.median(by_noise)), freedom, len(noise_NR))
-    off_NR = lack_N[:, None] * np.random.default_rng(1).standard_normal(noise_NR.shape)
-    simulated_NR = np.maximum(exact_R * (1 + off_NR) + noise_NR, 1e-3 * exact_R)
-    return law, [fit_surface(n, d, row, start=law) for row in simulated_NR]
+    return law, [fit_surface(n, d, row, start=law) for row in simulated(exact_R, noise_NR, lack_N)]
 
 
 def _squares(law: Surface, parameters: np.ndarray, tokens: np.ndarray, losses: np.ndarray) -> float:

@@ -62,14 +62,6 @@ def _losses_and_gradient(hidden_nC: Tensor, weight_VC: Tensor, targets_n: Tensor
     return losses_n, grad_nV.scatter_add_(1, targets_n[:, None], grad_nV.new_full((len(losses_n), 1), -1.0))
 
 
-def _add_product(sums: Tensor, a: Tensor, b: Tensor) -> None:
-    """sums += a @ b, where sums may be wider than what is multiplied."""
-    if sums.dtype == a.dtype:
-        sums.addmm_(a, b)
-    else:
-        sums.add_(a @ b)
-
-
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, hidden_NC, weight_VC, targets_N):
@@ -81,7 +73,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
             losses.append(losses_n)
             grad_nV = grad_nV.to(hidden_NC.dtype)
             torch.mm(grad_nV, weight_VC, out=grad_hidden_NC[rows])
-            _add_product(grad_weight_VC, grad_nV.T, hidden_NC[rows])
+            if grad_weight_VC.dtype == grad_nV.dtype:  # else sums are wider than what is multiplied
+                grad_weight_VC.addmm_(grad_nV.T, hidden_NC[rows])
+            else:
+                grad_weight_VC.add_(grad_nV.T @ hidden_NC[rows])
             del grad_nV  # now, so that the next chunk takes its place in memory and in the cache
         ctx.save_for_backward(grad_hidden_NC, grad_weight_VC)
         return torch.cat(losses).mean()

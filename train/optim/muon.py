@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from train.model.products import has_half_products
+from train.parallel import processes
 
 # Of a x + b x^3 + c x^5, the one nearest 1 on what the steps before left of [0.01, 1]: after all three 0.73..1.27.
 POLYNOMIALS = ((8.0934, -23.6205, 17.4462), (3.6366, -2.7219, 0.5365), (2.6613, -1.9772, 0.4526))
@@ -75,6 +76,21 @@ class Muon(torch.optim.Optimizer):
             state["momentum"] = torch.zeros_like(parameter)
         state["momentum"].lerp_(gradient, 1 - momentum)
         return gradient.lerp(state["momentum"], momentum)
+
+
+class ShardedMuon(Muon):
+    """Over weights that are divided among processes. It needs whole matrices: each process gathers one after the other and
+    makes all of them orthogonal, which costs as much on every process as Muon costs on one."""
+
+    @torch.no_grad()
+    def step(self, closure=None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            rate = group["interval"] * group["lr"]
+            for parameter, rows, direction in self._moving(group):
+                parameter.mul_(1 - rate * group["weight_decay"])
+                pieces = processes.whole(direction).split(rows)
+                updates = [MATCH_ADAMW * max(x.shape) ** 0.5 * orthogonal(x[None])[0] for x in pieces]
+                parameter.add_(processes.part_of(torch.cat(updates), parameter), alpha=-rate)
 
 
 def orthogonal(matrices_NRC: Tensor, half: bool | None = None) -> Tensor:

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from train.config import OptimizerConfig
 from train.model.transformer import Transformer
-from train.optim.muon import Muon
+from train.optim.muon import Muon, ShardedMuon
+from train.parallel import processes
 
 FALL = 1 / 3  # power of the steps with which the rate of a trunk falls
 
@@ -54,15 +55,8 @@ def make_optimizers(
         return [adamw]
     group = {"params": list(matrices), "rows": list(matrices.values()), "peak_rate": rate}
     interval = config.interval(width, step_tokens) if step_tokens else config.muon_interval or 1
-    return [_muon(list(matrices))([group], rate, config.momentum, decay, interval), adamw]
-
-
-def _muon(matrices: list[Tensor]) -> type[Muon]:
-    if not hasattr(matrices[0], "full_tensor"):
-        return Muon
-    from train.optim.sharded_muon import ShardedMuon
-
-    return ShardedMuon
+    muon = ShardedMuon if any(map(processes.is_divided, matrices)) else Muon
+    return [muon([group], rate, config.momentum, decay, interval), adamw]
 
 
 def rate_factor(

@@ -3,7 +3,7 @@
     torchrun --nproc-per-node 8 -m train.run CELL.json        `curate train MANIFEST --cells` writes them
 
 Gradients are averaged over the processes (`parallel = "ddp"`). Where weights, gradients and optimizer state do not fit on
-one device, they are divided among the processes as well (`"fsdp"`, in `train.parallel.sharded`). Every process walks the
+one device, they are divided among the processes as well (`"fsdp"`, torch's FSDP2). Every process walks the
 same steps and decides the same things. The first alone writes. With one process all of this does nothing.
 
 The directory must be one that all machines see. Price: every process reads the whole checkpoint.
@@ -99,14 +99,27 @@ def spread(model: Transformer, parallel: str, compiled: bool) -> Callable[..., t
     Only the body is compiled: the loss works off its chunks by itself, and evaluation has shapes of its own.
     """
     if count() > 1 and parallel == "fsdp":
-        from train.parallel.sharded import shard
-
         return shard(model, compiled)
     if compiled:
         model.compiled_body = torch.compile(model.hidden_NC)
     if count() == 1:
         return model
     return nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)
+
+
+def shard(model: Transformer, compiled: bool) -> Transformer:
+    """Divide in place: a block's weights are gathered when it computes, and freed after it."""
+    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method  # late: few runs need it
+
+    for block in model.blocks:
+        if compiled:
+            block.compile()
+        fully_shard(block)
+    # Else evaluation would leave its weights gathered, and old.
+    fully_shard(model, reshard_after_forward=True)
+    for method in ("token_losses", "logits"):
+        register_fsdp_forward_method(model, method)
+    return model
 
 
 def mean(value: float) -> float:
@@ -147,10 +160,15 @@ def whole(tree: Any) -> Any:
     return tree
 
 
-def part_of(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """This process's shard of a whole tensor, divided as `like` is; the tensor itself where that is not divided."""
-    if not hasattr(like, "full_tensor"):
-        return tensor
-    from train.parallel.sharded import distribute
+def is_divided(tensor: torch.Tensor) -> bool:
+    return hasattr(tensor, "full_tensor")
 
-    return distribute(tensor, like)
+
+def part_of(tensor: torch.Tensor, like: Any) -> torch.Tensor:
+    """This process's shard of a whole tensor, divided as `like` is; the tensor itself where that is not divided."""
+    if not is_divided(like):
+        return tensor
+    from torch.distributed.tensor import distribute_tensor
+
+    # Every process holds the whole tensor already: nothing is sent.
+    return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)

@@ -89,10 +89,10 @@ def _order(count: int, seed: int, epoch: int) -> list[int]:
 def split(trained: Sequence[Item]) -> tuple[list[Item], list[Item]]:
     """(items to train on, items to choose the rate by): whole groups."""
     aside = mixed(np.array([item.group for item in trained], np.uint64)) % np.uint64(ASIDE) == 0
-    return (
-        [item for item, a in zip(trained, aside, strict=True) if not a],
-        [item for item, a in zip(trained, aside, strict=True) if a],
-    )
+    both: tuple[list[Item], list[Item]] = [], []
+    for item, is_aside in zip(trained, aside, strict=True):
+        both[int(is_aside)].append(item)
+    return both
 
 
 def tuned(
