@@ -73,7 +73,8 @@ class Trainer:
         rate = set_rate(self.optimizers, rate_factor(self.step, self.config, decay_start, steps))
         tokens_BT, targets_BT = (rows[self.share] for rows in self.windows(self.step))
         with autocast(self.device, self.cell.precision):
-            loss = self._loss(tokens_BT.to(self.device), targets_BT.to(self.device))
+            texts = tokens_BT.to(self.device), targets_BT.to(self.device)
+            loss = objective(self.cell.loss, self.loss_function, *texts, self.cell.seed, self.step)
         loss.backward()
         norm = processes.whole(clip_gradients(self.model, self.config.grad_clip))
         loss_nats, gradient_norm = processes.mean(loss.item()), norm.item()
@@ -86,11 +87,6 @@ class Trainer:
         self.seconds += time.perf_counter() - began
         self._record(loss_nats, rate, gradient_norm)
         return loss_nats
-
-    def _loss(self, tokens_BT: torch.Tensor, targets_BT: torch.Tensor) -> torch.Tensor:
-        if self.cell.loss == "next-word":
-            return self.loss_function(tokens_BT, targets_BT)
-        return objective(self.cell.loss, self.model, tokens_BT, targets_BT, self.cell.seed, self.step)
 
     def _parameters(self) -> list[tuple[str, torch.Tensor]]:
         return list(self.model.named_parameters())

@@ -7,6 +7,8 @@ first written in NFC, without ignorable code points (see `text.normalised`).
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pyarrow as pa
 import xxhash
@@ -19,13 +21,6 @@ from filters.text.units import UNITS, WORD_FACTOR, character_tables, mix, room_f
 
 NORMALISATIONS = ("bytes", *UNITS)
 OTHER_FACTOR = np.uint64(0xD1342543DE82EF95)
-
-
-def _bytes(texts: pa.Array | pa.ChunkedArray) -> bytes:
-    offsets, data = utf8(texts)
-    view, edges = memoryview(data.data), offsets.tolist()
-    digest = xxhash.xxh3_128_digest
-    return b"".join([digest(view[a:b]) for a, b in zip(edges, edges[1:], strict=False)])
 
 
 @kernel
@@ -47,7 +42,9 @@ def content_hashes(texts: pa.Array | pa.ChunkedArray, normalise: str = "bytes") 
     """fixed_size_binary(16) [n]: of `bytes` their xxh3_128. A text without units is compared by its
     normalised bytes."""
     if normalise == "bytes":
-        hashes = _bytes(texts)
+        offsets, data = utf8(texts)
+        view, edges = memoryview(data.data), offsets.tolist()
+        hashes = b"".join([xxhash.xxh3_128_digest(view[a:b]) for a, b in pairwise(edges)])
     else:
         compared = normalised(texts)
         pairs = np.empty((len(compared.offsets) - 1, 2), np.uint64)

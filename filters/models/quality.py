@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +35,6 @@ EPOCHS, LEAST_SEEN = 5, 20_000  # passes over the documents, and documents seen 
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)  # of the ordinary held-out documents that a threshold keeps
 
 
-@dataclass(frozen=True)
-class Classifier:
-    """A loaded model and the number of the label that is good."""
-
-    tables: Tables
-    good: int
-
-
 SIGNALS = (
     real("quality_score", "probability", "scores", high=1.0, missing="wordless", kind=pa.float32(),
          says="probability of a good document by a fastText classifier (as in DCLM); null without words"),
@@ -57,15 +48,16 @@ def measure(
 
     Equal to the library's within 1e-6. Raises ValueError where the model has other labels than this one and another.
     """
-    classifier = _classifier(model, label)
-    labels, scores, words = predict(classifier.tables, texts)
+    tables, wanted = _classifier(model, label)
+    labels, scores, words = predict(tables, texts)
     # The library adds LOG_FLOOR to the probability of each of the two labels before it takes the logarithm.
-    good = np.where(labels == classifier.good, scores, np.float32(1 + 2 * LOG_FLOOR) - scores)
+    good = np.where(labels == wanted, scores, np.float32(1 + 2 * LOG_FLOOR) - scores)
     return columns(SIGNALS, scores=np.clip(good, 0, 1), wordless=(words == 0) | (labels < 0))
 
 
 @loaded_once
-def _classifier(path: Path, label: str) -> Classifier:
+def _classifier(path: Path, label: str) -> tuple[Tables, int]:
+    """(tables for the kernel, the number of the label)"""
     described = read_model(path)
     wanted = label.removeprefix("__label__")
     if len(described.labels) != 2 or wanted not in described.labels:
@@ -73,7 +65,7 @@ def _classifier(path: Path, label: str) -> Classifier:
             f"{path}: a quality classifier has two labels, one of them {wanted}; this model has "
             f'{", ".join(described.labels[:5])}; name the good one with label = "..."'
         )
-    return Classifier(tables_of(described), described.labels.index(wanted))
+    return tables_of(described), described.labels.index(wanted)
 
 
 def train(

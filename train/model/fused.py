@@ -11,6 +11,7 @@ All compiled functions are in this file: numba notices when a kernel's own file 
 
 from __future__ import annotations
 
+import inspect
 from functools import partial
 from typing import Any
 
@@ -25,7 +26,6 @@ from torch import Tensor
 _SUMS_IN_ANY_ORDER = {"reassoc", "contract", "nsz", "arcp"}  # never nnan: a diverged run must say so
 kernel: Any = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=_SUMS_IN_ANY_ORDER)
 inlined = numba.njit(forceinline=True, error_model="numpy", fastmath={"contract"})
-intrinsic: Any = extending.intrinsic
 overload: Any = partial(
     extending.overload, jit_options={"forceinline": True, "error_model": "numpy", "fastmath": {"contract"}}
 )
@@ -67,20 +67,30 @@ def copy(parameter: Tensor) -> np.ndarray:
 # ---- Numbers of either kind -------------------------------------------------------------------------------
 
 
-@intrinsic
-def float_of_bits(typing_context: Any, bits: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], ir.FloatType())
+def instruction(result: Any, *kinds: Any) -> Any:
+    """Compile what is written in LLVM's language: `generate(builder, *arguments)` gives the value."""
 
-    return types.float32(types.uint32), generate
+    def decorate(generate: Any) -> Any:
+        def typed(typing_context: Any, *given: Any) -> Any:
+            return result(*kinds), lambda context, builder, signature, arguments: generate(
+                builder, *arguments
+            )
+
+        typed.__name__, typed.__doc__ = generate.__name__, generate.__doc__
+        typed.__signature__ = inspect.signature(generate)  # type: ignore[attr-defined]
+        return extending.intrinsic(typed)  # type: ignore[arg-type]
+
+    return decorate
 
 
-@intrinsic
-def bits_of_float(typing_context: Any, x: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], ir.IntType(32))
+@instruction(types.float32, types.uint32)
+def float_of_bits(builder, bits):
+    return builder.bitcast(bits, ir.FloatType())
 
-    return types.uint32(types.float32), generate
+
+@instruction(types.uint32, types.float32)
+def bits_of_float(builder, x):
+    return builder.bitcast(x, ir.IntType(32))
 
 
 def number(x: Any) -> Any:
@@ -114,26 +124,18 @@ def _put(row, place, x):
 # ---- e^x, sixteen at once ---------------------------------------------------------------------------------
 
 
-@intrinsic
-def nearest(typing_context: Any, x: Any) -> Any:
+@instruction(types.float32, types.float32)
+def nearest(builder, x):
     """The whole number nearest to x, as a float."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.call(builder.module.declare_intrinsic("llvm.rint", [ir.FloatType()]), arguments)
-
-    return types.float32(types.float32), generate
+    return builder.call(builder.module.declare_intrinsic("llvm.rint", [ir.FloatType()]), [x])
 
 
-@intrinsic
-def power_of_two(typing_context: Any, k: Any) -> Any:
+@instruction(types.float32, types.float32)
+def power_of_two(builder, k):
     """2^k of a whole float k in -126..127, by its bits."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        whole = ir.IntType(32)
-        exponent = builder.add(builder.fptosi(arguments[0], whole), ir.Constant(whole, 127))
-        return builder.bitcast(builder.shl(exponent, ir.Constant(whole, 23)), ir.FloatType())
-
-    return types.float32(types.float32), generate
+    whole = ir.IntType(32)
+    exponent = builder.add(builder.fptosi(k, whole), ir.Constant(whole, 127))
+    return builder.bitcast(builder.shl(exponent, ir.Constant(whole, 23)), ir.FloatType())
 
 
 @inlined
@@ -152,17 +154,12 @@ def exponential(x):
     return (p * r + ONE) * power_of_two(k)
 
 
-@intrinsic
-def larger(typing_context: Any, a: Any, b: Any) -> Any:
+@instruction(types.float32, types.float32, types.float32)
+def larger(builder, a, b):
     """The larger of two floats, in one instruction for sixteen pairs, which a comparison and a choice are not."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        maximum = builder.module.declare_intrinsic(
-            "llvm.maximum", [ir.FloatType()], ir.FunctionType(ir.FloatType(), [ir.FloatType()] * 2)
-        )
-        return builder.call(maximum, arguments)
-
-    return types.float32(types.float32, types.float32), generate
+    real = ir.FloatType()
+    maximum = builder.module.declare_intrinsic("llvm.maximum", [real], ir.FunctionType(real, [real] * 2))
+    return builder.call(maximum, [a, b])
 
 
 @inlined

@@ -12,6 +12,8 @@ All three report nats per token on the training text: of the next token for the 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -20,10 +22,9 @@ from train.model.losses import linear_cross_entropy
 from train.model.transformer import Transformer
 
 
-def objective(
-    name: str, model: Transformer, tokens_BT: Tensor, targets_BT: Tensor, seed: int, step: int
-) -> Tensor:
-    """The loss of a step in nats; its gradient is that of the objective. Chance is a function of (seed, step)."""
+def objective(name: str, model: Any, tokens_BT: Tensor, targets_BT: Tensor, seed: int, step: int) -> Tensor:
+    """The loss of a step in nats; its gradient is that of the objective. Chance is a function of (seed, step). `model`: a
+    `Transformer`, of next-word also what brings the gradients of several processes together."""
     if name == "next-word":
         return model(tokens_BT, targets_BT)
     chance = torch.Generator().manual_seed((seed << 32) + step)
