@@ -59,7 +59,9 @@ class Trainer:
         self.loss_function = processes.spread(self.model, cell.parallel, cell.compile)
         self.share = processes.share(cell.batch)
         self.optimizers = make_optimizers(self.model, self.config, cell.batch_tokens)
-        self.average = {name: p.detach().clone() for name, p in self._parameters()} if cell.ema else {}
+        self.average = (
+            {name: p.detach().clone() for name, p in self.model.named_parameters()} if cell.ema else {}
+        )
         self.step = 0
         self.seconds = 0.0  # spent on steps, across all processes that worked on this
         self.smoothed, self.best = math.log(config.vocabulary), math.log(config.vocabulary)
@@ -88,22 +90,19 @@ class Trainer:
         self._record(loss_nats, rate, gradient_norm)
         return loss_nats
 
-    def _parameters(self) -> list[tuple[str, torch.Tensor]]:
-        return list(self.model.named_parameters())
-
     @torch.no_grad()
     def _move_average(self) -> None:
         """The average follows the weights; faster at first, so that it forgets where they started."""
         if not self.average:
             return
         decay = min(self.cell.ema, (1 + self.step) / (10 + self.step))
-        for name, parameter in self._parameters():
+        for name, parameter in self.model.named_parameters():
             self.average[name].lerp_(parameter, 1 - decay)
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
         """The model holds the average inside, and its own weights again after."""
-        own = {name: parameter.detach().clone() for name, parameter in self._parameters()}
+        own = {name: parameter.detach().clone() for name, parameter in self.model.named_parameters()}
         self._set(self.average)
         try:
             yield
@@ -112,7 +111,7 @@ class Trainer:
 
     @torch.no_grad()
     def _set(self, weights: dict[str, torch.Tensor]) -> None:
-        for name, parameter in self._parameters():
+        for name, parameter in self.model.named_parameters():
             parameter.copy_(weights[name])
 
     def _check(self, loss: float, rate: float, gradient_norm: float) -> None:
