@@ -182,10 +182,9 @@ def contents(path: Path) -> bytes:
 
 def read_json(path: Path) -> Any:
     """Raises ValueError that names the file where it holds no JSON."""
+    raw = contents(path)
     try:
-        return json.loads(contents(path))
-    except Damaged:
-        raise
+        return json.loads(raw)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not valid JSON ({error}); delete it and make it again") from None
 
