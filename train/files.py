@@ -194,7 +194,10 @@ def alone(lock: Path, stopped: Callable[[], bool] = lambda: False) -> Iterator[b
     """While no other process holds this lock; it is waited for, which is said, until `stopped()`: then it is False. The
     system lets go of it when a process ends, however it does; the file stays."""
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with open(lock, "a+") as file:  # to write alone would wait for whoever reads, were it a pipe
+    lock.touch()
+    with open(
+        lock, "rb+", buffering=0
+    ) as file:  # to write alone would wait for whoever reads, were it a pipe
         held = locked(file)
         if not held and not stopped():
             log.warning("%s: another process is at work there; it is waited for", lock.parent)
@@ -220,7 +223,7 @@ class Shared:
             os.close(self.file)
 
 
-def locked(file: IO[str]) -> bool:
+def locked(file: IO[Any]) -> bool:
     """True as well where the file system knows no locks: then two processes do the same work, as if each were alone."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
