@@ -26,7 +26,7 @@ test-slow: $(READY) $(XDIST)/.ready ## the slow ones as well
 test-outside: $(OUTSIDE)/.ready ## corpora opened by the libraries of others, in an environment of its own
 	$(OUTSIDE)/bin/python -m pytest -rs tests/curate/test_opening_elsewhere.py tests/curate/test_export_corpus.py tests/curate/test_publish.py
 
-fuzz: $(READY) $(GUIDED)/.ready ## damage to every kind of file in a store, guided inputs to readers: FUZZ_TRIES=1000 GUIDED=1000000
+fuzz: $(READY) $(GUIDED)/.ready ## damage to every kind of file in a store, guided inputs to readers: FUZZ_TRIES=1000 GUIDED=300000
 	PYTHONPATH=.:tests:$(GUIDED) $(BIN)/python -m faults damage guided
 
 kill: $(READY)                 ## kills at random moments, two processes at once, shares: KILLS=200 PAIRS=10 SHARES=10 FAULTS_SEED=0

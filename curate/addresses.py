@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import re
 
+_SCHEME = r"(?P<scheme>[A-Za-z][\w.+-]+):/{1,2}"  # a path has one slash of what was an address
 _HOST = r"(?P<host>[^\s/?#'\"]*)"
 # A colon and digits are a port; a password may hold slashes, as those of S3 do.
-_PASSWORD = re.compile(rf"(?P<scheme>[A-Za-z][\w.+-]*)://[^\s/?#@:'\"]*:(?!\d+(?:/|$))[^\s?#'\"]*@{_HOST}")
+_PASSWORD = re.compile(rf"{_SCHEME}[^\s/?#@:'\"]*:(?!\d+(?:/|$))[^\s?#'\"]*@{_HOST}")
 # In http tokens stand where a name would; elsewhere a name is no secret, as in abfs://container@account.
-_TOKEN = re.compile(rf"\b(?P<scheme>https?)://[^\s/?#@:'\"]+@{_HOST}", re.IGNORECASE)
+_TOKEN = re.compile(rf"\b(?P<scheme>https?):/{{1,2}}[^\s/?#@:'\"]+@{_HOST}", re.IGNORECASE)
 # Of a query, a fragment or a parameter of a path: `auth_token`, `privateToken`, `X-Amz-Signature`, and not `tokens`.
 _KEY = (
     r"(?:[\w.-]*(?:token|secret|password|passwd|pwd|signature|credential|jwt|bearer|session|sessionid|api[_-]?key|"
-    r"access[_-]?key|accesskeyid)|auth|key|sig)"
+    r"access[_-]?key|accesskeyid)|auth|key|sig|"
+    r"code(?==[\w%.~+/-]{20}))"  # and no country's or language's
 )
 _SIGNED = re.compile(
-    rf"(?P<scheme>[A-Za-z][\w.+-]*)://{_HOST}[^\s?;#'\"]*[?;#](?:[^\s'\"]*[?&;#])?{_KEY}=[^\s&;#'\"]",
+    rf"{_SCHEME}{_HOST}[^\s?;#'\"]*[?;#](?:[^\s'\"]*[?&;#])?{_KEY}=[^\s&;#'\"]",
     re.IGNORECASE,
 )
 _VALUE = re.compile(rf"(?<=[?&;#])({_KEY})=[^\s&;#'\"]+", re.IGNORECASE)

@@ -153,7 +153,7 @@ class Claim:
 def claims(folder: Path) -> list[Claim]:
     """What is worked on now, and what failed and was not tried again."""
     found = []
-    for path in sorted(folder.glob(f"*{SUFFIX}")):
+    for path in sorted(filter(Path.is_file, folder.glob(f"*{SUFFIX}"))):
         try:
             with open(path, encoding="utf-8") as file:
                 free = not _is_held(file)
@@ -167,7 +167,7 @@ def claims(folder: Path) -> list[Claim]:
 
 def is_locked(path: Path) -> bool:
     """Whether another process holds this lock."""
-    with suppress(FileNotFoundError), open(path, encoding="utf-8") as file:
+    with suppress(FileNotFoundError), open(path, "r+", encoding="utf-8") as file:
         return _is_held(file)
     return False
 

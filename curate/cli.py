@@ -24,6 +24,15 @@ class Commands(click.Group):
     def list_commands(self, context: click.Context) -> list[str]:
         return list(self.commands)
 
+    def main(self, *arguments: Any, **given: Any) -> Any:
+        """Help and what is said of bad usage meet streams that are closed or full too, before any command begins."""
+        terminal.open_streams()
+        try:
+            return super().main(*arguments, **given)
+        except OSError as error:
+            terminal.print_line(f"error: {error.strerror or error}")
+            terminal.leave(1)
+
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="curate")
@@ -33,7 +42,6 @@ def main() -> None:
 
     Example: curate run manifests/quickstart.toml
     """
-    terminal.open_streams()
     progress.say_warnings()
 
 

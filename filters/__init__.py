@@ -75,11 +75,12 @@ def _make_private(folder: Path) -> bool:
 
 def _is_private(folder: Path) -> bool:
     try:
-        status = folder.lstat()
+        status, above = folder.lstat(), folder.parent.stat().st_mode
     except OSError:
         return False
     private = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o022
-    return private and os.access(folder, os.W_OK)
+    stays = not above & stat.S_IWOTH or above & stat.S_ISVTX  # nobody else can put another in its place
+    return private and bool(stays) and os.access(folder, os.W_OK)
 
 
 def _remove(folder: Path, maker: int) -> None:

@@ -19,6 +19,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -166,10 +167,18 @@ def write_array(path: Path, array: np.ndarray) -> None:
     write_whole(path, lambda file: np.save(file, array))
 
 
+def contents(path: Path) -> bytes:
+    """Raises Damaged where something else stands in a file's place: of a pipe or a device there may be no end."""
+    if path.exists() and not path.is_file():
+        raise Damaged(path)
+    return path.read_bytes()
+
+
 def read_json(path: Path) -> Any:
     """Raises ValueError that names the file where it holds no JSON."""
+    raw = contents(path)
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(raw)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not valid JSON ({error}); delete it and make it again") from None
 
@@ -179,7 +188,10 @@ def alone(lock: Path, stopped: Callable[[], bool] = lambda: False) -> Iterator[b
     """While no other process holds this lock; it is waited for, which is said, until `stopped()`: then it is False. The
     system lets go of it when a process ends, however it does; the file stays."""
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with open(lock, "a") as file:
+    lock.touch()
+    with open(
+        lock, "rb+", buffering=0
+    ) as file:  # to write alone would wait for whoever reads, were it a pipe
         held = locked(file)
         if not held and not stopped():
             log.warning("%s: another process is at work there; it is waited for", lock.parent)
@@ -205,7 +217,7 @@ class Shared:
             os.close(self.file)
 
 
-def locked(file: IO[str]) -> bool:
+def locked(file: IO[Any]) -> bool:
     """True as well where the file system knows no locks: then two processes do the same work, as if each were alone."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -243,6 +255,8 @@ def checksum(path: Path | str) -> str:
     """xxh3 (64 bits, hex) of a file's bytes, read once a process while the file stays as it is: eight times as fast as
     sha256, and as sure where nobody wants to deceive."""
     status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise Damaged(path)
     key = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
     if key not in _checksums:
         with open(path, "rb") as file:
@@ -280,7 +294,7 @@ def read_record(path: Path) -> dict[str, Any]:
         record = read_json(path)
         if isinstance(record, dict) and record.pop(SEAL, None) == _seal(record):
             return record
-    except (ValueError, IsADirectoryError):
+    except ValueError:
         pass
     raise Damaged(path)
 

@@ -18,7 +18,7 @@ from xxhash import xxh3_64
 
 from train.cell import Cell
 from train.config import ModelConfig, OptimizerConfig
-from train.files import set_aside, write_whole
+from train.files import Damaged, contents, set_aside, write_whole
 from train.machine import autocast, choose_device, make_deterministic
 from train.model.objectives import objective
 from train.model.transformer import Transformer
@@ -196,9 +196,11 @@ def _checksum(identity: str, state: bytes) -> str:
 def load_checkpoint(path: Path, identity: str) -> bytes | None:
     """The state, or None where there is none of this very run. One that is damaged is set aside."""
     try:
-        head, _, state = path.read_bytes().partition(b"\n")
+        head, _, state = contents(path).partition(b"\n")
     except FileNotFoundError:
         return None
+    except Damaged:
+        head, state = b"", b""
     found, _, checksum = head.decode("ascii", "replace").partition(" ")
     if checksum != _checksum(found, state):
         set_aside(path, path)

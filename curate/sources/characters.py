@@ -38,12 +38,16 @@ def wide_encoding(begin: bytes) -> str | None:
     for mark, encoding in MARKS:
         if begin.startswith(mark):
             return encoding
-    controls = len(begin) - len(begin.translate(None, CONTROLS))
     enough = MANY_CONTROLS if _reads(begin, "utf-8") is not None else SOME_CONTROLS
-    if b"\0" not in begin and controls <= enough * len(begin):
+    if b"\0" not in begin and not is_binary(begin, enough):
         return None
     ranked = sorted((_unlike_text(begin, encoding), encoding) for _, encoding in MARKS)
     return ranked[0][1] if ranked[0][0] < ranked[1][0] else None
+
+
+def is_binary(raw: bytes, enough: float = SOME_CONTROLS) -> bool:
+    """Whether more of its bytes than this share are controls: no text of an encoding that ASCII is part of."""
+    return len(raw) - len(raw.translate(None, CONTROLS)) > enough * len(raw)
 
 
 def _reads(begin: bytes, encoding: str) -> str | None:

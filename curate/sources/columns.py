@@ -196,6 +196,7 @@ def _is_readable(column: pa.Array) -> bool:
 def _check_indices(column: pa.Array) -> None:
     if not types.is_dictionary(column.type):
         return
+    column.dictionary.validate()  # one that says it has more values than it holds may have no end
     column.indices.validate(full=True)
     bounds = pc.min_max(column.indices).as_py()
     if bounds["max"] is not None and not 0 <= bounds["min"] <= bounds["max"] < len(column.dictionary):

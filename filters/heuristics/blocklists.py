@@ -78,9 +78,10 @@ def _in_unicode(host: str) -> str:
 
 def _label(label: str) -> str:
     try:
-        return label.removeprefix("xn--").encode("ascii").decode("punycode")
+        text = label.removeprefix("xn--").encode("ascii").decode("punycode")
     except UnicodeError:
         return label
+    return text if text.isprintable() and not text.isascii() else label  # else it is no name that anybody has
 
 
 def _is_address(word: str) -> bool:

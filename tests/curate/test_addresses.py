@@ -25,11 +25,13 @@ SECRET = [
     "https://host/a?privateToken=hunter2",
     "https://host/a;jsessionid=hunter2?b=c",
     "https://host/a#access_token=hunter2",
+    "https://host/a?code=hunter2-K5bV9xQ0_w8aZ==",
     "https://host/a?AWSAccessKeyId=hunter2",
 ]
 PLAIN = [
     "https://host/a?b=c&page=2",
     "https://host/a?keyword=b&tokens=5&design=6;monkey=7",
+    "https://host/a?code=en-US&countrycode=DE",
     "https://host:8080/a@b",
     "https://host/@me/a",
     "abfs://container@account.dfs.core.windows.net/a",
@@ -62,6 +64,11 @@ def test_what_is_printed_goes_without_the_secret(address):
     assert "hunter2" not in said
     assert "***" in said
     assert said.endswith(" not found")
+
+
+def test_a_path_that_was_an_address_goes_without_the_secret():
+    for address in SECRET:
+        assert "hunter2" not in without_secrets(f"{Path(address)}: no run")
 
 
 @pytest.mark.parametrize("address", PLAIN)

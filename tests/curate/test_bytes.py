@@ -522,6 +522,21 @@ def test_ids_of_documents_are_those_of_place_and_text(tmp_path):
     assert ids[1:] == with_ids(table.slice(1), Source("s", "jsonl", ()))["id"].to_pylist()
 
 
+def test_a_dictionary_of_more_values_than_it_holds_is_damaged():
+    values, sink = pa.array([f"{i}" for i in range(54_321)]), pa.BufferOutputStream()
+    table = pa.table({"a": pa.DictionaryArray.from_arrays(pa.array([0, 1]), values)})
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    raw = (
+        sink.getvalue().to_pybytes().replace((54_321).to_bytes(8, "little"), (1 << 54).to_bytes(8, "little"))
+    )
+    column = pa.ipc.open_file(raw).get_batch(0)["a"]
+    assert len(column.dictionary) == 1 << 54
+    for read in (columns.text, columns.plain):
+        with pytest.raises(pa.ArrowInvalid):
+            read(column, pa.array(["a:0", "a:1"]), Problems())
+
+
 @pytest.mark.parametrize("kind", ["list", "struct", "dictionary"])
 def test_offsets_are_checked_where_strings_are_not_utf8_too(kind):
     """Arrow's own check ends at the first of these, and says nothing of offsets."""

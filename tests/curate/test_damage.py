@@ -42,6 +42,11 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-50])
 
 
+def pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
 def change(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 255
@@ -59,7 +64,9 @@ PLACES = [
 
 
 @pytest.mark.parametrize(
-    "damage", [cut, Path.unlink, garble, change], ids=["cut", "deleted", "garbled", "changed"]
+    "damage",
+    [cut, Path.unlink, garble, change, pipe],
+    ids=["cut", "deleted", "garbled", "changed", "pipe"],
 )
 def test_what_is_cut_short_deleted_or_changed_is_made_again_to_the_same_lock(copied, damage):
     manifest, store, lock = copied

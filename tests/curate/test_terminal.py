@@ -114,3 +114,18 @@ def test_a_stream_that_is_closed_or_full_ends_nothing_but_itself(hostile, redire
     assert said in done.stderr
     if redirect in ("2>&-", "2>/dev/full"):
         assert b"kept by few: 47 documents, of which 47" in done.stdout
+
+
+@pytest.mark.parametrize(("words", "redirect"), [
+    (["--help"], ">/dev/full"), (["--version"], ">/dev/full"), (["plan", "--help"], ">/dev/full"), (["nonsense"], "2>&-"),
+    (["nonsense"], "2>/dev/full"), (["--help"], "<&- >&- 2>&-"),
+])  # fmt: skip
+def test_help_and_bad_usage_meet_such_streams_too(tmp_path, words, redirect):
+    if "full" in redirect and not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    done = shell(tmp_path, words, redirect)
+    assert (done.returncode == 0) == (redirect == "<&- >&- 2>&-")
+    assert b"Traceback" not in done.stderr
+    assert done.stdout == b""
+    if redirect == ">/dev/full":
+        assert done.stderr == b"error: No space left on device\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import random
 import re
 import time
 import zlib
@@ -191,6 +192,7 @@ ENCODINGS = {
     "chunked that is not": ("Transfer-Encoding: chunked\r\n", bytes),
     "chunked that breaks off": ("Transfer-Encoding: chunked\r\n", lambda raw: b"%x\r\n%b" % (len(raw) + 9, raw)),
     "chunked gzip": ("transfer-encoding: Chunked\r\nCONTENT-ENCODING: x-gzip\r\n", lambda raw: b"%x\n%b\n0\n\n" % (len(gzip.compress(raw)), gzip.compress(raw))),
+    "gzip behind blank lines": ("Content-Encoding: gzip\r\n", lambda raw: b"\r\n\n" + gzip.compress(raw)),
     "unknown": ("Content-Encoding: aws-chunked\r\n", bytes),
     "zstd": ("Content-Encoding: zstd\r\n", lambda raw: pa.Codec("zstd").compress(raw, asbytes=True)),
 }  # fmt: skip
@@ -209,6 +211,23 @@ def test_a_body_is_read_as_its_bytes_say_whatever_its_head_says(tmp_path, kind):
 def test_a_text_that_begins_as_deflated_data_may_is_a_text(letter):
     text = f"{letter}ats are a text of its own, with some words in a sentence".encode()
     assert parse(b"HTTP/1.1 200 OK\r\nContent-Encoding: deflate\r\n\r\n" + text, 10_000).body == text
+
+
+@pytest.mark.parametrize("begin", ["2024\r\n", "A\n", "0\r\n", "dead; beef\r\n", "\r\n1984\r\n"])
+def test_a_text_that_begins_as_a_chunk_may_is_a_text(begin):
+    text = f"{begin}was a year like others".encode()
+    assert parse(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + text, 10_000).body == text
+
+
+@pytest.mark.parametrize("type", ["text/html", "text/plain"])
+def test_binary_data_under_a_type_of_text_is_counted(tmp_path, type):
+    data = random.Random(1).randbytes(3000)
+    bodies = (b"\x89PNG\r\n\x1a\n" + data, b"%PDF-1.4\n%" + data, gzip.compress(data)[:20] + data)
+    (tmp_path / "a.warc").write_bytes(
+        b"".join(response("http://a", body, type=type) for body in (PAGE.encode(), *bodies))
+    )
+    account, table = read(tmp_path, Source("s", "warc", (str(tmp_path / "a.warc"),)))
+    assert (len(table), counts(account.failed)) == (1, {"not-text": 3})
 
 
 @pytest.mark.parametrize(

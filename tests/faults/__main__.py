@@ -17,7 +17,7 @@ from faults.world import World
 
 HARNESSES = {
     "damage": (damage.run, "FUZZ_TRIES", 1000),
-    "guided": (guided.run, "GUIDED", 1_000_000),
+    "guided": (guided.run, "GUIDED", 300_000),
     "kills": (kills.run, "KILLS", 200),
     "pairs": (pairs.run, "PAIRS", 10),
     "shares": (shares.run, "SHARES", 10),

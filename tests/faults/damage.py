@@ -52,7 +52,7 @@ DAMAGES: dict[str, Damage] = {
     "braces": lambda content, chance: b"{}",
     "twice": lambda content, chance: content + content,
 }
-GONE = "gone"
+GONE, PIPE = "gone", "pipe"
 
 
 def kind_of(path: Path) -> str:
@@ -73,8 +73,10 @@ def attempt(world: World, path: Path, damage: str, seed: int, place: Path) -> li
     shutil.copytree(world.folder, place, symlinks=True)
     os.chdir(place)
     forget()
-    if damage == GONE:
+    if damage in (GONE, PIPE):
         path.unlink()
+        if damage == PIPE:
+            os.mkfifo(path)
     else:
         content = path.read_bytes()
         path.unlink()  # a link to it elsewhere in the store keeps what it had, as a file of another disk would
@@ -117,7 +119,7 @@ def run(world: World, folder: Path, tries: int) -> int:
     for number in range(first, first + tries):
         chance = random.Random(number)
         path = chance.choice(kinds[number % len(kinds)])
-        damage = chance.choice([*DAMAGES, GONE])
+        damage = chance.choice([*DAMAGES, GONE, PIPE])
         os.chdir(folder)
         found = gathered(*fork(partial(attempt, world, path, damage, number, folder / "now")))
         shutil.rmtree(folder / "now", ignore_errors=True)

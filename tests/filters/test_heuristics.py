@@ -390,6 +390,13 @@ def test_kernels_are_kept_where_nobody_else_can_put_one(tmp_path):
     assert not Path(folder).exists()  # it goes with its process
 
 
+def test_a_folder_of_kernels_that_anyone_may_move_away_is_passed_over(tmp_path):
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache").chmod(0o777)
+    chosen = Path(run_python(CHOSEN, XDG_CACHE_HOME=str(tmp_path / "cache"), TMPDIR=str(tmp_path)))
+    assert chosen.parent == tmp_path / f"curate-{os.getuid()}"
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root makes folders of other users")
 def test_a_folder_of_kernels_that_is_anothers_is_passed_over(tmp_path):
     home = tmp_path / "curate"

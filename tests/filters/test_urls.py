@@ -133,6 +133,13 @@ def test_a_domain_is_the_same_in_punycode_and_in_unicode(spellings, tmp_path):
             assert found["url_blocked_domain_count"].to_pylist() == [1, 2, 0, 0], (listed, met)
 
 
+@pytest.mark.parametrize("label", ["xn--a", "xn--abc-", "xn--"])
+def test_a_label_that_is_no_punycode_of_a_name_stays(label, tmp_path):
+    path = tmp_path / "domains.txt"
+    path.write_text(f"{label}.test\n")
+    assert blocklists.read_domains(path) == [f"{label}.test"]
+
+
 @pytest.mark.parametrize(
     "line",
     [

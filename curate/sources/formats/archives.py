@@ -57,7 +57,9 @@ def _warc(source: Source, item: Input, problems: Problems) -> Iterator[Found]:
             if extracted := page(response.body, response.charset, place, problems, *how):
                 yield place, extracted[0], fields | extracted[1]
         elif response.type == "text/plain":
-            yield place, characters(response.body, response.charset, place, problems), fields | consent(said)
+            text = characters(response.body, response.charset, place, problems)
+            if text is not None:
+                yield place, text, fields | consent(said)
         else:
             problems.fail("not-a-page", place, f"{response.type or 'no content type'}: {fields['url']}")
 

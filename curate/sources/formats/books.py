@@ -102,6 +102,8 @@ def _chapter(book: zipfile.ZipFile, name: str, place: str, problems: Problems) -
     except KeyError:
         problems.fail("broken-file", at, "the book lists it, and has it not")
         return ""
+    if html is None:
+        return ""
     if why := excess(html):
         problems.fail("too-nested", at, why)
         return ""

@@ -19,6 +19,7 @@ from curate.sources.characters import (
     MARK,
     SAMPLE,
     decoded,
+    is_binary,
     wide_encoding,
     without_inner_marks,
     without_surrogates,
@@ -41,7 +42,7 @@ NAMED_ENCODING = re.compile(
 MOST_BROKEN = (
     0.1  # of the characters beyond ASCII: with more of them broken, a page's encoding is another than it says
 )
-EXTRACTION = 2  # of what a page's text is made of the same bytes: raise it when that changes
+EXTRACTION = 3  # of what a page's text is made of the same bytes: raise it when that changes
 
 Found = tuple[str, str, dict[str, Any]]  # (place, text, fields)
 
@@ -105,13 +106,15 @@ def page(
     raw: bytes, charset: str | None, at: str, problems: Problems, extract: str, url: str | None = None,
     said: Sequence[tuple[str, str]] = (),
 ) -> tuple[str, dict[str, Any]] | None:  # fmt: skip
-    """(main text; title, language, consent) of an HTML page; None where it is too nested or has no text: counted.
+    """(main text; title, language, consent) of an HTML page; None where it is too nested, no text or has none: counted.
 
     `charset`: what the server said; `said`: what its head says of consent. `extract`: by which library, as a source says.
     """
     from resiliparse.parse.html import HTMLTree
 
     html = characters(raw, charset, at, problems)
+    if html is None:
+        return None
     if why := excess(html):
         problems.fail("too-nested", at, why)
         return None
@@ -132,9 +135,11 @@ def _by_trafilatura(html: str) -> str:
     return extract(html, fast=True, include_comments=False, include_tables=True) or ""
 
 
-def characters(raw: bytes, charset: str | None, at: str, problems: Problems) -> str:
-    """A page's characters, in the encoding that browsers take: by its mark, what the server said, what the page says, else
-    what its bytes look like. That is asked too where the bytes are not of the encoding that was named, which is counted.
+def characters(raw: bytes, charset: str | None, at: str, problems: Problems) -> str | None:
+    """A page's characters; None where it is binary data, which is counted.
+
+    They are read in the encoding that browsers take: by its mark, what the server said, what the page says, else what its
+    bytes look like. That is asked too where the bytes are not of the encoding that was named, which is counted.
     """
     from resiliparse.parse.encoding import detect_encoding
 
@@ -142,6 +147,9 @@ def characters(raw: bytes, charset: str | None, at: str, problems: Problems) -> 
         "utf-8" if raw.startswith(BOM) else wide_encoding(raw[:SAMPLE]) or _known(charset) or _named(raw)
     )
     encoding = encoding or detect_encoding(raw) or "utf-8"
+    if not encoding.startswith(("utf-16", "utf-32")) and is_binary(raw):
+        problems.fail("not-text", at, f"binary data of {len(raw):,} bytes, whatever its type says")
+        return None
     try:
         return without_inner_marks(raw.decode(encoding))
     except (UnicodeDecodeError, LookupError) as error:

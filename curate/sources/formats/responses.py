@@ -21,7 +21,8 @@ COMMENTS = re.compile(rb"\s*(?:<!--(?:(?!-->).)*-->\s*)*", re.S)
 PAGE = re.compile(rb"<(?:!doctype html|html|head|body|title|meta|script|div|p|h1|table|br)\b", re.I)
 NO_TEXT = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")  # bytes that no text has (WHATWG, MIME sniffing)
 SNIFFED = 1445  # bytes that a type is recognised by, as there
-GZIP, ZSTD, ZLIB = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", (b"\x78\x01", b"\x78\x9c", b"\x78\xda", b"\x78\x5e")
+PACKED = GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+ZLIB = (b"\x78\x01", b"\x78\x9c", b"\x78\xda", b"\x78\x5e")
 
 
 class TooLong(Exception):
@@ -69,15 +70,19 @@ def _joined_chunks(body: bytes) -> bytes:
     while head := CHUNK_HEAD.match(body, at):
         size = int(head[1], 16)
         if not size:
-            return b"".join(pieces)
+            return b"".join(pieces) if pieces or not body[head.end() :].strip() else body
         pieces.append(body[head.end() : head.end() + size])
         at = head.end() + size
-    return b"".join(pieces) or body
+    # One that nothing ends, or a text breaks off in: rather a text that begins with a number.
+    cut = at > len(body) and _sniffed(pieces[0][:SNIFFED]) == "text/plain"
+    return body if not pieces[1:] and (cut or body[at:].strip()) else b"".join(pieces)
 
 
 def _decoded(body: bytes, encodings: str, longest: int) -> bytes:
     """Undone as the bytes say, from the outside: pages are packed once, and some twice, whatever is named. Only what cannot
     be told by its bytes must be named; and what is named and not there changes nothing."""
+    if body.lstrip(b"\r\n").startswith(PACKED):
+        body = body.lstrip(b"\r\n")
     named = {name.strip().lower() for name in encodings.split(",")}
     for _ in range(3):
         if body.startswith(GZIP):
