@@ -51,7 +51,7 @@ def _sure(facts: dict) -> str:
         "" if shared else ", which documents each seed read"
     )
     few = [
-        f"on {text_of(name)} the sign depends on {row['decisive_documents']:,} documents"
+        f"on {text_of(name)} the sign depends on {row['decisive_documents']:,} of {row['documents']:,} documents"
         for name, holdout in facts["holdouts"].items()
         for row in list(holdout["influence"].values())[-1:]
         if row and row["decided_by_few"]

@@ -75,8 +75,9 @@ def _fewest(gap: np.ndarray) -> np.ndarray:
     """The fewest documents without which the sum has another sign, those that add most to it first."""
     signed = gap * np.sign(gap.sum())
     order = np.argsort(-signed, kind="stable")
-    left = signed.sum() - np.cumsum(signed[order])
-    return order[: int(np.argmax(left <= 0)) + 1] if len(order) else order
+    turned = np.flatnonzero(signed.sum() - np.cumsum(signed[order]) <= 0)
+    # Where all are of one sign it never turns, and rounding may leave a little.
+    return order[: int(turned[0]) + 1] if len(turned) else order
 
 
 def influence_finding(name: str, lock: dict, runs: list[dict]) -> list[dict]:
