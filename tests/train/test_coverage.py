@@ -111,7 +111,7 @@ def test_exponents_losses_ahead_and_crossings_cover(free):
     found = rates(question, 2)
     ahead = found.pop(
         "loss at twice the tokens"
-    )  # beyond what was measured: .94 of 3,000 grids with free exponents
+    )  # beyond what was measured: .928 to .947 with free exponents
     assert ahead >= LEAST - 0.01
     assert min(found.values()) >= LEAST, found
 
