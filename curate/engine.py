@@ -16,6 +16,7 @@ import logging
 import multiprocessing
 import os
 import signal
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
@@ -80,7 +81,7 @@ PROCESS = 400_000_000  # bytes of a worker that has loaded its kernels
 RETRIES = 3  # of a task whose worker or machine was lost
 
 
-class Engine:
+class Engine(ABC):
     holds: object = None  # kept open as long as the engine lives: a lock on the store
 
     def __init__(self, workers: int | None, memory: int, share: Share = EVERYTHING):
@@ -91,6 +92,7 @@ class Engine:
     def workers(self) -> int:
         return self.limit or cores()
 
+    @abstractmethod
     def unordered(
         self,
         function: Callable,
@@ -105,7 +107,6 @@ class Engine:
         `needs(item)`: of a machine; this one is shared by its cores alone. `lost(item, reason)`: the result where a worker
         was lost several times, instead of an exception.
         """
-        raise NotImplementedError
 
 
 def map_parts(

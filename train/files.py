@@ -189,9 +189,8 @@ def alone(lock: Path, stopped: Callable[[], bool] = lambda: False) -> Iterator[b
     system lets go of it when a process ends, however it does; the file stays."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     lock.touch()
-    with open(
-        lock, "rb+", buffering=0
-    ) as file:  # to write alone would wait for whoever reads, were it a pipe
+    # Open to write alone would wait for whoever reads, were it a pipe.
+    with open(lock, "rb+", buffering=0) as file:
         held = locked(file)
         if not held and not stopped():
             log.warning("%s: another process is at work there; it is waited for", lock.parent)

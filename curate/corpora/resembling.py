@@ -36,10 +36,8 @@ def resembling(values: Values, near: dict, texts: pa.Array, words: int) -> Resem
         index = build_index(texts, pa.array([""] * len(texts), pa.large_string()), words)
         said = digest_of([STAGE, VERSION, texts.to_pylist(), words])
         todo = [(store, part, index, digest_of([said, part.digest])) for part in pool.parts]
-        shares = pa.concat_tables([part.table() for part in map_parts(values.engine, _shares_a_run, todo)])[
-            "shares"
-        ]
-        return pa.table({"near": near_to(values, near, texts), "shares": shares})
+        shares = pa.concat_tables([part.table() for part in map_parts(values.engine, _shares_a_run, todo)])
+        return pa.table({"near": near_to(values, near, texts), "shares": shares["shares"]})
 
     table = store.table(STAGE, key, look).table()
     return Resembling(*(table[name].to_numpy(zero_copy_only=False) for name in ("near", "shares")))

@@ -20,8 +20,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -110,21 +108,17 @@ class Forgotten:
             pa.array(self.signatures.reshape(-1)), self.signatures.shape[1]
         )
         sketches = with_bands(pa.table({NAMED: column}), list(Scheme(**near).cut))
-        return closest(values, near, _as_part(sketches))[0] >= 0
+        return closest(values, near, sketches.select)[0] >= 0
 
     def resembles(self, rows: pa.Table, cut: list[int], similarity: float) -> np.ndarray:
         """bool [rows]: of an index's rows those whose signature says that they are as similar to a named document."""
         shares = np.zeros(len(rows), bool)
         if len(self.signatures) and len(rows):
-            shares = shares_a_band(_as_part(rows), band_keys(self.signatures, *cut))
+            shares = shares_a_band(rows.select, band_keys(self.signatures, *cut))
         for row in np.flatnonzero(shares):
             equal = self.signatures == np.array(rows[NAMED][int(row)].as_py(), np.uint32)
             shares[row] = equal.mean(axis=1).max() >= similarity
         return shares
-
-
-def _as_part(rows: pa.Table) -> Any:
-    return SimpleNamespace(table=rows.select)
 
 
 def is_in(column: pa.Array | pa.ChunkedArray, listed: pa.Array) -> np.ndarray:

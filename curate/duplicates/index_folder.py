@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.duplicates.matches import MOST_OF_A_BUCKET, VERSION, most_similar
-from curate.duplicates.resolve import band_parts, flat, signatures_at
+from curate.duplicates.resolve import Columns, band_parts, flat, signatures_at
 from curate.engine import map_parts
 from curate.errors import CurateError
 from curate.signals.values import Values
@@ -145,7 +144,7 @@ class Folder:
         foreign = pc.invert(pc.is_in(self.table(["id"])["id"], value_set=values.pool.ids))
         index = replace(self, among=foreign)
         ids = index.table(["id"])["id"].combine_chunks()
-        best, found = closest(values, near, index)
+        best, found = closest(values, near, index.table)
         hashes = index.table(["text_hash"])["text_hash"].combine_chunks()
         equal = pc.index_in(values.text_hashes, value_set=hashes)
         same = equal.is_valid().to_numpy()
@@ -174,14 +173,14 @@ def _segment(path: Path, rows: pa.Table, origin: dict) -> dict:
     }  # fmt: skip
 
 
-def closest(values: Values, near: dict, index: Any) -> tuple[np.ndarray, np.ndarray]:
-    """As `most_similar`, of every document of the pool among those of an index, whose `table` gives columns `signature`
-    and `band0` ..."""
+def closest(values: Values, near: dict, index: Columns) -> tuple[np.ndarray, np.ndarray]:
+    """As `most_similar`, of every document of the pool among those of an index, by its columns `signature` and
+    `band0` ..."""
     pool, parts = values.pool, band_parts(values, near)
     tasks = [(parts, index, band) for band in range(Scheme(**near).cut[0])]
     rows, others = np.unique(np.concatenate(map_parts(values.engine, _band_pairs, tasks)), axis=0).T
     estimate = np.empty(len(rows))
-    theirs = index.table(["signature"])["signature"]
+    theirs = index(["signature"])["signature"]
     for begin in range(0, len(rows), AT_ONCE):
         some = slice(begin, begin + AT_ONCE)
         own = signatures_at(values.signals, pool.part[rows[some]], pool.row[rows[some]])
@@ -196,11 +195,11 @@ def with_bands(rows: pa.Table, cut: list[int]) -> pa.Table:
     return rows
 
 
-def _band_pairs(task: tuple[list[Part], Any, int]) -> np.ndarray:
+def _band_pairs(task: tuple[list[Part], Columns, int]) -> np.ndarray:
     """int64 [k, 2]: (row of the pool, document of the index) that share the key of a band."""
     parts, index, band = task
     name = f"band{band}"
-    theirs = index.table([name])[name].to_numpy()
+    theirs = index([name])[name].to_numpy()
     order = np.argsort(theirs, kind="stable")
     ascending = theirs[order]
     found, first = [], 0

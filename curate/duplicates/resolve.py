@@ -15,9 +15,8 @@ document that stands for the cluster.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -42,6 +41,9 @@ LEAST, MOST = 4_000_000, 64_000_000  # bytes of text held at once by one worker,
 BYTES_A_BYTE = 4  # of text, that clustering it takes: part by part, in order, and twice while it is put so
 BEHIND = 1024  # rows behind those of a part that its table is cut from: more than a buffer is padded by
 BYTES_A_HASH = 64  # what sorting the hashes of one cut needs for each
+
+
+Columns = Callable[[list[str]], pa.Table]  # of signatures and their bands: the columns of these names
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def near_to(values: Values, near: dict, texts: pa.Array) -> np.ndarray:
     scheme = Scheme(**near)
     signed = signatures(texts, **scheme.signing)
     keys = band_keys(signed, *scheme.cut)
-    shares = [shares_a_band(part, keys) for part in band_parts(values, near)]
+    shares = [shares_a_band(part.table, keys) for part in band_parts(values, near)]
     pool = values.pool
     found = np.zeros(len(pool), bool)
     rows = np.flatnonzero(np.concatenate(shares))
@@ -152,9 +154,9 @@ def near_to(values: Values, near: dict, texts: pa.Array) -> np.ndarray:
     return found
 
 
-def shares_a_band(part: Any, keys: np.ndarray) -> np.ndarray:
-    """bool [rows]: the document has a band in common with one of the rows of `keys`; `part` has a table of bands."""
-    table = part.table([f"band{b}" for b in range(keys.shape[1])])
+def shares_a_band(columns: Columns, keys: np.ndarray) -> np.ndarray:
+    """bool [rows]: the document has a band in common with one of the rows of `keys`, by its columns `band0` ..."""
+    table = columns([f"band{b}" for b in range(keys.shape[1])])
     return np.logical_or.reduce(
         [np.isin(table[f"band{b}"].to_numpy(), keys[:, b]) for b in range(keys.shape[1])]
     )

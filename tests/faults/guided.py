@@ -16,6 +16,8 @@ from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
+from conftest import MANIFEST
+
 FAULT = "fault: "
 OPTIONS = {"text": [{}, {"document": "line"}, {"document": "paragraph", "newlines": "unix"}],
            "jsonl": [{}, {"text": "doc.body", "id": "id", "columns": ("n",)}]}  # fmt: skip
@@ -50,40 +52,7 @@ MAIL = (b"From a@b Mon Jan 1 00:00:00 2024\nSubject: =?utf-8?q?a?=\nDate: Mon, 1
         b"Content-Transfer-Encoding: base64\n\naGVsbG8=\n--x--\n")  # fmt: skip
 WIKI = (b"<mediawiki><page><title>A</title><ns>0</ns><id>1</id><revision><timestamp>t</timestamp>"
         b"<text>'''A''' is [[b|c]]. {{d|e=f}} &lt;ref&gt;g&lt;/ref&gt; {| x |}</text></revision></page></mediawiki>")  # fmt: skip
-MANIFEST = b"""name = "m"
-draw = 1
-[[source]]
-name = "s"
-format = "jsonl"
-path = "a.jsonl"
-[signals]
-language = true
-near_duplicates = { similarity = 0.8 }
-[[level]]
-name = "raw"
-[[level]]
-name = "good"
-on = "raw"
-profiles = ["c4"]
-keep = { word_count = [5, inf], language = ["en"], duplicate = false }
-[sizes]
-tokens = ["1k", "2k"]
-[holdout]
-tokens = "1k"
-from = ["raw"]
-[[target]]
-name = "t"
-format = "text"
-path = "t.txt"
-[tokenizer]
-vocabulary = 300
-[grid]
-seeds = 2
-model = { depth = 1, width = 16 }
-optimizer.learning_rate = [0.1, 0.2]
-[attribution]
-level = "good"
-"""
+STUDIED = '[[target]]\nname = "t"\nformat = "text"\npath = "t.txt"\n[attribution]\nlevel = "unique"\n'
 TOKENIZER = json.dumps(
     {
         "version": "1.0",
@@ -122,7 +91,7 @@ SEEDS: dict[str, list[bytes]] = {
     "python": [b'"""A module."""\n\ndef f():\n    """A function."""\n'],
     "answer": [ANSWER],
     "tokenizer": [TOKENIZER],
-    "manifest": [MANIFEST],
+    "manifest": [(MANIFEST + STUDIED).encode()],
     "lock": [LOCK],
 }  # fmt: skip
 
