@@ -88,8 +88,8 @@ def init(paths: Iterable[str], out: Path | None, text: str | None = None) -> tup
     with silence(), tempfile.TemporaryDirectory() as folder:
         answer, manifest = _sampled(seen, out, Store(Path(folder)))
     write_whole(out, lambda file: file.write(manifest.encode()))
-    told = "".join(f"{name:<12}{value}\n" for name, value in answer.items())
-    return answer | {"manifest": str(out)}, f"{told}wrote {out}; next: curate plan {out}"
+    lines = "".join(f"{name:<12}{value}\n" for name, value in answer.items())
+    return answer | {"manifest": str(out)}, f"{lines}wrote {out}; next: curate plan {out}"
 
 
 def _found(path: tuple[str, ...], text: str | None) -> list[Seen]:

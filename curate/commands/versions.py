@@ -122,7 +122,7 @@ def _build_again(store: Store, version: Version, engine: Engine) -> None:
     built = build(store, manifest, engine, record=False)
     if missing := missing_corpora(store, version.lock):
         what = f"{version.label} cannot be built again: {len(missing)} corpora are others"
-        raise Mismatch(_told(what, differences(version.lock, built.lock)))
+        raise Mismatch(_listed(what, differences(version.lock, built.lock)))
 
 
 # ---- as it is locked ----------------------------------------------------------------------------------------
@@ -134,12 +134,12 @@ def build_locked(store: Store, manifest: Manifest, engine: Engine, lock_path: Pa
     lock = read_lock(path)
     if lock["manifest"]["sha256"] != manifest.digest:
         raise Mismatch(f"{path}: of another text of {manifest.path}; without --locked a new lock is written")
-    if told := list(_other_sources(store, manifest, lock)):
-        raise Mismatch(_told(f"{path}: the build would differ", told))
+    if differing := list(_other_sources(store, manifest, lock)):
+        raise Mismatch(_listed(f"{path}: the build would differ", differing))
     with noting() as used:
         built = build(store, manifest, engine, record=False)
-    if told := differences(lock, built.lock):
-        raise Mismatch(_told(f"{path}: the build differs", told))
+    if differing := differences(lock, built.lock):
+        raise Mismatch(_listed(f"{path}: the build differs", differing))
     store.remember(lock, path, used)
     built.lock, built.lock_path = lock, path
     return built
@@ -175,7 +175,7 @@ def _name(value: Any, number: int) -> str:
     )
 
 
-def _told(what: str, differing: list[str]) -> str:
+def _listed(what: str, differing: list[str]) -> str:
     more = len(differing) - MOST_DIFFERENCES
     rest = [f"  and {more} more"] if more > 0 else []
     return "\n".join([f"{what}:", *(f"  {one}" for one in differing[:MOST_DIFFERENCES]), *rest])
@@ -192,8 +192,8 @@ def replay(store: Store, path: Path, engine: Engine, from_text: int = 0) -> int:
     asked = lock["manifest"]
     manifest = parse_manifest(path.parent / asked["path"], asked["text"])
     a = annotate_all(store, manifest, engine)
-    if told := list(_other_sources(store, manifest, lock)):
-        raise Mismatch(_told(f"{path}: what was read then cannot be judged again", told))
+    if differing := list(_other_sources(store, manifest, lock)):
+        raise Mismatch(_listed(f"{path}: what was read then cannot be judged again", differing))
     locked = {level["name"]: level for level in lock["levels"]}
     kept: dict[str, np.ndarray] = {}
     found = list(_other_signals(a, from_text))
@@ -220,7 +220,7 @@ def replay(store: Store, path: Path, engine: Engine, from_text: int = 0) -> int:
             what = f"corpus {corpus['level']} {corpus['size']}"
             found.append(f"{what}: {wrong:,} documents that the level drops")
     if found:
-        raise Mismatch(_told(f"{path}: verdicts differ", found))
+        raise Mismatch(_listed(f"{path}: verdicts differ", found))
     return len(a.pool) * len(manifest.levels)
 
 

@@ -43,10 +43,10 @@ def committed(folder: Path) -> list[Version]:
     top = _git(folder, "rev-parse", "--show-toplevel").decode(errors="surrogateescape").strip()
     if not top:
         return []
-    told = _git(Path(top), "-c", "core.quotePath=false", "log", "--all", "--raw", "--no-abbrev", "--no-renames", "-m",
+    raw_log = _git(Path(top), "-c", "core.quotePath=false", "log", "--all", "--raw", "--no-abbrev", "--no-renames", "-m",
                 "--format=commit%x09%H%x09%cI%x09%s", "--", f"*{ENDING}")  # fmt: skip
     found: dict[tuple[str, Path], Version] = {}
-    for line in told.decode(errors="surrogateescape").splitlines():
+    for line in raw_log.decode(errors="surrogateescape").splitlines():
         kind, *rest = line.split("\t")
         if kind == "commit":
             about = [*rest, "", "", ""][:3]

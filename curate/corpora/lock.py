@@ -26,7 +26,7 @@ from curate.corpora.selection import Judged, funnel, ledger, warnings
 from curate.corpora.targets import Judges
 from curate.corpora.tokenization import Tokens
 from curate.duplicates.alarms import alarms, duplicates_summary, missed_pairs
-from curate.duplicates.pooled import as_told
+from curate.duplicates.pooled import as_locked
 from curate.errors import CurateError, Mismatch
 from curate.remote import here, receipt_of
 from curate.sources.formats.consent import RESERVED, ROBOTS, by_label
@@ -88,7 +88,7 @@ def lock_facts(
         "models": a.signals.models,
         "signals": _without_infinities(a.signals.versions),
         "profiles": manifest.profiles,
-        "pool": {name: as_told(parameters) for name, parameters in manifest.pooled.items()},
+        "pool": {name: as_locked(parameters) for name, parameters in manifest.pooled.items()},
         "prefer": list(manifest.prefer),
         "levels": levels,
         "ledger": {name: _ledger(judged, a) for name, judged in a.judged.items()},

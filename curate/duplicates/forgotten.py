@@ -187,7 +187,7 @@ def find_forgotten(values: Values, parameters: dict) -> list[Part]:
     return values.beside_parts(FORGOTTEN, key, match)
 
 
-def told(parameters: dict) -> dict:
+def in_lock(parameters: dict) -> dict:
     """What the lock says of the list."""
     listed = read_list(parameters)
     addresses = sum(map(len, listed.addresses.values()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow.compute as pc
 
-from curate.duplicates.forgotten import find_forgotten, told
+from curate.duplicates.forgotten import find_forgotten, in_lock
 from curate.duplicates.index import find_indexed, open_index
 from curate.duplicates.repeats import find_repeats
 from curate.duplicates.resolve import find_duplicates
@@ -34,15 +34,15 @@ def measure_pool(pooled: dict[str, dict], values: Values) -> None:
         signals.owner |= {signal.name: name for signal in family.signals}
         signals.versions[name] = {
             "version": family.version,
-            "parameters": as_told(parameters),
+            "parameters": as_locked(parameters),
             "digest": digest_of([part.digest for part in parts]),
         }
 
 
-def as_told(parameters: dict) -> dict:
+def as_locked(parameters: dict) -> dict:
     """Parameters as the lock says them: of an index or a list its name and what it holds, not its place on this machine."""
     if "file" in parameters:
-        return told(parameters)
+        return in_lock(parameters)
     if "index" not in parameters:
         return parameters
     indexes = map(open_index, parameters["index"])

@@ -50,7 +50,7 @@ def facts(lock: dict, runs: list[dict], examples: dict) -> dict:
     ]
     # Where levels are not the question: what settings or factors were worth.
     of_settings = (one["sentences"][0] for one in found if one["key"] in ("axes", "factors"))
-    beaten = [told for name, holdout in holdouts.items() if (told := trigram_warning(name, holdout))]
+    beaten = [warning for name, holdout in holdouts.items() if (warning := trigram_warning(name, holdout))]
     shown: dict = {
         "name": lock["name"],
         "headline": " ".join(statements) or next(of_settings, "No level can be compared with another yet."),

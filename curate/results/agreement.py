@@ -42,15 +42,15 @@ def compared(a: dict, b: dict) -> list[dict[str, Any]]:
             rows.append(
                 names
                 | {
-                    "a": _told(key, first[key]),
-                    "b": _told(key, second[key]),
+                    "a": _as_row(key, first[key]),
+                    "b": _as_row(key, second[key]),
                     "agree": agree(first[key], second[key]),
                 }
             )
     return rows
 
 
-def _told(key: tuple[str, str, str, str], interval: Interval) -> list[float | None]:
+def _as_row(key: tuple[str, str, str, str], interval: Interval) -> list[float | None]:
     """JSON has no infinity."""
     values = [math.exp(x) if x < 700 else math.inf for x in interval] if key[-1] == "rate" else list(interval)
     return [x if math.isfinite(x) else None for x in values]

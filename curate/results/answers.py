@@ -40,7 +40,7 @@ def holdout_answers(name: str, lock: dict, runs: list[dict]) -> dict:
     # What the others of a setting are measured against: the first level trained in it.
     firsts = {s: settings[where["setting"]][0] for s, where in series.items()}
     curves = _curves(here, groups)
-    foretold = {s: told for group in groups for s, told in fits.foretold(grid, group).items()}
+    foretold = {s: loss for group in groups for s, loss in fits.foretold(grid, group).items()}
     against = [(s, first) for s, first in firsts.items() if s != first]
     bytes_a_token = {s: _bytes_a_token(lock, where["level"]) for s, where in series.items()}
     exchange = _comparisons(grid, against, bytes_a_token)
@@ -151,8 +151,8 @@ def _comparisons(
             answer["per_byte"] = _per_byte(answer["rate"], *(bytes_a_token[s] for s in pair))
         except fits.FitError as error:
             answer["why_not"] = str(error)
-    told = {(d.level, d.than): finite(vars(d)) for d in fits.differences(grid, possible)}
-    return [answer | {"difference": told.get((answer["level"], answer["of"]))} for answer in answers]
+    differences = {(d.level, d.than): finite(vars(d)) for d in fits.differences(grid, possible)}
+    return [answer | {"difference": differences.get((answer["level"], answer["of"]))} for answer in answers]
 
 
 def _per_byte(rate: dict, ours: float | None, theirs: float | None) -> dict | None:

@@ -45,7 +45,7 @@ def groups_finding(name: str, lock: dict, runs: list[dict]) -> list[dict]:
 def _part(name: str, levels: list[str], runs: list[dict], kind: str, group: str, confidence: float) -> dict:
     grid = _grid(name, runs, kind, group, confidence)
     means = {level: fits.mean(grid, level, grid.tokens[-1]) for level in levels}
-    told = fits.differences(grid, [(levels[-1], levels[0])]) if len(levels) > 1 else []
+    difference = fits.differences(grid, [(levels[-1], levels[0])]) if len(levels) > 1 else []
     first = runs[0]["losses_by"][name][kind][group]
     everything = runs[0]["losses"][name]
     return {
@@ -53,7 +53,7 @@ def _part(name: str, levels: list[str], runs: list[dict], kind: str, group: str,
         "documents": first["documents"], "tokens": first["tokens"],
         "share": first["nats_per_token"] * first["tokens"] / (everything["nats_per_token"] * everything["tokens"]),
         "means": {level: [mean.value, mean.low, mean.high] for level, mean in means.items()},
-        "difference": finite(vars(told[0])) if told else None,
+        "difference": finite(vars(difference[0])) if difference else None,
     }  # fmt: skip
 
 

@@ -175,14 +175,14 @@ def _trust(name: str, grid: fits.Grid, runs: list[dict]) -> dict:
     sentences = [*_scope_sentences(grid, runs), _foretold_sentence(grid)]
     pairs = _pairs(runs)
     try:
-        told = fits.signal_to_noise(grid, max(1, len(pairs)))
+        noise = fits.signal_to_noise(grid, max(1, len(pairs)))
     except fits.FitError as error:
         return finding("trust", title, name, [*sentences, f"Signal against noise is not known: {error}."])
-    figures["signal"] = finite(vars(told) | {"ratio": told.ratio})
+    figures["signal"] = finite(vars(noise) | {"ratio": noise.ratio})
     sentences.append(
-        f"Signal: levels differ by up to {told.signal:.3f} nats at {told.tokens:,} tokens; noise: one run differs from "
-        f"another by {told.noise:.4f}; signal / noise {told.ratio:.1f}. With {told.seeds} seeds this grid finds differences "
-        f"of {told.smallest:.3f} nats four times in five, {len(pairs)} comparisons corrected for."
+        f"Signal: levels differ by up to {noise.signal:.3f} nats at {noise.tokens:,} tokens; noise: one run differs from "
+        f"another by {noise.noise:.4f}; signal / noise {noise.ratio:.1f}. With {noise.seeds} seeds this grid finds "
+        f"differences of {noise.smallest:.3f} nats four times in five, {len(pairs)} comparisons corrected for."
     )
     rows = _open(grid, pairs)
     figures["open"] = rows

@@ -88,7 +88,7 @@ def agreement(grid: fits.Grid, small_NP: np.ndarray, large_NP: np.ndarray) -> di
     clear = [
         p
         for p in range(small_NP.shape[1])
-        if grid.noise and _told(grid, small_NP[:, p]) and _told(grid, large_NP[:, p])
+        if grid.noise and _apart(grid, small_NP[:, p]) and _apart(grid, large_NP[:, p])
     ]
     alike = sum(bool(np.sign(small_NP[0, p]) == np.sign(large_NP[0, p])) for p in clear)
     return {
@@ -97,7 +97,7 @@ def agreement(grid: fits.Grid, small_NP: np.ndarray, large_NP: np.ndarray) -> di
     }  # fmt: skip
 
 
-def _told(grid: fits.Grid, gap_N: np.ndarray) -> bool:
+def _apart(grid: fits.Grid, gap_N: np.ndarray) -> bool:
     low, high = grid.interval(gap_N)
     return low > 0 or high < 0
 
@@ -115,12 +115,12 @@ def _ahead(parameters: list[int], pairs: list[tuple[str, str]], gaps_NMP: np.nda
 
 
 def _agreement_sentence(name: str, rows: list[dict], largest: str, size: int) -> str:
-    told = "; ".join(
+    agreement = "; ".join(
         f"{short_count(row['parameters'])} order {row['share']:.0%} [{row['low']:.0%}, {row['high']:.0%}] of {row['pairs']} "
         f"pairs of levels alike, {row['clear_alike']} of the {row['clear']} that both tell apart"
         for row in rows
     )
-    return f"On {text_of(name)}, at {size:,} tokens and against models of {largest} parameters: {told}."
+    return f"On {text_of(name)}, at {size:,} tokens and against models of {largest} parameters: {agreement}."
 
 
 def _ahead_sentences(ahead: list[dict], parameters: list[int]) -> list[str]:

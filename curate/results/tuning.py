@@ -105,8 +105,8 @@ def tuning_note(tried: list[dict], series: tuple[str, str]) -> str:
         return ""
     size = max(row["size"] for row in rows.values())
     largest = {row["series"]: row for row in tried if row["size"] == size}
-    told = ", ".join(f"{s} {setting_text(largest[s]['best'])}" for s in series if s in largest)
-    return f"each trained as is best for it ({told} at {size:,} tokens)"
+    settings = ", ".join(f"{s} {setting_text(largest[s]['best'])}" for s in series if s in largest)
+    return f"each trained as is best for it ({settings} at {size:,} tokens)"
 
 
 def tuning_finding(runs: list[dict], tried: list[dict], holdouts: list[str]) -> dict | None:
@@ -138,8 +138,8 @@ def _loss_text(row: dict, one: Setting) -> str:
 
 def _best_sentences(tried: list[dict], settings: list[Setting]) -> list[str]:
     size = max(row["size"] for row in tried)
-    told = [f"{row['series']} after {setting_text(row['best'])}" for row in tried if row["size"] == size]
-    sentences = [f"At {size:,} tokens least loss has {'; '.join(told)}, of {len(settings)} settings tried."]
+    best = [f"{row['series']} after {setting_text(row['best'])}" for row in tried if row["size"] == size]
+    sentences = [f"At {size:,} tokens least loss has {'; '.join(best)}, of {len(settings)} settings tried."]
     for place, knob in enumerate(knob for knob, _ in settings[0]):
         values = sorted({one[place][1] for one in settings})
         ends = {
@@ -174,5 +174,7 @@ def _ranking_sentence(runs: list[dict], tried: list[dict], name: str) -> str:
     where = f"At {size:,} tokens on {text_of(name)}"
     if len(order) == 1:
         return f"{where} the levels rank alike under every setting: {' < '.join(next(iter(order)))}."
-    told = "; ".join(f"{' < '.join(ranking)} with {' and '.join(some)}" for ranking, some in order.items())
-    return f"{where} the ranking turns with how the levels are trained, or is noise: {told}."
+    rankings = "; ".join(
+        f"{' < '.join(ranking)} with {' and '.join(some)}" for ranking, some in order.items()
+    )
+    return f"{where} the ranking turns with how the levels are trained, or is noise: {rankings}."

@@ -56,9 +56,9 @@ def _pairs(runs: list[dict], settings: list[str]) -> list[tuple[str, str, int]]:
 def _sentence(last: fits.Difference, gaps: list[fits.Difference]) -> str:
     """At the most tokens; and between which sizes the order turns, where it is clear on both sides."""
     gap, tokens = difference_text(vars(last)), short_count(last.tokens)
-    told = f"{last.level} has {gap} nats per token against {last.than} at {tokens} tokens"
+    sentence = f"{last.level} has {gap} nats per token against {last.than} at {tokens} tokens"
     if not last.distinguishable:
-        told += ", not distinguishable"
+        sentence += ", not distinguishable"
     clear = [gap for gap in gaps if gap.distinguishable]
     turns = [
         (before, after)
@@ -66,19 +66,19 @@ def _sentence(last: fits.Difference, gaps: list[fits.Difference]) -> str:
         if before.value * after.value < 0
     ]
     if not turns:
-        return f"{told}."
+        return f"{sentence}."
     before, after = turns[-1]
     ahead = "ahead" if before.value < 0 else "behind"
     return (
-        f"{told}. It was {ahead} at {short_count(before.tokens)}: the order turns between that and "
+        f"{sentence}. It was {ahead} at {short_count(before.tokens)}: the order turns between that and "
         f"{short_count(after.tokens)}."
     )
 
 
 def _table(rows: dict[str, list[fits.Difference]], first: str) -> dict:
     sizes = sorted({gap.tokens for some in rows.values() for gap in some})
-    told = {(gap.level, gap.tokens): difference_text(vars(gap)) for some in rows.values() for gap in some}
-    cells = [[name, *(told.get((name, size), "") for size in sizes)] for name in rows]
+    gaps = {(gap.level, gap.tokens): difference_text(vars(gap)) for some in rows.values() for gap in some}
+    cells = [[name, *(gaps.get((name, size), "") for size in sizes)] for name in rows]
     caption = (
         f"Nats per token more than {first}, at so many tokens; intervals hold all of these at once, so they are wider than "
         "those of the sentences, whose size was settled before any run"

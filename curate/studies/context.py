@@ -35,9 +35,10 @@ def context_finding(name: str, base: str, uses: dict[str, list[tuple[int, dict]]
     edges = next(iter(uses.values()))[0][1]["edges"]
     grid = _grid(uses, edges)
     gains = {change: _gain(grid, change, reference) for change in uses if change != reference}
-    told = {change: _stops(grid, gain_NE) for change, gain_NE in gains.items()}
+    stops = {change: _stops(grid, gain_NE) for change, gain_NE in gains.items()}
     sentences = [
-        _sentence(change, reference, gains[change], stop, spans(edges), grid) for change, stop in told.items()
+        _sentence(change, reference, gains[change], stop, spans(edges), grid)
+        for change, stop in stops.items()
     ]
     windows = len(next(iter(uses.values()))[0][1]["by_window"])
     caption = (
@@ -45,10 +46,9 @@ def context_finding(name: str, base: str, uses: dict[str, list[tuple[int, dict]]
         f"{windows} windows of {text_of(name)}, bands of 95 %"
     )
     lines = {change: _line(grid, gain_NE) for change, gain_NE in gains.items()}
-    told_by = {"module": __name__}
-    return told_by | finding(
+    return {"module": __name__} | finding(
         "context", f"Where structures stop gaining from context on {text_of(name)}", name, sentences,
-        caption=caption, rows=[{"change": change, "stops": told[change]} for change in gains], edges=edges,
+        caption=caption, rows=[{"change": change, "stops": stops[change]} for change in gains], edges=edges,
         lines=lines, unit=f"nats less than {reference}", base=base, caveats=grid.caveats,
     )  # fmt: skip
 
@@ -121,10 +121,10 @@ def _sentence(
     if stop is None:
         return f"{change}: gains nothing distinguishable from context anywhere."
     low, high = grid.interval(gain_NE[:, stop])
-    told = f"{gain_NE[0, stop]:.2f} [{low:.2f}, {high:.2f}] nats over {reference}"
+    gain = f"{gain_NE[0, stop]:.2f} [{low:.2f}, {high:.2f}] nats over {reference}"
     if stop == len(spans) - 1:
-        return f"{change}: still gains from context at its last tokens ({spans[stop]} before it), {told}."
+        return f"{change}: still gains from context at its last tokens ({spans[stop]} before it), {gain}."
     return (
-        f"{change}: gains {told} where {spans[stop]} tokens stand before it; more context than that adds nothing "
+        f"{change}: gains {gain} where {spans[stop]} tokens stand before it; more context than that adds nothing "
         "distinguishable."
     )

@@ -66,7 +66,7 @@ def probe_run(
     if found.get("identity") == identity:
         return found
     loaded, held_out = load_tokenizer(tokenizer), items("held-out", families)
-    ways = {"zero-shot": _told(answer(model, loaded, held_out))}
+    ways = {"zero-shot": _accuracies(answer(model, loaded, held_out))}
     if tuning.steps:
         how = (loaded, Cell.of(run["cell"]).optimizer, tuning, families, int(run["seed"]))
         ways |= {"tuned": _tuned_and_asked(model, *how), "scratch": _scratch(run, model, *how)}
@@ -79,7 +79,7 @@ def _tuned_and_asked(
     start: Transformer, tokenizer: Tokenizer, knobs: dict, tuning: Tuning, families: Sequence[str], seed: int
 ) -> dict[str, Any]:
     best, how = tuned(start, tokenizer, knobs, tuning, families, seed)
-    return _told(answer(best, tokenizer, items("held-out", families))) | how
+    return _accuracies(answer(best, tokenizer, items("held-out", families))) | how
 
 
 # Of this process: what no text was read for is the same for all levels.
@@ -97,7 +97,7 @@ def _scratch(run: dict, model: Transformer, *how: Any) -> dict[str, Any]:
     return _scratches[key]
 
 
-def _told(answers: Answers) -> dict[str, Any]:
+def _accuracies(answers: Answers) -> dict[str, Any]:
     """By family: accuracies with intervals, by condition too, and the mean of every group for whoever compares."""
     family_of = np.array([item.family for item in answers.items])
     return {"families": {f: _family(answers, family_of == f) for f in dict.fromkeys(family_of.tolist())}}

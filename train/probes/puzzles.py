@@ -167,7 +167,7 @@ def _references(part: str) -> list[Item]:
 
     Held out are pairs of words whose words were each trained on with others, and pairs of new words."""
     made = []
-    for group, (condition, he, schema, pair) in enumerate(_drawn(_told(part), MOST_GROUPS[part])):
+    for group, (condition, he, schema, pair) in enumerate(_drawn(_schemas(part), MOST_GROUPS[part])):
         said, asked, of_first, of_second = schema
         for (a, b), (w, which) in product((pair, pair[::-1]), ((of_first, 0), (of_second, 1))):
             text = f"{said} {asked}".format(a=a, b=b, he=he, w=w)
@@ -176,7 +176,7 @@ def _references(part: str) -> list[Item]:
     return made
 
 
-def _told(part: str) -> list[tuple[str, str, tuple[str, ...], tuple[str, ...]]]:
+def _schemas(part: str) -> list[tuple[str, str, tuple[str, ...], tuple[str, ...]]]:
     """(condition, pronoun, schema, two words) of every group that there could be."""
     kinds = (
         ("people", "she", WOMEN, ABOUT_PEOPLE),
