@@ -102,7 +102,8 @@ def _signals(store: Store, manifest: Manifest, pool: Pool, engine: Engine) -> Si
     if not manifest.recipes:
         return signals
     size = manifest.part_bytes
-    beside = {family: read_sources(store, some, size, engine) for family, some in manifest.beside.items()}
+    read = {some: read_sources(store, some, size, engine) for some in dict.fromkeys(manifest.beside.values())}
+    beside = {family: read[some] for family, some in manifest.beside.items()}
     targets = [target.source for target in manifest.targets]
     asked = any(
         "target" in (s or ()) for r in manifest.recipes.values() for s in r.get("samples", {}).values()

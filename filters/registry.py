@@ -24,7 +24,7 @@ from filters.heuristics import (
 )
 from filters.language import documents as language
 from filters.language import lines as line_languages
-from filters.models import contamination, perplexity, quality, robots, target_likeness
+from filters.models import contamination, overlap, perplexity, quality, robots, target_likeness
 
 _FAMILIES = (
     words.FAMILY,
@@ -44,6 +44,7 @@ _FAMILIES = (
     urls.OWN,
     blocklists.FAMILY,
     contamination.FAMILY,
+    overlap.FAMILY,
     robots.FAMILY,
     language.FAMILY,
     line_languages.FAMILY,

@@ -28,7 +28,15 @@ from curate.signals.families import (
 )
 from curate.signals.loss import check_run
 from curate.spec.bounds import Rule, is_number, parse_bound
-from curate.spec.manifest import BESIDE, DUPLICATE, DUPLICATE_SIGNALS, DUPLICATES, FORGOTTEN, INDEX
+from curate.spec.manifest import (
+    BESIDE,
+    DUPLICATE,
+    DUPLICATE_SIGNALS,
+    DUPLICATES,
+    FORGOTTEN,
+    INDEX,
+    OF_EVALUATIONS,
+)
 from curate.spec.tables import Tables
 from filters.duplicates.repeats import WORDS
 from filters.files import read_list
@@ -71,6 +79,7 @@ RECIPES = {
     ),
     "perplexity": Recipe(("train",), {"order": int, "min_count": int}, {"unlikely": float}),
     "contamination": Recipe((), {"ngram": int}),
+    "evaluation_overlap": Recipe((), dict.fromkeys(OF_EVALUATIONS, str)),
     "robots": Recipe(asked={"agents": tuple}),
     "target_likeness": Recipe(("target", "raw")),
 }  # fmt: skip
@@ -297,6 +306,11 @@ class Measured(Tables):
             raise self.fail(
                 where, f"names no text to look in; add [[{BESIDE[name]}]] with name, format and path"
             )
+        carried = {column for source in self.beside.get(name, ()) for column in source.columns}
+        for key in settings.keys() & {*OF_EVALUATIONS}:
+            if settings[key] not in carried:
+                need = f'add columns = ["{settings[key]}"] to [[{BESIDE[name]}]]'
+                raise self.fail(where, f"no text carries the field {settings[key]}; {need}")
         self.families[name] = asked
         self.recipes[name] = made
 

@@ -39,8 +39,8 @@ from curate.studies.study import StudyTables
 from train.grid import expand, tunes, wrong_batch
 
 TABLES = (
-    "name", "source", *BESIDE.values(), "target", "signals", "level", "sizes", "holdout", "tokenizer", "grid", "forget",
-    "draw", "parts", "power",
+    "name", "source", *dict.fromkeys(BESIDE.values()), "target", "signals", "level", "sizes", "holdout", "tokenizer", "grid",
+    "forget", "draw", "parts", "power",
 )  # fmt: skip
 READING = ("documents", "pieces", "until")  # of [grid]: what is no knob of a model
 ALL = "all"  # a size: the whole level
@@ -97,7 +97,8 @@ class _Reader(Tables):
         name = self.named("", self.typed("", self.tree, "name", str, self.path.stem))
         of_sources = SourceTables(self.path, self.tree)
         sources = of_sources.sources("source")
-        beside = {family: of_sources.sources(table) for family, table in BESIDE.items()}
+        of_tables = {table: of_sources.sources(table) for table in BESIDE.values()}
+        beside = {family: of_tables[table] for family, table in BESIDE.items()}
         if not sources:
             raise self.fail("", "no source; add a [[source]] with name, format and path")
         measured = Measured(self.path, self.tree, sources, beside)

@@ -10,15 +10,18 @@ from __future__ import annotations
 from curate.results.groups import groups_finding
 from curate.results.influence import influence_finding
 from curate.results.probes import probe_finding
-from curate.results.scaling import scaling_finding
+from curate.results.surface import surface_finding
 from curate.results.targets import targets_finding
 from curate.results.transfer import transfer_finding
+from curate.results.trust import trust_finding
 from curate.results.tuning import tuned, tuning_finding
 from curate.studies import registry
 from curate.studies.axes import axes_finding
 from curate.studies.study import of_study, scored
 
-OF_THE_GRID = (axes_finding, influence_finding, groups_finding, scaling_finding, transfer_finding)
+OF_THE_GRID = (
+    axes_finding, influence_finding, groups_finding, surface_finding, trust_finding, transfer_finding,
+)  # fmt: skip
 
 
 def findings(lock: dict, runs: list[dict]) -> list[dict]:

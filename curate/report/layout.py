@@ -25,6 +25,7 @@ DRAWINGS: dict[str, Callable[[dict, str], str]] = {
     "factors": lambda figures, title: charts.tornado(figures["rows"], f"{title}, bits per byte"),
     "axes": panels.gaps,
     "context": panels.positions,
+    "surface": panels.isoflops,
     "probes": panels.probe_panels,
 }
 

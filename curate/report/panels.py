@@ -107,19 +107,38 @@ def gaps(figures: dict, label: str) -> str:
     return _banded(lines, sizes, "training tokens", f"nats more than {figures['first']}", label)
 
 
-def _banded(lines: dict[str, dict], ticks: dict[float, str], across: str, up: str, label: str) -> str:
-    """Lines with bands around 0, over a logarithmic scale."""
+def isoflops(figures: dict, label: str) -> str:
+    """Loss against parameters, a line for each compute that bought it."""
+    levels = {curve["level"] for curve in figures["rows"]}
+    lines = {
+        f"{curve['level']}, {curve['flops']:.2g} FLOPs"
+        if len(levels) > 1
+        else f"{curve['flops']:.2g} FLOPs": curve
+        for curve in figures["rows"]
+    }
+    sizes = {at: short_count(at) for curve in figures["rows"] for at in curve["at"]}
+    return _banded(lines, sizes, "parameters", "nats per token", label, zero=False)
+
+
+def _banded(
+    lines: dict[str, dict], ticks: dict[float, str], across: str, up: str, label: str, zero: bool = True
+) -> str:
+    """Lines with bands, around 0 as a rule, over a logarithmic scale."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 3.9), layout="constrained")
         axes = figure.add_subplot()
         for number, (name, line) in enumerate(lines.items()):
             colour = _colour(number)
-            axes.fill_between(line["at"], line["low"], line["high"], color=colour, alpha=0.13, linewidth=0)
+            if None not in line["low"]:
+                axes.fill_between(
+                    line["at"], line["low"], line["high"], color=colour, alpha=0.13, linewidth=0
+                )
             axes.plot(
                 line["at"], line["value"], color=colour, marker=MARKERS[number % len(MARKERS)], markersize=5,
                 linestyle=DASHES[number % len(DASHES)], linewidth=1.6, label=_visible(name),
             )  # fmt: skip
-        axes.axhline(0, color=GRID, linewidth=1, zorder=1)
+        if zero:
+            axes.axhline(0, color=GRID, linewidth=1, zorder=1)
         axes.set_xscale("log")
         axes.set_xticks(list(ticks), list(ticks.values()), rotation=30 if len(ticks) > 8 else 0)
         axes.minorticks_off()

@@ -22,11 +22,16 @@ def place(run: dict) -> tuple:
     return run["level"], setting(run), run["size"], run["seed"]
 
 
+def in_order(lock: dict, runs: list[dict]) -> list[dict]:
+    """Those of the manifest's first level first."""
+    order = {level["name"]: i for i, level in enumerate(lock["levels"])}
+    return sorted(runs, key=lambda run: (order.get(run["level"], len(order)), *place(run)))
+
+
 def holdout_answers(name: str, lock: dict, runs: list[dict]) -> dict:
     """Curves, differences and exchange rates on one holdout."""
     below = {level["name"]: level["on"] for level in lock["levels"]}
-    order = {level: i for i, level in enumerate(below)}
-    runs = sorted(runs, key=lambda run: (order.get(run["level"], len(order)), *place(run)))
+    runs = in_order(lock, runs)
     grid = grid_of(name, runs)
     # Which documents were held out moves all curves together: shown beside each other, they go without.
     here = grid_of(name, runs, documents=False)

@@ -23,7 +23,7 @@ from curate.corpora.draws import Block, Reading, block
 from curate.corpora.targets import TargetTexts, pack_target
 from curate.corpora.units import Units, whole
 from curate.remote import here, keep_folder, receipt_of, remote_at
-from curate.results.scaling import wants_more
+from curate.results.trust import wants_more
 from curate.spec.manifest import PER_SEED
 from curate.store import digest_of, remembered
 from curate.studies import registry

@@ -24,7 +24,7 @@ from curate.sources.documents import SourceDocuments
 from curate.sources.pool import Pool
 from curate.spec.bounds import Rule, parse_bound
 from curate.spec.manifest import ANSWER, Manifest
-from curate.store import Store, digest_of
+from curate.store import Part, Store, digest_of
 
 STAGE = "models"
 
@@ -185,7 +185,7 @@ def _index(store: Store, name: str, recipe: dict, sources: list[SourceDocuments]
     parts = [part for source in sources for part in source.parts]
 
     def build(path: Path) -> dict:
-        from filters.models import contamination, robots
+        from filters.models import contamination, overlap, robots
 
         columns = ["text", "source", "place", *(ANSWER if name == "robots" else ())]
         table = pa.concat_tables([part.table(columns) for part in parts])
@@ -194,14 +194,32 @@ def _index(store: Store, name: str, recipe: dict, sources: list[SourceDocuments]
             return robots.make_index(table["text"], table["url"], path)
         place = pc.cast(table["place"], pa.string())
         names = pc.binary_join_element_wise(table["source"], place, "/")
-        return contamination.make_index(table["text"], names, path, **recipe["settings"])
+        if name == "contamination":
+            return contamination.make_index(table["text"], names, path, **recipe["settings"])
+        fields = {f"{key}s": _field(parts, field) for key, field in recipe["settings"].items()}
+        return overlap.make_index(table["text"], names, path, **fields)
 
     size = sum(source.bytes for source in sources)
     path, learned = _made(store, name, recipe["settings"], [p.digest for p in parts], size, build)
     return path, {
-        {"contamination": "evaluations"}.get(name, name): {s.source.name: s.as_json() for s in sources},
+        name if name == "robots" else "evaluations": {s.source.name: s.as_json() for s in sources},
         **learned,
     }
+
+
+def _field(parts: list[Part], field: str) -> pa.ChunkedArray:
+    """Of evaluation texts; a list as its first entry, null where their source does not carry it."""
+
+    def of(part: Part) -> pa.Array:
+        table = part.table(None)
+        if field not in table.column_names:
+            return pa.nulls(len(table), pa.large_string())
+        values = table[field].combine_chunks()
+        if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
+            values = pc.list_element(pc.if_else(pc.list_value_length(values), values, None), 0)
+        return pc.cast(values, pa.large_string())
+
+    return pa.chunked_array([of(part) for part in parts], pa.large_string())
 
 
 def _made(

@@ -20,9 +20,11 @@ LOOKS = (1, 2, 4)  # times the seeds of a grid that is trained until its levels 
 
 BESIDE = {
     "contamination": "evaluation",
+    "evaluation_overlap": "evaluation",
     "robots": "robots",
 }  # family -> table of texts that its model is made of
 ANSWER = ("url", "date")  # fields of the answers of [[robots]]
+OF_EVALUATIONS = ("answer", "passage")  # settings that name fields of [[evaluation]]
 DUPLICATE = "duplicate"  # resolved by a level among the documents it is built on, not measured in one pass
 NOVELTY = "duplicate_novelty"  # so is a bound on it, in a level
 DUPLICATE_SIGNALS = (DUPLICATE, "duplicate_cluster_size", "near_duplicate_similarity", NOVELTY)
@@ -163,7 +165,7 @@ class Manifest:
     @property
     def others(self) -> list[Source]:
         """What models are made of beside the pool."""
-        return [source for sources in self.beside.values() for source in sources]
+        return list(dict.fromkeys(source for sources in self.beside.values() for source in sources))
 
     @property
     def most_tokens(self) -> int:

@@ -91,7 +91,8 @@ def _grams_of_items(words, ends, ngram, shortest, keys, first, width, item):
 
 
 @loop
-def _insert(keys, table, bits):
+def fill_table(keys, table, bits):
+    """Put every key in its slot of the table, and its bit in the filter."""
     last = np.uint64(len(table) - 1)
     all_bits = np.uint64(len(bits) * 64 - 1)
     for gram in range(len(keys)):
@@ -103,7 +104,16 @@ def _insert(keys, table, bits):
         bits[bit >> np.uint64(6)] |= np.uint64(1) << (bit & np.uint64(63))
 
 
-def _power_of_two(least: int) -> int:
+def words_of_all(texts: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """(uint64: the words of all texts, one after the other; int64 [texts + 1]: where each begins)"""
+    compared = normalised(texts)
+    offsets, data = compared.offsets, compared.data
+    words = np.empty(max(1, int(offsets[-1] - offsets[0])), np.uint64)
+    ends = np.zeros(len(offsets), np.int64)
+    return words[: _words_of_all(offsets, data, character_tables(), words, ends)].copy(), ends
+
+
+def power_of_two(least: int) -> int:
     return 1 << max(6, int(least - 1).bit_length())
 
 
@@ -111,11 +121,7 @@ def build_index(texts: pa.Array | pa.ChunkedArray, names: pa.Array, ngram: int =
     """The index of these items; `names[i]` is what item i is called in evidence. Raises ValueError for ngram < 2."""
     if ngram < 2:
         raise ValueError(f"ngram = {ngram}: single words are found everywhere; 13 is usual")
-    compared = normalised(texts)
-    offsets, data = compared.offsets, compared.data
-    words = np.empty(max(1, int(offsets[-1] - offsets[0])), np.uint64)
-    ends = np.zeros(len(offsets), np.int64)
-    words = words[: _words_of_all(offsets, data, character_tables(), words, ends)].copy()
+    words, ends = words_of_all(texts)
     grams = [np.empty(len(words), np.uint64), *(np.empty(len(words), np.int64) for _ in range(3))]
     filled = _grams_of_items(words, ends, ngram, min(SHORTEST, ngram), *grams)
     keys, first, width, item = (array[:filled] for array in grams)
@@ -127,12 +133,12 @@ def build_index(texts: pa.Array | pa.ChunkedArray, names: pa.Array, ngram: int =
     gram = np.cumsum(new_key) - 1
     count = np.bincount(gram[new_item], minlength=int(new_key.sum())).astype(np.int64)
     post = np.concatenate([[0], np.cumsum(count)]).astype(np.int64)
-    table = np.full(_power_of_two(2 * len(count)), NONE)
-    bits = np.zeros(_power_of_two(FILTER_BITS * len(count)) // 64, np.uint64)
-    _insert(keys[new_key], table, bits)
+    table = np.full(power_of_two(2 * len(count)), NONE)
+    bits = np.zeros(power_of_two(FILTER_BITS * len(count)) // 64, np.uint64)
+    fill_table(keys[new_key], table, bits)
     if isinstance(names, pa.ChunkedArray):
         names = names.combine_chunks()
-    grams_of = np.bincount(item[new_item], minlength=len(offsets) - 1).astype(np.int64)
+    grams_of = np.bincount(item[new_item], minlength=len(ends) - 1).astype(np.int64)
     return Index(
         Grams(
             words, np.unique(width), keys[new_key], first[new_key], width[new_key], post, item[new_item], grams_of,

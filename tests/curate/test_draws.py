@@ -20,7 +20,7 @@ from curate.errors import ManifestError
 from curate.manifest.reader import load_manifest
 from curate.pipeline import run_all
 from curate.results.agreement import agree, answers
-from curate.results.scaling import scaling_finding
+from curate.results.trust import trust_finding
 from curate.results.words import statement
 from curate.runs.cells import named_by_key, planned_cells
 from curate.sources.pool import places_of, remixed
@@ -205,7 +205,7 @@ def test_the_page_says_whether_intervals_hold_the_choice_of_documents(seeds, sha
         for number, level in enumerate("ab") for size in (1000, 2000) for seed in seeds
     ]  # fmt: skip
     levels = {"levels": [{"name": "a"}, {"name": "b"}]}
-    trust = next(f for f in scaling_finding("raw", levels, runs) if f["key"] == "trust")
+    trust = next(f for f in trust_finding("raw", levels, runs) if f["key"] == "trust")
     assert said in trust["sentences"][0]
 
 

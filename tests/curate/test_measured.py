@@ -34,19 +34,21 @@ language = true
 near_duplicates = { similarity = 0.8 }
 quality = { positive = { source = "docstrings" }, negative = { source = "notes", keep = { word_count = [1, inf] } } }
 perplexity = { train = { keep = { word_count = [10, inf] } }, bytes = "50 kB" }
+evaluation_overlap = { answer = "reply" }
 
 [[evaluation]]
 name = "exam"
 format = "jsonl"
 path = "exam.jsonl"
 text = "question"
+columns = ["reply"]
 """
 EXAM = "Wait for the single Future or coroutine to complete, with timeout. Coroutine will be wrapped in what?"
 BOUNDS = "keep = { word_count = [8, inf], quality_score = [0.2, 1], perplexity = [1, 1e6], contaminated_word_ratio = [0, 0.5]"
 
 
 def manifest_with_models(folder, text: str = ""):
-    (folder / "exam.jsonl").write_text(json.dumps({"question": EXAM}) + "\n")
+    (folder / "exam.jsonl").write_text(json.dumps({"question": EXAM, "reply": ["task"]}) + "\n")
     signals = MANIFEST[MANIFEST.index("[signals]") : MANIFEST.index("[[level]]")]
     whole = MANIFEST.replace(signals, text or MODELS, 1).replace("keep = { word_count = [8, inf]", BOUNDS, 1)
     return write_manifest(folder, whole)
@@ -72,6 +74,9 @@ def test_the_lock_says_what_each_model_was_made_of_and_what_it_is_worth(built):
     assert models["perplexity"]["made_of"]["train"]["bytes"] >= 50_000
     assert models["contamination"]["items"] == 1
     assert set(models["contamination"]["evaluations"]) == {"exam"}
+    overlap = models["evaluation_overlap"]
+    assert (overlap["items"], overlap["with_answer"], overlap["with_passage"]) == (1, 1, 0)
+    assert set(overlap["evaluations"]) == {"exam"}
 
 
 def test_the_classifier_tells_its_two_sources_apart(built):
@@ -89,6 +94,10 @@ def test_a_document_that_holds_an_evaluation_text_shows_where_and_which(built):
     (span,) = a.values.column("contamination_spans")[row].as_py()
     assert "Wait for the single Future" in text.encode()[span["start"] : span["end"]].decode()
     assert items[row].startswith("exam/")
+    overlapping = a.values.column("evaluation_overlap_item").to_pylist()
+    assert [row for row, item in enumerate(overlapping) if item is not None] == [row]
+    assert a.values.column("evaluation_overlap")[row].as_py() > 0.9
+    assert a.values.column("evaluation_answer_found")[row].as_py() == 1.0  # "wrapped in Task"
 
 
 def test_the_same_sources_make_the_same_models_and_lock_in_another_store(built, tmp_path):
@@ -135,6 +144,8 @@ MISTAKES = [
     ('perplexity = { train = { keep = { word_count = [10, inf] } }, bytes = "50 kB" }',
      'perplexity = { model = "no.bin" }', "no.bin: no such file"),
     (MODELS[MODELS.index("perplexity") : MODELS.index("\n\n[[eval")], "", "add perplexity = { ... } to [signals]"),
+    ('answer = "reply"', 'answer = "replies"', 'add columns = ["replies"] to [[evaluation]]'),
+    ('answer = "reply"', 'anser = "reply"', 'did you mean "answer"'),
     (MODELS[MODELS.index("[[evaluation]]") :], "", "contaminated_word_ratio is not measured"),
 ]  # fmt: skip
 

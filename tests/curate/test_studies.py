@@ -14,15 +14,18 @@ from curate.corpora.draws import Reading, block
 from curate.engine import open_engine
 from curate.errors import ManifestError
 from curate.manifest.reader import load_manifest
+from curate.report import panels
 from curate.report.facts import facts as gather
 from curate.report.layout import render
-from curate.results.scaling import _open, scaling_finding
+from curate.results.surface import surface_finding
+from curate.results.trust import _open
 from curate.runs.cells import planned_cells, sharing, trial_cells
 from curate.runs.training import train
 from curate.steps import build
 from curate.store import Store
 from curate.studies import registry
 from train import fits
+from train.fits.surface import Surface
 
 STUDIES = """
 [attribution]
@@ -251,23 +254,55 @@ def test_studies_without_runs_say_so(studied):
     assert told == [] or all("not there yet" in f["sentences"][0] for f in told if f["key"] != "trust")
 
 
-def test_sizes_of_models_that_make_no_difference_give_no_law_of_compute():
+def surface_of(alpha: float, models: tuple[int, ...], sizes: tuple[int, ...]) -> dict:
+    """What is said of runs whose losses are 1.5 + 40 / N^alpha + 60 / D^0.3 and noise."""
     rng = np.random.default_rng(3)
+    runs = [
+        {
+            "level": "raw", "size": d, "seed": seed, "parameters": n, "tokens_trained": d, "flops": 6 * n * d,
+            "tags": {"model.width": n}, "losses": {"raw": {"nats_per_token": loss + rng.normal(0, 0.003)}},
+        }
+        for n in models for d in sizes for seed in (0, 1) for loss in [1.5 + 40 * n**-alpha + 60 * d**-0.3]
+    ]  # fmt: skip
+    (found,) = surface_finding("raw", {"levels": [{"name": "raw"}]}, runs)
+    return found
 
-    def sentences(alpha: float) -> str:
-        runs = [
-            {
-                "level": "raw", "size": d, "seed": seed, "parameters": n, "tokens_trained": d, "flops": 6 * n * d,
-                "tags": {"model.width": n}, "losses": {"raw": {"nats_per_token": loss + rng.normal(0, 0.003)}},
-            }
-            for n in (50_000, 100_000, 400_000) for d in (100_000, 200_000, 400_000) for seed in (0, 1)
-            for loss in [1.5 + 40 * n**-alpha + 60 * d**-0.3]
-        ]  # fmt: skip
-        found = scaling_finding("raw", {"levels": [{"name": "raw"}]}, runs)
-        return " ".join(next(f for f in found if f["key"] == "surface")["sentences"])
 
-    assert "no law of L(N, D): the exponent of parameters" in sentences(0.0)
-    assert "alpha 0.3" in sentences(0.35)
+def test_sizes_of_models_that_make_no_difference_give_no_law_of_compute():
+    models, sizes = (50_000, 100_000, 400_000), (100_000, 200_000, 400_000)
+    no_law = " ".join(surface_of(0.0, models, sizes)["sentences"])
+    assert "no law of L(N, D): the exponent of parameters" in no_law
+    assert "alpha 0.3" in " ".join(surface_of(0.35, models, sizes)["sentences"])
+
+
+def test_at_equal_compute_the_best_model_is_that_of_the_law():
+    sizes = tuple(100_000 * 2**i for i in range(6))
+    found = surface_of(0.35, (25_000, 50_000, 100_000, 200_000, 400_000), sizes)
+    law = Surface(1.5, 40, 60, 0.35, 0.3)
+    curves = [curve for curve in found["figures"]["rows"] if curve["best"]]
+    assert len(curves) >= 2
+    for curve in curves:
+        assert curve["best"] == pytest.approx(law.best(curve["flops"])[0], rel=0.06)
+        assert curve["best_low"] < curve["best"] < curve["best_high"]
+        exact = law.loss(np.array(curve["at"]), curve["flops"] / 6 / np.array(curve["at"]))
+        assert curve["value"] == pytest.approx(exact, abs=0.02)
+    drawn = panels.isoflops(found["figures"], "loss by parameters")
+    assert drawn.count("FLOPs") == len(found["figures"]["rows"])
+
+
+@pytest.mark.parametrize(
+    ("models", "end"), [((100_000, 200_000, 400_000), "smallest"), ((2_000, 3_000, 4_000), "largest")]
+)
+def test_a_best_model_at_an_end_of_what_was_trained_is_said_to_be_there(models, end):
+    found = surface_of(0.35, models, tuple(100_000 * 2**i for i in range(5)))
+    assert f"best spent on the {end} model" in found["sentences"][0]
+    assert all(curve["best"] is None for curve in found["figures"]["rows"][:1])
+
+
+def test_two_models_make_no_curve_of_equal_compute():
+    found = surface_of(0.35, (50_000, 100_000), (100_000, 200_000, 400_000))
+    assert not found["figures"]["rows"]
+    assert "at equal compute" not in " ".join(found["sentences"])
 
 
 def test_what_is_open_says_whether_seeds_or_held_out_documents_would_settle_it():

@@ -10,8 +10,8 @@ from curate.commands.plan import plan
 from curate.engine import open_engine
 from curate.errors import ManifestError
 from curate.manifest.reader import load_manifest
-from curate.results.scaling import wants_more
 from curate.results.scores import grid_of
+from curate.results.trust import wants_more
 from curate.runs import cells
 from curate.runs.training import train
 from curate.steps import build
