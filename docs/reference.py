@@ -63,6 +63,7 @@ quality = { positive = { source = "a" }, negative = { source = "b" } }
 perplexity = { train = { source = "a" } }
 target_likeness = { target = { source = "a" } }
 contamination = { ngram = 13 }
+evaluation_overlap = { answer = "right" }
 robots = { agents = ["CCBot"] }
 url_lists = { domains = "list.txt" }
 word_lists = { bad = "list.txt" }
@@ -83,6 +84,7 @@ path = "b.jsonl"
 name = "exam"
 format = "jsonl"
 path = "exam.jsonl"
+columns = ["right"]
 [[robots]]
 name = "answers"
 format = "jsonl"
