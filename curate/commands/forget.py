@@ -246,7 +246,7 @@ def _were_in(store: Store, versions: list[Version], gone: pa.Array) -> Iterable[
 def _holds(store: Store, lock: dict, corpus: dict, gone: pa.Array) -> int | None:
     """How many of these documents; None where the corpus is not in the store."""
     try:
-        folder = corpus_directory(store, lock, corpus)
+        folder = corpus_directory(store, corpus)
     except CurateError:
         return None
     count = 0

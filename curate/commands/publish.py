@@ -49,7 +49,7 @@ def publish(store: Store, lock_path: Path, url: str, only: tuple[str, ...] = ())
     named = {name: c for name, c in named.items() if not only or name in only}
     if len(named) < len(only or lock["corpora"]):
         raise CurateError(f"{lock_path}: two levels have names that are one to others; rename a level")
-    folders = {name: corpus_directory(store, lock, corpus) for name, corpus in named.items()}
+    folders = {name: corpus_directory(store, corpus) for name, corpus in named.items()}
     records = {name: corpus_record(folder) for name, folder in folders.items()}
     place = _Hub(url) if HUB.fullmatch(url) else _Place(url)
     with tempfile.TemporaryDirectory(prefix="publish-", dir=store.root) as staged, _saying(url):

@@ -42,7 +42,7 @@ def summarize(store: Store, lock_path: Path, wanted: str | None) -> dict[str, An
         raise CurateError(f"--corpus {wanted}: no corpus of {lock_path}{did_you_mean(wanted or '', named)}")
     name = wanted or max(named, key=lambda one: named[one]["tokens"])
     corpus = named[name]
-    rows = open_arrow(corpus_directory(store, lock, corpus))
+    rows = open_arrow(corpus_directory(store, corpus))
     levels = _levels(lock, corpus["level"])
     return {
         "corpus": name, "digest": corpus["digest"],

@@ -110,7 +110,7 @@ def checkout(store: Store, wanted: str, out: Path | None, folder: Path, engine: 
     with atomic(out) as temporary:
         temporary.mkdir()
         for corpus in version.lock["corpora"]:
-            there = corpus_directory(store, version.lock, corpus)
+            there = corpus_directory(store, corpus)
             shutil.copytree(there, temporary / f"{corpus['level']}-{corpus['size']}", copy_function=link)
         write_json(temporary / lock.name, version.lock)
     return out, built
@@ -214,7 +214,7 @@ def replay(store: Store, path: Path, engine: Engine, from_text: int = 0) -> int:
                     found.append(f"{where}: {rule.name} drops {now:,}, then {before:,}")
         kept[level.name] = stays
     for corpus in lock["corpora"]:
-        table = open_arrow(corpus_directory(store, lock, corpus))
+        table = open_arrow(corpus_directory(store, corpus))
         passes = pc.is_in(table["id"], value_set=a.pool.ids.filter(pa.array(kept[corpus["level"]])))
         if wrong := len(passes) - pc.sum(passes).as_py():
             what = f"corpus {corpus['level']} {corpus['size']}"

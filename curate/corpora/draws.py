@@ -164,7 +164,7 @@ def _interleaved(
     place = np.concatenate(places)
     order = np.argsort(place, kind="stable")
     order = order[: int(np.searchsorted(place[order], end, "right"))]
-    joined = Units(
-        *(np.concatenate([getattr(part, name) for part in parts]) for name in ("row", "piece", "of"))
+    row, piece, of = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("row", "piece", "of")
     )
-    return joined.take(order), most_shared
+    return Units(row, piece, of).take(order), most_shared

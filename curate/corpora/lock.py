@@ -214,7 +214,7 @@ def check_shape(lock: Any) -> None:
         raise ValueError("its manifest has no path")
 
 
-def corpus_directory(store: Store, lock: dict, corpus: dict) -> Path:
+def corpus_directory(store: Store, corpus: dict) -> Path:
     """Where the store keeps a corpus of the lock. Raises CurateError where it is not there."""
     name = f"{corpus['level']}-{corpus['size']}-*"
     for key in fnmatch.filter(store.remote.keys("corpora"), name) if store.remote else ():
@@ -238,7 +238,7 @@ def missing_corpora(store: Store, lock: dict) -> dict[str, str]:
     missing = {}
     for corpus in lock["corpora"]:
         try:
-            corpus_directory(store, lock, corpus)
+            corpus_directory(store, corpus)
         except CurateError as error:
             missing[corpus["digest"]] = str(error)
     return missing
@@ -250,7 +250,7 @@ def verify(store: Store, path: Path) -> list[str]:
     missing = missing_corpora(store, lock)
     differing = list(missing.values())
     for corpus in (one for one in lock["corpora"] if one["digest"] not in missing):
-        name, directory = f"corpus {corpus['level']} {corpus['size']}", corpus_directory(store, lock, corpus)
+        name, directory = f"corpus {corpus['level']} {corpus['size']}", corpus_directory(store, corpus)
         files = {directory / f["name"]: f["sha256"] for f in read_record(directory / RECORD)["files"]}
         now = {file: file_digest(file) if file.exists() else "missing" for file in files}
         wrong = [f"{name}: {f} is {now[f][:12]}, not {files[f][:12]}" for f in files if now[f] != files[f]]

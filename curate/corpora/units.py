@@ -14,14 +14,10 @@ class Units:
     row: np.ndarray  # int [units]
     piece: np.ndarray  # int64
     of: np.ndarray  # int64
+    all_whole: bool = False  # whether they were made as whole documents
 
     def __len__(self) -> int:
         return len(self.row)
-
-    @property
-    def all_whole(self) -> bool:
-        """Whether they were made as whole documents."""
-        return not any(self.of.strides)
 
     def take(self, index: np.ndarray | slice) -> Units:
         row = self.row[index]
@@ -61,4 +57,5 @@ class Units:
 
 def whole(rows: np.ndarray) -> Units:
     """Whole documents, in this order, of which no more than their rows is held."""
-    return Units(rows, *(np.broadcast_to(np.int64(number), len(rows)) for number in (0, 1)))
+    first, only = (np.broadcast_to(np.int64(number), len(rows)) for number in (0, 1))
+    return Units(rows, first, only, all_whole=True)

@@ -69,7 +69,7 @@ def folder(built: Path, tmp_path: Path, monkeypatch) -> Path:
 def standing(lock: dict | None = None) -> set[str]:
     """The addresses in any corpus of the lock."""
     store, lock = Store(Path(".curate")), lock or read_json(Path("month.lock.json"))
-    tables = [open_arrow(corpus_directory(store, lock, corpus)) for corpus in lock["corpora"]]
+    tables = [open_arrow(corpus_directory(store, corpus)) for corpus in lock["corpora"]]
     return {url for table in tables for url in table["url"].to_pylist()}
 
 
