@@ -165,11 +165,6 @@ class Store:
         """[function(item) for item in items], where each looks into the store."""
         return at_once(function, items) if self.url else [function(item) for item in items]
 
-    def must_be_a_folder(self, command: str) -> None:
-        """Raises CurateError where it is none."""
-        if self.url:
-            raise CurateError(f"{self.url}: {command} takes a folder alone; name one with --store")
-
     def folder(self, stage: str) -> Path:
         return self.root / stage
 
@@ -265,7 +260,13 @@ class Store:
 
     def account(self, digest: str) -> dict:
         """What is known of a lock by its digest: name, `used`, `lock` (where it lies), `published` (addresses)."""
-        return remembered(self.folder(LOCKS) / f"{digest}.json")
+        record = self.folder(LOCKS) / f"{digest}.json"
+        if self.remote and (
+            told := self.remote.read(self.remote.name(record))
+        ):  # other machines may have added to it
+            with atomic(record, durable=False) as temporary:
+                temporary.write_bytes(told)
+        return remembered(record)
 
     def remember(
         self, lock: dict, path: Path, used: Iterable[str] = (), published: Iterable[str] = ()
@@ -273,13 +274,13 @@ class Store:
         """Keep account of what a lock was made of, for `curate gc`, and where it was published; what is known of it
         already stays."""
         record = self.folder(LOCKS) / f"{lock_digest(lock)}.json"
-        known, place = remembered(record), str(path.absolute())
+        known, place = self.account(record.stem), str(path.absolute())
         whole = {"name": lock["name"], "used": sorted({*used, *known.get("used", ())}),
                  "lock": sorted({place, *known.get("lock", ())})}  # fmt: skip
         if places := sorted({*published, *known.get("published", ())}):
             whole["published"] = places
         if whole != known:
-            write_record(record, whole)
+            (self.remote.keep_record if self.remote else write_record)(record, whole)
 
     def find(self, stage: str, pattern: str, sha256: str) -> Path:
         """A file of the store by its digest. Raises CurateError."""
@@ -319,6 +320,7 @@ class Store:
             part = Part.of(temporary, write(temporary))
         if self.remote:  # now, since whoever writes the receipt may be another machine
             self.remote.put(self.remote.name(path), path)
+            self.remote.make_room(part.bytes)
         return replace(part, path=str(path))
 
     def write_part(self, stage: str, name: str, table: pa.Table, *, stream: bool = False) -> Part:
