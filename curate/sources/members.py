@@ -1,0 +1,168 @@
+"""Archives of files, tar (packed or not) and zip: their members in the archive's order, each a file named ARCHIVE!MEMBER.
+
+Nothing is unpacked to the disk, and no name in an archive is ever used as a path. A member is read where the archive stands;
+who opens it once more begins the archive again. What cannot be read is counted: links, names that lead out of the archive,
+encrypted and damaged members, and what is made to grow (members that share bytes, holes, huge headers).
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import xxhash
+
+from curate.sources.formats import FORMATS
+from curate.sources.inputs import LEAVINGS, wanted_by
+from curate.sources.opening import BROKEN, opened_raw, unpacked
+from curate.sources.rows import Input, Problems, printable
+from curate.spec.manifest import Source
+
+VERSION = 1
+ARCHIVE = re.compile(r".*\.(zip|tar|tgz|tbz2?|txz|tar\.(gz|zst|bz2|xz|lz4))", re.I | re.S)
+REFUSED = (*BROKEN, tarfile.TarError, zipfile.BadZipFile, RuntimeError, NotImplementedError, ValueError)
+HEADER_BYTES = 1_000_000  # of a long name, or of what else stands before a member of a tar
+OUTSIDE = re.compile(r"[/\\]|[A-Za-z]:|(.*[/\\])?\.\.([/\\]|$)", re.S)
+
+Member = tuple[str, int, str, Callable[[], Any]]  # name, bytes, why it is not read or "", what opens it
+
+
+def is_archive(source: Source, item: Input) -> bool:
+    return not FORMATS[source.format].whole and bool(ARCHIVE.fullmatch(item.name))
+
+
+def members(source: Source, inputs: Iterable[Input], problems: Problems) -> Iterator[Input]:
+    """The files, and in the place of an archive those in it that a folder would give."""
+    own = tuple(glob for glob in source.include if not ARCHIVE.fullmatch(glob))
+    wanted, hidden = wanted_by(replace(source, include=own), None)
+    for item in inputs:
+        if not is_archive(source, item):
+            yield item
+            continue
+        seen: dict[int, int] = {}
+        try:
+            for number, (name, size, why, open_now) in enumerate(_members(item)):
+                if not wanted(name.lstrip("/")):
+                    continue
+                leaving = not hidden and any(map(LEAVINGS.fullmatch, name.split("/")))
+                at, known = (
+                    f"{item.name}!{printable(name)}",
+                    xxhash.xxh3_64_intdigest(name.encode("utf-8", "replace")),
+                )
+                seen[known] = seen.get(known, 0) + 1
+                at += f"#{seen[known]}" if seen[known] > 1 else ""  # a tar may hold a file once more
+                if why := "outside" if OUTSIDE.match(name) else "hidden" if leaving else why:
+                    problems.fail(why, at, "of an archive, a member that is not read")
+                else:
+                    yield replace(item, name=at, size=size, opener=_Opener(item, number, open_now))
+        except REFUSED as error:
+            problems.fail("broken-file", item.name, str(error) or type(error).__name__)
+
+
+def first(source: Source, item: Input) -> Input:
+    """The first member of an archive; any other file, and an archive without one, as it is."""
+    return next(members(source, [item], Problems()), item)
+
+
+class _Opener:
+    def __init__(self, item: Input, number: int, open_now: Callable[[], Any]) -> None:
+        self.item, self.number, self.open_now = item, number, open_now
+        self.is_used = False
+
+    def __call__(self) -> io.BufferedReader:
+        found, archive = self.open_now, None
+        if self.is_used:
+            archive = _members(self.item)
+            found = next(one for number, one in enumerate(archive) if number == self.number)[3]
+        self.is_used = True
+        return io.BufferedReader(_Reading(found, archive), 1 << 16)
+
+
+class _Reading(io.RawIOBase):
+    """A member, whose errors are those of any damaged file. `archive`: what must stay open with it."""
+
+    def __init__(self, open_now: Callable[[], Any], archive: Any) -> None:
+        self.open_now, self.archive = open_now, archive
+        self.file: Any = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            self.file = self.file or self.open_now()
+            data = self.file.read1(len(buffer))  # what stands before a break
+        except REFUSED as error:
+            raise OSError(str(error) or type(error).__name__) from None
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _members(item: Input) -> Iterator[Member]:
+    """Raises one of REFUSED where the archive breaks off."""
+    with opened_raw(item) as raw:
+        is_zip = item.name.lower().endswith(".zip")
+        yield from _of_zip(raw, item.size) if is_zip else _of_tar(unpacked(item, raw))
+
+
+def _of_zip(raw: Any, size: int) -> Iterator[Member]:
+    with zipfile.ZipFile(raw) as archive:
+        packed = 0
+        for info in archive.infolist():
+            packed += info.compress_size
+            is_link = info.create_system == 3 and info.external_attr >> 28 == 0xA
+            why = (
+                "encrypted" if info.flag_bits & 1 else "link" if is_link else "bomb" if packed > size else ""
+            )
+            if not info.is_dir():
+                yield info.filename, info.file_size, why, partial(archive.open, info)
+
+
+def _of_tar(file: Any) -> Iterator[Member]:
+    with tarfile.open(fileobj=file, mode="r|", tarinfo=_Header) as archive:
+        while (info := archive.next()) is not None:
+            archive.members.clear()  # type: ignore[attr-defined]  # else it remembers all
+            kind = "link" if info.issym() or info.islnk() else "bomb" if info.issparse() else ""
+            why = kind or ("" if info.isreg() else "not-a-file")
+            if not info.isdir():
+                name = info.name.removeprefix("./")
+                yield name, info.size, why, partial(_InTar, archive.fileobj, info)
+
+
+class _InTar:
+    """As the library's own, which gives nothing of a read that goes over the end of a broken archive."""
+
+    def __init__(self, stream: Any, info: tarfile.TarInfo) -> None:
+        stream.seek(info.offset_data)
+        self.stream, self.left = stream, info.size
+
+    def read1(self, size: int) -> bytes:
+        data = self.stream.read(min(size, self.left))
+        if self.left and not data:
+            raise OSError("the archive breaks off")
+        self.left -= len(data)
+        return data
+
+
+class _Header(tarfile.TarInfo):
+    """The library takes a damaged header for the end, and believes what a header says of its own size."""
+
+    def _proc_member(self, archive: Any) -> Any:
+        if self.type in b"xXgLK" and self.size > HEADER_BYTES:
+            raise OSError(f"a header of {self.size:,} bytes")
+        return super()._proc_member(archive)  # type: ignore[misc]
+
+    @classmethod
+    def fromtarfile(cls, archive: Any) -> Any:
+        try:
+            return super().fromtarfile(archive)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # two blocks of zeros: the end
+            raise
+        except tarfile.HeaderError as error:
+            raise OSError(f"it breaks off within, at byte {archive.offset:,}: {error}") from None
