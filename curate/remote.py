@@ -258,21 +258,19 @@ class Remote:
         if self.came < (self.most or shutil.disk_usage(self.cache).free) / 10:
             return
         self.came, parts = 0, []
-        for folder, _, names in os.walk(self.cache):
-            stage, receipts = os.path.relpath(folder, self.cache), {n for n in names if n.endswith(".json")}
-            for path in (os.path.join(folder, name) for name in names if name.endswith(".arrow")):
-                found = OF_AN_ARTEFACT.fullmatch(os.path.relpath(path, self.cache))
-                if found and found["stage"] == stage and f"{found['key']}.json" in receipts:
-                    with suppress(FileNotFoundError):  # another process makes room too
-                        status = os.stat(path)
-                        if status.st_nlink == 1:
-                            parts.append((status.st_atime, status.st_size, path))
+        for path in self.cache.rglob("*.arrow"):
+            found = OF_AN_ARTEFACT.fullmatch(str(path.relative_to(self.cache)))
+            with suppress(FileNotFoundError):  # another process makes room too
+                if found and (self.cache / found["stage"] / f"{found['key']}.json").exists():
+                    status = path.stat()
+                    if status.st_nlink == 1:
+                        parts.append((status.st_atime, status.st_size, path))
         total, disk = sum(part[1] for part in parts), shutil.disk_usage(self.cache)
         bound = self.most or total + disk.free - disk.total // 10
         for used, size, path in sorted(parts):
             if total <= bound * 0.9 or used > time.time() - RECENT:
                 return
-            Path(path).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
             total -= size
 
     def _bring_folder(self, own: Path) -> Path:

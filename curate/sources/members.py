@@ -1,8 +1,8 @@
 """Archives of files, tar (packed or not) and zip: their members in the archive's order, each a file named ARCHIVE!MEMBER.
 
-Nothing is unpacked to the disk, and no name in an archive is ever used as a path. A member is read where the archive stands;
-who opens it once more begins the archive again. What cannot be read is counted: links, names that lead out of the archive,
-encrypted and damaged members, and what is made to grow (members that share bytes, holes, huge headers).
+Nothing is unpacked to the disk, and no name in an archive is ever used as a path. A member of a packed tar is read once, where
+it stands. What cannot be read is counted: links, names that lead out of the archive, encrypted and damaged members, and what
+is made to grow (members that share bytes, holes, huge headers).
 """
 
 from __future__ import annotations
@@ -45,22 +45,19 @@ def members(source: Source, inputs: Iterable[Input], problems: Problems) -> Iter
         if not is_archive(source, item):
             yield item
             continue
-        seen: dict[int, int] = {}
+        seen: dict[int, int] = {}  # by a hash of the name: a tar may hold a file once more
         try:
-            for number, (name, size, why, open_now) in enumerate(_members(item)):
+            for name, size, why, opener in _members(item):
                 if not wanted(name.lstrip("/")):
                     continue
                 leaving = not hidden and any(map(LEAVINGS.fullmatch, name.split("/")))
-                at, known = (
-                    f"{item.name}!{printable(name)}",
-                    xxhash.xxh3_64_intdigest(name.encode("utf-8", "replace")),
-                )
+                known = xxhash.xxh3_64_intdigest(name.encode("utf-8", "replace"))
                 seen[known] = seen.get(known, 0) + 1
-                at += f"#{seen[known]}" if seen[known] > 1 else ""  # a tar may hold a file once more
+                at = f"{item.name}!{printable(name)}" + (f"#{seen[known]}" if seen[known] > 1 else "")
                 if why := "outside" if OUTSIDE.match(name) else "hidden" if leaving else why:
                     problems.fail(why, at, "of an archive, a member that is not read")
                 else:
-                    yield replace(item, name=at, size=size, opener=_Opener(item, number, open_now))
+                    yield replace(item, name=at, size=size, opener=partial(_reading, opener))
         except REFUSED as error:
             problems.fail("broken-file", item.name, str(error) or type(error).__name__)
 
@@ -70,50 +67,19 @@ def first(source: Source, item: Input) -> Input:
     return next(members(source, [item], Problems()), item)
 
 
-class _Opener:
-    def __init__(self, item: Input, number: int, open_now: Callable[[], Any]) -> None:
-        self.item, self.number, self.open_now = item, number, open_now
-        self.is_used = False
-
-    def __call__(self) -> io.BufferedReader:
-        found, archive = self.open_now, None
-        if self.is_used:
-            archive = _members(self.item)
-            found = next(one for number, one in enumerate(archive) if number == self.number)[3]
-        self.is_used = True
-        return io.BufferedReader(_Reading(found, archive), 1 << 16)
-
-
-class _Reading(io.RawIOBase):
-    """A member, whose errors are those of any damaged file. `archive`: what must stay open with it."""
-
-    def __init__(self, open_now: Callable[[], Any], archive: Any) -> None:
-        self.open_now, self.archive = open_now, archive
-        self.file: Any = None
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        try:
-            self.file = self.file or self.open_now()
-            data = self.file.read1(len(buffer))  # what stands before a break
-        except REFUSED as error:
-            raise OSError(str(error) or type(error).__name__) from None
-        buffer[: len(data)] = data
-        return len(data)
-
-
 def _members(item: Input) -> Iterator[Member]:
     """Raises one of REFUSED where the archive breaks off."""
     with opened_raw(item) as raw:
-        is_zip = item.name.lower().endswith(".zip")
-        yield from _of_zip(raw, item.size) if is_zip else _of_tar(unpacked(item, raw))
+        if item.name.lower().endswith(".zip"):
+            yield from _of_zip(raw, item.size)
+        else:
+            file = unpacked(item, raw)
+            yield from _of_tar(file, "r:" if file is raw else "r|")
 
 
 def _of_zip(raw: Any, size: int) -> Iterator[Member]:
+    packed = 0
     with zipfile.ZipFile(raw) as archive:
-        packed = 0
         for info in archive.infolist():
             packed += info.compress_size
             is_link = info.create_system == 3 and info.external_attr >> 28 == 0xA
@@ -124,29 +90,51 @@ def _of_zip(raw: Any, size: int) -> Iterator[Member]:
                 yield info.filename, info.file_size, why, partial(archive.open, info)
 
 
-def _of_tar(file: Any) -> Iterator[Member]:
-    with tarfile.open(fileobj=file, mode="r|", tarinfo=_Header) as archive:
+def _of_tar(file: Any, mode: Any) -> Iterator[Member]:
+    with tarfile.open(fileobj=file, mode=mode, tarinfo=_Header) as archive:
         while (info := archive.next()) is not None:
             archive.members.clear()  # type: ignore[attr-defined]  # else it remembers all
-            kind = "link" if info.issym() or info.islnk() else "bomb" if info.issparse() else ""
-            why = kind or ("" if info.isreg() else "not-a-file")
+            why = "link" if info.issym() or info.islnk() else "bomb" if info.issparse() else ""
+            why = why or ("" if info.isreg() else "not-a-file")
             if not info.isdir():
-                name = info.name.removeprefix("./")
-                yield name, info.size, why, partial(_InTar, archive.fileobj, info)
+                yield info.name.removeprefix("./"), info.size, why, partial(_InTar, archive.fileobj, info)
+
+
+def _reading(opener: Callable[[], Any]) -> io.BufferedReader:
+    return io.BufferedReader(_Reading(opener), 1 << 16)
+
+
+class _Reading(io.RawIOBase):
+    """A member, whose errors are those of any damaged file."""
+
+    def __init__(self, opener: Callable[[], Any]) -> None:
+        self.opener, self.file = opener, None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            self.file = self.file or self.opener()
+            data = self.file.read1(len(buffer))  # type: ignore[attr-defined]  # what stands before a break
+        except REFUSED as error:
+            raise OSError(str(error) or type(error).__name__) from None
+        buffer[: len(data)] = data
+        return len(data)
 
 
 class _InTar:
     """As the library's own, which gives nothing of a read that goes over the end of a broken archive."""
 
     def __init__(self, stream: Any, info: tarfile.TarInfo) -> None:
-        stream.seek(info.offset_data)
-        self.stream, self.left = stream, info.size
+        self.stream, self.at, self.left = stream, info.offset_data, info.size
 
     def read1(self, size: int) -> bytes:
+        self.stream.seek(self.at)
         data = self.stream.read(min(size, self.left))
         if self.left and not data:
             raise OSError("the archive breaks off")
-        self.left -= len(data)
+        self.at, self.left = self.at + len(data), self.left - len(data)
         return data
 
 
@@ -165,4 +153,4 @@ class _Header(tarfile.TarInfo):
         except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # two blocks of zeros: the end
             raise
         except tarfile.HeaderError as error:
-            raise OSError(f"it breaks off within, at byte {archive.offset:,}: {error}") from None
+            raise OSError(f"it breaks off at byte {archive.offset:,}: {error}") from None
