@@ -1,6 +1,6 @@
 """Archives of files, tar (packed or not) and zip: their members in the archive's order, each a file named ARCHIVE!MEMBER.
 
-Nothing is unpacked to the disk, and no name in an archive is ever used as a path. A member of a packed tar is read once, where
+Nothing is unpacked to the disk, and no name in an archive is used as a path. A member of a packed tar is read once, where
 it stands. What cannot be read is counted: links, names that lead out of the archive, encrypted and damaged members, and what
 is made to grow (members that share bytes, holes, huge headers).
 """
