@@ -11,6 +11,7 @@ import io
 import re
 import tarfile
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -78,14 +79,13 @@ def _members(item: Input) -> Iterator[Member]:
 
 
 def _of_zip(raw: Any, size: int) -> Iterator[Member]:
-    packed = 0
     with zipfile.ZipFile(raw) as archive:
+        packed, at = 0, Counter(info.header_offset for info in archive.infolist())
         for info in archive.infolist():
             packed += info.compress_size
             is_link = info.create_system == 3 and info.external_attr >> 28 == 0xA
-            why = (
-                "encrypted" if info.flag_bits & 1 else "link" if is_link else "bomb" if packed > size else ""
-            )
+            why = "encrypted" if info.flag_bits & 1 else "link" if is_link else ""
+            why = "bomb" if at[info.header_offset] > 1 or packed > size else why
             if not info.is_dir():
                 yield info.filename, info.file_size, why, partial(archive.open, info)
 

@@ -116,21 +116,19 @@ def test_encrypted_overlapping_and_linked_members_of_a_zip_are_counted(tmp_path)
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         archive.writestr("a.jsonl", jsonl("read"))
-        link = zipfile.ZipInfo("b.jsonl")
+        link = zipfile.ZipInfo("link.jsonl")
         link.create_system, link.external_attr = 3, 0o120777 << 16
         archive.writestr(link, "/etc/passwd")
-        first = archive.infolist()[0]
+        archive.writestr("b.jsonl", jsonl("shared"))
+        first = archive.infolist()[-1]
         for number in range(9):  # which share the bytes of the first
             copy = zipfile.ZipInfo(f"c{number}.jsonl")
             for name in ("CRC", "file_size", "compress_size", "header_offset"):
                 setattr(copy, name, getattr(first, name))
-            copy.compress_size = 400
             archive.filelist.append(copy)
     found, failed = read(tmp_path, "bomb.zip", out.getvalue())
     assert found == {"bomb.zip!a.jsonl:1": "read"}
-    assert failed["link"] == 1
-    assert failed["bomb"] >= 6
-    assert sum(failed.values()) == 10
+    assert failed == {"link": 1, "bomb": 10}
 
 
 def test_an_archive_that_is_cut_or_damaged_keeps_what_stands_before_and_says_so(tmp_path):
