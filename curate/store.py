@@ -24,6 +24,7 @@ is sent there.
 from __future__ import annotations
 
 import json
+import mmap
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -99,9 +100,15 @@ def write_table(path: Path, table: pa.Table, *, stream: bool = False) -> None:
         writer.write_table(table)
 
 
-def read_table(path: Path | str, columns: list[str] | None = None) -> pa.Table:
-    """Memory-mapped: nothing is read until it is touched."""
-    table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+def read_table(path: Path | str, columns: list[str] | None = None, scattered: bool = False) -> pa.Table:
+    """Memory-mapped: nothing is read until it is touched. `scattered`: nor what lies around it."""
+    source: Any = pa.memory_map(str(path))
+    if scattered:
+        with open(path, "rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        mapped.madvise(mmap.MADV_RANDOM)
+        source = pa.py_buffer(mapped)
+    table = pa.ipc.open_file(source).read_all()
     return table.select(columns) if columns else table
 
 
@@ -124,13 +131,13 @@ class Part:
         """Raises Damaged where its bytes are not those that were written. Read for that once a process."""
         compare(here(self.path), {"bytes": self.bytes, SEAL: self.xxh3})
 
-    def table(self, columns: list[str] | None = None) -> pa.Table:
+    def table(self, columns: list[str] | None = None, scattered: bool = False) -> pa.Table:
         """Compared first, since Arrow trusts what it maps. Raises CurateError."""
         try:
             self.compare()
         except (Damaged, FileNotFoundError):  # or gone, while another process cleans up
             raise CurateError(str(Damaged(self.path))) from None
-        return read_table(here(self.path), columns)
+        return read_table(here(self.path), columns, scattered)
 
 
 def brought(parts: Sequence[Part]) -> None:

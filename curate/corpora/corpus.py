@@ -201,7 +201,7 @@ def _gathered(shard: Shard, batch: slice) -> pa.Table:
     brought([shard.documents[number] for number in np.unique(parts)])
     for number in np.unique(parts):
         mine = np.flatnonzero(parts == number)
-        tables.append(_carried(shard.documents[number].table()).take(pa.array(rows[mine])))
+        tables.append(_carried(shard.documents[number].table(scattered=True)).take(pa.array(rows[mine])))
         places.append(mine)
     table = pa.concat_tables(tables, promote_options="permissive")
     table = table.take(pa.array(np.argsort(np.concatenate(places), kind="stable")))
