@@ -5,6 +5,9 @@ A part or a folder is fetched when it is first opened, compared with its receipt
 sent file by file, its receipt last: what has none does not exist. Two machines that make the same send the same bytes, so it
 does not matter who is last, and a put needs no condition.
 
+The cache has a bound: parts that were used longest ago make room. What was just used stays, and so does what a folder of the
+cache shares or nobody could fetch again; who has opened a part reads on.
+
 The receipt of a folder, `packed/KEY.json`, names size, checksum and object of every file: hard links of a corpus are the
 objects of its shards.
 """
@@ -27,11 +30,16 @@ from typing import Any, TypeVar
 
 from curate.addresses import check_no_secret
 from curate.errors import CurateError
+from curate.quantities import parse_count
 from train.files import Damaged, atomic, check_of, compare, read_record, write_record
 
 T = TypeVar("T")
 
 CACHE = "CURATE_CACHE"  # variable of the environment: the folder of all caches
+CACHE_SIZE = (
+    "CURATE_CACHE_SIZE"  # another: the bytes of a store's cache; else what leaves a tenth of its disk free
+)
+RECENT = 60.0  # seconds since it was used, for which a part stays
 MARK = "store.json"  # of a store: that it is one; of its cache: the URL
 PAUSES = (0.1, 0.4, 1.6, 6.4)  # seconds between attempts, about
 AT_ONCE = 16  # requests
@@ -119,6 +127,11 @@ class Remote:
             self.system, self.top = fsspec.core.url_to_fs(url, use_listings_cache=False)
         except (ImportError, ValueError) as error:  # without a secret that is in it
             raise CurateError(f"--store: {error}") from None
+        try:
+            self.most = parse_count(given) if (given := os.environ.get(CACHE_SIZE)) else 0
+        except ValueError as error:
+            raise CurateError(f"{CACHE_SIZE}: {error}") from None
+        self.came = 0  # bytes, since room was made
         if not (cache / MARK).exists():
             write_record(cache / MARK, {"url": url})
 
@@ -213,7 +226,8 @@ class Remote:
         found = OF_AN_ARTEFACT.fullmatch(str(own.relative_to(self.cache)))
         if found is None:
             return self._bring_folder(own)
-        if own.exists():
+        with suppress(FileNotFoundError):
+            os.utime(own, ns=(time.time_ns(), own.stat().st_mtime_ns))
             return own
         folder = self.cache / found["stage"] if found["stage"] else own.parent.parent
         receipt = folder / f"{found['key'] or own.parent.name}.json"
@@ -236,6 +250,28 @@ class Remote:
                 compare(temporary, check)
 
         self._tried("read", name, get)
+        self.make_room(check["bytes"])
+
+    def make_room(self, size: int) -> None:
+        """Called when so many bytes more lie in the cache."""
+        self.came += size
+        if self.came < (self.most or shutil.disk_usage(self.cache).free) / 10:
+            return
+        self.came, parts = 0, []
+        for path in self.cache.rglob("*.arrow"):
+            found = OF_AN_ARTEFACT.fullmatch(str(path.relative_to(self.cache)))
+            with suppress(FileNotFoundError):  # another process makes room too
+                if found and (self.cache / found["stage"] / f"{found['key']}.json").exists():
+                    status = path.stat()
+                    if status.st_nlink == 1:
+                        parts.append((status.st_atime, status.st_size, path))
+        total, disk = sum(part[1] for part in parts), shutil.disk_usage(self.cache)
+        bound = self.most or total + disk.free - disk.total // 10
+        for used, size, path in sorted(parts):
+            if total <= bound * 0.9 or used > time.time() - RECENT:
+                return
+            path.unlink(missing_ok=True)
+            total -= size
 
     def _bring_folder(self, own: Path) -> Path:
         files = (receipt_of(own) or {"files": {}})["files"]

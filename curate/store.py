@@ -24,6 +24,7 @@ is sent there.
 from __future__ import annotations
 
 import json
+import mmap
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -99,9 +100,15 @@ def write_table(path: Path, table: pa.Table, *, stream: bool = False) -> None:
         writer.write_table(table)
 
 
-def read_table(path: Path | str, columns: list[str] | None = None) -> pa.Table:
-    """Memory-mapped: nothing is read until it is touched."""
-    table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+def read_table(path: Path | str, columns: list[str] | None = None, scattered: bool = False) -> pa.Table:
+    """Memory-mapped: nothing is read until it is touched. `scattered`: nor what lies around it."""
+    source: Any = pa.memory_map(str(path))
+    if scattered:
+        with open(path, "rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        mapped.madvise(mmap.MADV_RANDOM)
+        source = pa.py_buffer(mapped)
+    table = pa.ipc.open_file(source).read_all()
     return table.select(columns) if columns else table
 
 
@@ -124,13 +131,13 @@ class Part:
         """Raises Damaged where its bytes are not those that were written. Read for that once a process."""
         compare(here(self.path), {"bytes": self.bytes, SEAL: self.xxh3})
 
-    def table(self, columns: list[str] | None = None) -> pa.Table:
+    def table(self, columns: list[str] | None = None, scattered: bool = False) -> pa.Table:
         """Compared first, since Arrow trusts what it maps. Raises CurateError."""
         try:
             self.compare()
         except (Damaged, FileNotFoundError):  # or gone, while another process cleans up
             raise CurateError(str(Damaged(self.path))) from None
-        return read_table(here(self.path), columns)
+        return read_table(here(self.path), columns, scattered)
 
 
 def brought(parts: Sequence[Part]) -> None:
@@ -164,11 +171,6 @@ class Store:
     def each(self, function: Callable[[Any], T], items: Iterable) -> list[T]:
         """[function(item) for item in items], where each looks into the store."""
         return at_once(function, items) if self.url else [function(item) for item in items]
-
-    def must_be_a_folder(self, command: str) -> None:
-        """Raises CurateError where it is none."""
-        if self.url:
-            raise CurateError(f"{self.url}: {command} takes a folder alone; name one with --store")
 
     def folder(self, stage: str) -> Path:
         return self.root / stage
@@ -265,7 +267,13 @@ class Store:
 
     def account(self, digest: str) -> dict:
         """What is known of a lock by its digest: name, `used`, `lock` (where it lies), `published` (addresses)."""
-        return remembered(self.folder(LOCKS) / f"{digest}.json")
+        record = self.folder(LOCKS) / f"{digest}.json"
+        if self.remote and (
+            told := self.remote.read(self.remote.name(record))
+        ):  # other machines may have added to it
+            with atomic(record, durable=False) as temporary:
+                temporary.write_bytes(told)
+        return remembered(record)
 
     def remember(
         self, lock: dict, path: Path, used: Iterable[str] = (), published: Iterable[str] = ()
@@ -273,13 +281,13 @@ class Store:
         """Keep account of what a lock was made of, for `curate gc`, and where it was published; what is known of it
         already stays."""
         record = self.folder(LOCKS) / f"{lock_digest(lock)}.json"
-        known, place = remembered(record), str(path.absolute())
+        known, place = self.account(record.stem), str(path.absolute())
         whole = {"name": lock["name"], "used": sorted({*used, *known.get("used", ())}),
                  "lock": sorted({place, *known.get("lock", ())})}  # fmt: skip
         if places := sorted({*published, *known.get("published", ())}):
             whole["published"] = places
         if whole != known:
-            write_record(record, whole)
+            (self.remote.keep_record if self.remote else write_record)(record, whole)
 
     def find(self, stage: str, pattern: str, sha256: str) -> Path:
         """A file of the store by its digest. Raises CurateError."""
@@ -319,6 +327,7 @@ class Store:
             part = Part.of(temporary, write(temporary))
         if self.remote:  # now, since whoever writes the receipt may be another machine
             self.remote.put(self.remote.name(path), path)
+            self.remote.make_room(part.bytes)
         return replace(part, path=str(path))
 
     def write_part(self, stage: str, name: str, table: pa.Table, *, stream: bool = False) -> Part:

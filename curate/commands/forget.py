@@ -6,6 +6,7 @@ it leaves the same out. Selection alone is done again: no text is read but that 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,6 @@ def forget(
 ) -> dict[str, Any]:
     """The proof of absence, which also lies beside the manifest. `names`: ids, values of `field`, or files that name one a
     line; none: what is on the list already is looked for again. Raises CurateError where a name is nowhere."""
-    store.must_be_a_folder("curate forget")
     manifest = load_manifest(path)
     wanted = _wanted(names)
     known = [*indexes, *manifest.pooled.get(INDEX, {}).get(INDEX, [])]
@@ -213,7 +213,10 @@ def _absence(built: Built, listed: Forgotten) -> dict[str, Any]:
 
 def _versions(store: Store, manifest: Manifest) -> list[Version]:
     """Every lock that is known: in git's history, where builds in this store wrote one, and beside the manifest."""
-    accounts = [store.account(path.stem) for path in store.folder(LOCKS).glob("*.json")]
+    known = {path.stem for path in store.folder(LOCKS).glob("*.json")}
+    accounts = [
+        store.account(digest) for digest in known.union(store.remote.keys(LOCKS) if store.remote else ())
+    ]
     places = {Path(place) for account in accounts for place in account.get("lock", ())}
     here = manifest.path.absolute().parent
     found = [*committed(here), *on_disk(sorted({*places, manifest.lock_path.absolute()}))]
@@ -260,9 +263,14 @@ def _runs(store: Store, used: Iterable[str], levels: set[str]) -> Iterable[dict]
     """The runs of a lock, and whether a corpus of their level holds one of the documents. Where every seed reads documents
     of its own, the others may have read one too."""
     for name in sorted(name for name in used if name.startswith("runs/")):
-        for record in sorted((store.root / name).glob("*/run.json")):
-            level = remembered(record).get("level", "")
-            yield {"run": f"{name}/{record.parent.name}", "level": level, "level_held": level in levels}
+        found = {path.parent.name: remembered(path) for path in (store.root / name).glob("*/run.json")}
+        if remote := store.remote:  # those that other machines trained
+            folder = remote.name(store.root / name)
+            for size in set(remote.keys(folder)) - set(found):
+                found[size] = json.loads(remote.read(f"{folder}/{size}/run.json") or b"{}")
+        for size, run in sorted(found.items()):
+            level = run.get("level", "")
+            yield {"run": f"{name}/{size}", "level": level, "level_held": level in levels}
 
 
 def forget_text(path: Path, proof: dict[str, Any]) -> str:

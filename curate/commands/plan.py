@@ -23,6 +23,7 @@ from curate.sources.documents import plan_tasks
 from curate.sources.formats import FORMATS
 from curate.sources.formats.format import PACKED
 from curate.sources.inputs import digests, list_inputs
+from curate.sources.members import first
 from curate.sources.rows import Input
 from curate.spec.manifest import PER_SEED, SHARED, Manifest
 from curate.store import Store, file_digest
@@ -148,7 +149,7 @@ def _code(manifest: Manifest) -> Iterator[dict]:
 def _source(store: Store, manifest: Manifest, source) -> SourcePlan:
     try:
         inputs = list_inputs(source).files
-        FORMATS[source.format].check(source, inputs[0])
+        FORMATS[source.format].check(source, first(source, inputs[0]))
         hashes = digests(store, source, inputs)
     except CurateError as error:
         return SourcePlan(source.name, source.format, 0, 0, 0, str(error))

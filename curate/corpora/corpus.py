@@ -49,7 +49,9 @@ if TYPE_CHECKING:
 VERSION = 4
 STAGE = "corpora"
 SHARDS = "shards"
-BATCH_BYTES = 16_000_000  # of text that is gathered at once: a shard need not fit in memory
+# Of text that is gathered at once, at least and at most: a shard need not fit in memory. Every batch opens every part, which
+# takes as long as writing OPENED bytes.
+BATCH_BYTES, MOST_BYTES, OPENED = 16_000_000, 256_000_000, 20_000
 WHOLE = 0  # the size of a corpus that is all of its level
 RECORD = "corpus.json"
 SPLIT = "train"  # the folder of the files: with a state.json beside README.md, `load_dataset` would refuse the corpus
@@ -179,7 +181,8 @@ def _shards(
 
 def write_shard(shard: Shard) -> int:
     """Gather the documents in order, a batch at a time, and write them in the stream format. Returns their bytes of text."""
-    cuts = np.flatnonzero(np.diff(np.cumsum(shard.sizes) // BATCH_BYTES)) + 1
+    batch = min(max(BATCH_BYTES, 3 * OPENED * len(shard.documents)), MOST_BYTES)
+    cuts = np.flatnonzero(np.diff(np.cumsum(shard.sizes) // batch)) + 1
     batches = (_gathered(shard, slice(*edges)) for edges in pairwise([0, *cuts.tolist(), len(shard.row)]))
 
     def write(path: Path) -> int:
@@ -198,7 +201,7 @@ def _gathered(shard: Shard, batch: slice) -> pa.Table:
     brought([shard.documents[number] for number in np.unique(parts)])
     for number in np.unique(parts):
         mine = np.flatnonzero(parts == number)
-        tables.append(_carried(shard.documents[number].table()).take(pa.array(rows[mine])))
+        tables.append(_carried(shard.documents[number].table(scattered=True)).take(pa.array(rows[mine])))
         places.append(mine)
     table = pa.concat_tables(tables, promote_options="permissive")
     table = table.take(pa.array(np.argsort(np.concatenate(places), kind="stable")))

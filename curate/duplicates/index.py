@@ -76,18 +76,17 @@ def add(
     """Add documents of a level (`chosen`: bool [documents]); returns the index and how many it had not."""
     index = begin(manifest, where)
     rows = pool.ordered(chosen)
-    place = pool.part[rows], pool.row[rows]
-    table = pa.table(
-        {
-            "id": pool.ids.take(pa.array(rows)),
-            "text_hash": gather(signals.families["text_hash"], *place, "text_hash"),
-            "signature": gather(signals.families["signatures"], *place, "signature"),
-        }
-    )
+    hashes = gather(signals.families["text_hash"], pool.part[rows], pool.row[rows], "text_hash")
+    table = pa.table({"id": pool.ids.take(pa.array(rows)), "text_hash": hashes})
+
+    def signatures(which: np.ndarray) -> pa.Array:
+        place = pool.part[rows[which]], pool.row[rows[which]]
+        return gather(signals.families["signatures"], *place, "signature")
+
     origin = {"manifest": manifest.name, "sha256": manifest.digest, "level": level, "which": which}
     if manifest.lock_path.is_file():
         origin["lock"] = lock_digest(read_json(manifest.lock_path))
-    return index.add(table, origin)
+    return index.add(table, signatures, origin)
 
 
 def find_indexed(values: Values, parameters: dict, duplicates: dict) -> list[Part]:

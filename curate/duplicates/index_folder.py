@@ -7,15 +7,16 @@ DIR/index.lock            held by whoever adds
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.duplicates.matches import MOST_OF_A_BUCKET, VERSION, most_similar
+from curate.duplicates.matches import MOST_OF_A_BUCKET, VERSION, Signatures, most_similar
 from curate.duplicates.resolve import Columns, band_parts, flat, signatures_at
 from curate.engine import map_parts
 from curate.errors import CurateError
@@ -29,7 +30,6 @@ from curate.store import (
     read_record,
     read_table,
     write_record,
-    write_table,
 )
 from filters.duplicates.leaders import Scheme, band_keys
 from train.files import alone, check_of, compare
@@ -37,6 +37,7 @@ from train.files import alone, check_of, compare
 RECORD = "index.json"
 TEXT = ["id", "text_hash"]
 AT_ONCE = 100_000  # pairs compared at once
+ROWS = 50_000  # documents written at once
 
 
 def open_folder(folder: Path, new: dict | None = None) -> Folder:
@@ -103,20 +104,26 @@ class Folder:
         table = pa.concat_tables([read_table(file, columns) for file in files])
         return table if self.among is None else table.filter(self.among)
 
-    def add(self, rows: pa.Table, origin: dict) -> tuple[Folder, int]:
+    def add(self, rows: pa.Table, signatures: Signatures, origin: dict) -> tuple[Folder, int]:
         """Those that it has not, as one segment, all or none. What other processes have added meanwhile comes first."""
         with alone(self.folder / "index.lock"):
             now = open_folder(self.folder, self.comparison)
-            segments = now.record["segments"]
+            segments, new = now.record["segments"], np.arange(len(rows))
             if segments:
-                rows = rows.filter(pc.invert(pc.is_in(_texts(rows), _texts(now.table(TEXT)))))
-            if not len(rows):
+                new = np.flatnonzero(pc.invert(pc.is_in(_texts(rows), _texts(now.table(TEXT)))))
+            if not len(new):
                 return now, 0
+            batches = (
+                with_bands(
+                    rows.take(some).append_column("signature", signatures(some)), self.comparison["cut"]
+                )
+                for some in np.split(new, range(ROWS, len(new), ROWS))
+            )
             path = self.folder / f"segment-{len(segments):05d}.arrow"
-            segment = _segment(path, with_bands(rows, self.comparison["cut"]), origin)
+            segment = _segment(path, batches, rows.take(new), origin)
             record = now.record | {"segments": [*segments, segment]}
             write_record(self.folder / RECORD, record)
-        return Folder(self.folder, record), len(rows)
+        return Folder(self.folder, record), len(new)
 
     def remove(self, is_gone: Callable[[pa.Table], np.ndarray]) -> int:
         """How many documents it has no more: those of which `is_gone` (bool [rows], given a segment) says so. Segments that
@@ -128,9 +135,11 @@ class Folder:
                 rows = read_table(self.folder / segment["name"])
                 gone = is_gone(rows)
                 if gone.any():
-                    left = rows.filter(pa.array(~gone))
+                    left = rows.select(TEXT).filter(pa.array(~gone))
                     name = f"{segment['name'].partition('.')[0]}.{_content(left)[:12]}.arrow"
-                    segment = _segment(self.folder / name, left, segment["from"])
+                    begins = range(0, len(rows), ROWS)
+                    batches = (rows.slice(b, ROWS).filter(pa.array(~gone[b : b + ROWS])) for b in begins)
+                    segment = _segment(self.folder / name, batches, left, segment["from"])
                 segments.append(segment)
             write_record(self.folder / RECORD, now.record | {"segments": segments})
             for old, new in zip(before, segments, strict=True):
@@ -164,9 +173,13 @@ def _content(rows: pa.Table) -> str:
     return digest_of([rows["id"].to_pylist(), [one.hex() for one in hashes]])
 
 
-def _segment(path: Path, rows: pa.Table, origin: dict) -> dict:
-    with atomic(path) as temporary:
-        write_table(temporary, rows)
+def _segment(path: Path, batches: Iterator[pa.Table], rows: pa.Table, origin: dict) -> dict:
+    """`rows`: ids and hashes of all of it; signatures are held a batch at a time."""
+    with atomic(path) as temporary, pa.OSFile(str(temporary), "wb") as sink:
+        first = next(batches)
+        with pa.ipc.new_file(sink, first.schema) as writer:
+            for batch in chain([first], batches):
+                writer.write_table(batch)
     return {
         "name": path.name, "documents": len(rows), "content": _content(rows), "sha256": file_digest(path),
         **check_of(path), "from": origin,

@@ -33,7 +33,7 @@ import numpy as np
 import pyarrow as pa
 
 from curate.addresses import VARIABLES, check_no_secret
-from curate.duplicates.matches import MOST_OF_A_BUCKET, VERSION, most_similar
+from curate.duplicates.matches import MOST_OF_A_BUCKET, VERSION, Signatures, most_similar
 from curate.duplicates.resolve import flat
 from curate.engine import map_parts
 from curate.errors import CurateError
@@ -154,7 +154,7 @@ class Database:
         with _redis(self.url) as connection:
             return [json.loads(row) for row in connection.lrange(FROM, 0, -1)]
 
-    def add(self, rows: pa.Table, origin: dict) -> tuple[Database, int]:
+    def add(self, rows: pa.Table, signatures: Signatures, origin: dict) -> tuple[Database, int]:
         """Those that it has not, in their order."""
         added = 0
         with _redis(self.url) as connection, Progress("redis index", len(rows), "documents") as progress:
@@ -166,7 +166,7 @@ class Database:
                 for key in keys:
                     asked.hexists(ENTRIES, key)
                 new = np.flatnonzero(~np.array(asked.execute(), bool)).tolist()
-                signed = flat(some["signature"])
+                signed = flat(signatures(np.arange(begin, begin + len(some))))
                 buckets.insert([keys[i] for i in new], signed[new])
                 arguments = [part for i in new for part in (keys[i], hashes[i], signed[i].tobytes())]
                 added += script(keys=[RECORD, ENTRIES, TEXTS], args=arguments) if new else 0

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Callable
 
+import numpy as np
+import pyarrow as pa
+
+Signatures = Callable[[np.ndarray], pa.Array]  # of these rows of what is added
 VERSION = 2  # of what an index holds: raise it when that changes
 MOST_OF_A_BUCKET = 32  # documents of one bucket that a document is compared with, the first to come
 

@@ -70,7 +70,9 @@ def train(built: Built, tracker: Tracker | None = None) -> list[dict]:
 def write_cells(built: Built) -> list[Path]:
     """`cell.json` in the directory of every unfinished cell, for `python -m train.run` there; the runs it leaves are
     those that a report looks for."""
-    built.annotated.store.must_be_a_folder("curate train --cells")
+    store = built.annotated.store
+    if store.url:
+        raise CurateError(f"{store.url}: curate train --cells takes a folder; name one with --store")
     written = []
     for planned in useful_first(_unfinished(planned_cells(built))):
         cell = planned.cell

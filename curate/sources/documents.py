@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 from curate.engine import Engine, make_parts
 from curate.errors import InputError
 from curate.progress import say
+from curate.sources import members
 from curate.sources.cut import groups, mark_of
 from curate.sources.formats import FORMATS
 from curate.sources.inputs import (
@@ -193,7 +194,7 @@ class SourcePlan:
 
 def _listed(source: Source) -> Listing:
     listing = list_inputs(source)
-    FORMATS[source.format].check(source, listing.files[0])
+    FORMATS[source.format].check(source, members.first(source, listing.files[0]))
     return listing
 
 
@@ -213,7 +214,8 @@ def plan_tasks(
     cuts = groups((mark_of(item.name) for item in inputs), (item.size for item in inputs), part_bytes)
     for some in [slice(0, len(inputs))] if together else cuts:
         named = [[item.name, hash] for item, hash in zip(inputs[some], hashes[some], strict=True)]
-        key = digest_of([STAGE, VERSION, source.definition(), part_bytes, named, *made_by])
+        how = [members.VERSION] if any(members.is_archive(source, item) for item in inputs[some]) else []
+        key = digest_of([STAGE, VERSION, source.definition(), part_bytes, named, *made_by, *how])
         yield Task(store, source, tuple(inputs[some]), part_bytes, key)
 
 
@@ -240,7 +242,8 @@ def read_task(task: Task) -> int:
 
 def _documents(task: Task, problems: Problems) -> Iterator[pa.Table]:
     source, count = task.source, 0
-    for table in FORMATS[source.format].read(source, task.inputs, problems):
+    files = members.members(source, task.inputs, problems)
+    for table in FORMATS[source.format].read(source, files, problems):
         table = usable(table, source, problems)
         if source.limit is not None:
             table = table.slice(0, max(0, source.limit - count))

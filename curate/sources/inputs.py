@@ -120,7 +120,7 @@ def _list(source: Source, path: str, left_out: dict) -> Iterator[Input]:
         yield from _list_local(source, path, left_out)
 
 
-def _wanted(source: Source, glob: str | None) -> tuple[Callable[[str], bool], bool]:
+def wanted_by(source: Source, glob: str | None) -> tuple[Callable[[str], bool], bool]:
     """(which relative paths are files of the source, whether hidden ones are among them)."""
     if glob is not None:
         return globs.matcher([glob]), globs.names_hidden([glob])
@@ -142,7 +142,7 @@ def _list_local(source: Source, path: str, left_out: dict) -> Iterator[Input]:
         raise InputError(
             f'source "{source.name}": {printable(root)} is a store of curate; name a folder beside it, or give --store'
         )
-    wanted, hidden = _wanted(source, glob)
+    wanted, hidden = wanted_by(source, glob)
     for entry, relative in _files(root, hidden, left_out):
         name = printable(relative)
         if not wanted(relative):
@@ -218,7 +218,7 @@ def _list_remote(source: Source, path: str, left_out: dict) -> Iterator[Input]:
         ) from None
     except Exception as error:  # each file system has its own errors; a user needs which source and why
         raise InputError(f'source "{source.name}": {path}: {error or type(error).__name__}') from error
-    wanted, hidden = _wanted(source, glob)
+    wanted, hidden = wanted_by(source, glob)
     folders: set[str] = set()
     for file, info in sorted(files.items()):
         name = file.removeprefix(root).strip("/")

@@ -29,9 +29,9 @@ PACKED = (
     (re.compile(rb"\x04\x22\x4d\x18"), "lz4"),
 )
 FOREIGN = (  # what no reader of text can read, and what to do
-    (re.compile(rb"PK\x03\x04"), "a zip archive: unpack it"),
+    (re.compile(rb"PK\x03\x04"), "a zip archive: let its name end in .zip"),
     (re.compile(rb"7z\xbc\xaf\x27\x1c|Rar!\x1a\x07"), "an archive: unpack it"),
-    (re.compile(rb".{257}ustar(\0|  \0)", re.S), "a tar archive: unpack it"),
+    (re.compile(rb".{257}ustar(\0|  \0)", re.S), "a tar archive: let its name end in .tar, or .tar.gz"),
     (re.compile(rb"PAR1\x15"), 'a Parquet file: format = "parquet"'),
     (re.compile(rb"ARROW1\0\0"), 'an Arrow file: format = "arrow"'),
 )
@@ -40,7 +40,7 @@ FOREIGN = (  # what no reader of text can read, and what to do
 @contextmanager
 def opened(item: Input) -> Iterator[io.BufferedReader]:
     """The file's bytes, unpacked. Raises InputError where it cannot be opened, an error of BROKEN where it is no text."""
-    with opened_raw(item) as raw, _unpacked(item, raw) as file:
+    with opened_raw(item) as raw, unpacked(item, raw) as file:
         begin = file.peek(SAMPLE)
         for pattern, what in FOREIGN:
             if pattern.match(begin):
@@ -49,6 +49,8 @@ def opened(item: Input) -> Iterator[io.BufferedReader]:
 
 
 def opened_raw(item: Input) -> Any:
+    if item.opener:
+        return item.opener()
     try:
         if "://" not in item.url:
             return open(item.url, "rb", buffering=1 << 16)
@@ -59,7 +61,7 @@ def opened_raw(item: Input) -> Any:
         raise InputError(f"{printable(item.url)}: cannot be opened: {error}") from error
 
 
-def _unpacked(item: Input, raw: io.BufferedReader) -> io.BufferedReader:
+def unpacked(item: Input, raw: io.BufferedReader) -> io.BufferedReader:
     begin = raw.peek(SAMPLE)
     for pattern, compression in PACKED:
         if pattern.match(begin):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +24,7 @@ class Input:
     name: str
     size: int
     stamp: str  # what tells one version of the file from another without reading it
+    opener: Callable[[], io.BufferedReader] | None = None  # of a member of an archive, which `url` names
 
 
 @dataclass

@@ -20,10 +20,12 @@ from click.testing import CliRunner
 from test_shares import write
 
 from curate.cli import main
+from curate.corpora.corpus import open_arrow
+from curate.corpora.lock import corpus_directory
 from curate.engine import open_engine
 from curate.errors import CurateError
 from curate.manifest.reader import load_manifest
-from curate.remote import remote_of
+from curate.remote import here, remote_of
 from curate.signals.annotate import annotate
 from curate.sources.documents import read_sources
 from curate.sources.pool import open_pool
@@ -93,7 +95,7 @@ class World:
         log, found = self.folder / "bucket.log", dict[str, int]()
         for line in log.read_text().splitlines() if log.exists() else ():
             size, _, name = line.partition(" ")
-            if not name.startswith(("claims", "store.json")):
+            if not name.startswith(("claims", "locks", "store.json")):
                 found[name] = found.get(name, 0) + int(size)
         log.unlink(missing_ok=True)
         return found
@@ -199,12 +201,46 @@ def test_gc_cleans_the_cache_and_leaves_the_objects(alone, world):
     assert world.objects() == there
 
 
-def test_what_needs_a_folder_says_so(world):
-    code, _, said = world.curate("a", "forget", "some")
-    assert (code, said) == (
-        1,
-        f"error: {world.url}: curate forget takes a folder alone; name one with --store",
-    )
+def test_the_cache_keeps_its_bound_and_what_was_used_last(alone, world, monkeypatch):
+    monkeypatch.setattr("curate.remote.RECENT", 0.0)
+    monkeypatch.setattr("curate.remote._remotes", {})  # the bound is that of when it is opened
+    monkeypatch.setenv("CURATE_CACHE_SIZE", "100 kB")
+    assert world.curate("a", "build")[0] == 0
+    assert (world.folder / "small.lock.json").read_text() == alone[0]
+    remote = remote_of(world.url)
+    parts = [path for path in remote.cache.rglob("*.arrow") if path.stat().st_nlink == 1]
+    kept = max(parts, key=lambda path: path.stat().st_size)
+    for stage in ("documents", "signals/words"):
+        for path in world.bucket.glob(f"{stage}/*.arrow"):
+            here(remote.cache / stage / path.name)
+    here(kept)
+    remote.make_room(100_000)
+    left = [path for path in remote.cache.rglob("*.arrow") if path.stat().st_nlink == 1]
+    assert kept in left
+    assert sum(path.stat().st_size for path in left if path.parent.name != "train") <= 100_000
+    world.manifest.write_text(world.manifest.read_text().replace("10 kB", "9 kB"))
+    assert world.curate("a", "build")[0] == 0
+    monkeypatch.setenv("CURATE_CACHE_SIZE", "much")
+    assert world.curate("b", "build")[2].startswith('error: CURATE_CACHE_SIZE: "much" is no quantity')
+
+
+def test_what_is_forgotten_leaves_a_store_of_objects_and_the_proof_names_what_other_machines_made(world):
+    assert world.curate("a", "build")[0] == 0
+    lock = json.loads((world.folder / "small.lock.json").read_text())
+    store = open_store(world.url)
+    run = b'{"level": "raw"}'
+    store.remote.put("runs/0123456789ab/100.json", b"{}")
+    store.remote.put("runs/0123456789ab/100/run.json", run)
+    store.remember(lock, world.folder / "small.lock.json", ["runs/raw-0123456789ab"])
+    corpus = open_arrow(corpus_directory(store, lock, lock["corpora"][0]))
+    code, said, _ = world.curate("b", "forget", corpus["id"][0].as_py(), "--json")
+    assert code == 0
+    proof = json.loads(said)
+    assert proof["were_in"][0]["runs"][0] == {
+        "run": "runs/raw-0123456789ab/100", "level": "raw", "level_held": True,
+    }  # fmt: skip
+    assert set(proof["absence"]["still_there"].values()) == {0}
+    assert corpus["id"][0].as_py() in {one["id"] for one in proof["documents"]}
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,7 @@ def test_shards_hold_at_most_what_is_asked_for_and_change_no_digest(tmp_path):
 
 def test_a_shard_is_gathered_in_batches(tmp_path, monkeypatch):
     monkeypatch.setattr("curate.corpora.corpus.BATCH_BYTES", 3000)
+    monkeypatch.setattr("curate.corpora.corpus.OPENED", 1000)
     import pyarrow as pa
 
     made = built(tmp_path, SHORT).corpora[0]

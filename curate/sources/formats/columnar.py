@@ -18,6 +18,8 @@ from curate.sources.formats.format import Format
 from curate.sources.rows import BATCH_BYTES, Input, Problems
 from curate.spec.manifest import Source
 
+HELD_BYTES = 1_000_000_000  # of a member of an archive, since a table is not read from beginning to end
+
 
 def _parquet(source: Source, inputs: Iterable[Input], problems: Problems) -> Iterator[pa.Table]:
     for item in inputs:
@@ -80,6 +82,11 @@ def _ipc_reader(item: Input) -> Any:
 
 
 def _seekable(item: Input) -> Any:
+    if item.opener:
+        held = item.opener().read(HELD_BYTES + 1)
+        if len(held) > HELD_BYTES:
+            raise OSError(f"over {HELD_BYTES:,} bytes in an archive: unpack it")
+        return pa.BufferReader(held)
     if "://" not in item.url:
         return pa.memory_map(os.fsencode(item.url))
     import fsspec
