@@ -1,16 +1,16 @@
 """A record of small training: a fixed corpus and holdout, changes of the recipe one after the other, and what each is worth.
 
-    python tests/bench/slowrun.py FOLDER screen TRACK [NAME ...] [--seeds 2] [--minutes 30]
-    python tests/bench/slowrun.py FOLDER record TRACK [--seeds 10] [--minutes 60]
+    python tests/bench/slowrun.py FOLDER screen TRACK [NAME ...] [--seeds 2] [--tokens N] [--minutes 60]
+    python tests/bench/slowrun.py FOLDER record TRACK [--seeds 10] [--tokens N] [--minutes 60]
 
 FOLDER keeps the corpus, which `curate` builds from slowrun.toml beside this file on the first call, and a JSON line for every
-run, so that a call cut short goes on where it stopped. Tracks: `many` reads 200,000 tokens six times, `one` a million once. A
-model of half a million parameters, one thread.
+run, so that a call cut short goes on where it stopped. Tracks: `many` reads 100,000 tokens six times, `one` 300,000 once; up to
+a million by --tokens. A model of half a million parameters, one thread.
 
-`screen` compares changes with the default by text that is held apart for choices. `record` trains the rows of RECORDS, each
-with all seeds, and is judged on the holdout: other packages and folders, which have chosen nothing. Differences are paired by seed, p
-is that of a two-sided t-test of the pairs. CPU-seconds are steps times the least median step that any run of the recipe had,
-since other work slows all of them down; a recipe in the record may take no more of them than the default.
+`screen` compares changes with the default by text that is held apart for choices; "wd .6 + shifted" is both. `record` trains
+the rows of RECORDS, each with all seeds, and is judged on the holdout: other packages and folders, which have chosen
+nothing. Differences are paired by seed; p is that of a two-sided t-test of these differences. CPU-seconds are steps
+times the least median step of the recipe's runs, since other work slows all of them down.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from train.run import train_cell
 from train.tokens.windows import Windows
 from train.trainer import Trainer
 
-TRACKS = {"many": (200_000, 6.0), "one": (1_000_000, 1.0), "few": (100_000, 6.0), "short": (300_000, 1.0)}
+TRACKS = {"many": (100_000, 6.0), "one": (300_000, 1.0)}  # tokens, passes
 BASE = {"model": {"depth": 4, "width": 64}, "optimizer": {}}
 LEVEL = 0.01  # of p, below which a row is the record that the next is compared with
 Recipe = dict[
@@ -228,9 +228,6 @@ SCREENED: dict[str, Recipe] = {
     "wd 1.6": recipe(weight_decay=1.6),
     "decays .6 .1": recipe(change={"decays": [0.6, 0.1]}),
     "decays .1 .6": recipe(change={"decays": [0.1, 0.6]}),
-    "decays .6 1.5": recipe(change={"decays": [0.6, 1.5]}),
-    "decays 1 .1": recipe(change={"decays": [1.0, 0.1]}),
-    "decays .1 .5": recipe(change={"decays": [0.1, 0.5]}),
     "dropout .05": recipe(dropout=0.05),
     "dropout .1": recipe(dropout=0.1),
     "dropout .2": recipe(dropout=0.2),
@@ -264,10 +261,8 @@ def combined(names: str) -> Recipe:
 
 
 RECORDS = {
-    "many": ["default", "wd .6"],
-    "few": ["default", "wd .6"],
-    "one": ["default"],
-    "short": ["default"],
+    "many": ["default", "wd .6", "wd .6 + shifted"],
+    "one": ["default", "value embeddings"],
 }
 
 
@@ -282,15 +277,14 @@ def corpus(folder: Path) -> dict[str, Any]:
         manifest.write_text(Path(__file__).with_suffix(".toml").read_text())
     found = sorted((folder / ".curate" / "runs").glob("*/cell.json"))
     if not found:
-        command = [sys.executable, "-m", "curate", "train", manifest.name, "--cells"]
+        command = [sys.executable, "-m", "curate.cli", "train", manifest.name, "--cells"]
         subprocess.run(command, cwd=folder, check=True)
         found = sorted((folder / ".curate" / "runs").glob("*/cell.json"))
     cell = json.loads(found[0].read_text())
     return {name: cell[name] for name in ("packed", "holdouts", "level")}
 
 
-def trained(read: dict[str, Any], track: str, asked: Recipe, seed: int) -> dict[str, Any]:
-    tokens, passes = TRACKS[track]
+def trained(read: dict[str, Any], tokens: int, passes: float, asked: Recipe, seed: int) -> dict[str, Any]:
     knobs = {k: asked[k] for k in RUN_KNOBS if k in asked}
     cell = read | {
         "sizes": [tokens], "seed": seed, "epochs": passes * asked.get("passes", 1), **knobs,
@@ -322,39 +316,46 @@ def trained(read: dict[str, Any], track: str, asked: Recipe, seed: int) -> dict[
 class Results:
     """A JSON line a run."""
 
-    def __init__(self, folder: Path, end: float) -> None:
+    def __init__(self, folder: Path, track: str, tokens: int | None, end: float) -> None:
         self.path, self.folder, self.end = folder / "slowrun.jsonl", folder, end
+        self.tokens, self.passes = tokens or TRACKS[track][0], TRACKS[track][1]
         lines = self.path.read_text().splitlines() if self.path.exists() else []
-        self.lines = [json.loads(line) for line in lines]
+        found = [json.loads(line) for line in lines]
+        self.lines = [x for x in found if (x["tokens"], x["passes"]) == (self.tokens, self.passes)]
 
-    def ask(self, track: str, asked: Recipe, seed: int) -> dict[str, Any] | None:
-        key = {"track": track, "recipe": json.loads(json.dumps(asked)), "seed": seed}
+    def ask(self, asked: Recipe, seed: int) -> dict[str, Any] | None:
+        key = {"tokens": self.tokens, "passes": self.passes, "recipe": _plain(asked), "seed": seed}
         for line in self.lines:
             if all(line[k] == v for k, v in key.items()):
                 return line
         if time.monotonic() > self.end:
             return None
-        line = key | trained(corpus(self.folder), track, asked, seed)
+        line = key | trained(corpus(self.folder), self.tokens, self.passes, asked, seed)
         self.lines.append(line)
         with self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
         return line
 
-    def all(self, track: str, asked: Recipe, seeds: int) -> list[dict[str, Any]]:
+    def all(self, asked: Recipe, seeds: int) -> list[dict[str, Any]]:
         """One a seed, or none of them where time is up."""
-        answers = [self.ask(track, asked, seed) for seed in range(seeds)]
+        answers = [self.ask(asked, seed) for seed in range(seeds)]
         return [a for a in answers if a] if all(answers) else []
 
-    def cpu_seconds(self, track: str, asked: Recipe) -> float:
-        of = [x for x in self.lines if x["track"] == track and x["recipe"] == json.loads(json.dumps(asked))]
+    def cpu_seconds(self, asked: Recipe) -> float:
+        of = [x for x in self.lines if x["recipe"] == _plain(asked)]
         return min(x["step_cpu"] for x in of) * of[0]["steps"]
 
 
-def screen(results: Results, track: str, names: list[str], seeds: int) -> None:
-    base = results.all(track, SCREENED["default"], seeds)
+def _plain(asked: Recipe) -> Recipe:
+    """As JSON gives it back."""
+    return json.loads(json.dumps(asked))
+
+
+def screen(results: Results, names: list[str], seeds: int) -> None:
+    base = results.all(SCREENED["default"], seeds)
     for name in names or SCREENED:
         asked = combined(name)
-        found = results.all(track, asked, seeds)
+        found = results.all(asked, seeds)
         if not found or not base:
             continue
         gap = [a["choice"] - b["choice"] for a, b in zip(found, base, strict=True)]
@@ -365,20 +366,20 @@ def screen(results: Results, track: str, names: list[str], seeds: int) -> None:
         print(
             f"{name:30} {mean:.3f} nats on text held apart, {statistics.mean(gap):+.3f} ({' '.join(f'{g:+.3f}' for g in gap)})"
             f"{more}; trained {statistics.mean(a['trained'] for a in found):.2f}; "
-            f"{results.cpu_seconds(track, asked):.1f} CPU-s",
+            f"{results.cpu_seconds(asked):.1f} CPU-s",
             flush=True,
         )
 
 
-def record(results: Results, track: str, seeds: int) -> None:
+def record(results: Results, names: list[str], seeds: int) -> None:
     """Every row against the record that stood before it, on the holdout."""
     standing: list[dict[str, Any]] = []
     default: list[dict[str, Any]] = []
     print(
         "| change | nats per token | to the default | to the record before | p | CPU-s |\n|---|---|---|---|---|---|"
     )
-    for name in RECORDS[track]:
-        found = results.all(track, combined(name), seeds)
+    for name in names:
+        found = results.all(combined(name), seeds)
         if not found:
             print(f"| {name} | time is up |")
             return
@@ -391,13 +392,13 @@ def record(results: Results, track: str, seeds: int) -> None:
         p = stats.ttest_1samp(of_standing, 0).pvalue if any(of_standing) else float("nan")
         told = f"{statistics.mean(of_default):+.3f} | {statistics.mean(of_standing):+.3f} | {p:.1g}"
         print(
-            f"| {name} | {mean:.3f} ± {spread:.3f} | {told} | {results.cpu_seconds(track, combined(name)):.1f} |",
+            f"| {name} | {mean:.3f} ± {spread:.3f} | {told} | {results.cpu_seconds(combined(name)):.1f} |",
             flush=True,
         )
         if p < LEVEL and statistics.mean(of_standing) < 0:
             standing = found
-    tried = {json.dumps(x["recipe"], sort_keys=True) for x in results.lines if x["track"] == track}
-    print(f"\n{seeds} seeds; {len(tried)} recipes were tried on this track's tokens.")
+    tried = {json.dumps(x["recipe"], sort_keys=True) for x in results.lines}
+    print(f"\n{seeds} seeds; {len(tried)} recipes were tried on these tokens.")
 
 
 def _gaps(found: list[dict[str, Any]], other: list[dict[str, Any]]) -> list[float]:
@@ -411,14 +412,15 @@ def main() -> None:
     parser.add_argument("track", choices=list(TRACKS))
     parser.add_argument("names", nargs="*")
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--tokens", type=int)
     parser.add_argument("--minutes", type=float, default=60)
     options = parser.parse_args()
     prepare_process(1)
-    results = Results(options.folder, time.monotonic() + 60 * options.minutes)
+    results = Results(options.folder, options.track, options.tokens, time.monotonic() + 60 * options.minutes)
     if options.what == "screen":
-        screen(results, options.track, options.names, options.seeds)
+        screen(results, options.names, options.seeds)
     else:
-        record(results, options.track, options.seeds)
+        record(results, options.names or RECORDS[options.track], options.seeds)
 
 
 if __name__ == "__main__":
