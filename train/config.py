@@ -62,6 +62,9 @@ class RunConfig(Config):
     ema: float = knob(
         0.0, "decay a step of a running average of the weights, scored beside them; 0: none", "[0, 1)"
     )
+    dropout: float = knob(
+        0.0, "share of embeddings and of what blocks add that a step leaves out; for several passes", "[0, 1)"
+    )
     loss: str = knob("next-word", "what a step learns from", ("next-word", "masked", "reinforce"))
     order: str = knob(
         "text", "of the words that it learns from; shuffled: within window and document", ("text", "shuffled")

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 from xxhash import xxh3_64
 
@@ -20,10 +21,12 @@ from train.cell import Cell
 from train.config import ModelConfig, OptimizerConfig
 from train.files import Damaged, contents, set_aside, write_whole
 from train.machine import autocast, choose_device, make_deterministic
+from train.model.layers import Dropout
 from train.model.objectives import objective
 from train.model.transformer import Transformer
 from train.optim.optimizers import clip_gradients, make_optimizers, rate_factor, set_rate
 from train.parallel import processes
+from train.shuffling import mixed
 from train.tokens.windows import Switched, Windows
 
 SMOOTHING = 0.95  # of the running training loss
@@ -75,8 +78,10 @@ class Trainer:
         rate = set_rate(self.optimizers, rate_factor(self.step, self.config, decay_start, steps))
         tokens_BT, targets_BT = (rows[self.share] for rows in self.windows(self.step))
         with autocast(self.device, self.cell.precision):
+            self.model.dropout = self._dropout()
             texts = tokens_BT.to(self.device), targets_BT.to(self.device)
             loss = objective(self.cell.loss, self.loss_function, *texts, self.cell.seed, self.step)
+            self.model.dropout = None
         loss.backward()
         norm = processes.whole(clip_gradients(self.model, self.config.grad_clip))
         loss_nats, gradient_norm = processes.mean(loss.item()), norm.item()
@@ -89,6 +94,12 @@ class Trainer:
         self.seconds += time.perf_counter() - began
         self._record(loss_nats, rate, gradient_norm)
         return loss_nats
+
+    def _dropout(self) -> Dropout | None:
+        if not self.cell.dropout:
+            return None
+        key = mixed(mixed(np.array([self.cell.seed], np.uint64)) ^ np.uint64(self.step))[0] >> np.uint64(32)
+        return Dropout(self.cell.dropout, torch.tensor(int(key)), self.share.start)
 
     @torch.no_grad()
     def _move_average(self) -> None:

@@ -281,12 +281,13 @@ FUSED = [
 ]
 
 
-@pytest.mark.parametrize("config", FUSED)
+@pytest.mark.parametrize(("config", "dropout"), [*((config, 0.0) for config in FUSED), (FUSED[1], 0.2)])
 def test_the_fused_kernels_give_the_loss_and_gradients_of_the_plain_definitions(
-    config, one_thread, monkeypatch
+    config, dropout, one_thread, monkeypatch
 ):
     torch.manual_seed(4)
     model = Transformer(config)
+    model.dropout = layers.Dropout(dropout, torch.tensor(4_000_000_000)) if dropout else None
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
@@ -313,6 +314,18 @@ def test_the_fused_kernels_give_the_loss_and_gradients_of_the_plain_definitions(
     assert all(kernel.dtype == torch.float32 for kernel in halved)
     assert 0 < errors[0] <= 1.25 * errors[1]
     assert halved[0].item() == pytest.approx(plain[0].item(), abs=0.003)
+
+
+def test_dropout_leaves_out_its_share_anew_in_every_layer_and_the_same_for_any_division_of_windows(
+    one_thread,
+):
+    ones, dropout = torch.ones(6, 70, 96), layers.Dropout(0.2, torch.tensor(7))
+    first, second = dropout(ones, 1), dropout(ones, 2)
+    for left in (first, second):
+        assert left.unique().tolist() == [0, 1.25]
+        assert left.mean().item() == pytest.approx(1, abs=0.01)
+    assert ((first == 0) & (second == 0)).float().mean().item() == pytest.approx(0.04, abs=0.004)
+    assert torch.equal(dropout._replace(window=4)(ones[4:], 1), first[4:])
 
 
 def test_the_kernels_round_to_the_nearest_bfloat16():

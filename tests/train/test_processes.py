@@ -78,6 +78,7 @@ def cell(folder, parallel: str, optimizer: str, **knobs) -> dict:
         "precision": "float32",
         "parallel": parallel,
         "ema": 0.9,
+        "dropout": 0.2,
         **knobs,
     }
 

@@ -183,7 +183,9 @@ def test_killed_at_several_moments_a_cell_continues_to_identical_weights(
 
 
 def test_killed_in_later_epochs_a_cell_continues_to_identical_weights(folder, tmp_path):
-    ours = cell(folder, sizes=[10 * STEP_TOKENS], epochs=2.5, ema=0.9)  # 25 steps; the trunk ends at 15
+    ours = cell(
+        folder, sizes=[10 * STEP_TOKENS], epochs=2.5, ema=0.9, dropout=0.2
+    )  # 25 steps; the trunk ends at 15
     train_cell(ours, tmp_path / "whole")
     for step in (13, 24):  # in the second epoch, on the trunk; in the third, on the branch
         moment = str(step * STEP_TOKENS)
@@ -321,7 +323,14 @@ def test_a_longer_ladder_keeps_the_finished_sizes(folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "knobs", [{"seed": 6}, {"model": {"depth": 2, "width": 16}}, {"cooldown": 0.5}, {"holdouts": {}}]
+    "knobs",
+    [
+        {"seed": 6},
+        {"model": {"depth": 2, "width": 16}},
+        {"cooldown": 0.5},
+        {"dropout": 0.1},
+        {"holdouts": {}},
+    ],
 )
 def test_a_run_with_other_knobs_is_never_taken_for_this_one(folder, tmp_path, knobs):
     train_cell(cell(folder, sizes=[320]), tmp_path)

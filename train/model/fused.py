@@ -201,6 +201,20 @@ def rms_norm_backward(grad_NC, y_NC, scale_N, grad_x_NC):
             put(grad_x, c, (number(grad[c]) - along * number(y[c])) * scale)
 
 
+# ---- Dropout ----------------------------------------------------------------------------------------------
+
+
+@kernel
+def leave_out(x_N, y_N, first, key, bound, scale):
+    """The numbers times `scale`; 0 where `train.model.layers.hashed` of their place is below `bound`."""
+    for n in range(len(x_N)):
+        h = np.uint32(first + np.uint32(n))
+        h = np.uint32((h ^ (h >> np.uint32(16))) * np.uint32(0x7FEB352D)) ^ key
+        h = np.uint32((h ^ (h >> np.uint32(15))) * np.uint32(0x846CA68B))
+        h = h ^ (h >> np.uint32(16))
+        put(y_N, n, ZERO if h < bound else number(x_N[n]) * scale)
+
+
 # ---- SwiGLU -----------------------------------------------------------------------------------------------
 
 

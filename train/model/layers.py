@@ -9,6 +9,9 @@ the matrix has rows.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -58,6 +61,50 @@ class _FusedRMSNorm(torch.autograd.Function):
         grad_rows, rows, out = (fused.view(array).reshape(-1, C) for array in (grad_y, y, grad_x))
         fused.rms_norm_backward(grad_rows, rows, fused.view(scale).reshape(-1), out)
         return grad_x
+
+
+class Dropout(NamedTuple):
+    """What one step leaves out: a hash of (key, layer, place) says so, hence the same numbers on every device, however
+    windows are divided among processes, and on the way back, for which no mask is kept."""
+
+    share: float
+    key: Tensor  # of seed and step, in 0..2^32 - 1; a tensor, so that a compiled model is not compiled at every step
+    window: int = 0  # of the step's windows the first of this process
+
+    def __call__(self, x_BTC: Tensor, layer: int) -> Tensor:
+        key = (self.key + layer * 0x9E3779B9) % (1 << 32)
+        return _Dropped.apply(x_BTC, self.share, key, self.window * x_BTC[0].numel())
+
+
+class _Dropped(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, share, key, first):
+        ctx.save_for_backward(key)
+        ctx.given = share, first
+        return _left_out(x, share, key, first)
+
+    @staticmethod
+    def backward(ctx, grad):
+        share, first = ctx.given
+        return _left_out(grad, share, ctx.saved_tensors[0], first), None, None, None
+
+
+def _left_out(x: Tensor, share: float, key: Tensor, first: int) -> Tensor:
+    bound, scale = round(share * (1 << 32)), 1 / (1 - share)
+    if fused.fits(x):
+        y, given = torch.empty(x.shape, dtype=x.dtype), (first, int(key), bound)
+        arrays = (fused.view(array).reshape(-1) for array in (x, y))
+        fused.leave_out(*arrays, *map(np.uint32, given), np.float32(scale))
+        return y
+    places = torch.arange(first, first + x.numel(), device=x.device).view(x.shape)
+    return torch.where(hashed(places, key.to(x.device)) < bound, 0.0, x.float() * scale).to(x.dtype)
+
+
+def hashed(places: Tensor, key: Tensor) -> Tensor:
+    """32 bits of every place, int64; the products wrap around, of which the lower half is right."""
+    h = (((places ^ (places >> 16)) * 0x7FEB352D) & 0xFFFFFFFF) ^ key
+    h = ((h ^ (h >> 15)) * 0x846CA68B) & 0xFFFFFFFF
+    return h ^ (h >> 16)
 
 
 class NormedLinear(nn.Module):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from train.config import ModelConfig
 from train.model import fused
 from train.model.attention import FusedPlaces, attend, norm_and_rotate
-from train.model.layers import NormedLinear, OutputLinear, rms_norm
+from train.model.layers import Dropout, NormedLinear, OutputLinear, rms_norm
 from train.model.sequence import LSTM, Convolution
 
 
@@ -27,6 +27,10 @@ class Places(NamedTuple):
     sin_TD: Tensor
     document_BT: Tensor | None  # the number of each token's document; None: documents do not matter
     seen_BTT: Tensor | None = None  # which positions each may look at, where that is not simply all before it
+    dropout: Dropout | None = None
+
+    def dropped(self, x_BTC: Tensor, layer: int) -> Tensor:
+        return x_BTC if self.dropout is None else self.dropout(x_BTC, layer)
 
 
 class Attention(nn.Module):

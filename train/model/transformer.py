@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from train.config import ModelConfig
 from train.model.attention import rotary_tables
-from train.model.layers import NormedLinear, OutputLinear, SwiGLU, rms_norm
+from train.model.layers import Dropout, NormedLinear, OutputLinear, SwiGLU, rms_norm
 from train.model.losses import linear_cross_entropy, token_losses
 from train.model.masked import revealed_losses
 from train.model.mixers import MIXERS, Places
@@ -25,14 +25,15 @@ from train.model.products import use_wide_products
 
 
 class Block(nn.Module):
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, number: int) -> None:
         super().__init__()
+        self.number = number
         self.mixer = MIXERS[config.mixer](config)
         self.mlp = SwiGLU(config)
 
     def forward(self, x_BTC: Tensor, places: Places) -> Tensor:
-        x_BTC = x_BTC + self.mixer(x_BTC, places)
-        return x_BTC + self.mlp(x_BTC)
+        x_BTC = x_BTC + places.dropped(self.mixer(x_BTC, places), 2 * self.number + 1)
+        return x_BTC + places.dropped(self.mlp(x_BTC), 2 * self.number + 2)
 
 
 class Transformer(nn.Module):
@@ -41,13 +42,14 @@ class Transformer(nn.Module):
     cos_TD: Tensor
     sin_TD: Tensor
     compiled_body: Callable[[Tensor], Tensor] | None = None  # of hidden_NC, for training alone
+    dropout: Dropout | None = None  # while a step trains
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         use_wide_products()
         self.config = config
         self.embedding = nn.Parameter(torch.empty(config.vocabulary, config.width))
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(Block(config, number) for number in range(config.depth))
         self.gain = nn.Parameter(torch.ones(config.width))
         self.head = None if config.tied else nn.Parameter(torch.empty(config.vocabulary, config.width))
         learned = config.position == "learned"
@@ -91,6 +93,7 @@ class Transformer(nn.Module):
         x_BTC = F.embedding(tokens_BT, self.embedding)
         if self.positions is not None:
             x_BTC = x_BTC + self.positions[: tokens_BT.shape[1]]
+        x_BTC = places.dropped(x_BTC, 0)
         for block in self.blocks:
             x_BTC = block(x_BTC, places)
         return (rms_norm(x_BTC) if self.config.norm == "rms" else x_BTC).flatten(0, 1)
@@ -102,7 +105,7 @@ class Transformer(nn.Module):
         # The end of a document predicts the first token of the next: so it belongs to the next.
         apart = not self.config.cross_documents
         document_BT = torch.eq(tokens_BT, self.config.end or 0).cumsum(1) if apart else None
-        return Places(self.cos_TD[:T], self.sin_TD[:T], document_BT, self._seen(T, document_BT))
+        return Places(self.cos_TD[:T], self.sin_TD[:T], document_BT, self._seen(T, document_BT), self.dropout)
 
     def _seen(self, T: int, document_BT: Tensor | None) -> Tensor | None:
         """None where every position sees all before it, which needs no array."""
