@@ -215,7 +215,9 @@ def _is_readable(column: pa.Array) -> bool:
     """Whether a column that was checked is UTF-8, and its times are of years that Python knows."""
     try:
         column.validate(full=True)
-        if types.is_temporal(column.type):
+        if types.is_duration(column.type) or types.is_interval(column.type):
+            column.to_pylist()
+        elif types.is_temporal(column.type):
             pc.min_max(column).as_py()
         return True
     except (pa.ArrowInvalid, OverflowError, ValueError):
