@@ -398,7 +398,8 @@ def test_what_a_file_holds_once_for_many_rows_is_never_held_for_all_of_them(tmp_
     assert int(megabytes) < 400
 
 
-def test_what_rows_carry_beside_their_text_fills_a_part_too(tmp_path):
+def test_what_rows_carry_beside_their_text_fills_a_part_too(tmp_path, monkeypatch):
+    monkeypatch.setattr("curate.sources.rows.BATCH_BYTES", 100_000)
     rows_ = [json.dumps({"text": f"text {i}", "x": "word " * 10_000}) for i in range(50)]
     (tmp_path / "a.jsonl").write_text("\n".join(rows_))
     source = Source("s", "jsonl", (str(tmp_path / "a.jsonl"),), columns=("x",))

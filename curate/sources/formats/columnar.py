@@ -51,7 +51,7 @@ def _batches(file: pq.ParquetFile, wanted: list[str] | None = None) -> Iterator[
         for piece in (few.slice(0, most - rows), few.slice(most - rows)):
             held.append(piece)
             rows, size = rows + piece.num_rows, size + piece.nbytes
-            if rows == most or size >= 8 * BATCH_BYTES:
+            if rows == most or size >= 4 * BATCH_BYTES:
                 yield from pa.Table.from_batches(held).combine_chunks().to_batches()
                 held, rows, size = [], 0, 0
     yield from pa.Table.from_batches(held).combine_chunks().to_batches() if held else ()
