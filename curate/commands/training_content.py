@@ -147,7 +147,7 @@ def _processing(lock: dict, levels: list[dict], rows: pa.Table) -> dict[str, Any
         "rights_reservations": _reservations(rows, rules), "illegal_content": None, "rules": rules,
         "edits": [edit for level in levels[-1:] for edit in level.get("edits", ())],
         "forgotten": next((rule["dropped"] for rule in rules if rule["signal"] == FORGOTTEN), None),
-        "held_out": lock["held_out"]["documents"],
+        "held_out": lock.get("held_out", {}).get("documents"),
     }  # fmt: skip
 
 
@@ -225,5 +225,5 @@ def _done_text(done: dict[str, Any]) -> list[str]:
         f"Spans cut or masked: {edits or 'none'}.",
         "Documents forgotten on request, or near those: "
         + ("no list of them was kept." if done["forgotten"] is None else f"{done['forgotten']:,}."),
-        f"Documents held out to measure models on: {done['held_out']:,}.",
+        f"Documents held out to measure models on: {FILL if done['held_out'] is None else done['held_out']}.",
     ]  # fmt: skip

@@ -186,6 +186,7 @@ def read_lock(path: Path) -> dict:
 
 
 SHAPE: dict[str, type] = {
+    "name": str,
     "manifest": dict,
     "sources": dict,
     "levels": list,
@@ -199,6 +200,8 @@ def check_shape(lock: Any) -> None:
     for name, kind in SHAPE.items():
         if not isinstance(lock, dict) or not isinstance(lock.get(name), kind):
             raise ValueError(f"it has no {name}")
+    if not isinstance(lock.get("held_out", {}), dict):  # those of old have none
+        raise ValueError("what is held out must be a table")
     if not all(
         isinstance(row, dict) for row in (*lock["sources"].values(), *lock["corpora"], *lock["levels"])
     ):
@@ -206,6 +209,9 @@ def check_shape(lock: Any) -> None:
     for corpus in lock["corpora"]:
         if not all(isinstance(corpus.get(name), str) for name in ("level", "size", "digest")):
             raise ValueError("a corpus has no level, size or digest")
+    named = [row["level"] for row in lock["corpora"]] + [row.get("on") for row in lock["levels"]]
+    if not {*named} <= {None, *(row.get("name") for row in lock["levels"])}:
+        raise ValueError("a corpus or a level is on a level that it has not")
     asked = lock["manifest"]
     text = asked.get("text")
     if not isinstance(text, str) or hashlib.sha256(text.encode()).hexdigest() != asked.get("sha256"):

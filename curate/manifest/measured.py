@@ -171,6 +171,8 @@ class Measured(Tables):
         if not isinstance(model, str):
             raise self.fail(where, f"{model!r} is no path of a file")
         beside = self.path.parent / model
+        if beside.exists() and not (beside.is_file() or beside.is_dir()):
+            raise self.fail(where, f"{beside} is a pipe or a device; name a file")
         return str(beside) if beside.exists() else model
 
     def _custom(self, table: dict) -> None:

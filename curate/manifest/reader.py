@@ -53,7 +53,9 @@ def load_manifest(path: str | Path) -> Manifest:
     """Read and check a manifest. Raises ManifestError on the first mistake."""
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise OSError("a pipe or a device; name a file")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         near = (
             did_you_mean(path.name, [p.name for p in path.parent.glob("*.toml")])

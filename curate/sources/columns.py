@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.sources.characters import as_utf8, decoded
-from curate.sources.rows import BATCH_BYTES, Problems
+from curate.sources.rows import BATCH_BYTES, DECODED_ROWS, Problems
 
 types = pa.types
 BYTES_OF = {
@@ -73,19 +73,48 @@ def _is_bytes(type: pa.DataType) -> bool:
     )
 
 
-def ranges(texts: pa.Array) -> Iterator[tuple[int, int]]:
-    """Rows [first, end) of about BATCH_BYTES of text: a dictionary or a view may hold a text once for a million rows."""
-    _check_indices(texts)
-    if types.is_dictionary(texts.type):
-        length = _lengths(texts.dictionary).take(texts.indices)
-    else:
-        length = _lengths(texts)
-    total = np.cumsum(length.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64))
-    first = base = 0
-    while first < len(texts):
-        end = max(first + 1, int(np.searchsorted(total, base + BATCH_BYTES, "right")))
+def ranges(columns: list[pa.Array]) -> Iterator[tuple[int, int]]:
+    """Rows [first, end) of about BATCH_BYTES of a column: a dictionary, a view or a run may hold a text once for a million
+    rows. Never less than a row."""
+    for column in columns:
+        check(column)
+    totals = [np.cumsum(decoded_bytes(column)) for column in columns]
+    first, base = 0, [0] * len(totals)
+    while first < len(totals[0]):
+        ends = (np.searchsorted(t, b + BATCH_BYTES, "right") for t, b in zip(totals, base, strict=True))
+        end = max(first + 1, int(min(ends)))
         yield first, end
-        first, base = end, int(total[end - 1])
+        first, base = end, [total[end - 1] for total in totals]
+
+
+def decoded_bytes(column: pa.Array) -> np.ndarray:
+    """Of each row, roughly. What stands behind rows that are null may count as well."""
+    type = column.type
+    if isinstance(column, pa.ExtensionArray):
+        return decoded_bytes(column.storage)
+    if is_text(type) and not types.is_dictionary(type):
+        return _lengths(column).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+    if types.is_dictionary(type):
+        bytes = np.append(decoded_bytes(column.dictionary), 0)  # the last is that of null
+        return bytes[column.indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)]
+    if types.is_run_end_encoded(type):
+        rows = np.arange(column.offset, column.offset + len(column))
+        return decoded_bytes(column.values)[np.searchsorted(column.run_ends.to_numpy(), rows, "right")]
+    if types.is_struct(type):
+        return sum(
+            (decoded_bytes(column.field(i)) for i in range(type.num_fields)), np.ones(len(column), int)
+        )
+    if types.is_list(type) or types.is_large_list(type) or types.is_map(type):
+        total = np.append(0, np.cumsum(decoded_bytes(column.values)))
+        return np.diff(total[column.offsets.to_numpy(zero_copy_only=False)])
+    if types.is_fixed_size_list(type):
+        inside = decoded_bytes(
+            column.values.slice(column.offset * type.list_size, len(column) * type.list_size)
+        )
+        return inside.reshape(len(column), type.list_size).sum(1)
+    return np.full(
+        len(column), BATCH_BYTES // DECODED_ROWS if types.is_nested(type) else 8
+    )  # unions and views of lists
 
 
 def _lengths(texts: pa.Array) -> pa.Array:
@@ -186,7 +215,9 @@ def _is_readable(column: pa.Array) -> bool:
     """Whether a column that was checked is UTF-8, and its times are of years that Python knows."""
     try:
         column.validate(full=True)
-        if types.is_temporal(column.type):
+        if types.is_duration(column.type) or types.is_interval(column.type):
+            column.to_pylist()
+        elif types.is_temporal(column.type):
             pc.min_max(column).as_py()
         return True
     except (pa.ArrowInvalid, OverflowError, ValueError):
@@ -215,10 +246,7 @@ def _strings(column: pa.Array, places: pa.Array, kind: pa.DataType, decode: Deco
     """Strings or bytes as strings; those that are not UTF-8, or begin as another encoding does, by `decode`."""
     if types.is_dictionary(column.type):
         _check_indices(column)
-        names = places.take(
-            pc.index_in(pa.array(range(len(column.dictionary))), column.indices.cast(pa.int64()))
-        )
-        return _strings(column.dictionary, names, kind, decode).take(column.indices)
+        return _strings(_as_bytes(column.dictionary).take(column.indices), places, kind, decode)
     raw = _as_bytes(column)
     large = raw.cast(pa.large_binary()) if kind == pa.large_string() else raw.cast(pa.binary())
     try:

@@ -44,6 +44,7 @@ from curate.store import Part, Store, digest_of
 
 VERSION = 2  # of what readers make of the same bytes: raise it when that changes
 STAGE = "documents"
+CARRIED = 8  # a part is at most so many times its bytes of text, by what else its rows carry
 SAMPLE_FILES = 50  # of a source at most
 
 
@@ -255,13 +256,13 @@ def _documents(task: Task, problems: Problems) -> Iterator[pa.Table]:
 
 
 def _in_parts(tables: Iterator[pa.Table], part_bytes: int) -> Iterator[pa.Table]:
-    """Gather tables until they hold `part_bytes` of text; a part is one record batch."""
+    """Gather tables until they hold `part_bytes` of text, or CARRIED times as much; a part is one record batch."""
     waiting: list[pa.Table] = []
     size = 0
     for table in tables:
         for piece in _cut(table, part_bytes):
             waiting.append(piece)
-            size += text_bytes(piece)
+            size += max(text_bytes(piece), piece.nbytes // CARRIED)
             if size >= part_bytes:
                 yield _joined(waiting)
                 waiting, size = [], 0

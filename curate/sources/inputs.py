@@ -40,6 +40,7 @@ OUTPUTS = (
 )  # or a report, an index, what was published, a model
 VERSIONS = ("ETag", "etag", "generation", "sha256", "mtime", "LastModified", "last_modified")
 LOCK = ".lock.json"
+NO_FILE = ("pipe-or-device", "a pipe, a socket or a device, and no file")
 OWN = "curate-output"  # of files that are left out: there are more of them with every command
 WEB = ("http://", "https://")
 
@@ -136,6 +137,8 @@ def _list_local(source: Source, path: str, left_out: dict) -> Iterator[Input]:
     root, glob = globs.split(path, os.path.exists)
     if os.path.isfile(root):
         yield _local(root, printable(os.path.basename(root)), os.stat(root))
+    elif os.path.exists(root) and not os.path.isdir(root):
+        note(left_out, NO_FILE[0], printable(os.path.basename(root)), NO_FILE[1])
     if not os.path.isdir(root):
         return
     if set(os.listdir(root)) >= STORE:
@@ -180,8 +183,10 @@ def _files(root: str, hidden: bool, left_out: dict) -> Iterator[tuple[os.DirEntr
                 note(left_out, OWN, printable(at), "a lock")
             elif entry.is_file(follow_symlinks=False) or os.path.isfile(entry.path):
                 yield entry, at
-            elif entry.is_symlink() and not LEAVINGS.fullmatch(entry.name):
-                note(left_out, "broken-link", printable(at), "it leads to no file")
+            elif not LEAVINGS.fullmatch(entry.name):
+                broken = entry.is_symlink() and not os.path.exists(entry.path)
+                cause, why = ("broken-link", "it leads to no file") if broken else NO_FILE
+                note(left_out, cause, printable(at), why)
 
 
 def _entries(folder: str) -> list[os.DirEntry]:
@@ -208,8 +213,11 @@ def _list_remote(source: Source, path: str, left_out: dict) -> Iterator[Input]:
         magic = re.compile(r"[*\[]") if path.startswith(WEB) else globs.MAGIC  # there, `?` begins a query
         root, glob = globs.split(stripped, system.exists, magic)
         if glob is None and not system.isdir(root):
+            info = system.info(root)
+            if info.get("type") == "other":
+                return note(left_out, NO_FILE[0], printable(root), NO_FILE[1])
             name = os.path.basename(re.sub(r"\?.*", "", root) if path.startswith(WEB) else root)
-            yield _remote(system, root, name, system.info(root))
+            yield _remote(system, root, name, info)
             return
         files = system.find(root, maxdepth=globs.depth(glob) if glob else None, detail=True)
     except ImportError as error:

@@ -81,7 +81,7 @@ class _Unpacked(io.RawIOBase):
     def start(self, raw: io.BufferedReader) -> None:
         self.raw = raw
         self.stream: Any = (
-            lzma.LZMAFile(raw, "rb")  # noqa: SIM115  # it is closed with what it reads
+            _Xz(raw)
             if self.compression == "xz"
             else pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), self.compression)
         )
@@ -97,8 +97,9 @@ class _Unpacked(io.RawIOBase):
                 raise
             self.raw.close()
             self.start(opened_raw(self.item))
-            for size in [STEP] * (self.at // STEP) + [self.at % STEP]:
-                self.stream.read(size)
+            left = self.at
+            while left:
+                left -= len(self.stream.read(min(left, STEP)))
             self.step = 1
             return self.readinto(buffer)
         self.at += len(data)
@@ -108,6 +109,31 @@ class _Unpacked(io.RawIOBase):
     def close(self) -> None:
         self.raw.close()
         super().close()
+
+
+class _Xz:
+    """Streams one behind the other, whatever zeros are between them: Python's own reader ends at those, and says nothing."""
+
+    def __init__(self, raw: io.BufferedReader):
+        self.raw, self.data, self.stream = raw, b"", lzma.LZMADecompressor(lzma.FORMAT_XZ)
+
+    def read(self, size: int) -> bytes:
+        made = b""
+        while not made:
+            if not self.data and (self.stream.eof or self.stream.needs_input):
+                self.data = self.raw.read(STEP)
+                if not self.data and not self.stream.eof:
+                    raise EOFError("it ends within a stream")
+                if not self.data:
+                    break
+            if not self.stream.eof:
+                made = self.stream.decompress(self.data, size)
+                self.data = self.stream.unused_data
+            elif data := self.data.lstrip(b"\0"):
+                self.data, self.stream = data, lzma.LZMADecompressor(lzma.FORMAT_XZ)
+            else:
+                self.data = b""
+        return made
 
 
 @contextmanager

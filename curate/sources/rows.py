@@ -14,6 +14,7 @@ from curate.spec.manifest import Source
 
 SAMPLES = 5  # of each cause, kept to be read in the lock
 BATCH_BYTES = 8_000_000
+DECODED_ROWS = 16  # at once, of what says nothing of how long its rows are
 
 
 @dataclass(frozen=True)
@@ -64,15 +65,16 @@ class Rows:
 
     def clear(self) -> None:
         self.values: list[list] = [[] for _ in self.columns]
-        self.size = 0
+        self.size = self.carried = 0
 
     def add(self, *row: Any) -> None:
         for column, value in zip(self.values, row, strict=True):
             column.append(value)
         self.size += len(row[1])
+        self.carried += sum(len(value) for value in row[2:] if value)
 
     def full(self) -> bool:
-        return self.size >= BATCH_BYTES
+        return max(self.size, self.carried) >= BATCH_BYTES
 
     def table(self) -> pa.Table:
         arrays = [pa.array(v, t) for v, t in zip(self.values, self.types, strict=True)]

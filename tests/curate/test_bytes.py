@@ -198,6 +198,15 @@ def test_packed_files_joined_into_one_are_all_read(tmp_path):
         assert of_bytes(tmp_path, "a", raw) == (["one", "two"], Problems()), pack
 
 
+def test_zeros_between_streams_of_xz_end_nothing_and_other_bytes_are_counted(tmp_path):
+    one, two = (lzma.compress(rows(word).encode()) for word in ("one", "two"))
+    for zeros in (4, 4092, 10_000):
+        raw = bytes(zeros).join((one, two)) + bytes(zeros)
+        assert of_bytes(tmp_path, "a", raw) == (["one", "two"], Problems())
+    texts, problems = of_bytes(tmp_path, "a", one + b"garbage" + two)
+    assert (texts, counts(problems.failed)) == (["one"], {"broken-file": 1})
+
+
 @pytest.mark.parametrize("pack", ["gz", "bz2", "xz", "lz4", "zst"])
 def test_a_damaged_end_costs_no_row_before_it(tmp_path, pack):
     texts = [f"row {i} {i * i}" for i in range(5000)]
@@ -339,6 +348,66 @@ def test_a_text_that_a_dictionary_holds_once_is_not_copied_for_all_its_rows(tmp_
     assert (sum(sizes), max(sizes)) == (2000, 8)
 
 
+REPEATED = """
+import resource, sys
+from curate.sources.formats import FORMATS
+from curate.sources.rows import Input, Problems
+from curate.spec.manifest import Source
+format, path, text, *columns = sys.argv[1:]
+source, problems = Source("s", format, (path,), text=text, columns=tuple(columns)), Problems()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+rows = sum(len(table) for table in FORMATS[format].read(source, [Input(path, "a", 1, "")], problems))
+print(rows, problems.failed, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+def _repeated(kind: str) -> pa.Array:
+    """One text of a megabyte in each of 800 rows."""
+    once = pa.array(["word " * 200_000])
+    same = pa.DictionaryArray.from_arrays(pa.array([0] * 800, pa.int32()), once)
+    return {
+        "dictionary": same,
+        "list": pa.ListArray.from_arrays(pa.array(range(801), pa.int32()), same),
+        "struct": pa.StructArray.from_arrays([same], ["inside"]),
+        "run": pa.RunEndEncodedArray.from_arrays(pa.array([800], pa.int32()), once),
+    }[kind]
+
+
+@pytest.mark.parametrize(("format", "kind", "place"), [
+    ("parquet", "dictionary", "text"), ("parquet", "struct", "text"), ("parquet", "dictionary", "x"), ("parquet", "list", "x"),
+    ("arrow", "struct", "text"), ("arrow", "dictionary", "x"), ("arrow", "list", "x"), ("arrow", "run", "x"),
+])  # fmt: skip
+def test_what_a_file_holds_once_for_many_rows_is_never_held_for_all_of_them(tmp_path, format, kind, place):
+    columns = {"text": ["few words"] * 800} | {place: _repeated(kind)}
+    path = tmp_path / f"a.{format}"
+    if format == "parquet":  # as writers do that know nothing of Arrow's types
+        pq.write_table(pa.table(columns), path, store_schema=False, dictionary_pagesize_limit=10**8)
+    else:
+        with pa.ipc.new_file(path, pa.table(columns).schema) as file:
+            file.write_table(pa.table(columns))
+    named = ["text.inside"] if kind == "struct" else ["text", "x"] if place == "x" else ["text"]
+    done = subprocess.run(
+        [sys.executable, "-c", REPEATED, format, str(path), *named],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    said, _, megabytes = done.stdout.strip().rpartition(" ")
+    assert said == "800 {}"
+    assert path.stat().st_size < 5_000_000
+    assert int(megabytes) < 400
+
+
+def test_what_rows_carry_beside_their_text_fills_a_part_too(tmp_path, monkeypatch):
+    monkeypatch.setattr("curate.sources.rows.BATCH_BYTES", 100_000)
+    rows_ = [json.dumps({"text": f"text {i}", "x": "word " * 10_000}) for i in range(50)]
+    (tmp_path / "a.jsonl").write_text("\n".join(rows_))
+    source = Source("s", "jsonl", (str(tmp_path / "a.jsonl"),), columns=("x",))
+    parts = open_source(Store(tmp_path / "store"), source, 50_000, open_engine("local", 1)).parts
+    assert sum(part.rows for part in parts) == 50
+    assert max(part.bytes for part in parts) < 2 * 8 * 50_000
+
+
 # JSON
 
 
@@ -422,6 +491,7 @@ OTHERS = {
     ),
     "numbers": (pa.array([1, 2, None, 3]).dictionary_encode(), [1, 2, None, 3]),
     "times": (pa.array([1, 2, None, 3], pa.timestamp("s")), None),
+    "spans-of-time": (pa.array([1, 2, None, 3], pa.duration("s")), None),
     "bytes": (pa.array([b"\xff", b"ok", None, b""]), ["\ufffd", "ok", None, ""]),
 }
 

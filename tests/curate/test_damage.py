@@ -131,6 +131,14 @@ def test_what_reads_a_damaged_corpus_says_so_in_one_line(copied):
         assert f"error: {corpus / 'train/data-00000.arrow'}: damaged since it was written" in done.output
 
 
+def with_(lock: bytes, **changed) -> bytes:
+    return json.dumps(json.loads(lock) | changed).encode()
+
+
+def without(name: str):
+    return lambda lock: with_(lock, **{name: None})
+
+
 def change_text(lock: bytes) -> bytes:
     return lock.replace(b"[8, inf]", b"[7, inf]")
 
@@ -138,14 +146,15 @@ def change_text(lock: bytes) -> bytes:
 @pytest.mark.parametrize("damaged", [
     lambda lock: b"", lambda lock: b"{}", lambda lock: b"[]", lambda lock: bytes(len(lock)), lambda lock: lock[:-9], change_text,
     lambda lock: b'{"corpora": {}}', lambda lock: lock.replace(b'"digest"', b'"digset"'), lambda lock: b"[" * 100_000,
-    lambda lock: lock.replace(b'"sources": {', b'"sources": [], "sourcez": {'),
-], ids=["empty", "braces", "list", "zeros", "cut", "text", "shape", "key", "nested", "sources"])  # fmt: skip
+    lambda lock: lock.replace(b'"sources": {', b'"sources": [], "sourcez": {'), without("name"), without("levels"), lambda lock: with_(lock, levels=[]),
+    lambda lock: with_(lock, held_out=3),
+], ids=["empty", "braces", "list", "zeros", "cut", "text", "shape", "key", "nested", "sources", "name", "levels", "no-levels", "held-out"])  # fmt: skip
 def test_a_damaged_lock_is_one_line_and_written_again(copied, tmp_path, damaged):
     manifest, store, lock = copied
     path = tmp_path / "damaged.lock.json"
     path.write_bytes(damaged(lock))
     assert path.read_bytes() != lock
-    for command in (["verify", path], ["diff", path, manifest]):
+    for command in (["verify", path], ["diff", path, manifest], ["summary", path]):
         done = curate(*command, store=store)
         assert done.exit_code == 1, done.output
         assert done.output.splitlines()[-1].startswith(f"error: {path}: not a lock: ")

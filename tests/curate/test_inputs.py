@@ -150,6 +150,20 @@ def test_a_link_that_leads_nowhere_is_passed_over_and_said(tmp_path):
     assert listing.left_out["broken-link"]["count"] == 2
 
 
+def test_a_pipe_or_a_device_is_passed_over_said_and_never_waited_for(tmp_path):
+    tree(tmp_path, "a.jsonl")
+    os.mkfifo(tmp_path / "b.jsonl")
+    for name, target in (("c.jsonl", "b.jsonl"), ("d.jsonl", "/dev/zero")):
+        os.symlink(target, tmp_path / name)
+    listing = list_inputs(Source("s", "jsonl", (str(tmp_path),)))
+    assert [item.name for item in listing.files] == ["a.jsonl"]
+    assert listing.left_out["pipe-or-device"]["count"] == 3
+    for path in ("b.jsonl", "c.jsonl", "d.jsonl"):
+        for begin in ("", "file://"):
+            with pytest.raises(NoInput, match="1 pipe-or-device"):
+                names(f"{begin}{tmp_path / path}")
+
+
 def test_a_file_that_is_named_as_a_path_and_as_an_address_is_read_once(tmp_path):
     tree(tmp_path, "a.jsonl")
     assert len(names([tmp_path, f"file://{tmp_path}"])) == 1

@@ -9,7 +9,7 @@ from email.message import EmailMessage
 
 import pytest
 
-from curate.sources.formats import FORMATS
+from curate.sources.formats import FORMATS, mail
 from curate.sources.rows import Input, Problems
 from curate.spec.manifest import Source
 
@@ -56,6 +56,26 @@ def test_every_message_of_an_mbox_is_a_document_and_quoted_lines_are_as_they_wer
     assert rows[0]["date"] == "2020-03-03T10:00:00+01:00"
     assert [row["place"] for row in rows][0] == "list.mbox:1"
     assert not problems.failed
+
+
+@pytest.mark.parametrize("much", [
+    b"X-Line: a\n" * 1000 + b"\ntext", b"a: b\n c\n" * 500, b"Subject: a\n\n" + b"b\n" * 2000, b"Subject: a\n\n" + b"word " * 20_000,
+], ids=["head", "folded", "lines", "bytes"])  # fmt: skip
+def test_a_letter_of_too_much_is_counted_and_those_around_it_are_kept(tmp_path, monkeypatch, much):
+    monkeypatch.setattr(mail, "HEAD_BYTES", 3000)
+    monkeypatch.setattr(mail, "MAIL_LINES", 1000)
+    monkeypatch.setattr(mail, "MAIL_BYTES", 50_000)
+    good = [letter(f"Letter {i}.\n").as_bytes() for i in range(3)]
+    for many in (1, 30):  # of the second no block that is read at once holds all
+        path = tmp_path / "list.mbox"
+        path.write_bytes(
+            b"\n\nFrom a Mon\n".join([b"From a Mon\n" + good[0], much * many, *good[1:], much * many])
+        )
+        rows, problems = read(path, "mail")
+        assert [row["text"].strip() for row in rows] == ["Letter 0.", "Letter 1.", "Letter 2."]
+        assert problems.failed["too-long"]["count"] == 2
+        begin = path.read_bytes()[: path.read_bytes().index(much[:50])].count(b"\n")
+        assert problems.failed["too-long"]["samples"][0]["at"] == f"list.mbox:{begin}"
 
 
 def test_the_plain_part_is_taken_and_without_one_the_html(tmp_path):

@@ -6,6 +6,7 @@ import copy
 import datetime
 import json
 import math
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -217,6 +218,19 @@ def test_a_file_that_is_no_manifest_is_one_line_and_exit_code_2(tmp_path, raw, s
 
 
 @pytest.mark.parametrize("command", ["plan", "build", "run"])
-def test_a_folder_is_no_manifest(tmp_path, command):
-    done = CliRunner().invoke(main, [command, str(tmp_path), "--store", str(tmp_path / "store")])
-    assert (done.exit_code, done.output.count("\n")) == (2, 1), done.output
+def test_a_folder_or_a_pipe_is_no_manifest(tmp_path, command):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe"):
+        done = CliRunner().invoke(main, [command, str(path), "--store", str(tmp_path / "store")])
+        assert (done.exit_code, done.output.count("\n")) == (2, 1), done.output
+
+
+def test_a_pipe_is_no_list_of_words_and_a_mark_begins_no_manifest(folder):
+    os.mkfifo(folder / "pipe")
+    begin = '[[source]]\nname = "s"\nformat = "jsonl"\npath = "notes.jsonl"\n[[level]]\nname = "raw"\n[signals]\nheuristics = true\n'
+    path = folder / "marked.toml"
+    path.write_bytes(f'\ufeffname = "marked"\n{begin}'.replace("\n", "\r\n").encode())
+    assert load_manifest(path).name == "marked"
+    path.write_text(f'name = "marked"\n{begin}word_lists = {{ slurs = "pipe" }}\n')
+    with pytest.raises(ManifestError, match="pipe is a pipe or a device; name a file"):
+        load_manifest(path)

@@ -219,6 +219,31 @@ def test_a_text_that_begins_as_a_chunk_may_is_a_text(begin):
     assert parse(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + text, 10_000).body == text
 
 
+@pytest.mark.parametrize("line", ["\n", "\r\n"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        "range(1, 40)",
+        "range(9, -1, -1)",
+        "[1] * 30",
+        "[3, 'abc'] * 9",
+        "[4, 'face', 0]",
+        "[1, 'a', 1, 'b', '']",
+    ],
+)
+def test_a_list_of_short_lines_is_no_chunks(what, line):
+    text = line.join(map(str, eval(what))).encode() + line.encode()
+    assert parse(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + text, 10_000).body == text
+
+
+def test_behind_chunks_that_break_off_nothing_is_lost():
+    chunks = b"".join(b"%x\r\n%b\r\n" % (len(one), one) for one in (b"<p>first " * 20, b"second " * 30))
+    body = parse(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks + b"third", 10_000).body
+    assert (body.split()[0], body.split()[-1], body.count(b"\r")) == (b"<p>first", b"third", 1)
+    empty = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    assert parse(empty, 10_000).body == b""
+
+
 @pytest.mark.parametrize("type", ["text/html", "text/plain"])
 def test_binary_data_under_a_type_of_text_is_counted(tmp_path, type):
     data = random.Random(1).randbytes(3000)

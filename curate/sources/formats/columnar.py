@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from curate.errors import InputError, NoInput
 from curate.sources import columns
 from curate.sources.formats.format import Format
-from curate.sources.rows import BATCH_BYTES, Input, Problems
+from curate.sources.rows import BATCH_BYTES, DECODED_ROWS, Input, Problems
 from curate.spec.manifest import Source
 
 HELD_BYTES = 1_000_000_000  # of a member of an archive, since a table is not read from beginning to end
@@ -33,17 +33,28 @@ def parquet_tables(
 ) -> Iterator[pa.Table]:  # fmt: skip
     """The documents of an opened file. `heard`: told of every batch, with all columns."""
     wanted, row = _columns(source, item, file.schema_arrow), 0
-    for batch in file.iter_batches(_batch_rows(file.metadata), columns=None if heard else wanted):
+    for batch in _batches(file, None if heard else wanted):
         if heard:
             heard(batch)
         yield from _documents(source, item.name, row, batch, problems)
         row += batch.num_rows
 
 
-def _batch_rows(metadata: pq.FileMetaData) -> int:
-    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+def _batches(file: pq.ParquetFile, wanted: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """Joined of a few rows at a time: a page may hold a text once for a million rows, and decoding copies it."""
+    groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
     largest = max((group.total_byte_size / max(1, group.num_rows) for group in groups), default=1)
-    return int(min(2000, max(1, BATCH_BYTES // max(1, largest))))
+    most = int(min(2000, max(1, BATCH_BYTES // max(1, largest))))
+    held: list[pa.RecordBatch] = []
+    rows = size = 0
+    for few in file.iter_batches(min(DECODED_ROWS, most), columns=wanted):
+        for piece in (few.slice(0, most - rows), few.slice(most - rows)):
+            held.append(piece)
+            rows, size = rows + piece.num_rows, size + piece.nbytes
+            if rows == most or size >= 4 * BATCH_BYTES:
+                yield from pa.Table.from_batches(held).combine_chunks().to_batches()
+                held, rows, size = [], 0, 0
+    yield from pa.Table.from_batches(held).combine_chunks().to_batches() if held else ()
 
 
 def _arrow(source: Source, inputs: Iterable[Input], problems: Problems) -> Iterator[pa.Table]:
@@ -154,7 +165,8 @@ def _documents(
     if not columns.is_text(text.type):
         problems.fail("text-not-a-string", f"{name}:{row}", f"a column of {text.type}", batch.num_rows)
         return
-    for first, end in columns.ranges(text):
+    others = [columns.field(batch, c) for c in [*([source.id] if source.id else []), *source.columns]]
+    for first, end in columns.ranges([text, *others]):
         yield _table(source, name, row + first, batch.slice(first, end - first), problems)
 
 
@@ -184,12 +196,12 @@ def _check(schema_of: Callable[[Input], pa.Schema], source: Source, item: Input)
 
 
 def _peek(batches: Callable[[Input], Iterable[pa.RecordBatch]], item: Input) -> Iterator[dict]:
-    return (row for batch in batches(item) for row in batch.slice(0, 500).to_pylist())
+    return (batch.slice(i, 1).to_pylist()[0] for batch in batches(item) for i in range(min(500, len(batch))))
 
 
 PARQUET = Format(
     "parquet", _parquet, 1e8, ("*.parquet",), check=partial(_check, _parquet_schema),
-    peek=partial(_peek, lambda item: pq.ParquetFile(_seekable(item)).iter_batches(500)),
+    peek=partial(_peek, lambda item: _batches(pq.ParquetFile(_seekable(item)))),
 )  # fmt: skip
 ARROW = Format(
     "arrow", _arrow, 2e8, ("*.arrow", "*.feather", "*.ipc"),

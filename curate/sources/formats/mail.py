@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from email import message_from_bytes, policy
 from email.message import EmailMessage, MIMEPart
 from email.utils import parsedate_to_datetime
+from io import BufferedReader
 from typing import Any
 
 from curate.sources.characters import decoded, without_surrogates
@@ -21,6 +22,9 @@ from curate.sources.rows import Input, Problems
 from curate.spec.manifest import Source
 
 MAIL_BYTES = 64_000_000  # a message is no longer, attachments and all
+MAIL_LINES = 2_000_000  # where those are written in lines as they are by every program
+HEAD_BYTES = 1_000_000
+NEXT = re.compile(rb"^[ \t\r]*\n(?=From )", re.M)
 QUOTED_FROM = re.compile(rb"^>+From ")
 FIELDS = ("subject", "date", "message-id", "list-id", "from", "to", "reply-to", "in-reply-to")
 
@@ -36,31 +40,49 @@ def _mail(source: Source, item: Input, problems: Problems) -> Iterator[Found]:
 
 def _messages(item: Input, problems: Problems) -> Iterator[tuple[str, bytes]]:
     """(place, bytes) of each message: of an mbox those that a "From " line behind a blank one begins, else the file."""
-    held: list[bytes] = []
-    size, number, begin = 0, 0, 1
-    is_mbox, before = False, b"\n"
+    held, lines, number, begin = bytearray(), 0, 0, 1
+    is_mbox, before, in_head, too_much = False, b"\n", True, ""
     try:
         with opened(item) as file:
-            for number, line in enumerate(iter(lambda: file.readline(1 << 16), b""), 1):
-                if line.startswith(b"From ") and not before.strip() and (is_mbox or number == 1):
-                    yield from _whole(f"{item.name}:{begin}", held, size, problems)
-                    is_mbox, held, size, begin = True, [], 0, number
-                else:
-                    size += len(line)
-                    if size <= MAIL_BYTES:
-                        held.append(line[1:] if is_mbox and QUOTED_FROM.match(line) else line)
-                before = line
+            while line := _passed_over(file) if too_much else file.readline(1 << 16):
+                if line.startswith(b"From ") and not before.strip() and (is_mbox or not number):
+                    yield from _whole(f"{item.name}:{begin}", held, too_much, problems)
+                    is_mbox, held, lines, begin, in_head, too_much = (
+                        True,
+                        bytearray(),
+                        0,
+                        number + 1,
+                        True,
+                        "",
+                    )
+                elif not too_much:
+                    held += line[1:] if is_mbox and QUOTED_FROM.match(line) else line
+                    lines, in_head = lines + 1, in_head and bool(line.strip())
+                    counts = ((len(held), MAIL_BYTES, "bytes"), (lines, MAIL_LINES, "lines"),
+                              (len(held) * in_head, HEAD_BYTES, "bytes of head"))  # fmt: skip
+                    too_much = next((f"over {most:,} {of}" for count, most, of in counts if count > most), "")
+                number += max(1, line.count(b"\n"))
+                before = line[line.rfind(b"\n", 0, -1) + 1 :]
     except BROKEN as error:
         problems.fail("broken-file", f"{item.name}:{number + 1}", str(error))
         return  # where it breaks off nobody knows what the message says
-    yield from _whole(f"{item.name}:{begin}" if is_mbox else item.name, held, size, problems)
+    yield from _whole(f"{item.name}:{begin}" if is_mbox else item.name, held, too_much, problems)
 
 
-def _whole(place: str, held: list[bytes], size: int, problems: Problems) -> Iterator[tuple[str, bytes]]:
-    if size > MAIL_BYTES:
-        problems.fail("too-long", place, f"over {MAIL_BYTES:,} bytes")
+def _passed_over(file: BufferedReader) -> bytes:
+    """Of a message that is too much: a block of lines, up to where another may begin."""
+    ahead = file.peek(1 << 16)
+    if ahead.startswith(b"From ") or not ahead:
+        return file.readline(1 << 16)
+    end = NEXT.search(ahead)
+    return file.read(end.end()) if end else file.read(len(ahead)) + file.readline(1 << 16)
+
+
+def _whole(place: str, held: bytearray, too_much: str, problems: Problems) -> Iterator[tuple[str, bytes]]:
+    if too_much:
+        problems.fail("too-long", place, too_much)
     elif held:
-        yield place, b"".join(held)
+        yield place, bytes(held)
 
 
 def _text(source: Source, message: EmailMessage, place: str, problems: Problems) -> str | None:

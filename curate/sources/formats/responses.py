@@ -14,7 +14,10 @@ import pyarrow as pa
 from curate.sources.formats.warc import HEAD_END, head_fields
 
 STATUS = re.compile(rb"[A-Z]+(?:/[\d.]+)?[ \t]+(\d{3})\b")
-CHUNK_HEAD = re.compile(rb"(?:\r?\n)?[ \t]*([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n]*)?\r?\n")
+CHUNK_HEAD = re.compile(rb"(\r?\n)?[ \t]*([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n]*)?\r?\n")
+CHUNK_BYTES = 64  # of one on average, where a text might look the same
+TRAILERS = re.compile(rb"(?:[\w-]+:[^\n]*\n)*\s*")
+NUMBERS = re.compile(rb"[\s\da-fA-F]*")
 TYPE = re.compile(r"[\s\"']*([\w.+-]+/[\w.+-]+)")
 CHARSET = re.compile(r"charset\s*=\s*[\"']?([^\s;\"']+)", re.I)
 COMMENTS = re.compile(rb"\s*(?:<!--(?:(?!-->).)*-->\s*)*", re.S)
@@ -64,18 +67,26 @@ def _sniffed(begin: bytes) -> str:
 
 
 def _joined_chunks(body: bytes) -> bytes:
-    """The body as it is where it is not in chunks; up to where it breaks off, where it does."""
+    """The body as it is where it is not in chunks; behind where they break off, as it is as well."""
     pieces: list[bytes] = []
-    at = 0
-    while head := CHUNK_HEAD.match(body, at):
-        size = int(head[1], 16)
-        if not size:
-            return b"".join(pieces) if pieces or not body[head.end() :].strip() else body
-        pieces.append(body[head.end() : head.end() + size])
+    at, strict, ended = 0, True, False
+    while (head := CHUNK_HEAD.match(body, at)) and (head[1] or not pieces):
+        size = int(head[2], 16)
+        strict = strict and head[0].endswith(b"\r\n")
         at = head.end() + size
+        if not size:
+            ended = TRAILERS.fullmatch(body, at) is not None
+            break
+        pieces.append(body[head.end() : at])
+    # A list of numbers looks like chunks, too: those that servers send are longer, or end as they should.
+    long = len(body) >= CHUNK_BYTES * len(pieces)
+    if pieces and NUMBERS.fullmatch(body) or not (long or ended and strict):
+        return body
+    if ended:
+        return b"".join(pieces)
     # One that nothing ends, or a text breaks off in: rather a text that begins with a number.
-    cut = at > len(body) and _sniffed(pieces[0][:SNIFFED]) == "text/plain"
-    return body if not pieces[1:] and (cut or body[at:].strip()) else b"".join(pieces)
+    cut = at > len(body) and pieces and _sniffed(pieces[0][:SNIFFED]) == "text/plain"
+    return body if not pieces[1:] and (cut or body[at:].strip()) else b"".join([*pieces, body[at:]])
 
 
 def _decoded(body: bytes, encodings: str, longest: int) -> bytes:
