@@ -117,7 +117,12 @@ def _ahead(parameters: list[int], pairs: list[tuple[str, str]], gaps_NMP: np.nda
 def _agreement_sentence(name: str, rows: list[dict], largest: str, size: int) -> str:
     agreement = "; ".join(
         f"{short_count(row['parameters'])} order {row['share']:.0%} [{row['low']:.0%}, {row['high']:.0%}] of {row['pairs']} "
-        f"pairs of levels alike, {row['clear_alike']} of the {row['clear']} that both tell apart"
+        f"pairs of levels alike, "
+        + (
+            f"{row['clear_alike']} of the {row['clear']} that both tell apart"
+            if row["clear"]
+            else "none told apart by both"
+        )
         for row in rows
     )
     return f"On {text_of(name)}, at {size:,} tokens and against models of {largest} parameters: {agreement}."
