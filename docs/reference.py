@@ -62,6 +62,7 @@ line_languages = { model = "lid.176" }
 quality = { positive = { source = "a" }, negative = { source = "b" } }
 perplexity = { train = { source = "a" } }
 target_likeness = { target = { source = "a" } }
+topics = { train = { source = "a" } }
 contamination = { ngram = 13 }
 evaluation_overlap = { answer = "right" }
 robots = { agents = ["CCBot"] }

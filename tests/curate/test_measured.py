@@ -32,6 +32,7 @@ MODELS = """
 [signals]
 language = true
 near_duplicates = { similarity = 0.8 }
+topics = { train = { source = "docstrings" }, bytes = "40 kB", topics = 4 }
 quality = { positive = { source = "docstrings" }, negative = { source = "notes", keep = { word_count = [1, inf] } } }
 perplexity = { train = { keep = { word_count = [10, inf] } }, bytes = "50 kB" }
 evaluation_overlap = { answer = "reply" }
@@ -73,6 +74,7 @@ def test_the_lock_says_what_each_model_was_made_of_and_what_it_is_worth(built):
     assert len(models["quality"]["thresholds"]) == 6
     assert models["perplexity"]["made_of"]["train"]["bytes"] >= 50_000
     assert models["contamination"]["items"] == 1
+    assert 1 < len(models["topics"]["topics"]) <= 4
     assert set(models["contamination"]["evaluations"]) == {"exam"}
     overlap = models["evaluation_overlap"]
     assert (overlap["items"], overlap["with_answer"], overlap["with_passage"]) == (1, 1, 0)
