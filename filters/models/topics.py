@@ -2,11 +2,11 @@
 
 Words have vectors by latent semantic analysis (Deerwester et al. 1990): pieces of PIECE words by words, each entry the
 logarithm of its count weighted by how rare the word is, factorised by subspace iteration from seeded random vectors (Halko
-et al. 2011, arXiv:0909.4061). A document's vector is the weighted sum of its words' vectors without what all have in
-common (Arora et al. 2017), of length 1. Spherical k-means of the sample's vectors makes the topics, each named by the
+et al. 2011, arXiv:0909.4061). A document's vector is the weighted sum of its different words' vectors without what all
+have in common (Arora et al. 2017), of length 1. Spherical k-means of the sample's vectors makes the topics, each named by the
 words that tell it from the others.
 
-All weights stand in the words' vectors, so that measuring adds one vector a known word, and compares the sum with the
+All weights stand in the words' vectors, so that measuring adds one vector a word, and compares the sum with the
 topics.
 """
 
@@ -32,7 +32,7 @@ from filters.text.units import ALONE, character_tables, room_for, units_of, word
 DIMENSIONS, SPARE, ITERATIONS = 64, 16, 4
 WORDS = 1 << 15  # of the vocabulary: those in most documents
 FEWEST = 3  # documents that have a word of the vocabulary
-PIECE = 128  # words
+PIECE = 512  # words
 ROUNDS = 50  # of k-means at most
 TERMS = 5  # of a topic's name
 
@@ -84,14 +84,16 @@ def table_of(keys: np.ndarray) -> np.ndarray:
 def _add_words(offsets, data, tables, keys, table, vectors_WD, sums_ND):
     room = room_for(offsets)
     words, last = room[2], np.uint64(len(table) - 1)
+    latest = np.full(len(keys), np.int64(-1))  # document that had the word
     for i in range(len(offsets) - 1):
         known = 0
         for k in range(units_of(data, offsets[i], offsets[i + 1], tables, 0, room)):
             slot = words[k] & last
             while table[slot] >= 0 and keys[table[slot]] != words[k]:
                 slot = (slot + np.uint64(1)) & last
-            if table[slot] >= 0:
-                words[known] = np.uint64(table[slot])
+            row = table[slot]
+            if row >= 0 and latest[row] != i:
+                words[known], latest[row] = np.uint64(row), i
                 known += 1
         add_rows(vectors_WD, words, known, sums_ND[i])
 
@@ -99,7 +101,7 @@ def _add_words(offsets, data, tables, keys, table, vectors_WD, sums_ND):
 def _sums(
     texts: pa.Array | pa.ChunkedArray, keys: np.ndarray, table: np.ndarray, vectors_WD: np.ndarray
 ) -> np.ndarray:
-    """float32 [n, D]: the sum of the vectors of each document's words."""
+    """float32 [n, D]: the sum of the vectors of each document's different words."""
     compared = normalised(texts)
     sums_ND = np.zeros((len(compared.offsets) - 1, vectors_WD.shape[1]), np.float32)
     _add_words(compared.offsets, compared.data, character_tables(), keys, table, vectors_WD, sums_ND)
