@@ -3,11 +3,8 @@
 Words have vectors by latent semantic analysis (Deerwester et al. 1990): pieces of PIECE words by words, each entry the
 logarithm of its count weighted by how rare the word is, factorised by subspace iteration from seeded random vectors (Halko
 et al. 2011, arXiv:0909.4061). A document's vector is the weighted sum of its different words' vectors without what all
-have in common (Arora et al. 2017), of length 1. Spherical k-means of the sample's vectors makes the topics, each named by the
-words that tell it from the others.
-
-All weights stand in the words' vectors, so that measuring adds one vector a word, and compares the sum with the
-topics.
+have in common (Arora et al. 2017), of length 1. Spherical k-means of the sample's vectors makes the topics, each named by
+the words that tell it from the others. All weights stand in the words' vectors, so that measuring adds one a word.
 """
 
 from __future__ import annotations
@@ -67,7 +64,7 @@ def _model(path: Path) -> Model:
     def made(arrays: Any) -> Model:
         keys, vectors, centres = arrays["keys"], arrays["vectors"], arrays["centres"]
         names = pa.array(arrays["names"].tolist(), pa.string())
-        if vectors.shape != (len(keys), DIMENSIONS) or centres.shape != (DIMENSIONS, len(names)):
+        if (len(vectors), vectors.shape[1], centres.shape[1]) != (len(keys), len(centres), len(names)):
             raise ValueError("its arrays are not of one model")
         return Model(keys, table_of(keys), vectors, centres, names)
 
@@ -143,13 +140,12 @@ def train(
     texts = text_column(texts)
     words, ends = words_of_all(texts)
     of_document = np.repeat(np.arange(len(texts)), np.diff(ends))
-    keys, first, ids = _vocabulary(words, of_document)
-    if len(keys) < 2:
-        raise ValueError(f"no two words are in {FEWEST} documents and more; take more documents")
+    keys, first, ids = _vocabulary(words, of_document, len(texts))
     known = ids >= 0
     pieces = of_document + np.cumsum((np.arange(len(words)) - ends[of_document]) % PIECE == 0)
     chance = np.random.default_rng(seed)
-    vectors = _factorised(_counts(pieces[known], ids[known], len(keys)), chance)
+    there = _counts(of_document[known], ids[known], (len(texts), len(keys))) > 0
+    vectors = _factorised(_counts(pieces[known], ids[known], (int(pieces[-1]) + 1, len(keys))), chance)
     sums = _sums(texts, keys, table_of(keys), vectors)
     common = _unit(sums).mean(0)
     common /= max(float(np.linalg.norm(common)), 1e-9)
@@ -160,7 +156,6 @@ def train(
     kept = np.unique(nearest[nearest >= 0])
     centres = np.ascontiguousarray(centres[:, kept])
     nearest, _ = _nearest(sums, centres)
-    there = _counts(of_document[known], ids[known], len(keys), len(texts)) > 0
     names = _names(texts, there, nearest, len(kept), first)
     with open(path, "wb") as file:
         np.savez(file, keys=keys, vectors=vectors, centres=centres, names=np.array(names))
@@ -172,36 +167,34 @@ def _unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
 
 
-def _vocabulary(words: np.ndarray, of_document: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _vocabulary(words: np.ndarray, of_document: np.ndarray, n: int) -> tuple[np.ndarray, ...]:
     """(uint64 [words] hashes of the vocabulary; int64 [words] where each stands first; int64 its row for each word of the
-    texts, or -1)"""
+    texts, or -1). Raises ValueError where it would be empty."""
     different, first, ids = np.unique(words, return_index=True, return_inverse=True)
-    both = np.unique(ids * (int(of_document[-1]) + 1 if len(words) else 1) + of_document)
-    documents = np.bincount(both // (int(of_document[-1]) + 1 if len(words) else 1), minlength=len(different))
+    documents = np.bincount(np.unique(ids * n + of_document) // max(n, 1), minlength=len(different))
     order = np.lexsort((different, -documents))[:WORDS]
-    order = order[documents[order] >= FEWEST]
+    order = order[(documents[order] >= FEWEST) & (documents[order] < n)]
+    if not len(order):
+        raise ValueError(f"no word is in {FEWEST} documents and not in all; take more documents")
     row = np.full(len(different), -1)
     row[order] = np.arange(len(order))
     return different[order], first[order], row[ids]
 
 
-def _counts(rows: np.ndarray, columns: np.ndarray, words: int, n: int | None = None) -> Any:
-    """scipy.sparse.csr_array float32 [n, words]: how often each word stands in each row."""
+def _counts(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> Any:
+    """scipy.sparse.csr_array float32: how often each word (column) stands in each row."""
     from scipy.sparse import csr_array
 
-    n = int(rows.max()) + 1 if n is None else n
-    counts = csr_array((np.ones(len(rows), np.float32), (rows, columns)), (n, words))
-    counts.sum_duplicates()
-    return counts
+    return csr_array((np.ones(len(rows), np.float32), (rows, columns)), shape)
 
 
 def _factorised(counts: Any, chance: np.random.Generator) -> np.ndarray:
-    """float32 [words, D]: vectors of words, each weighted by how rare it is."""
+    """float32 [words, D], fewer where there are fewer words: vectors of words, each weighted by how rare it is."""
     from scipy.sparse import csr_array, diags_array
 
-    rarity = np.log(counts.shape[0] / np.bincount(counts.indices, minlength=counts.shape[1]))
+    rarity = np.log(counts.shape[0] / np.bincount(counts.indices)).astype(np.float32)
     counts.data = np.log1p(counts.data)
-    weighed = counts @ diags_array(rarity.astype(np.float32))
+    weighed = counts @ diags_array(rarity)
     lengths = np.sqrt(np.asarray((weighed * weighed).sum(1))).ravel()
     weighed = csr_array(diags_array((1 / np.maximum(lengths, 1e-9)).astype(np.float32)) @ weighed)
     turned = csr_array(weighed.T)
@@ -210,10 +203,7 @@ def _factorised(counts: Any, chance: np.random.Generator) -> np.ndarray:
         basis, _ = np.linalg.qr(turned @ (weighed @ basis))
     left = weighed @ basis
     _, rotation = np.linalg.eigh((left.T @ left).astype(float))
-    vectors = basis @ rotation[:, ::-1][:, :DIMENSIONS].astype(np.float32)
-    full = np.zeros((len(rarity), DIMENSIONS), np.float32)
-    full[:, : vectors.shape[1]] = vectors * rarity[:, None].astype(np.float32)
-    return full
+    return basis @ rotation[:, ::-1][:, :DIMENSIONS].astype(np.float32) * rarity[:, None]
 
 
 def _clustered(rows_ND: np.ndarray, topics: int, chance: np.random.Generator) -> np.ndarray:
@@ -221,9 +211,7 @@ def _clustered(rows_ND: np.ndarray, topics: int, chance: np.random.Generator) ->
     centres = rows_ND[[int(chance.integers(len(rows_ND)))]]
     far = 1 - rows_ND @ centres[0]
     while len(centres) < topics and (far := np.maximum(far, 0)).sum() > 1e-6 * len(far):
-        chosen = rows_ND[
-            [int(np.searchsorted(np.cumsum(far), chance.random() * far.sum()).clip(max=len(far) - 1))]
-        ]
+        chosen = rows_ND[[chance.choice(len(far), p=far.astype(float) / far.astype(float).sum())]]
         centres, far = np.concatenate([centres, chosen]), np.minimum(far, 1 - rows_ND @ chosen[0])
     before = None
     for _ in range(ROUNDS):

@@ -124,6 +124,22 @@ def test_a_model_that_was_tampered_with_is_made_again(tmp_path):
     assert annotated(path, tmp_path).signals.models == before
 
 
+def test_a_level_keeps_topics_by_name_and_a_name_of_none_is_refused(built, tmp_path):
+    topics = built.lock["models"]["topics"]["topics"]
+    one = sorted(topics)[0]
+    for name in (one, "no " + one):
+        recipe = MODELS[MODELS.index("topics =") : MODELS.index("quality =")]
+        text = MANIFEST.replace("[signals]\n", f"[signals]\n{recipe}").replace(
+            "keep = { word_count = [8, inf]", f'keep = {{ topic = ["{name}"]', 1
+        )
+        if name == one:
+            kept = annotated(write_manifest(tmp_path, text), tmp_path).values.column("topic").to_pylist()
+            assert 0 < kept.count(one) < len(kept)
+        else:
+            with pytest.raises(CurateError, match=f'"{name}" is no topic'):
+                annotated(write_manifest(tmp_path, text), tmp_path)
+
+
 def test_a_model_file_is_used_as_it_is(built, tmp_path):
     model = built.annotated.manifest.path.parent / "store" / "models" / "quality"
     (file,) = model.glob("*.model")

@@ -83,7 +83,7 @@ def test_hostile_texts_are_measured_alike_in_any_batch(tmp_path, monkeypatch):
     assert ask().combine_chunks() == whole.combine_chunks()
 
 
-@pytest.mark.parametrize("texts", [[], ["", None], ["no word", "twice here"]])
+@pytest.mark.parametrize("texts", [[], ["", None], ["no word", "twice here"], ["the same text"] * 5])
 def test_texts_that_share_too_few_words_are_refused(texts, tmp_path):
     with pytest.raises(ValueError, match="take more documents"):
         topics.train(pa.array(texts, pa.large_string()), tmp_path / "model")
