@@ -62,6 +62,7 @@ line_languages = { model = "lid.176" }
 quality = { positive = { source = "a" }, negative = { source = "b" } }
 perplexity = { train = { source = "a" } }
 target_likeness = { target = { source = "a" } }
+topics = { train = { source = "a" } }
 contamination = { ngram = 13 }
 evaluation_overlap = { answer = "right" }
 robots = { agents = ["CCBot"] }
@@ -69,7 +70,7 @@ url_lists = { domains = "list.txt" }
 word_lists = { bad = "list.txt" }
 [signals.custom.shouting]
 function = "click:echo"
-[signals.distilled.topic]
+[signals.distilled.subject]
 label = "url"
 [[source]]
 name = "a"

@@ -24,7 +24,7 @@ from filters.heuristics import (
 )
 from filters.language import documents as language
 from filters.language import lines as line_languages
-from filters.models import contamination, overlap, perplexity, quality, robots, target_likeness
+from filters.models import contamination, overlap, perplexity, quality, robots, target_likeness, topics
 
 _FAMILIES = (
     words.FAMILY,
@@ -51,6 +51,7 @@ _FAMILIES = (
     quality.FAMILY,
     perplexity.FAMILY,
     target_likeness.FAMILY,
+    topics.FAMILY,
     private.FAMILY,
     exact.FAMILY,
     leaders.SIGNATURES,

@@ -82,9 +82,11 @@ RECIPES = {
     "evaluation_overlap": Recipe((), dict.fromkeys(OF_EVALUATIONS, str)),
     "robots": Recipe(asked={"agents": tuple}),
     "target_likeness": Recipe(("target", "raw")),
+    "topics": Recipe(("train",), {"topics": int, "seed": int}),
 }  # fmt: skip
 LIMITS = {
     "order": (2, 8), "ngram": (2, 1000), "word_ngrams": (1, 8), "dimension": (1, 10_000), "epochs": (1, 1000),
+    "topics": (2, 4096),
 }  # fmt: skip
 # Of [signals]: what is more than true or false.
 SPECIAL = (

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.errors import CurateError
+from curate.errors import CurateError, did_you_mean
 from curate.progress import Progress
 from curate.remote import here
 from curate.signals.families import DISTILLED
@@ -69,6 +69,12 @@ def make_models(
         else:
             path, facts[name] = _trained(store, manifest, name, pool, values, targets)
         families[name] = manifest.families[name] | {"model": str(path)}
+    for level in manifest.levels if "topics" in facts else ():
+        for rule in level.rules:
+            for topic in rule.bound.labels or () if rule.signal == "topic" else ():
+                if topic not in (known := facts["topics"]["topics"]):
+                    where = f'{manifest.path}, level "{level.name}": {rule.name}: '
+                    raise CurateError(f'{where}"{topic}" is no topic{did_you_mean(topic, known)}')
     return families, facts
 
 

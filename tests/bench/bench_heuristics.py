@@ -35,6 +35,7 @@ OTHERS = (
     "quality",
     "perplexity",
     "target_likeness",
+    "topics",
     "signatures",
 )  # with models, or benches
 ENGLISH = ("words", "lines", "repetition", "c4")  # what Gopher, C4 and FineWeb ask for

@@ -32,6 +32,7 @@ MODELS = """
 [signals]
 language = true
 near_duplicates = { similarity = 0.8 }
+topics = { train = { source = "docstrings" }, bytes = "40 kB", topics = 4 }
 quality = { positive = { source = "docstrings" }, negative = { source = "notes", keep = { word_count = [1, inf] } } }
 perplexity = { train = { keep = { word_count = [10, inf] } }, bytes = "50 kB" }
 evaluation_overlap = { answer = "reply" }
@@ -73,6 +74,7 @@ def test_the_lock_says_what_each_model_was_made_of_and_what_it_is_worth(built):
     assert len(models["quality"]["thresholds"]) == 6
     assert models["perplexity"]["made_of"]["train"]["bytes"] >= 50_000
     assert models["contamination"]["items"] == 1
+    assert 1 < len(models["topics"]["topics"]) <= 4
     assert set(models["contamination"]["evaluations"]) == {"exam"}
     overlap = models["evaluation_overlap"]
     assert (overlap["items"], overlap["with_answer"], overlap["with_passage"]) == (1, 1, 0)
@@ -120,6 +122,22 @@ def test_a_model_that_was_tampered_with_is_made_again(tmp_path):
     (model,) = (tmp_path / "store" / "models" / "quality").glob("*.model")
     model.write_bytes(b"broken")
     assert annotated(path, tmp_path).signals.models == before
+
+
+def test_a_level_keeps_topics_by_name_and_a_name_of_none_is_refused(built, tmp_path):
+    topics = built.lock["models"]["topics"]["topics"]
+    one = sorted(topics)[0]
+    for name in (one, "no " + one):
+        recipe = MODELS[MODELS.index("topics =") : MODELS.index("quality =")]
+        text = MANIFEST.replace("[signals]\n", f"[signals]\n{recipe}").replace(
+            "keep = { word_count = [8, inf]", f'keep = {{ topic = ["{name}"]', 1
+        )
+        if name == one:
+            kept = annotated(write_manifest(tmp_path, text), tmp_path).values.column("topic").to_pylist()
+            assert 0 < kept.count(one) < len(kept)
+        else:
+            with pytest.raises(CurateError, match=f'"{name}" is no topic'):
+                annotated(write_manifest(tmp_path, text), tmp_path)
 
 
 def test_a_model_file_is_used_as_it_is(built, tmp_path):

@@ -32,6 +32,7 @@ WHOLE: dict[str, Any] = {
         "quality": {"positive": {"source": ["notes"]}, "negative": {"source": "pages", "keep": {"word_count": [3, math.inf]}},
                     "dimension": 8, "epochs": 1, "learning_rate": 0.1, "word_ngrams": 1, "buckets": 1000, "seed": 1, "bytes": "1 MB", "label": "positive"},
         "perplexity": {"train": {"source": "notes"}, "bytes": "1 MB", "order": 3, "min_count": 1, "unlikely": 10.0},
+        "topics": {"train": {"source": "notes"}, "bytes": "1 MB", "topics": 4, "seed": 1},
         "contamination": {"ngram": 8}, "evaluation_overlap": {"answer": "reply", "passage": "context"},
         "near_duplicates": {"similarity": 0.8, "ngram": 5, "unit": "words", "sketch": "fast", "permutations": 128, "bands": 14, "rows": 8, "seed": 1},
         "exact_duplicates": {"normalise": "words"},
