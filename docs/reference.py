@@ -70,7 +70,7 @@ url_lists = { domains = "list.txt" }
 word_lists = { bad = "list.txt" }
 [signals.custom.shouting]
 function = "click:echo"
-[signals.distilled.subject]
+[signals.distilled.topic]
 label = "url"
 [[source]]
 name = "a"

@@ -71,7 +71,7 @@ def make_models(
         families[name] = manifest.families[name] | {"model": str(path)}
     for level in manifest.levels if "topics" in facts else ():
         for rule in level.rules:
-            for topic in rule.bound.labels or () if rule.signal == "topic" else ():
+            for topic in rule.bound.labels or () if rule.signal == "topic_terms" else ():
                 if topic not in (known := facts["topics"]["topics"]):
                     where = f'{manifest.path}, level "{level.name}": {rule.name}: '
                     raise CurateError(f'{where}"{topic}" is no topic{did_you_mean(topic, known)}')

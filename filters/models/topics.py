@@ -45,14 +45,14 @@ class Model(NamedTuple):
 
 
 SIGNALS = (
-    label("topic", "names", "the nearest topic by its most telling words; null where no word is known"),
+    label("topic_terms", "names", "the nearest topic by its most telling words; null where no word is known"),
     real("topic_similarity", "cosine", "cosine", low=-1.0, high=1.0,
          says="cosine of the document's vector and that topic's: low where it is about nothing that the sample was about"),
 )  # fmt: skip
 
 
 def measure(texts: pa.Array | pa.ChunkedArray, model: str | os.PathLike[str]) -> dict[str, pa.Array]:
-    """`topic` and `topic_similarity`; null and 0 for a document without words of the vocabulary."""
+    """`topic_terms` and `topic_similarity`; null and 0 for a document without words of the vocabulary."""
     read = _model(model)
     nearest, cosine = _nearest(_sums(texts, read.keys, read.table, read.vectors_WD), read.centres_DT)
     names = read.names.take(pa.array(nearest, mask=nearest < 0))

@@ -100,7 +100,7 @@ def main() -> None:
         print(
             f"seed {seed}: {megabytes(texts):.0f} MB learned in {taken:.1f} CPU-s, {megabytes(asked) / used:.0f} MB/CPU-s"
         )
-        found = {"topics": (np.array([x or "" for x in answers["topic"].to_pylist()]), vectors)}
+        found = {"topics": (np.array([x or "" for x in answers["topic_terms"].to_pylist()]), vectors)}
         try:
             found |= beside(texts.to_pylist(), asked.to_pylist(), seed)
         except ImportError:

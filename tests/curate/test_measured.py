@@ -130,10 +130,12 @@ def test_a_level_keeps_topics_by_name_and_a_name_of_none_is_refused(built, tmp_p
     for name in (one, "no " + one):
         recipe = MODELS[MODELS.index("topics =") : MODELS.index("quality =")]
         text = MANIFEST.replace("[signals]\n", f"[signals]\n{recipe}").replace(
-            "keep = { word_count = [8, inf]", f'keep = {{ topic = ["{name}"]', 1
+            "keep = { word_count = [8, inf]", f'keep = {{ topic_terms = ["{name}"]', 1
         )
         if name == one:
-            kept = annotated(write_manifest(tmp_path, text), tmp_path).values.column("topic").to_pylist()
+            kept = (
+                annotated(write_manifest(tmp_path, text), tmp_path).values.column("topic_terms").to_pylist()
+            )
             assert 0 < kept.count(one) < len(kept)
         else:
             with pytest.raises(CurateError, match=f'"{name}" is no topic'):
@@ -164,7 +166,8 @@ MISTAKES = [
     (MODELS[MODELS.index("perplexity") : MODELS.index("\n\n[[eval")], "", "add perplexity = { ... } to [signals]"),
     ('answer = "reply"', 'answer = "replies"', 'add columns = ["replies"] to [[evaluation]]'),
     ('answer = "reply"', 'anser = "reply"', 'did you mean "answer"'),
-    (MODELS[MODELS.index("[[evaluation]]") :], "", "contaminated_word_ratio is not measured"),
+    (MODELS[MODELS.index("evaluation_overlap") :], "", "contaminated_word_ratio is not measured"),
+    (MODELS[MODELS.index("[[evaluation]]") :], "", "names no text to look in; add [[evaluation]]"),
 ]  # fmt: skip
 
 

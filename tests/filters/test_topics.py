@@ -41,7 +41,7 @@ def model(tmp_path_factory):
 def test_planted_vocabularies_are_told_apart_and_name_their_topics(model):
     path, facts = model
     texts, kinds = planted(200, seed=1)
-    found = topics.measure(texts, path)["topic"].to_pylist()
+    found = topics.measure(texts, path)["topic_terms"].to_pylist()
     kind_of = dict(zip(found, kinds, strict=True))
     assert len(facts["topics"]) == len(kind_of) == 3
     assert sum(facts["topics"].values()) == 300
@@ -59,8 +59,8 @@ def test_a_text_of_two_topics_is_less_similar_than_one_of_a_single_topic(model):
     similar = found["topic_similarity"].to_pylist()
     assert similar[0] > 0.8 > similar[1] > similar[2] == similar[3] == 0.0
     assert similar[4] is None
-    assert found["topic"].null_count == 3
-    assert found["topic"][0].as_py() is not None
+    assert found["topic_terms"].null_count == 3
+    assert found["topic_terms"][0].as_py() is not None
 
 
 def test_the_same_texts_give_the_same_bytes_and_another_seed_other_ones(model, tmp_path):
@@ -78,7 +78,7 @@ def test_hostile_texts_are_measured_alike_in_any_batch(tmp_path, monkeypatch):
     whole = ask()
     similar = whole["topic_similarity"].to_numpy()
     assert (np.abs(similar) <= 1).all()
-    assert len(set(whole["topic"].to_pylist())) > 5
+    assert len(set(whole["topic_terms"].to_pylist())) > 5
     monkeypatch.setattr("filters.measuring.batches", partial(batches, size=500))
     assert ask().combine_chunks() == whole.combine_chunks()
 
