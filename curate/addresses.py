@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-_SCHEME = r"(?P<scheme>[A-Za-z][\w.+-]+):/{1,2}"  # a path has one slash of what was an address
+_SCHEME = r"(?P<scheme>[A-Za-z][\w.+-]{1,40}):/{1,2}"  # a path has one slash of what was an address
 _HOST = r"(?P<host>[^\s/?#'\"]*)"
 # A colon and digits are a port; a password may hold slashes, as those of S3 do.
 _PASSWORD = re.compile(rf"{_SCHEME}[^\s/?#@:'\"]*:(?!\d+(?:/|$))[^\s?#'\"]*@{_HOST}")

@@ -73,15 +73,16 @@ def parse_manifest(path: Path, text: str) -> Manifest:
     """A manifest whose text is here already; files are looked for beside `path`. Raises ManifestError."""
     try:
         tree = tomllib.loads(text)
+        holds_nul = r"\x00" in repr(tree)
     except ValueError as error:  # a number of too many digits is no TOMLDecodeError
         raise ManifestError(f"{path}: not TOML: {error}") from None
     except RecursionError:
-        raise ManifestError(f"{path}: brackets nest too deeply for a manifest") from None
+        raise ManifestError(f"{path}: its tables nest too deeply") from None
     try:
         check_no_secret(text)
     except ValueError as error:
         raise ManifestError(f"{path}: {error}") from None
-    if r"\x00" in repr(tree):
+    if holds_nul:
         raise ManifestError(f"{path}: a string holds the character NUL (\\u0000); remove it")
     return _Reader(path, text, tree).manifest()
 
