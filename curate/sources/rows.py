@@ -14,7 +14,7 @@ from curate.spec.manifest import Source
 
 SAMPLES = 5  # of each cause, kept to be read in the lock
 BATCH_BYTES = 8_000_000
-DECODED_ROWS = 16  # at once, of what says nothing of how long its rows are
+DECODED_ROWS = 64  # at once, of what says nothing of how long its rows are
 
 
 @dataclass(frozen=True)

@@ -232,7 +232,7 @@ def test_what_is_forgotten_leaves_a_store_of_objects_and_the_proof_names_what_ot
     store.remote.put("runs/0123456789ab/100.json", b"{}")
     store.remote.put("runs/0123456789ab/100/run.json", run)
     store.remember(lock, world.folder / "small.lock.json", ["runs/raw-0123456789ab"])
-    corpus = open_arrow(corpus_directory(store, lock, lock["corpora"][0]))
+    corpus = open_arrow(corpus_directory(store, lock["corpora"][0]))
     code, said, _ = world.curate("b", "forget", corpus["id"][0].as_py(), "--json")
     assert code == 0
     proof = json.loads(said)
