@@ -268,11 +268,10 @@ class Store:
     def account(self, digest: str) -> dict:
         """What is known of a lock by its digest: name, `used`, `lock` (where it lies), `published` (addresses)."""
         record = self.folder(LOCKS) / f"{digest}.json"
-        if self.remote and (
-            told := self.remote.read(self.remote.name(record))
-        ):  # other machines may have added to it
+        remote = self.remote.read(self.remote.name(record)) if self.remote else None
+        if remote:  # other machines may have added to it
             with atomic(record, durable=False) as temporary:
-                temporary.write_bytes(told)
+                temporary.write_bytes(remote)
         return remembered(record)
 
     def remember(

@@ -29,7 +29,7 @@ __all__ = ["FAMILIES", "SIGNALS", "Family", "Signal", "measure"]
 
 INLINED = (
     "text/*.py", "duplicates/sha1.py", "duplicates/shingles.py", "fasttext/outputs.py", "fasttext/tables.py",
-    "fasttext/vectors.py", "models/contamination.py", "models/kneser_ney.py",
+    "fasttext/vectors.py", "models/kneser_ney.py",
 )  # fmt: skip  # files whose compiled functions other files inline into their kernels
 
 

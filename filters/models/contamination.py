@@ -25,15 +25,14 @@ from filters.columns import columns, label, ratio, span
 from filters.family import Family
 from filters.files import loaded_once, read_arrays
 from filters.text.compiled import inlined, kernel, loop
+from filters.text.lookup import NONE, row_of, table_of_rows
 from filters.text.normalised import normalised
 from filters.text.pages import with_room
-from filters.text.units import character_tables, room_for, units_of, windows_of
+from filters.text.units import character_tables, room_for, units_of, windows_of, words_of_all
 
 NGRAM = 13
 SHORTEST = 8  # words of the shortest item that is looked for
 ITEMS_OF_A_GRAM = 16  # an n-gram that more items share counts for the first of them only
-FILTER_BITS = 16  # of the filter for each n-gram: most n-grams of a clean document end there
-NONE = np.int64(-1)
 Tally = IntEnum("Tally", ["WORDS", "COVERED", "GRAMS", "RUNS"], start=0)
 
 
@@ -64,18 +63,6 @@ class Index(NamedTuple):
 
 
 @kernel
-def _words_of_all(offsets, data, tables, words, ends):
-    room = room_for(offsets)
-    filled = 0
-    for i in range(len(offsets) - 1):
-        n = units_of(data, offsets[i], offsets[i + 1], tables, 0, room)
-        words[filled : filled + n] = room[2][:n]
-        filled += n
-        ends[i + 1] = filled
-    return filled
-
-
-@kernel
 def _grams_of_items(words, ends, ngram, shortest, keys, first, width, item):
     scratch = np.empty(len(words) + 1, np.uint64)
     filled = 0
@@ -90,38 +77,12 @@ def _grams_of_items(words, ends, ngram, shortest, keys, first, width, item):
     return filled
 
 
-@loop
-def fill_table(keys, table, bits):
-    """Put every key in its slot of the table, and its bit in the filter."""
-    last = np.uint64(len(table) - 1)
-    all_bits = np.uint64(len(bits) * 64 - 1)
-    for gram in range(len(keys)):
-        slot = keys[gram] & last
-        while table[slot] >= 0:
-            slot = (slot + np.uint64(1)) & last
-        table[slot] = gram
-        bit = (keys[gram] >> np.uint64(20)) & all_bits
-        bits[bit >> np.uint64(6)] |= np.uint64(1) << (bit & np.uint64(63))
-
-
-def words_of_all(texts: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-    """(uint64: the words of all texts, one after the other; int64 [texts + 1]: where each begins)"""
-    compared = normalised(texts)
-    offsets, data = compared.offsets, compared.data
-    words = np.empty(max(1, int(offsets[-1] - offsets[0])), np.uint64)
-    ends = np.zeros(len(offsets), np.int64)
-    return words[: _words_of_all(offsets, data, character_tables(), words, ends)].copy(), ends
-
-
-def power_of_two(least: int) -> int:
-    return 1 << max(6, int(least - 1).bit_length())
-
-
 def build_index(texts: pa.Array | pa.ChunkedArray, names: pa.Array, ngram: int = NGRAM) -> Index:
     """The index of these items; `names[i]` is what item i is called in evidence. Raises ValueError for ngram < 2."""
     if ngram < 2:
         raise ValueError(f"ngram = {ngram}: single words are found everywhere; 13 is usual")
-    words, ends = words_of_all(texts)
+    compared = normalised(texts)
+    words, ends = words_of_all(compared.offsets, compared.data)
     grams = [np.empty(len(words), np.uint64), *(np.empty(len(words), np.int64) for _ in range(3))]
     filled = _grams_of_items(words, ends, ngram, min(SHORTEST, ngram), *grams)
     keys, first, width, item = (array[:filled] for array in grams)
@@ -133,16 +94,13 @@ def build_index(texts: pa.Array | pa.ChunkedArray, names: pa.Array, ngram: int =
     gram = np.cumsum(new_key) - 1
     count = np.bincount(gram[new_item], minlength=int(new_key.sum())).astype(np.int64)
     post = np.concatenate([[0], np.cumsum(count)]).astype(np.int64)
-    table = np.full(power_of_two(2 * len(count)), NONE)
-    bits = np.zeros(power_of_two(FILTER_BITS * len(count)) // 64, np.uint64)
-    fill_table(keys[new_key], table, bits)
     if isinstance(names, pa.ChunkedArray):
         names = names.combine_chunks()
     grams_of = np.bincount(item[new_item], minlength=len(ends) - 1).astype(np.int64)
     return Index(
         Grams(
             words, np.unique(width), keys[new_key], first[new_key], width[new_key], post, item[new_item], grams_of,
-            table, bits,
+            *table_of_rows(keys[new_key]),
         ),
         names.cast(pa.large_string()),
     )  # fmt: skip
@@ -182,21 +140,12 @@ def read_index(path: Path) -> Index:
 @inlined
 def _gram_at(key, words, at, grams):
     """The gram with this key whose words are those at `at`, or -1."""
-    bit = (key >> np.uint64(20)) & np.uint64(len(grams.filter) * 64 - 1)
-    if not (grams.filter[bit >> np.uint64(6)] >> (bit & np.uint64(63))) & np.uint64(1):
-        return NONE
-    last = np.uint64(len(grams.table) - 1)
-    slot = key & last
-    while grams.table[slot] >= 0:
-        gram = grams.table[slot]
-        if grams.keys[gram] == key:
-            same = True
-            for k in range(grams.width[gram]):
-                same &= grams.words[grams.first[gram] + k] == words[at + k]
-            if same:
-                return gram
-        slot = (slot + np.uint64(1)) & last
-    return NONE
+    gram = row_of(key, grams.keys, grams.table, grams.filter)
+    if gram >= 0:
+        for k in range(grams.width[gram]):
+            if grams.words[grams.first[gram] + k] != words[at + k]:
+                return NONE
+    return gram
 
 
 @kernel

@@ -28,18 +28,17 @@ import pyarrow as pa
 from filters.columns import columns, label, real, span
 from filters.family import Family
 from filters.files import loaded_once, read_arrays
-from filters.models.contamination import SHORTEST, fill_table, power_of_two, words_of_all
+from filters.models.contamination import SHORTEST
 from filters.text.compiled import inlined, kernel, loop
+from filters.text.lookup import NONE, row_of, table_of_rows
 from filters.text.normalised import normalised
-from filters.text.units import character_tables, room_for, units_of, windows_of
+from filters.text.units import character_tables, room_for, units_of, windows_of, words_of_all
 
 GRAM = 3  # words of a run
 SHARED = 16  # items of a run: one that more share tells of none
 GAP = 12  # words between two runs of a cluster
 NEAR = 50  # words around a cluster that an answer is looked for in
 HALF = 0.5  # of an item, from which on the document is said to hold it
-FILTER_BITS = 16  # of the filter for each run
-NONE = np.int64(-1)
 Texts: TypeAlias = pa.Array | pa.ChunkedArray
 
 
@@ -72,7 +71,7 @@ class Index(NamedTuple):
 
 
 def _items(texts: pa.Array | pa.ChunkedArray) -> Items:
-    words, ends = words_of_all(texts)
+    words, ends = _words(texts)
     count = np.diff(ends)
     item_at = np.repeat(np.arange(len(count)), count)
     distinct, code = np.unique(words, return_inverse=True)
@@ -94,11 +93,13 @@ def _items(texts: pa.Array | pa.ChunkedArray) -> Items:
     for k in range(GRAM):
         covered[place + k] = True
     weight = np.where(covered[: len(words)], weight, 0.0)
-    table = np.full(power_of_two(2 * len(keys)), NONE)
-    bits = np.zeros(power_of_two(FILTER_BITS * len(keys)) // 64, np.uint64)
-    fill_table(keys, table, bits)
     total = np.bincount(item_at, weight, minlength=len(count)).astype(float)
-    return Items(words, ends, weight, total, item_at, keys, post, place, table, bits)
+    return Items(words, ends, weight, total, item_at, keys, post, place, *table_of_rows(keys))
+
+
+def _words(texts: Texts) -> tuple[np.ndarray, np.ndarray]:
+    compared = normalised(texts)
+    return words_of_all(compared.offsets, compared.data)
 
 
 def _starts(values: np.ndarray) -> np.ndarray:
@@ -121,7 +122,7 @@ def build_index(
 ) -> Index:
     """The index of these items, a row each; `names[i]` is what item i is called in evidence."""
     none = pa.nulls(len(questions), pa.large_string())
-    answer_words, answer_ends = words_of_all(none if answers is None else answers)
+    answer_words, answer_ends = _words(none if answers is None else answers)
     if isinstance(names, pa.ChunkedArray):
         names = names.combine_chunks()
     return Index(
@@ -173,21 +174,6 @@ def read_index(path: Path) -> Index:
 
 
 @inlined
-def _run_at(key, items):
-    """The run with this key, or -1."""
-    bit = (key >> np.uint64(20)) & np.uint64(len(items.filter) * 64 - 1)
-    if not (items.filter[bit >> np.uint64(6)] >> (bit & np.uint64(63))) & np.uint64(1):
-        return NONE
-    last = np.uint64(len(items.table) - 1)
-    slot = key & last
-    while items.table[slot] >= 0:
-        if items.keys[items.table[slot]] == key:
-            return items.table[slot]
-        slot = (slot + np.uint64(1)) & last
-    return NONE
-
-
-@inlined
 def _same(words, at, items, place):
     same = True
     for k in range(GRAM):
@@ -204,7 +190,7 @@ def _best_cluster(words, n, items, scratch, cluster, last, begin, weight, covere
     overlap, best, first, end = 0.0, NONE, 0, 0
     before = clusters
     for at in range(windows_of(words, 0, n, GRAM, np.uint64(GRAM), scratch)):
-        run = _run_at(scratch[at], items)
+        run = row_of(scratch[at], items.keys, items.table, items.filter)
         if run < 0:
             continue
         for k in range(items.post[run], items.post[run + 1]):

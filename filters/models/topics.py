@@ -21,10 +21,10 @@ from filters.columns import columns, label, real
 from filters.family import Family
 from filters.fasttext.vectors import add_rows
 from filters.files import loaded_once, read_arrays
-from filters.models.contamination import fill_table, power_of_two, words_of_all
 from filters.text.compiled import kernel
+from filters.text.lookup import row_of, table_of_rows
 from filters.text.normalised import normalised
-from filters.text.units import ALONE, character_tables, room_for, units_of, word_characters
+from filters.text.units import ALONE, character_tables, room_for, units_of, word_characters, words_of_all
 
 DIMENSIONS, SPARE, ITERATIONS = 64, 16, 4
 WORDS = 1 << 15  # of the vocabulary: those in most documents
@@ -35,10 +35,10 @@ TERMS = 5  # of a topic's name
 
 
 class Model(NamedTuple):
-    """Words by how many documents have them, most first; `table` maps the slot of a word's hash to its row, or to -1."""
+    """Words by how many documents have them, most first."""
 
     keys: np.ndarray  # uint64 [words]: their hashes
-    table: np.ndarray  # int64 [a power of two]
+    table: tuple[np.ndarray, np.ndarray]  # see `text.lookup.table_of_rows`
     vectors_WD: np.ndarray  # float32, weighted
     centres_DT: np.ndarray  # float32, each topic's of length 1
     names: pa.StringArray  # [topics]
@@ -66,29 +66,20 @@ def _model(path: Path) -> Model:
         names = pa.array(arrays["names"].tolist(), pa.string())
         if (len(vectors), vectors.shape[1], centres.shape[1]) != (len(keys), len(centres), len(names)):
             raise ValueError("its arrays are not of one model")
-        return Model(keys, table_of(keys), vectors, centres, names)
+        return Model(keys, table_of_rows(keys), vectors, centres, names)
 
     return read_arrays(path, "a model of topics", made)
-
-
-def table_of(keys: np.ndarray) -> np.ndarray:
-    table = np.full(power_of_two(4 * len(keys)), np.int64(-1))
-    fill_table(keys, table, np.zeros(1, np.uint64))
-    return table
 
 
 @kernel
 def _add_words(offsets, data, tables, keys, table, vectors_WD, sums_ND):
     room = room_for(offsets)
-    words, last = room[2], np.uint64(len(table) - 1)
+    words, (slots, filter) = room[2], table
     latest = np.full(len(keys), np.int64(-1))  # document that had the word
     for i in range(len(offsets) - 1):
         known = 0
         for k in range(units_of(data, offsets[i], offsets[i + 1], tables, 0, room)):
-            slot = words[k] & last
-            while table[slot] >= 0 and keys[table[slot]] != words[k]:
-                slot = (slot + np.uint64(1)) & last
-            row = table[slot]
+            row = row_of(words[k], keys, slots, filter)
             if row >= 0 and latest[row] != i:
                 words[known], latest[row] = np.uint64(row), i
                 known += 1
@@ -96,7 +87,10 @@ def _add_words(offsets, data, tables, keys, table, vectors_WD, sums_ND):
 
 
 def _sums(
-    texts: pa.Array | pa.ChunkedArray, keys: np.ndarray, table: np.ndarray, vectors_WD: np.ndarray
+    texts: pa.Array | pa.ChunkedArray,
+    keys: np.ndarray,
+    table: tuple[np.ndarray, np.ndarray],
+    vectors_WD: np.ndarray,
 ) -> np.ndarray:
     """float32 [n, D]: the sum of the vectors of each document's different words."""
     compared = normalised(texts)
@@ -138,7 +132,8 @@ def train(
     """Learn at most so many topics; writes the model, returns how many documents of the sample each has. Raises
     ValueError where the documents share too few words."""
     texts = text_column(texts)
-    words, ends = words_of_all(texts)
+    compared = normalised(texts)
+    words, ends = words_of_all(compared.offsets, compared.data)
     of_document = np.repeat(np.arange(len(texts)), np.diff(ends))
     keys, first, ids = _vocabulary(words, of_document, len(texts))
     known = ids >= 0
@@ -146,11 +141,11 @@ def train(
     chance = np.random.default_rng(seed)
     there = _counts(of_document[known], ids[known], (len(texts), len(keys))) > 0
     vectors = _factorised(_counts(pieces[known], ids[known], (int(pieces[-1]) + 1, len(keys))), chance)
-    sums = _sums(texts, keys, table_of(keys), vectors)
+    sums = _sums(texts, keys, table_of_rows(keys), vectors)
     common = _unit(sums).mean(0)
     common /= max(float(np.linalg.norm(common)), 1e-9)
     vectors -= np.outer(vectors @ common, common)
-    sums = _sums(texts, keys, table_of(keys), vectors)
+    sums = _sums(texts, keys, table_of_rows(keys), vectors)
     centres = _clustered(_unit(sums[sums.any(1)]), topics, chance)
     nearest, _ = _nearest(sums, centres)
     kept = np.unique(nearest[nearest >= 0])

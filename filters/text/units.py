@@ -301,6 +301,25 @@ def units_of(data, start, end, tables, unit, room):
     return units
 
 
+def words_of_all(offsets: np.ndarray, data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(uint64: the words of all texts, one after the other; int64 [texts + 1]: where those of each begin)"""
+    words = np.empty(max(1, int(offsets[-1] - offsets[0])), np.uint64)
+    ends = np.zeros(len(offsets), np.int64)
+    return words[: _words_of_all(offsets, data, character_tables(), words, ends)].copy(), ends
+
+
+@kernel
+def _words_of_all(offsets, data, tables, words, ends):
+    room = room_for(offsets)
+    filled = 0
+    for i in range(len(offsets) - 1):
+        n = units_of(data, offsets[i], offsets[i + 1], tables, WORDS, room)
+        words[filled : filled + n] = room[2][:n]
+        filled += n
+        ends[i + 1] = filled
+    return filled
+
+
 # ---- Windows --------------------------------------------------------------------------------------------
 
 

@@ -47,14 +47,8 @@ def _messages(item: Input, problems: Problems) -> Iterator[tuple[str, bytes]]:
             while line := _passed_over(file) if too_much else file.readline(1 << 16):
                 if line.startswith(b"From ") and not before.strip() and (is_mbox or not number):
                     yield from _whole(f"{item.name}:{begin}", held, too_much, problems)
-                    is_mbox, held, lines, begin, in_head, too_much = (
-                        True,
-                        bytearray(),
-                        0,
-                        number + 1,
-                        True,
-                        "",
-                    )
+                    is_mbox, begin, held = True, number + 1, bytearray()
+                    lines, in_head, too_much = 0, True, ""
                 elif not too_much:
                     held += line[1:] if is_mbox and QUOTED_FROM.match(line) else line
                     lines, in_head = lines + 1, in_head and bool(line.strip())
