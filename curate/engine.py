@@ -35,7 +35,7 @@ import pyarrow as pa
 
 from curate.claims import looks
 from curate.errors import CurateError, ManifestError, Unfinished
-from curate.processes import blocking_sigint, watch_parent
+from curate.processes import starting_processes, watch_parent
 from curate.progress import Progress, say
 
 if TYPE_CHECKING:
@@ -266,7 +266,7 @@ class _Processes(ProcessPoolExecutor):
         super().__init__(workers, multiprocessing.get_context("spawn"), _start, (os.getpid(),))
 
     def submit(self, function, /, *args, **kwargs):
-        with blocking_sigint():  # it may start a worker
+        with starting_processes():  # it may start a worker
             return super().submit(_interruptible, function, *args, **kwargs)
 
 

@@ -57,6 +57,7 @@ exact_duplicates = { normalise = "bytes" }
 repeated_spans = { words = 50 }
 repeated_lines = { words = 5 }
 repeated_paragraphs = { words = 5 }
+semantic_duplicates = { vectors = "topic_vector" }
 language = { model = "lid.176" }
 line_languages = { model = "lid.176" }
 quality = { positive = { source = "a" }, negative = { source = "b" } }

@@ -25,6 +25,7 @@ from filters.text.batches import valid
 
 INF = float("inf")
 FLOAT, INTEGER = pa.float64(), pa.int64()
+VECTORS = pa.list_(pa.float16())
 SPANS = pa.large_list(pa.struct([("start", pa.int64()), ("end", pa.int64())]))
 
 # A row of the tallies, an array by its name, or a function of all that was found.
@@ -58,6 +59,11 @@ def ratio(
 def label(name: str, of: Source, says: str) -> Signal:
     """A label; null for an empty document."""
     return Signal(name, "label", None, None, None, says, pa.string(), lambda measured: rows(of, measured))
+
+
+def vector(name: str, of: str, says: str) -> Signal:
+    """Numbers that are compared with those of other documents; nothing bounds them. Null for an empty document."""
+    return Signal(name, "vector", None, None, None, says, VECTORS, lambda measured: rows(of, measured))
 
 
 def span(name: str, of: Source, edges: str, says: str) -> Signal:
@@ -117,6 +123,14 @@ def spans(offsets: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> pa.Array
         [pa.array(starts, pa.int64()), pa.array(ends, pa.int64())], ["start", "end"]
     )
     return pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), pairs)
+
+
+def vectors_of(rows_ND: np.ndarray, there: np.ndarray) -> pa.Array:
+    """A column of VECTORS; null where `there` (bool [n]) says so."""
+    size = rows_ND.shape[1]
+    ends = np.concatenate([[0], np.cumsum(there) * size]).astype(np.int32)
+    ends = pa.array(ends, mask=np.append(~there, False))
+    return pa.ListArray.from_arrays(ends, pa.array(rows_ND[there].astype(np.float16).ravel()), type=VECTORS)
 
 
 def _number(

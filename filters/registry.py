@@ -5,7 +5,7 @@ A new family is one line here.
 
 from __future__ import annotations
 
-from filters.duplicates import exact, leaders, repeats
+from filters.duplicates import exact, leaders, meaning, repeats
 from filters.heuristics import (
     blocklists,
     c4,
@@ -60,6 +60,7 @@ _OF_THE_POOL = (
     leaders.DUPLICATES,
     leaders.INDEXED,
     *repeats.REPEATS,
+    meaning.FAMILY,
     leaders.FORGOTTEN,
 )  # measured over all documents together
 

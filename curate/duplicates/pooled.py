@@ -7,13 +7,14 @@ import pyarrow.compute as pc
 
 from curate.duplicates.forgotten import find_forgotten, in_lock
 from curate.duplicates.index import find_indexed, open_index
+from curate.duplicates.meaning import find_alike
 from curate.duplicates.repeats import find_repeats
 from curate.duplicates.resolve import find_duplicates
 from curate.signals.annotate import Signals
 from curate.signals.families import of_the_pool
 from curate.signals.values import Values
 from curate.sources.pool import Pool
-from curate.spec.manifest import DUPLICATES, FORGOTTEN, INDEX
+from curate.spec.manifest import DUPLICATES, FORGOTTEN, INDEX, SEMANTIC
 from curate.store import digest_of
 
 
@@ -27,6 +28,8 @@ def measure_pool(pooled: dict[str, dict], values: Values) -> None:
             parts = find_indexed(values, parameters, pooled[DUPLICATES])
         elif name == FORGOTTEN:
             parts = find_forgotten(values, parameters)
+        elif name == SEMANTIC:
+            parts = find_alike(values, parameters["vectors"])
         else:
             parts = find_repeats(values, name, parameters["words"])
         family = of_the_pool()[name]

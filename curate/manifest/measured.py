@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from curate.errors import did_you_mean
 from curate.manifest.pooled import PoolTables, fingerprints
 from curate.signals import custom
@@ -36,6 +38,7 @@ from curate.spec.manifest import (
     FORGOTTEN,
     INDEX,
     OF_EVALUATIONS,
+    SEMANTIC,
 )
 from curate.spec.tables import Tables
 from filters.duplicates.repeats import WORDS
@@ -82,7 +85,7 @@ RECIPES = {
     "evaluation_overlap": Recipe((), dict.fromkeys(OF_EVALUATIONS, str)),
     "robots": Recipe(asked={"agents": tuple}),
     "target_likeness": Recipe(("target", "raw")),
-    "topics": Recipe(("train",), {"topics": int, "seed": int}),
+    "topics": Recipe(("train",), {"topics": int, "dimension": int, "seed": int}),
 }  # fmt: skip
 LIMITS = {
     "order": (2, 8), "ngram": (2, 1000), "word_ngrams": (1, 8), "dimension": (1, 10_000), "epochs": (1, 1000),
@@ -98,6 +101,7 @@ NEEDED = {
     INDEX: 'is not measured; add index = "DIRECTORY" to [signals]',
     DUPLICATES: "is not measured; add near_duplicates = true to [signals]",
     FORGOTTEN: "needs [forget], which bounds it; leave it out here",
+    SEMANTIC: f"is not measured; add {SEMANTIC} = true to [signals]",
     **{
         name: f"is not measured; add {name} = {{ ... }} to [signals]"
         for name in (*RECIPES, *FINGERPRINTS, URL_LISTS, LOSS)
@@ -153,6 +157,8 @@ class Measured(Tables):
             if table.get(name, False) is not False:
                 self._modelled(name, table[name])
         self._distilled(table)
+        if SEMANTIC in self.pooled:
+            self._check_vectors(f"[signals] {SEMANTIC}", self.pooled[SEMANTIC]["vectors"])
         for family, parameters in list(self.families.items()):
             for taken in parameters.get("takes", ()):
                 self._check_taken(f"[signals.{family}]", taken)
@@ -184,8 +190,9 @@ class Measured(Tables):
             if not isinstance(given, dict):
                 raise self.fail(where, 'write a table with function = "module:function"')
             self._check_name(where, name)
-            self.known(where, given, (*CUSTOM, "function", "takes", "spans"))
-            kinds = {"version": int, "unit": str, "labels": bool, "function": str, "spans": bool}
+            self.known(where, given, (*CUSTOM, "function", "takes", *custom.LISTS))
+            kinds = {"version": int, "unit": str, "labels": bool, "function": str}
+            kinds |= dict.fromkeys(custom.LISTS, bool)
             for key, kind in kinds.items():
                 self.typed(where, given, key, kind)
             takes = self.strings(where, given, "takes")
@@ -195,16 +202,24 @@ class Measured(Tables):
             folder = str(self.path.parent.absolute())
             with self.failing(where):
                 custom.code_of(given.get("function", ""), folder)
-            parameters = {k: v for k, v in given.items() if k not in ("takes", "spans")} | {"folder": folder}
-            parameters |= ({"takes": takes} if takes else {}) | (
-                {"spans": True} if given.get("spans") else {}
-            )
+            parameters = {k: v for k, v in given.items() if k not in ("takes", *custom.LISTS)} | {
+                "folder": folder
+            }
+            parameters |= {"takes": takes} if takes else {}
+            parameters |= {key: True for key in custom.LISTS if given.get(key)}
             self.families[custom.PREFIX + name] = CUSTOM | parameters
 
     def _check_name(self, where: str, name: str) -> None:
         """Of a signal that the manifest makes."""
         if name in shipped_signals() or name in DUPLICATE_SIGNALS or not name.isidentifier():
             raise self.fail(where, "the name is a shipped signal's or no identifier; choose another")
+
+    def _check_vectors(self, where: str, name: str) -> None:
+        """The signal holds a vector of each document; it is measured from now on."""
+        if not pa.types.is_list(self.signal(where, "", name).type):
+            raise self.fail(
+                where, f"{name} is no vector; take topic_vector, or a custom signal with vectors = true"
+            )
 
     def _check_taken(self, where: str, name: str) -> None:
         """A signal that a function takes is one that documents have by themselves; it is measured from now on."""
@@ -495,6 +510,8 @@ class Measured(Tables):
             raise self.fail(
                 where, f"{rule.name}: spans cannot be bounded; cut or mask them, or bound their number"
             )
+        if pa.types.is_list(signal.type):
+            raise self.fail(where, f"{rule.name}: vectors cannot be bounded; bound semantic_similarity")
         if (signal.low is None) != (bound.labels is not None) and bound.top is None:
             wanted = 'a list of labels, such as ["en"]' if signal.low is None else "two numbers [low, high]"
             raise self.fail(where, f"{rule.name}: {signal.name} takes {wanted}")

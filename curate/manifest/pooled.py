@@ -7,12 +7,13 @@ from dataclasses import asdict, fields
 from curate.duplicates.index import open_to_compare
 from curate.duplicates.index_redis import is_url
 from curate.errors import CurateError, did_you_mean
-from curate.spec.manifest import DUPLICATES, FORGOTTEN, INDEX
+from curate.spec.manifest import DUPLICATES, FORGOTTEN, INDEX, SEMANTIC
 from curate.spec.tables import Tables
 from filters.duplicates.exact import NORMALISATIONS
 from filters.duplicates.minhash import Scheme, scheme_of
 from filters.duplicates.repeats import KINDS, WORDS
 
+TOPIC_VECTOR = "topic_vector"
 MOST_WORDS = 10_000  # of the shortest repeat that is looked for
 
 
@@ -39,6 +40,10 @@ class PoolTables(Tables):
             words = self._repeated(table, kind)
             if words:
                 pooled[f"repeated_{kind}"] = {"words": words}
+        given = self.options(table, SEMANTIC, ("vectors",), f'{{ vectors = "{TOPIC_VECTOR}" }}')
+        if given is not None:
+            vectors = self.typed(f"[signals] {SEMANTIC}", given, "vectors", str, TOPIC_VECTOR)
+            pooled[SEMANTIC] = {"vectors": vectors}
         named = self.strings("[signals]", table, INDEX)
         if named:
             if not near:

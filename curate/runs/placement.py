@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from curate.processes import blocking_sigint
+from curate.processes import starting_processes
 from train.cell import Cell
 from train.config import ModelConfig, OptimizerConfig, model_size
 from train.files import digest_of, remembered, write_record
@@ -106,7 +106,7 @@ def throughput(step: Step, processes: int, threads: int) -> float:
         context.Process(target=_train_a_little, args=(step, threads, barrier, queue), daemon=True)
         for _ in range(processes)
     ]
-    with blocking_sigint():
+    with starting_processes():
         for process in running:
             process.start()
     for process in running:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from curate.processes import blocking_sigint, watch_parent
+from curate.processes import starting_processes, watch_parent
 from train import stop
 from train.grid import Item, Outcome
 
@@ -155,7 +155,7 @@ def _start(device: str) -> _Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, os.getpid()), daemon=True)
-    with blocking_sigint():  # the parent decides
+    with starting_processes():  # the parent decides
         process.start()
     theirs.close()
     return _Worker(process, ours, device)

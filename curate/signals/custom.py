@@ -9,7 +9,7 @@
     takes = ["word_count"]               # further columns of the batch: other signals of the same documents
 
 With `labels = true` it returns words, with `spans = true` stretches of each text, as lists of {start, end} in bytes of
-UTF-8, which a level may cut or mask.
+UTF-8, which a level may cut or mask, with `vectors = true` lists of numbers, by which `semantic_duplicates` compares.
 
 It is measured in the same pass as all others, and stored under a key that holds its version and the
 digest of its module's file: an edited function is measured anew. Nothing is run before it is measured: neither reading a
@@ -34,9 +34,10 @@ import pyarrow.compute as pc
 from curate.errors import CurateError
 from curate.store import file_digest
 from filters.arrow import utf8
-from filters.columns import SPANS
+from filters.columns import SPANS, VECTORS
 
 PREFIX = "custom."  # of the names of their families
+LISTS = ("spans", "vectors")  # keys of what returns lists
 
 
 def code_of(function: str, folder: str) -> Path:
@@ -167,7 +168,7 @@ def measure(signal: str, parameters: dict, documents: pa.Table, beside: dict) ->
         raise CurateError(f"{where} returned no column of {type_of(parameters)}: {error}") from None
     if len(values) != len(documents):
         raise CurateError(f"{where} returned {len(values)} values for {len(documents)} documents")
-    check = _check_spans if parameters.get("spans") else _check_range
+    check = next((check for key, check in CHECKS.items() if parameters.get(key)), _check_range)
     check(where, parameters, values, documents)
     return values
 
@@ -208,7 +209,22 @@ def _check_spans(where: str, parameters: dict, values: pa.Array, documents: pa.T
         )
 
 
+def _check_vectors(where: str, parameters: dict, values: pa.Array, documents: pa.Table) -> None:
+    finite = np.isfinite(pc.list_flatten(values).to_numpy(zero_copy_only=False).astype(float))
+    sizes = pc.unique(pc.list_value_length(values).drop_null()).to_pylist()
+    if not finite.all() or len(sizes) > 1 or 0 in sizes:
+        raise CurateError(
+            f"{where} returned vectors of {sorted(sizes)} numbers, {int((~finite).sum())} of them none or too large: a "
+            "vector has as many numbers as all others, none of them above 65,504"
+        )
+
+
+CHECKS = {"spans": _check_spans, "vectors": _check_vectors}
+
+
 def type_of(parameters: dict) -> pa.DataType:
     if parameters.get("spans"):
         return SPANS
+    if parameters.get("vectors"):
+        return VECTORS
     return pa.string() if parameters.get("labels") else pa.float64()

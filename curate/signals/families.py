@@ -56,7 +56,7 @@ def family_of(name: str, parameters: dict) -> Family:
         return shipped()[name]
     signal = name.removeprefix(custom.PREFIX)
     spans = parameters.get("spans", False)
-    no_number = spans or parameters.get("labels", False)
+    no_number = any(parameters.get(key, False) for key in (*custom.LISTS, "labels"))
     low, high = (None, None) if no_number else (parameters["low"], parameters["high"])
     empty: object
     unit, empty = ("spans", []) if spans else (parameters["unit"], None)

@@ -53,7 +53,9 @@ class Values:
 
     def names(self) -> list[str]:
         """Signals that were measured and say something to a reader."""
-        return [s for s, f in self.signals.owner.items() if f not in ("text_hash", "signatures", DUPLICATES)]
+        left = ("text_hash", "signatures", DUPLICATES)
+        named = [signal for signal, family in self.signals.owner.items() if family not in left]
+        return [name for name in named if not pa.types.is_list(self.column(name).type)]
 
     def clusters(self) -> np.ndarray:
         """int [documents]: the pool row that stands for each document's duplicate cluster."""

@@ -31,6 +31,7 @@ DUPLICATE_SIGNALS = (DUPLICATE, "duplicate_cluster_size", "near_duplicate_simila
 DUPLICATES = "duplicates"
 INDEX = "index"
 FORGOTTEN = "forgotten"
+SEMANTIC = "semantic_duplicates"
 PACKAGE, HOST, FOLDER, DOCUMENT = "package", "host", "folder", "document"  # groups of a holdout
 EDITED_BYTES = "edited_byte_count"  # what is left of a text after a level's edits: nothing left, nothing kept
 

@@ -27,9 +27,10 @@ from filters.family import Family
 from filters.files import loaded_once, read_arrays
 from filters.models.hashed import counted, sums
 from filters.models.quality import HELD_OUT, held_out
+from filters.numbers import agreed, least
 
 PREFIX = "distilled."  # of the names of families
-VERSION = 1
+VERSION = 2
 BUCKETS = 1 << 18
 SCALE = 32.0  # of the means, so that one penalty fits: a document of a thousand n-grams is about as long as 1
 PENALTY, ITERATIONS = 1e-5, 60
@@ -77,7 +78,7 @@ def _answers(texts: pa.Array | pa.ChunkedArray, weights: np.ndarray, bias: np.nd
 
 
 def _softmax(answers: np.ndarray) -> np.ndarray:
-    powers = np.exp(answers - answers.max(1, keepdims=True))
+    powers = agreed(np.exp((answers - answers.max(1, keepdims=True)).astype(float)))
     return powers / powers.sum(1, keepdims=True)
 
 
@@ -124,7 +125,6 @@ def train(
 
 def _fitted(texts: pa.Array, wanted_NK: np.ndarray, loss: Any) -> tuple[np.ndarray, np.ndarray]:
     """(float64 [buckets, K], [K]) that the least penalised loss has."""
-    from scipy.optimize import minimize
     from scipy.sparse import csr_array, diags_array
 
     counts = counted(texts, BUCKETS)
@@ -142,9 +142,7 @@ def _fitted(texts: pa.Array, wanted_NK: np.ndarray, loss: Any) -> tuple[np.ndarr
         both = np.concatenate([gradient.ravel(), slope.sum(0) / n]).astype(float)
         return float(value / n + PENALTY / 2 * np.square(weights, dtype=float).sum()), both
 
-    found = minimize(
-        penalised, np.zeros(k * (len(used) + 1)), jac=True, method="L-BFGS-B", options={"maxiter": ITERATIONS}
-    ).x
+    found = least(penalised, np.zeros(k * (len(used) + 1)), ITERATIONS)
     weights = np.zeros((BUCKETS, k))
     weights[used] = SCALE * found[:-k].reshape(-1, k)
     return weights, found[-k:]
@@ -152,7 +150,9 @@ def _fitted(texts: pa.Array, wanted_NK: np.ndarray, loss: Any) -> tuple[np.ndarr
 
 def _cross_entropy(answers: np.ndarray, wanted: np.ndarray) -> tuple[float, np.ndarray]:
     probability = _softmax(answers)
-    return float(-np.log(np.maximum((probability * wanted).sum(1), 1e-30)).sum()), probability - wanted
+    return float(agreed(-np.log(np.maximum((probability * wanted).sum(1), 1e-30))).sum()), (
+        probability - wanted
+    ).astype(np.float32)
 
 
 def _squares(answers: np.ndarray, wanted: np.ndarray) -> tuple[float, np.ndarray]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from filters.numbers import agreed
 from filters.text.compiled import inlined, loop
 from filters.text.units import mix
 
@@ -107,7 +108,7 @@ def estimate(symbols: np.ndarray, begins: np.ndarray, order: int = 3, min_count:
     ]
     together = np.concatenate(entries)
     together = together[np.argsort(together["key"], kind="stable")]
-    return Estimate(order, together, float(np.log(unknown)), vocabulary, tuple(map(len, entries)))
+    return Estimate(order, together, float(agreed(np.log(unknown))), vocabulary, tuple(map(len, entries)))
 
 
 def _order(keys: np.ndarray) -> _Order:

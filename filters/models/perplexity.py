@@ -27,6 +27,7 @@ from filters.family import Family, Signal
 from filters.files import loaded_once, read_arrays
 from filters.models.kneser_ney import BEGIN, END, ENTRY, Estimate, estimate, log_probability, table_of
 from filters.models.quality import held_out
+from filters.numbers import agreed
 from filters.text.batches import valid
 from filters.text.compiled import inlined, kernel, loop
 from filters.text.pages import decode, longest_document
@@ -212,7 +213,7 @@ class Lines:
 
     @property
     def perplexity(self) -> np.ndarray:
-        return np.exp(-self.logp / self.predictions)
+        return agreed(np.exp(-self.logp / self.predictions))
 
 
 def score_lines(texts: pa.Array | pa.ChunkedArray, model: str | os.PathLike[str] | Model) -> Lines:
@@ -259,7 +260,7 @@ def measure(
     over = lines.perplexity > unlikely
     return columns(
         SIGNALS,
-        perplexity=np.exp(-logp / np.maximum(predictions, 1)),
+        perplexity=agreed(np.exp(-logp / np.maximum(predictions, 1))),
         medians=_medians(lines),
         bits=-logp / math.log(2) / np.maximum(np.diff(valid(texts)[0]), 1),
         unknown=total(lines.unknown) / np.maximum(predictions - np.diff(lines.of), 1),
@@ -280,4 +281,4 @@ def _medians(lines: Lines) -> np.ndarray:
     return np.where(counts > 0, ordered[middle], 0.0)
 
 
-FAMILY = Family("perplexity", 1, measure, SIGNALS)
+FAMILY = Family("perplexity", 2, measure, SIGNALS)

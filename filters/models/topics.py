@@ -17,20 +17,22 @@ import numpy as np
 import pyarrow as pa
 
 from filters.arrow import text_column
-from filters.columns import columns, label, real
+from filters.columns import columns, label, real, vector, vectors_of
 from filters.family import Family
 from filters.fasttext.vectors import add_rows
 from filters.files import loaded_once, read_arrays
+from filters.models.clusters import clustered, nearest_of, unit
+from filters.numbers import agreed
 from filters.text.compiled import kernel
 from filters.text.lookup import row_of, table_of_rows
 from filters.text.normalised import normalised
 from filters.text.units import ALONE, character_tables, room_for, units_of, word_characters, words_of_all
 
-DIMENSIONS, SPARE, ITERATIONS = 64, 16, 4
+ITERATIONS = 6  # of the factorisation
+LANES = 16  # sums that are made side by side
 WORDS = 1 << 15  # of the vocabulary: those in most documents
 FEWEST = 3  # documents that have a word of the vocabulary
 PIECE = 512  # words
-ROUNDS = 50  # of k-means at most
 TERMS = 5  # of a topic's name
 
 
@@ -48,15 +50,19 @@ SIGNALS = (
     label("topic_terms", "names", "the nearest topic by its most telling words; null where no word is known"),
     real("topic_similarity", "cosine", "cosine", low=-1.0, high=1.0,
          says="cosine of the document's vector and that topic's: low where it is about nothing that the sample was about"),
+    vector("topic_vector", "vectors", "of the document, of length 1; null where no word is known"),
 )  # fmt: skip
 
 
 def measure(texts: pa.Array | pa.ChunkedArray, model: str | os.PathLike[str]) -> dict[str, pa.Array]:
-    """`topic_terms` and `topic_similarity`; null and 0 for a document without words of the vocabulary."""
+    """All SIGNALS; no name, a similarity of 0 and no vector for a document without words of the vocabulary."""
     read = _model(model)
-    nearest, cosine = _nearest(_sums(texts, read.keys, read.table, read.vectors_WD), read.centres_DT)
+    sums_ND = _sums(texts, read.keys, read.table, read.vectors_WD)
+    nearest, cosine = nearest_of(sums_ND, read.centres_DT)
     names = read.names.take(pa.array(nearest, mask=nearest < 0))
-    return columns(SIGNALS, names=names, cosine=cosine.astype(float))
+    return columns(
+        SIGNALS, names=names, cosine=cosine.astype(float), vectors=vectors_of(unit(sums_ND), nearest >= 0)
+    )
 
 
 @loaded_once
@@ -99,35 +105,15 @@ def _sums(
     return sums_ND
 
 
-@kernel
-def _compare(sums_ND, centres_DT, nearest, cosine):
-    """By itself for each document, so that its bits do not depend on its neighbours."""
-    dots = np.empty(centres_DT.shape[1], np.float32)
-    for i in range(len(sums_ND)):
-        squares = np.float32(0)
-        dots[:] = 0
-        for d in range(len(centres_DT)):
-            value = sums_ND[i, d]
-            squares += value * value
-            for t in range(len(dots)):
-                dots[t] += value * centres_DT[d, t]
-        if squares > 0:
-            nearest[i] = np.argmax(dots)
-            cosine[i] = min(max(dots[nearest[i]] / np.sqrt(squares), np.float32(-1)), np.float32(1))
-
-
-def _nearest(sums_ND: np.ndarray, centres_DT: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(int64 [n] the nearest topic, -1 of none; float32 [n] its cosine)"""
-    nearest, cosine = np.full(len(sums_ND), np.int64(-1)), np.zeros(len(sums_ND), np.float32)
-    _compare(sums_ND, centres_DT, nearest, cosine)
-    return nearest, cosine
-
-
 # ---- Training -------------------------------------------------------------------------------------------
 
 
 def train(
-    texts: pa.Array | pa.ChunkedArray, path: str | os.PathLike[str], topics: int = 64, seed: int = 0
+    texts: pa.Array | pa.ChunkedArray,
+    path: str | os.PathLike[str],
+    topics: int = 64,
+    dimension: int = 64,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Learn at most so many topics; writes the model, returns how many documents of the sample each has. Raises
     ValueError where the documents share too few words."""
@@ -140,26 +126,24 @@ def train(
     pieces = of_document + np.cumsum((np.arange(len(words)) - ends[of_document]) % PIECE == 0)
     chance = np.random.default_rng(seed)
     there = _counts(of_document[known], ids[known], (len(texts), len(keys))) > 0
-    vectors = _factorised(_counts(pieces[known], ids[known], (int(pieces[-1]) + 1, len(keys))), chance)
+    vectors = _factorised(
+        _counts(pieces[known], ids[known], (int(pieces[-1]) + 1, len(keys))), dimension, chance
+    )
     sums = _sums(texts, keys, table_of_rows(keys), vectors)
-    common = _unit(sums).mean(0)
-    common /= max(float(np.linalg.norm(common)), 1e-9)
-    vectors -= np.outer(vectors @ common, common)
+    common = unit(sums).mean(0)
+    common = unit(common[None])[0]
+    vectors -= np.outer((vectors * common).sum(1), common)
     sums = _sums(texts, keys, table_of_rows(keys), vectors)
-    centres = _clustered(_unit(sums[sums.any(1)]), topics, chance)
-    nearest, _ = _nearest(sums, centres)
+    centres = clustered(unit(sums[sums.any(1)]), topics, chance)
+    nearest, _ = nearest_of(sums, centres)
     kept = np.unique(nearest[nearest >= 0])
     centres = np.ascontiguousarray(centres[:, kept])
-    nearest, _ = _nearest(sums, centres)
+    nearest, _ = nearest_of(sums, centres)
     names = _names(texts, there, nearest, len(kept), first)
     with open(path, "wb") as file:
         np.savez(file, keys=keys, vectors=vectors, centres=centres, names=np.array(names))
     sizes = np.bincount(nearest[nearest >= 0], minlength=len(names)).tolist()
     return {"words": len(keys), "topics": dict(zip(names, sizes, strict=True))}
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
 
 
 def _vocabulary(words: np.ndarray, of_document: np.ndarray, n: int) -> tuple[np.ndarray, ...]:
@@ -183,41 +167,53 @@ def _counts(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> An
     return csr_array((np.ones(len(rows), np.float32), (rows, columns)), shape)
 
 
-def _factorised(counts: Any, chance: np.random.Generator) -> np.ndarray:
+def _factorised(counts: Any, dimension: int, chance: np.random.Generator) -> np.ndarray:
     """float32 [words, D], fewer where there are fewer words: vectors of words, each weighted by how rare it is."""
     from scipy.sparse import csr_array, diags_array
 
-    rarity = np.log(counts.shape[0] / np.bincount(counts.indices)).astype(np.float32)
-    counts.data = np.log1p(counts.data)
+    rarity = _log(counts.shape[0] / np.bincount(counts.indices))
+    counts.data = _log(1 + counts.data)
     weighed = counts @ diags_array(rarity)
     lengths = np.sqrt(np.asarray((weighed * weighed).sum(1))).ravel()
     weighed = csr_array(diags_array((1 / np.maximum(lengths, 1e-9)).astype(np.float32)) @ weighed)
     turned = csr_array(weighed.T)
-    basis = chance.standard_normal((len(rarity), DIMENSIONS + SPARE)).astype(np.float32)
+    basis = chance.standard_normal((len(rarity), min(dimension, len(rarity)))).astype(np.float32)
     for _ in range(ITERATIONS):
-        basis, _ = np.linalg.qr(turned @ (weighed @ basis))
-    left = weighed @ basis
-    _, rotation = np.linalg.eigh((left.T @ left).astype(float))
-    return basis @ rotation[:, ::-1][:, :DIMENSIONS].astype(np.float32) * rarity[:, None]
+        rows_DW = np.ascontiguousarray((turned @ (weighed @ basis)).T)
+        _orthonormalise(rows_DW)
+        basis = np.ascontiguousarray(rows_DW.T)
+    return basis * rarity[:, None]
 
 
-def _clustered(rows_ND: np.ndarray, topics: int, chance: np.random.Generator) -> np.ndarray:
-    """float32 [D, T]: centres of spherical k-means, the first ones drawn far from each other (k-means++)."""
-    centres = rows_ND[[int(chance.integers(len(rows_ND)))]]
-    far = 1 - rows_ND @ centres[0]
-    while len(centres) < topics and (far := np.maximum(far, 0)).sum() > 1e-6 * len(far):
-        chosen = rows_ND[[chance.choice(len(far), p=far.astype(float) / far.astype(float).sum())]]
-        centres, far = np.concatenate([centres, chosen]), np.minimum(far, 1 - rows_ND @ chosen[0])
-    before = None
-    for _ in range(ROUNDS):
-        nearest = (rows_ND @ centres.T).argmax(1)
-        if before is not None and np.array_equal(nearest, before):
-            break
-        before = nearest
-        sums = np.zeros_like(centres)
-        np.add.at(sums, nearest, rows_ND)
-        centres = np.where(np.linalg.norm(sums, axis=1, keepdims=True) > 1e-6, _unit(sums), centres)
-    return np.ascontiguousarray(centres.T)
+def _log(values: np.ndarray) -> np.ndarray:
+    return agreed(np.log(values.astype(float))).astype(np.float32)
+
+
+@kernel
+def _orthonormalise(rows_DW):
+    """Make rows orthogonal to each other, of length 1 (Gram and Schmidt). Sums are made in LANES parts, so that the order of
+    additions is given, and vectors can do them."""
+    size, width = rows_DW.shape
+    whole = width - width % LANES
+    lanes = np.empty(LANES, np.float32)
+    for k in range(size):
+        for j in range(k + 1):
+            lanes[:] = 0
+            for first in range(0, whole, LANES):
+                for lane in range(LANES):
+                    lanes[lane] += rows_DW[j, first + lane] * rows_DW[k, first + lane]
+            dot = np.float32(0)
+            for lane in range(LANES):
+                dot += lanes[lane]
+            for w in range(whole, width):
+                dot += rows_DW[j, w] * rows_DW[k, w]
+            if j < k:
+                for w in range(width):
+                    rows_DW[k, w] -= dot * rows_DW[j, w]
+            elif dot > 0:
+                scale = np.float32(1) / np.sqrt(dot)
+                for w in range(width):
+                    rows_DW[k, w] *= scale
 
 
 def _names(texts: pa.Array, there: Any, nearest: np.ndarray, topics: int, first: np.ndarray) -> list[str]:
@@ -227,7 +223,7 @@ def _names(texts: pa.Array, there: Any, nearest: np.ndarray, topics: int, first:
     for topic in range(topics):
         own = there[np.flatnonzero(nearest == topic)]
         of_own = np.bincount(own.indices, minlength=len(share)) / own.shape[0]
-        score = of_own * np.log(np.maximum(of_own, 1e-9) / share)
+        score = of_own * _log(np.maximum(of_own, 1e-9) / share)
         best.append(np.lexsort((np.arange(len(score)), -score))[: 8 * TERMS])
     rows, at = np.unique(np.concatenate(best), return_inverse=True)
     spelled = np.array(_spelled(texts, first[rows]))[at]
@@ -269,4 +265,4 @@ def _spelled(texts: pa.Array, wanted: np.ndarray) -> list[str]:
     return [compared.data[a:b].tobytes().decode().lower() for a, b in edges[order.argsort()].tolist()]
 
 
-FAMILY = Family("topics", 1, measure, SIGNALS)
+FAMILY = Family("topics", 2, measure, SIGNALS)

@@ -45,3 +45,14 @@ def test_a_manifest_is_planned_built_explained_and_verified_from_python(tmp_path
     assert curate.verify(lock, store=tmp_path / "store") == len(built.corpora)
     with pytest.raises(curate.CurateError, match="no corpus directory"):
         curate.open_corpus(tmp_path)
+
+
+def test_a_script_may_build_without_a_guard_around_its_main_part(tmp_path):
+    """Workers are started anew by Python, which runs the main file again in each if it is let."""
+    path = write_manifest(tmp_path, MANIFEST)
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"import curate\nprint('begins')\nprint(len(curate.build({str(path)!r}, store='store', workers=2).corpora))"
+    )
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["begins", "9"]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
 from functools import partial
 
 import hostile
@@ -66,7 +69,8 @@ def test_a_text_of_two_topics_is_less_similar_than_one_of_a_single_topic(model):
 def test_the_same_texts_give_the_same_bytes_and_another_seed_other_ones(model, tmp_path):
     texts = planted()[0]
     for name, seed in (("again", 0), ("other", 1)):
-        topics.train(pa.chunked_array([texts.slice(0, 100), texts.slice(100)]), tmp_path / name, 3, seed)
+        pieces = pa.chunked_array([texts.slice(0, 100), texts.slice(100)])
+        topics.train(pieces, tmp_path / name, 3, seed=seed)
     assert (tmp_path / "again").read_bytes() == model[0].read_bytes() != (tmp_path / "other").read_bytes()
 
 
@@ -96,3 +100,30 @@ def test_a_damaged_file_is_refused(model, tmp_path):
         path.write_bytes(damaged)
         with pytest.raises(ValueError, match="not a model of topics"):
             topics.measure(planted(3)[0], path)
+
+
+def test_another_kind_of_processor_gives_the_same_bytes(tmp_path):
+    """Of NumPy's and OpenBLAS's code for several kinds of processors, another is taken."""
+    code = f"""
+import sys; sys.path[:0] = {sys.path!r}
+from pathlib import Path
+import numpy as np
+from test_topics import planted
+from filters.models import distilled, perplexity, topics
+texts, kinds = planted(300)
+topics.train(texts, "topics", topics=3)
+distilled.train(texts, np.array(kinds), "distilled")
+perplexity.train(texts, "perplexity")
+np.save("scores", [list(c.to_pylist()) for c in list(perplexity.measure(texts, "perplexity").values())[:3]])
+"""
+    from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
+
+    off = " ".join(name for name in __cpu_dispatch__ if __cpu_features__.get(name))
+    for name, more in (
+        ("here", {}),
+        ("there", {"NPY_DISABLE_CPU_FEATURES": off, "OPENBLAS_CORETYPE": "Prescott"}),
+    ):
+        (tmp_path / name).mkdir()
+        subprocess.run([sys.executable, "-c", code], cwd=tmp_path / name, env=os.environ | more, check=True)
+    for file in ("topics", "distilled", "perplexity", "scores.npy"):
+        assert (tmp_path / "here" / file).read_bytes() == (tmp_path / "there" / file).read_bytes(), file
