@@ -27,7 +27,7 @@ from filters.family import Family
 from filters.files import loaded_once, read_arrays
 from filters.models.hashed import counted, sums
 from filters.models.quality import HELD_OUT, held_out
-from filters.numbers import agreed, least
+from filters.reproducible import agreed, least
 
 PREFIX = "distilled."  # of the names of families
 VERSION = 2

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from filters.numbers import agreed
+from filters.reproducible import agreed
 from filters.text.compiled import inlined, loop
 from filters.text.units import mix
 

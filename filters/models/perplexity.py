@@ -27,7 +27,7 @@ from filters.family import Family, Signal
 from filters.files import loaded_once, read_arrays
 from filters.models.kneser_ney import BEGIN, END, ENTRY, Estimate, estimate, log_probability, table_of
 from filters.models.quality import held_out
-from filters.numbers import agreed
+from filters.reproducible import agreed
 from filters.text.batches import valid
 from filters.text.compiled import inlined, kernel, loop
 from filters.text.pages import decode, longest_document

@@ -22,7 +22,7 @@ from filters.family import Family
 from filters.fasttext.vectors import add_rows
 from filters.files import loaded_once, read_arrays
 from filters.models.clusters import clustered, nearest_of, unit
-from filters.numbers import agreed
+from filters.reproducible import agreed
 from filters.text.compiled import kernel
 from filters.text.lookup import row_of, table_of_rows
 from filters.text.normalised import normalised

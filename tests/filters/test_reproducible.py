@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from filters.numbers import agreed, least
+from filters.reproducible import agreed, least
 
 
 def test_values_that_differ_in_the_last_places_agree_and_others_do_not():
