@@ -12,9 +12,11 @@ import subprocess
 import sys
 import time
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import faulty  # noqa: F401 registers `faulty://`
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 from test_shares import write
@@ -344,7 +346,9 @@ def test_two_machines_killed_amid_faults_make_what_one_makes_and_a_third_reports
     assert told == again
 
 
-def test_s3_is_a_store(alone, world):
+@pytest.fixture
+def s3(world):
+    """A server of S3 on this machine, without a bucket."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         server = pytest.importorskip("moto.server", reason="the extra `outside` is not installed")
@@ -359,19 +363,62 @@ def test_s3_is_a_store(alone, world):
             host, port = running.get_host_and_port()
             world.patch.setitem(fsspec.config.conf, "s3", {"endpoint_url": f"http://{host}:{port}"})
             world.patch.setenv("FSSPEC_S3_ENDPOINT_URL", f"http://{host}:{port}")  # for workers
-            world.url = "s3://nowhere/store"
-            code, _, said = world.curate("a", "build")
-            assert code == 1
-            assert said.startswith("error: s3://nowhere/store/store.json: cannot be written")
-            fsspec.filesystem("s3").mkdir("corpora")
-            world.url = "s3://corpora/store"
-            for machine in "ab":
-                assert world.curate(machine, "build", "--workers", "2")[0] == 0
-                assert (world.folder / "small.lock.json").read_text() == alone[0]
-            stages = json.loads(world.curate("c", "status", "--json")[1])["stages"]
-            assert [stage["done"] for stage in stages] == [stage["of"] for stage in stages]
-            remote = remote_of(world.url)
-            assert not remote.keys("claims")
-            assert len(remote.keys("corpora")) == len(list((alone[1] / "corpora").iterdir()))
+            yield fsspec.filesystem("s3")
         finally:
             running.stop()
+
+
+def test_s3_is_a_store(alone, world, s3):
+    world.url = "s3://nowhere/store"
+    code, _, said = world.curate("a", "build")
+    assert code == 1
+    assert said.startswith("error: s3://nowhere/store/store.json: cannot be written")
+    s3.mkdir("corpora")
+    world.url = "s3://corpora/store"
+    for machine in "ab":
+        assert world.curate(machine, "build", "--workers", "2")[0] == 0
+        assert (world.folder / "small.lock.json").read_text() == alone[0]
+    stages = json.loads(world.curate("c", "status", "--json")[1])["stages"]
+    assert [stage["done"] for stage in stages] == [stage["of"] for stage in stages]
+    remote = remote_of(world.url)
+    assert not remote.keys("claims")
+    assert len(remote.keys("corpora")) == len(list((alone[1] / "corpora").iterdir()))
+
+
+def test_what_is_forgotten_leaves_s3(world, s3):
+    """No object there holds its text, whatever it is packed in, and another machine builds without it."""
+    s3.mkdir("corpora")
+    world.url = "s3://corpora/store"
+    assert world.curate("a", "build")[0] == 0
+    lock = json.loads((world.folder / "small.lock.json").read_text())
+    corpus = open_arrow(corpus_directory(open_store(world.url), lock["corpora"][0]))
+    gone, stays = corpus["id"][0].as_py(), corpus["id"][1].as_py()
+    before = ids_in(s3, "corpora")
+    assert {gone, stays} <= before
+    code, said, _ = world.curate("b", "forget", gone, "--json")
+    assert code == 0
+    proof = json.loads(said)
+    assert set(proof["absence"]["still_there"].values()) == {0}
+    assert {one["id"] for one in proof["documents"]} == before - ids_in(s3, "corpora")
+    assert stays in ids_in(s3, "corpora")
+    assert world.curate("c", "build")[0] == 0
+    assert gone not in ids_in(s3, "corpora")
+
+
+def ids_in(system, bucket: str) -> set[str]:
+    """Of documents, in every table of Arrow that lies there."""
+    found: set[str] = set()
+    for path in system.find(bucket):
+        if path.endswith(".arrow"):
+            with suppress(pa.ArrowInvalid), pa.BufferReader(system.cat(path)) as file:
+                table = _table(file)
+                found |= set(table["id"].to_pylist()) if "id" in table.column_names else set()
+    return found
+
+
+def _table(file) -> pa.Table:
+    try:
+        return pa.ipc.open_file(file).read_all()
+    except pa.ArrowInvalid:
+        file.seek(0)
+        return pa.ipc.open_stream(file).read_all()
