@@ -387,22 +387,22 @@ def test_s3_is_a_store(alone, world, s3):
 
 def test_what_is_forgotten_leaves_s3(world, s3):
     """No object there holds its text, whatever it is packed in, and another machine builds without it."""
-    s3.mkdir("corpora")
-    world.url = "s3://corpora/store"
+    s3.mkdir("forgetful")
+    world.url = "s3://forgetful/store"
     assert world.curate("a", "build")[0] == 0
     lock = json.loads((world.folder / "small.lock.json").read_text())
     corpus = open_arrow(corpus_directory(open_store(world.url), lock["corpora"][0]))
     gone, stays = corpus["id"][0].as_py(), corpus["id"][1].as_py()
-    before = ids_in(s3, "corpora")
+    before = ids_in(s3, "forgetful")
     assert {gone, stays} <= before
     code, said, _ = world.curate("b", "forget", gone, "--json")
     assert code == 0
     proof = json.loads(said)
     assert set(proof["absence"]["still_there"].values()) == {0}
-    assert {one["id"] for one in proof["documents"]} == before - ids_in(s3, "corpora")
-    assert stays in ids_in(s3, "corpora")
+    assert {one["id"] for one in proof["documents"]} == before - ids_in(s3, "forgetful")
+    assert stays in ids_in(s3, "forgetful")
     assert world.curate("c", "build")[0] == 0
-    assert gone not in ids_in(s3, "corpora")
+    assert gone not in ids_in(s3, "forgetful")
 
 
 def ids_in(system, bucket: str) -> set[str]:
