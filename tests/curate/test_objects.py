@@ -408,6 +408,7 @@ def test_what_is_forgotten_leaves_s3(world, s3):
 def ids_in(system, bucket: str) -> set[str]:
     """Of documents, in every table of Arrow that lies there."""
     found: set[str] = set()
+    system.invalidate_cache()
     for path in system.find(bucket):
         if path.endswith(".arrow"):
             with suppress(pa.ArrowInvalid), pa.BufferReader(system.cat(path)) as file:
