@@ -11,7 +11,7 @@ import sys
 from contextlib import closing
 
 MEMORY = 1_000_000_000  # bytes; a page that unpacks to more ends the process
-SECONDS = 300  # of a core, for a file: the largest that was tried takes 4
+SECONDS = 300  # of a core, for a file: the slowest of 216 manuals takes 2
 PAGES, CHARACTERS = 20_000, 64_000_000
 
 
