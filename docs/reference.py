@@ -278,12 +278,14 @@ def _default(key: Mapping[str, Any]) -> str:
 
 def _formats_table() -> str:
     from curate.sources.formats import FORMATS
+    from curate.sources.formats.format import extra_of
 
     rows = []
     for name, format in FORMATS.items():
         usual, others = format.fields or ((), ())
         carried = ", ".join(f"`{field}`" for field in (*usual, *others))
-        needs = "the extra `web`" if format.requires else ""
+        extras = dict.fromkeys(f"the extra `{extra_of(library)}`" for library in format.requires)
+        needs = ", ".join(extras)
         files = ", ".join(f"`{pattern}`" for pattern in format.include if pattern.count(".") < 2)
         rows.append(
             [f"`{name}`", files, carried or ("the file's own" if format.fields is None else ""), needs]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from curate.errors import did_you_mean
 from curate.sources.formats import FORMATS
+from curate.sources.formats.format import extra_of
 from curate.spec.manifest import ANSWER, AS_THEY_ARE, RESILIPARSE, TRAFILATURA, Source, Target
 from curate.spec.tables import Tables
 
@@ -103,7 +104,7 @@ class SourceTables(Tables):
         """The fields that are carried along, and that the reader of this format can be asked for."""
         if lacking := FORMATS[format].missing():
             need = f'format = "{format}" needs {", ".join(lacking)}'
-            raise self.fail(where, f'{need}: pip install "curate-lm[web]"')
+            raise self.fail(where, f'{need}: pip install "curate-lm[{extra_of(lacking[0])}]"')
         fields = FORMATS[format].fields
         usual, others = fields or ((), ())
         given = self.strings(where, table, "columns") if "columns" in table else usual

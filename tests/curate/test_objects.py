@@ -344,7 +344,9 @@ def test_two_machines_killed_amid_faults_make_what_one_makes_and_a_third_reports
     assert told == again
 
 
-def test_s3_is_a_store(alone, world):
+@pytest.fixture
+def s3(world):
+    """A server of S3 on this machine, without a bucket."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         server = pytest.importorskip("moto.server", reason="the extra `outside` is not installed")
@@ -359,19 +361,52 @@ def test_s3_is_a_store(alone, world):
             host, port = running.get_host_and_port()
             world.patch.setitem(fsspec.config.conf, "s3", {"endpoint_url": f"http://{host}:{port}"})
             world.patch.setenv("FSSPEC_S3_ENDPOINT_URL", f"http://{host}:{port}")  # for workers
-            world.url = "s3://nowhere/store"
-            code, _, said = world.curate("a", "build")
-            assert code == 1
-            assert said.startswith("error: s3://nowhere/store/store.json: cannot be written")
-            fsspec.filesystem("s3").mkdir("corpora")
-            world.url = "s3://corpora/store"
-            for machine in "ab":
-                assert world.curate(machine, "build", "--workers", "2")[0] == 0
-                assert (world.folder / "small.lock.json").read_text() == alone[0]
-            stages = json.loads(world.curate("c", "status", "--json")[1])["stages"]
-            assert [stage["done"] for stage in stages] == [stage["of"] for stage in stages]
-            remote = remote_of(world.url)
-            assert not remote.keys("claims")
-            assert len(remote.keys("corpora")) == len(list((alone[1] / "corpora").iterdir()))
+            yield fsspec.filesystem("s3")
         finally:
             running.stop()
+
+
+def test_s3_is_a_store(alone, world, s3):
+    world.url = "s3://nowhere/store"
+    code, _, said = world.curate("a", "build")
+    assert code == 1
+    assert said.startswith("error: s3://nowhere/store/store.json: cannot be written")
+    s3.mkdir("corpora")
+    world.url = "s3://corpora/store"
+    for machine in "ab":
+        assert world.curate(machine, "build", "--workers", "2")[0] == 0
+        assert (world.folder / "small.lock.json").read_text() == alone[0]
+    stages = json.loads(world.curate("c", "status", "--json")[1])["stages"]
+    assert [stage["done"] for stage in stages] == [stage["of"] for stage in stages]
+    remote = remote_of(world.url)
+    assert not remote.keys("claims")
+    assert len(remote.keys("corpora")) == len(list((alone[1] / "corpora").iterdir()))
+
+
+def test_what_is_forgotten_leaves_the_corpora_in_s3(world, s3):
+    """Whichever machine reads them, and whichever builds them again."""
+    s3.mkdir("forgetful")
+    world.url = "s3://forgetful/store"
+    assert world.curate("a", "build")[0] == 0
+    lock = world.folder / "small.lock.json"
+    before = _ids(world, json.loads(lock.read_text()))
+    gone = min(before)
+    code, said, _ = world.curate("b", "forget", gone, "--json")
+    assert code == 0
+    proof, after = json.loads(said), lock.read_text()
+    assert set(proof["absence"]["still_there"].values()) == {0}
+    assert {one["id"] for one in proof["documents"]} == {gone}
+    assert proof["were_in"][0]["not_in_the_store"] == []  # machine b fetched what a had built
+    world.on("c")
+    found = _ids(world, json.loads(after))
+    assert gone not in found
+    assert len(found & before) > len(before) / 2
+    assert world.curate("c", "build")[0] == 0
+    assert lock.read_text() == after
+
+
+def _ids(world, lock: dict) -> set[str]:
+    store = open_store(world.url)
+    return {
+        id for one in lock["corpora"] for id in open_arrow(corpus_directory(store, one))["id"].to_pylist()
+    }

@@ -88,6 +88,8 @@ SEEDS: dict[str, list[bytes]] = {
     "mail": [MAIL * 2, MAIL[MAIL.index(b"\n") + 1 :]],
     "epub": [_book(BOOK), BOOK],
     "mediawiki": [WIKI],
+    "latex": [rb"\newcommand{\qa}[1][b]{a #1}\begin{document}\section{A}\qa[c] $x$ \cite{d}% e" b"\n"
+              rb"\begin{figure}\caption{f}\end{figure}\verb|g|\end{document}"],
     "python": [b'"""A module."""\n\ndef f():\n    """A function."""\n'],
     "answer": [ANSWER],
     "tokenizer": [TOKENIZER],

@@ -9,11 +9,14 @@ from curate.sources.formats.json_lines import JSONL
 from curate.sources.formats.lines import TEXT
 from curate.sources.formats.mail import MAIL
 from curate.sources.formats.pages import HTML, MARKDOWN
+from curate.sources.formats.papers import PDF
 from curate.sources.formats.published import PUBLISHED_CORPUS
+from curate.sources.formats.tex import LATEX
 from curate.sources.formats.wikis import MEDIAWIKI
 
 FORMATS: dict[str, Format] = {
     one.name: one for one in (
-        JSONL, PARQUET, ARROW, TEXT, MARKDOWN, HTML, WARC, WET, ROBOTS, MAIL, EPUB, MEDIAWIKI, PYTHON, HUB, PUBLISHED_CORPUS,
+        JSONL, PARQUET, ARROW, TEXT, MARKDOWN, HTML, WARC, WET, ROBOTS, MAIL, EPUB, PDF, LATEX, MEDIAWIKI, PYTHON, HUB,
+        PUBLISHED_CORPUS,
     )
 }  # fmt: skip

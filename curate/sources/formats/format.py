@@ -21,6 +21,8 @@ from curate.spec.manifest import TRAFILATURA, Source
 EXTRAS = {
     TRAFILATURA: TRAFILATURA,
     "mwparserfromhell": "wiki",
+    "pylatexenc": "papers",
+    "pypdfium2": "papers",
 }  # library -> what is installed with it, if not web
 PACKED = ("", ".gz", ".zst", ".bz2", ".lz4", ".xz")
 
@@ -54,8 +56,7 @@ class Format:
         try:
             return {name: version(name) for name in names}
         except PackageNotFoundError as error:
-            extra = EXTRAS.get(str(error.name), "web")
-            hint = f'pip install "curate-lm[{extra}]"'
+            hint = f'pip install "curate-lm[{extra_of(error.name)}]"'
             raise InputError(f'format "{self.name}" needs {error.name}: {hint}') from None
 
     def made_by(self, source: Source) -> list:
@@ -65,6 +66,10 @@ class Format:
 
     def missing(self) -> list[str]:
         return [name for name in self.requires if find_spec(name) is None]
+
+
+def extra_of(library: str) -> str:
+    return EXTRAS.get(library, "web")
 
 
 def packed(*patterns: str) -> tuple[str, ...]:

@@ -94,7 +94,7 @@ def _text(source: Source, message: EmailMessage, place: str, problems: Problems)
     if body.get_content_type() == "text/html":
         found = page(content, charset, place, problems, source.extract)
         return found[0] if found else None
-    return without_surrogates(_characters(content, charset, place, problems), place, problems)
+    return without_surrogates(characters_as(content, charset, place, problems), place, problems)
 
 
 def _charset(part: MIMEPart) -> str | None:
@@ -104,7 +104,7 @@ def _charset(part: MIMEPart) -> str | None:
         return None
 
 
-def _characters(raw: bytes, charset: str | None, place: str, problems: Problems) -> str:
+def characters_as(raw: bytes, charset: str | None, place: str, problems: Problems) -> str:
     """As the message says that it is written; where that is not so, as UTF-8, else as Windows wrote, which is counted."""
     for encoding in (charset, "utf-8"):
         try:
