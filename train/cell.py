@@ -64,7 +64,8 @@ class Cell(RunConfig):
             object.__setattr__(self, "batch", batch)
         precision = choose_precision(self.precision, choose_device(self.device))
         object.__setattr__(self, "precision", precision)
-        OptimizerConfig.of(self.optimizer)
+        decay = OptimizerConfig.of(self.optimizer).decay(self.epochs, self.sizes[-1] / self.batch_tokens)
+        object.__setattr__(self, "optimizer", {**self.optimizer, "weight_decay": decay})
 
     def asdict(self) -> dict[str, Any]:
         return asdict(self)

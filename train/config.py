@@ -185,7 +185,12 @@ class OptimizerConfig(Config):
         unset="2 where a step has fewer than 12 tokens a column of width, else 1",
         former="turns",
     )
-    weight_decay: float = knob(0.1, "of matrices, times the learning rate", "[0, 100)")
+    weight_decay: float | None = knob(
+        None,
+        "of matrices, times the learning rate",
+        "[0, 100)",
+        unset="0.1, with several epochs 10 * epochs / steps of a pass between 0.1 and 0.8",
+    )
     warmup_steps: int = knob(5, "in which the learning rate rises", "[0, 1e12]")
     stable_steps: int = knob(100, "after about which the learning rate begins to fall; 0: never", "[0, 1e12]")
     grad_clip: float = knob(1.0, "largest norm of all gradients together", "(0, 1e9]", former="clip")
@@ -205,6 +210,9 @@ class OptimizerConfig(Config):
         if self.embedding_learning_rate is not None:
             return self.embedding_learning_rate
         return self.peak_rate(width) * (embedding_rate_factor(width) if self.name == "muon" else 1)
+
+    def decay(self, epochs: float = 1.0, pass_steps: float = 1.0) -> float:
+        return default_decay(epochs, pass_steps) if self.weight_decay is None else self.weight_decay
 
     def interval(self, width: int, step_tokens: int) -> int:
         """Steps from one move of a matrix under Muon to the next."""
@@ -227,6 +235,16 @@ def default_rate(name: str, width: int) -> float:
     Best of the rates 2^n * 0.001 for Muon on books: 0.032 at width 64, 0.008 at 128, 0.004 at 256 (depths 2, 4, 8).
     """
     return {"adamw": 4e-3, "muon": 2e-2}[name] * 64 / width
+
+
+def default_decay(epochs: float, pass_steps: float) -> float:
+    """0.1 in one pass. More passes want more and longer ones less: what counts is how many epochs the weights remember
+    (Wang & Aitchison 2405.13698, Kim et al. 2509.14786).
+
+    Of eight rules this one is never more than 0.02 nats from the best decay tried: docstrings and a mixed crawl, 50k to
+    200k tokens, two to six passes, widths 64 and 128. 0.1 throughout loses up to 0.75, and 0.1 a pass 0.17.
+    """
+    return 0.1 if epochs <= 1 else round(min(max(10 * epochs / pass_steps, 0.1), 0.8), 2)
 
 
 def default_muon_interval(width: int, step_tokens: int) -> int:

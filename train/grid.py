@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from train.config import SEEDS, TABLES, ModelConfig, RunConfig, default_batch, knobs
+from train.config import SEEDS, TABLES, ModelConfig, OptimizerConfig, RunConfig, default_batch, knobs
 from train.knobs import Knob, check_names, former_names, path_to
 
 # Knobs that say how to train, not what on: where one is an axis of a grid, levels are compared each at its best.
@@ -84,6 +84,15 @@ def ladders(sizes: list[int], setting: Mapping[str, Any]) -> list[list[int]]:
     100,000 tokens of four passes it loses 0.19 nats: what comes first is learned by heart before the rest is seen.
     """
     return [sizes] if setting.get("epochs", 1) == 1 else [[size] for size in sizes]
+
+
+def with_decay(cell: dict[str, Any]) -> dict[str, Any]:
+    """The cell with the weight decay that follows from its passes, which its key then holds; one pass needs none."""
+    epochs, given = cell.get("epochs", 1), cell.get("optimizer", {})
+    if epochs == 1:
+        return cell
+    decay = OptimizerConfig.of(given).decay(epochs, cell["sizes"][-1] / step_tokens(cell))
+    return cell | {"optimizer": given | {"weight_decay": decay}}
 
 
 def step_tokens(setting: Mapping[str, Any]) -> int:

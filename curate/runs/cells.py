@@ -29,7 +29,7 @@ from curate.store import digest_of, remembered
 from curate.studies import registry
 from curate.studies.study import Trial, flat
 from train import VERSION
-from train.grid import APART, expand, ladders, step_tokens
+from train.grid import APART, expand, ladders, step_tokens, with_decay
 from train.records import CELL_LOCK, FAILED, finished_run
 from train.tokens import Packed, load_tokenizer
 from train.tokens.bpe import end_id
@@ -121,7 +121,7 @@ def _cells_of_grid(built: Built, more: dict) -> list[PlannedCell]:
             for setting in mine:
                 tagged = {**setting, "tags": varying(setting, settings)}
                 for sizes in ladders(sorted(read.ends), setting):
-                    cell = {"level": level, "sizes": sizes, **tagged}
+                    cell = with_decay({"level": level, "sizes": sizes, **tagged})
                     judges = scored_on(built) | _apart(built, level)
                     directory = _directory(built, f"{level}-seed-{seed}", cell, key, judges)
                     whole = cell | _paths(packed, judges)
@@ -151,7 +151,8 @@ def _trial_cell(built: Built, trial: Trial, setting: dict, known: dict) -> Plann
         return _impossible(built, trial, seed, known, after, trial.level, "that the trunk has not read")
     name = f"{trial.study}-{trial.name}-seed-{seed}"
     packed, key = _pack_block(built, level, name, read)
-    cell = {"sizes": [trial.tokens], **setting, **{k: v for k, v in trial.knobs.items() if k == "epochs"}}
+    passes = {k: v for k, v in trial.knobs.items() if k == "epochs"}
+    cell = with_decay({"sizes": [trial.tokens], **setting, **passes})
     judges, paths = scored_on(built) | (_apart(built, trial.level) if trial.apart else {}), {}
     if trial.trunk:
         trunk = f"trunk-{trial.study}-{level}-seed-{seed}"

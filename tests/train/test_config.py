@@ -155,6 +155,15 @@ def test_a_depth_alone_is_a_size():
     assert total == without + 4096 * 384
 
 
+def test_weight_decay_follows_the_passes_between_its_bounds():
+    decays = {epochs: OptimizerConfig().decay(epochs, 100) for epochs in (0.3, 1, 1.5, 3, 6, 8, 64)}
+    assert decays == {0.3: 0.1, 1: 0.1, 1.5: 0.15, 3: 0.3, 6: 0.6, 8: 0.8, 64: 0.8}
+    assert [OptimizerConfig().decay(4, steps) for steps in (10, 200, 4000)] == [0.8, 0.2, 0.1]
+    assert OptimizerConfig().decay(1, 10) == 0.1
+    assert OptimizerConfig(weight_decay=0.0).decay(6, 100) == 0.0
+    assert OptimizerConfig().decay() == 0.1
+
+
 def test_knobs_are_known_without_torch():
     code = "import sys, train.config, train.grid; print({'torch', 'numpy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from train.cell import Cell, Ladder
-from train.grid import Outcome, expand, run_grid, work_tokens
+from train.grid import Outcome, expand, run_grid, with_decay, work_tokens
 from train.tokens import Packed
 
 
@@ -49,6 +49,19 @@ def test_every_setting_makes_a_cell():
 def test_a_wrong_grid_is_named(grid, message):
     with pytest.raises(ValueError, match=message):
         expand(grid)
+
+
+def test_keys_of_several_passes_hold_the_decay_that_follows_and_those_of_one_are_as_they_were():
+    for once in ({}, {"epochs": 1, "optimizer": {"beta1": 0.9}}):
+        assert with_decay(once) == once
+    often = {"sizes": [102_400], "epochs": 4}
+    assert with_decay(often) == often | {"optimizer": {"weight_decay": 0.4}}
+    assert with_decay(often | {"batch": 2})["optimizer"] == {"weight_decay": 0.2}
+    assert with_decay(often)["optimizer"] == {
+        "weight_decay": Cell.of(often | {"packed": "p"}).optimizer["weight_decay"]
+    }
+    given = often | {"optimizer": {"weight_decay": 0.0, "beta1": 0.9}}
+    assert with_decay(given) == given
 
 
 @pytest.fixture

@@ -322,6 +322,20 @@ def test_a_longer_ladder_keeps_the_finished_sizes(folder, tmp_path):
     assert longer["960"]["steps"] == 30
 
 
+def test_the_decay_that_follows_from_passes_is_recorded_and_is_that_of_whoever_states_it(folder, tmp_path):
+    def identity(epochs: float, **more) -> str:
+        ours = cell(folder, sizes=[1600], epochs=epochs, optimizer={"learning_rate": 0.01, **more})
+        return Ladder(ours, Packed.open(folder / "data")).identity(1600)
+
+    assert identity(1) == identity(1, weight_decay=0.1)
+    assert identity(2) == identity(2, weight_decay=0.4) != identity(2, weight_decay=0.1)
+    ours = cell(folder, sizes=[1600], epochs=2)
+    record = train_cell(ours, tmp_path)["1600"]
+    assert record["cell"]["optimizer"] == {"learning_rate": 0.01, "warmup_steps": 3, "weight_decay": 0.4}
+    trainer = Trainer(ours, ours.model_config(Packed.open(folder / "data")), Windows([0] * 99, 16, 2, [3], 0))
+    assert {group["weight_decay"] for one in trainer.optimizers for group in one.param_groups} == {0.4, 0.0}
+
+
 @pytest.mark.parametrize(
     "knobs",
     [

@@ -34,7 +34,7 @@ def make_optimizers(
     inside = set(model.blocks.parameters())
     others = [p for p in model.parameters() if p not in matrices]
     width = model.config.width
-    rate, decay = config.peak_rate(width), config.weight_decay
+    rate, decay = config.peak_rate(width), config.decay()
     groups: list[dict[str, Any]] = [
         {
             "params": [p for p in others if p.ndim > 1 and p in inside],
