@@ -77,7 +77,7 @@ def _share(context: click.Context, parameter: click.Parameter, value: str) -> No
 PATH = click.Path(path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
-NONE_OR_MORE, SOME = click.IntRange(0), click.IntRange(1)
+NONE_OR_MORE, SOME, SEED = click.IntRange(0), click.IntRange(1), click.IntRange(0, 2**32 - 1)
 
 OPTIONS = {
     "store": click.option("--store", default=".curate", envvar="CURATE_STORE", show_default=True, expose_value=False,
@@ -317,11 +317,11 @@ def forget(
 @click.option(
     "--corpus", type=click.Path(exists=True, file_okay=False, path_type=Path), help="One corpus directory."
 )
-@click.option("--out", type=PATH, help="With --corpus: where the run goes.")
+@click.option("--out", type=FOLDER, help="With --corpus: where the run goes.")
 @click.option("--depth", default=4, show_default=True, help="With --corpus: layers.")
 @click.option("--width", default=64, show_default=True, help="With --corpus: width of the model.")
 @click.option("--vocabulary", default=4096, show_default=True, help="With --corpus: tokens of its tokenizer.")
-@click.option("--seed", default=0, show_default=True, help="With --corpus: seed.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="With --corpus: seed.")
 @click.option(
     "--cells", is_flag=True, help="Write the cells for `torchrun -m train.run CELL`; train nothing."
 )
@@ -486,7 +486,7 @@ def diff(session: Session, a: str, b: str, of: Path | None) -> tuple[Any, str, b
 @click.option("--level", help="Of a manifest: what this level keeps; default: its last one.")
 @click.option("--rule", help="Of a manifest: what this rule drops in the level.")
 @click.option("--count", type=SOME, default=5, show_default=True, help="Documents to show.")
-@click.option("--seed", default=0, show_default=True, help="Another seed shows others.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Another seed shows others.")
 @click.option("--characters", type=SOME, default=400, show_default=True, help="Of each document.")
 @answers(*ALL)
 def show(
@@ -692,7 +692,7 @@ def probe(session: Session, run: Path, steps: int | None, families: tuple[str, .
 @click.option("--out", type=FOLDER, help="Default: in or beside FOLDER.")
 @click.option("--tokenizer", type=PATH, help="Of a corpus: not its own, but this.")
 @click.option("--end", help='Of --tokenizer: what ends a document, such as "<|endoftext|>".')
-@click.option("--shuffle", type=NONE_OR_MORE, metavar="SEED", help="Of a corpus: another order.")
+@click.option("--shuffle", type=SEED, metavar="SEED", help="Of a corpus: another order.")
 @answers()
 def export(session: Session, folder: Path, to, out, tokenizer, end, shuffle) -> tuple[Any, str]:
     """A trained model as a folder that transformers, vLLM or lm-eval open (as Qwen3), or a corpus in the files of another

@@ -174,9 +174,28 @@ def write_lock(path: Path, facts: dict) -> dict:
     return lock
 
 
+class _Table(dict):
+    """A table of a lock. Locks are edited by hand: what is asked for and not there is said of the lock."""
+
+    path: Path
+
+    def __missing__(self, key: str) -> Any:
+        raise CurateError(f'{self.path}: not a lock: a table has no "{key}"; build the manifest again')
+
+
+def _tables(value: Any, path: Path) -> Any:
+    if isinstance(value, list):
+        return [_tables(inner, path) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    table = _Table((key, _tables(inner, path)) for key, inner in value.items())
+    table.path = path
+    return table
+
+
 def read_lock(path: Path) -> dict:
     try:
-        lock = read_json(path)
+        lock = _tables(read_json(path), path)
         check_shape(lock)
     except FileNotFoundError:
         raise CurateError(f"{path}: no lock; run `curate build` with its manifest first") from None
@@ -209,6 +228,8 @@ def check_shape(lock: Any) -> None:
     for corpus in lock["corpora"]:
         if not all(isinstance(corpus.get(name), str) for name in ("level", "size", "digest")):
             raise ValueError("a corpus has no level, size or digest")
+        if not all(type(corpus.get(name, 0)) is int for name in ("bytes", "documents", "tokens")):
+            raise ValueError("what a corpus holds must be whole numbers")
     named = [row["level"] for row in lock["corpora"]] + [row.get("on") for row in lock["levels"]]
     if not {*named} <= {None, *(row.get("name") for row in lock["levels"])}:
         raise ValueError("a corpus or a level is on a level that it has not")
@@ -257,11 +278,15 @@ def verify(store: Store, path: Path) -> list[str]:
     differing = list(missing.values())
     for corpus in (one for one in lock["corpora"] if one["digest"] not in missing):
         name, directory = f"corpus {corpus['level']} {corpus['size']}", corpus_directory(store, corpus)
-        files = {directory / f["name"]: f["sha256"] for f in read_record(directory / RECORD)["files"]}
+        record = read_record(directory / RECORD)
+        files = {directory / f["name"]: f["sha256"] for f in record["files"]}
         now = {file: file_digest(file) if file.exists() else "missing" for file in files}
         wrong = [f"{name}: {f} is {now[f][:12]}, not {files[f][:12]}" for f in files if now[f] != files[f]]
         if not wrong and (digest := content_digest(list(files))[0]) != corpus["digest"]:
             wrong = [f"{name}: its content is {digest[:12]}, the lock says {corpus['digest'][:12]}"]
+        facts = (key for key in ("size", "budget", "documents", "bytes", "tokens") if key in corpus)
+        wrong += [f"{name}: it has {key} = {record.get(key)!r}, the lock says {corpus[key]!r}"
+                  for key in facts if corpus[key] != record.get(key)]  # fmt: skip
         differing += wrong[:1]
     return differing
 
