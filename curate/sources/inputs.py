@@ -184,10 +184,10 @@ def _files(root: str, hidden: bool, left_out: dict) -> Iterator[tuple[os.DirEntr
                 )
             elif entry.name.endswith(LOCK) and entry.name.removesuffix(LOCK) + ".toml" in names:
                 note(left_out, OWN, printable(at), "a lock")
-            elif not (cause := _no_file(entry.path)):
+            elif not (other := _no_file(entry.path)):
                 yield entry, at
             elif not LEAVINGS.fullmatch(entry.name):
-                note(left_out, cause[0], printable(at), cause[1])
+                note(left_out, other[0], printable(at), other[1])
 
 
 def _no_file(path: str) -> tuple[str, str] | None:
