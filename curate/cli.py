@@ -30,7 +30,8 @@ class Commands(click.Group):
         try:
             return super().main(*arguments, **given)
         except OSError as error:
-            terminal.print_line(f"error: {error.strerror or error}")
+            where = f"{error.filename}: " if error.filename else ""
+            terminal.print_line(f"error: {where}{error.strerror or error}")
             terminal.leave(1)
 
 
@@ -64,6 +65,8 @@ def _kept_bytes(context: click.Context, parameter: click.Parameter, value: str |
 
 
 def _kept_store(context: click.Context, parameter: click.Parameter, value: str) -> None:
+    if value != value.encode(errors="replace").decode():
+        raise click.BadParameter(f"{value}: not UTF-8; give the folder another name")
     _kept(context, parameter, value if "://" in value else FOLDER.convert(value, parameter, context))
 
 
@@ -152,6 +155,9 @@ def _of_the_system(error: OSError, store: Path | str) -> str:
         errno.ENAMETOOLONG: "give it a shorter name, or name another folder with --store",
         errno.ESTALE: "the disk is failing; the same command continues from what is whole",
         errno.EMFILE: "raise the limit of open files (ulimit -n); the same command continues",
+        errno.EEXIST: "something else stands in its place: move it away, or name another folder with --store",
+        errno.ENOENT: "a folder was taken away; run the command again in one that is there",
+        errno.EFBIG: "raise the limit of the size of files (ulimit -f); the same command continues",
         errno.EIO: "the disk is failing; the same command continues from what is whole",
     }
     if error.errno not in fixes:

@@ -206,10 +206,11 @@ def test_leaving_anything_out_is_sound_or_said_in_one_sentence(folder):
     (b"[[level]\n", "not TOML"),
     (b"a = " + b"[" * 100_000, "tables nest too deeply"),
     (b"[x]\n" + b"a." * 3000 + b"a = 1\n", "tables nest too deeply"),
+    (b"x" + b" . 'a'" * 20_000 + b" = 1\n", "tables nest too deeply"),
     (b"", "no source"),
     (b"# " + b"x" * 2_000_000, "no source"),
     (b"\x00\x01", "not TOML"),
-], ids=["not-utf-8", "a-key-twice", "broken", "nested", "dotted", "empty", "one-word", "binary"])  # fmt: skip
+], ids=["not-utf-8", "a-key-twice", "broken", "nested", "dotted", "quoted", "empty", "one-word", "binary"])  # fmt: skip
 @pytest.mark.parametrize("command", ["plan", "build", "run"])
 def test_a_file_that_is_no_manifest_is_one_line_and_exit_code_2(tmp_path, raw, said, command):
     path = tmp_path / "broken.toml"
