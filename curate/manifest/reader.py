@@ -37,6 +37,7 @@ from curate.spec.manifest import (
 from curate.spec.tables import Tables
 from curate.studies import registry
 from curate.studies.study import StudyTables
+from train.files import on_disk
 from train.grid import expand, tunes, wrong_batch
 
 TABLES = (
@@ -55,7 +56,7 @@ def load_manifest(path: str | Path) -> Manifest:
     """Read and check a manifest. Raises ManifestError on the first mistake."""
     path = Path(path)
     try:
-        if path.exists() and not (path.is_file() or path.is_dir()):
+        if path.exists() and not (on_disk(path) or path.is_dir()):
             raise OSError("a pipe or a device; name a file")
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:

@@ -26,6 +26,7 @@ from curate.sources.formats import FORMATS
 from curate.sources.rows import Input, note, printable
 from curate.spec.manifest import Source
 from curate.store import Store, digest_of, file_digest, remembered, write_record
+from train.files import on_disk
 
 LEAVINGS = re.compile(r"\..+|.*~|#.*#|~\$.*|__pycache__|__MACOSX|Thumbs\.db|desktop\.ini", re.S)
 CACHE = "__pycache__"  # of a program, beside each of its folders: nobody misses it, so it is not counted
@@ -42,7 +43,7 @@ VERSIONS = ("ETag", "etag", "generation", "sha256", "mtime", "LastModified", "la
 LOCK = ".lock.json"
 NO_FILE = ("pipe-or-device", "a pipe, a socket or a device, and no file")
 BROKEN_LINK = ("broken-link", "it leads to no file")
-MADE_UP, MOST_MADE_UP = ("made-by-the-system", "no file on a disk: copy what it says to one"), 1 << 40
+MADE_UP = ("made-by-the-system", "no file on a disk: copy what it says to one")
 OWN = "curate-output"  # of files that are left out: there are more of them with every command
 WEB = ("http://", "https://")
 
@@ -194,12 +195,7 @@ def _no_file(path: str) -> tuple[str, str] | None:
     """(cause, why) where something else than a file, or a link to one, is there; None for a file, or nothing."""
     if not os.path.isfile(path):
         return NO_FILE if os.path.exists(path) else BROKEN_LINK if os.path.islink(path) else None
-    with suppress(OSError):
-        status = os.stat(path)
-        # What a kernel makes up as it is read, such as /proc/kcore, takes no room on a disk that has none.
-        made_up = not status.st_blocks and not 0 < status.st_size < MOST_MADE_UP
-        return MADE_UP if made_up and not os.statvfs(path).f_blocks else None
-    return None
+    return None if on_disk(Path(path)) else MADE_UP
 
 
 def _entries(folder: str) -> list[os.DirEntry]:

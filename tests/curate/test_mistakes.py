@@ -229,6 +229,21 @@ def test_a_folder_or_a_pipe_is_no_manifest(tmp_path, command):
         assert (done.exit_code, done.output.count("\n")) == (2, 1), done.output
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/pagemap"), reason="this system makes no such files")
+def test_what_the_system_makes_as_it_is_read_is_no_manifest_no_model_and_no_lock(folder):
+    made = "/proc/self/pagemap"  # it has no end within a lifetime
+    begin = f'[[source]]\nname = "s"\nformat = "jsonl"\npath = "notes.jsonl"\n[[level]]\nname = "raw"\n[signals]\nquality = {{ model = "{made}" }}\n'
+    (folder / "model.toml").write_text(begin)
+    for words, said in (
+        (["build", made], "name a file"),
+        (["build", folder / "model.toml"], "name a file"),
+        (["verify", made], "not a lock"),
+    ):
+        done = CliRunner().invoke(main, [*map(str, words), "--store", str(folder / "store")])
+        assert (done.exit_code in (1, 2), done.output.count("\n")) == (True, 1), done.output
+        assert said in done.output
+
+
 def test_a_pipe_is_no_list_of_words_and_a_mark_begins_no_manifest(folder):
     os.mkfifo(folder / "pipe")
     begin = '[[source]]\nname = "s"\nformat = "jsonl"\npath = "notes.jsonl"\n[[level]]\nname = "raw"\n[signals]\nheuristics = true\n'
