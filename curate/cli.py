@@ -80,7 +80,7 @@ def _share(context: click.Context, parameter: click.Parameter, value: str) -> No
 PATH = click.Path(path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
-NONE_OR_MORE, SOME, SEED = click.IntRange(0), click.IntRange(1), click.IntRange(0, 2**32 - 1)
+NONE_OR_MORE, SOME, SEED = click.IntRange(0, 10**9), click.IntRange(1, 10**9), click.IntRange(0, 2**32 - 1)
 
 OPTIONS = {
     "store": click.option("--store", default=".curate", envvar="CURATE_STORE", show_default=True, expose_value=False,
@@ -156,7 +156,7 @@ def _of_the_system(error: OSError, store: Path | str) -> str:
         errno.ESTALE: "the disk is failing; the same command continues from what is whole",
         errno.EMFILE: "raise the limit of open files (ulimit -n); the same command continues",
         errno.EEXIST: "something else stands in its place: move it away, or name another folder with --store",
-        errno.ENOENT: "a folder was taken away; run the command again in one that is there",
+        errno.ENOENT: "there is no such folder any more; name one that is there",
         errno.EFBIG: "raise the limit of the size of files (ulimit -f); the same command continues",
         errno.EIO: "the disk is failing; the same command continues from what is whole",
     }

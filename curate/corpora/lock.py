@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import json
 import math
 import platform
 import unicodedata
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,7 @@ from curate.store import (
     read_record,
     write_json,
 )
+from train.files import on_disk
 
 PACKAGES = ("datasets", "numba", "numpy", "pyarrow", "tokenizers", "torch", "xxhash")
 
@@ -177,25 +180,19 @@ def write_lock(path: Path, facts: dict) -> dict:
 class _Table(dict):
     """A table of a lock. Locks are edited by hand: what is asked for and not there is said of the lock."""
 
-    path: Path
+    def __init__(self, path: Path, table: dict):
+        super().__init__(table)
+        self.path = path
 
     def __missing__(self, key: str) -> Any:
         raise CurateError(f'{self.path}: not a lock: a table has no "{key}"; build the manifest again')
 
 
-def _tables(value: Any, path: Path) -> Any:
-    if isinstance(value, list):
-        return [_tables(inner, path) for inner in value]
-    if not isinstance(value, dict):
-        return value
-    table = _Table((key, _tables(inner, path)) for key, inner in value.items())
-    table.path = path
-    return table
-
-
 def read_lock(path: Path) -> dict:
     try:
-        lock = _tables(read_json(path), path)
+        if path.exists() and not on_disk(path):
+            raise OSError("no file; name a .lock.json")
+        lock = json.loads(json.dumps(read_json(path)), object_hook=partial(_Table, path))
         check_shape(lock)
     except FileNotFoundError:
         raise CurateError(f"{path}: no lock; run `curate build` with its manifest first") from None

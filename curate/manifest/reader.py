@@ -60,11 +60,8 @@ def load_manifest(path: str | Path) -> Manifest:
             raise OSError("a pipe or a device; name a file")
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        near = (
-            did_you_mean(path.name, [p.name for p in path.parent.glob("*.toml") if p.exists()])
-            if path.parent.is_dir()
-            else ""
-        )
+        others = [p.name for p in path.parent.glob("*.toml") if p.exists()]
+        near = did_you_mean(path.name, others) if others else ""
         what = "a link that leads to no file" if path.is_symlink() else "no such manifest"
         raise ManifestError(f"{path}: {what}{near}") from None
     except (OSError, UnicodeDecodeError) as error:

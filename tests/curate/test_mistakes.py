@@ -244,6 +244,24 @@ def test_what_the_system_makes_as_it_is_read_is_no_manifest_no_model_and_no_lock
         assert said in done.output
 
 
+@pytest.mark.parametrize(("words", "content", "said"), [
+    (["gc", "--locks"], b"\xff\xfe", "name a file in UTF-8"), (["ls", "--locks"], b"list\n", "it names itself"), (["gc", "--locks"], b"nope\n", "no such file"),
+    (["forget", "{manifest}"], b"\xff\xfe", "name a file in UTF-8"), (["plan", "{manifest}", "--sample"], None, "Invalid value for '--sample'"),
+])  # fmt: skip
+def test_a_list_that_is_none_and_a_number_that_nothing_holds_are_one_line(folder, words, content, said):
+    manifest = folder / "listed.toml"
+    manifest.write_text(
+        '[[source]]\nname = "s"\nformat = "jsonl"\npath = "notes.jsonl"\n[[level]]\nname = "raw"\n'
+    )
+    if content is not None:
+        (folder / "list").write_bytes(content)
+    last = str(folder / "list") if content is not None else "9" * 20
+    named = [str(manifest) if word == "{manifest}" else word for word in words]
+    done = CliRunner().invoke(main, [*named, last, "--store", str(folder / "store")])
+    assert done.exit_code in (1, 2), done.output
+    assert said in done.output.splitlines()[-1]
+
+
 def test_a_pipe_is_no_list_of_words_and_a_mark_begins_no_manifest(folder):
     os.mkfifo(folder / "pipe")
     begin = '[[source]]\nname = "s"\nformat = "jsonl"\npath = "notes.jsonl"\n[[level]]\nname = "raw"\n[signals]\nheuristics = true\n'
