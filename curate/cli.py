@@ -30,7 +30,8 @@ class Commands(click.Group):
         try:
             return super().main(*arguments, **given)
         except OSError as error:
-            terminal.print_line(f"error: {error.strerror or error}")
+            where = f"{error.filename}: " if error.filename else ""
+            terminal.print_line(f"error: {where}{error.strerror or error}")
             terminal.leave(1)
 
 
@@ -64,6 +65,8 @@ def _kept_bytes(context: click.Context, parameter: click.Parameter, value: str |
 
 
 def _kept_store(context: click.Context, parameter: click.Parameter, value: str) -> None:
+    if value != value.encode(errors="replace").decode():
+        raise click.BadParameter(f"{value}: not UTF-8; give the folder another name")
     _kept(context, parameter, value if "://" in value else FOLDER.convert(value, parameter, context))
 
 
@@ -77,7 +80,7 @@ def _share(context: click.Context, parameter: click.Parameter, value: str) -> No
 PATH = click.Path(path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
-NONE_OR_MORE, SOME = click.IntRange(0), click.IntRange(1)
+NONE_OR_MORE, SOME, SEED = click.IntRange(0, 10**9), click.IntRange(1, 10**9), click.IntRange(0, 2**32 - 1)
 
 OPTIONS = {
     "store": click.option("--store", default=".curate", envvar="CURATE_STORE", show_default=True, expose_value=False,
@@ -152,6 +155,9 @@ def _of_the_system(error: OSError, store: Path | str) -> str:
         errno.ENAMETOOLONG: "give it a shorter name, or name another folder with --store",
         errno.ESTALE: "the disk is failing; the same command continues from what is whole",
         errno.EMFILE: "raise the limit of open files (ulimit -n); the same command continues",
+        errno.EEXIST: "something else stands in its place: move it away, or name another folder with --store",
+        errno.ENOENT: "there is no such folder any more; name one that is there",
+        errno.EFBIG: "raise the limit of the size of files (ulimit -f); the same command continues",
         errno.EIO: "the disk is failing; the same command continues from what is whole",
     }
     if error.errno not in fixes:
@@ -317,11 +323,11 @@ def forget(
 @click.option(
     "--corpus", type=click.Path(exists=True, file_okay=False, path_type=Path), help="One corpus directory."
 )
-@click.option("--out", type=PATH, help="With --corpus: where the run goes.")
+@click.option("--out", type=FOLDER, help="With --corpus: where the run goes.")
 @click.option("--depth", default=4, show_default=True, help="With --corpus: layers.")
 @click.option("--width", default=64, show_default=True, help="With --corpus: width of the model.")
 @click.option("--vocabulary", default=4096, show_default=True, help="With --corpus: tokens of its tokenizer.")
-@click.option("--seed", default=0, show_default=True, help="With --corpus: seed.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="With --corpus: seed.")
 @click.option(
     "--cells", is_flag=True, help="Write the cells for `torchrun -m train.run CELL`; train nothing."
 )
@@ -486,7 +492,7 @@ def diff(session: Session, a: str, b: str, of: Path | None) -> tuple[Any, str, b
 @click.option("--level", help="Of a manifest: what this level keeps; default: its last one.")
 @click.option("--rule", help="Of a manifest: what this rule drops in the level.")
 @click.option("--count", type=SOME, default=5, show_default=True, help="Documents to show.")
-@click.option("--seed", default=0, show_default=True, help="Another seed shows others.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Another seed shows others.")
 @click.option("--characters", type=SOME, default=400, show_default=True, help="Of each document.")
 @answers(*ALL)
 def show(
@@ -692,7 +698,7 @@ def probe(session: Session, run: Path, steps: int | None, families: tuple[str, .
 @click.option("--out", type=FOLDER, help="Default: in or beside FOLDER.")
 @click.option("--tokenizer", type=PATH, help="Of a corpus: not its own, but this.")
 @click.option("--end", help='Of --tokenizer: what ends a document, such as "<|endoftext|>".')
-@click.option("--shuffle", type=NONE_OR_MORE, metavar="SEED", help="Of a corpus: another order.")
+@click.option("--shuffle", type=SEED, metavar="SEED", help="Of a corpus: another order.")
 @answers()
 def export(session: Session, folder: Path, to, out, tokenizer, end, shuffle) -> tuple[Any, str]:
     """A trained model as a folder that transformers, vLLM or lm-eval open (as Qwen3), or a corpus in the files of another

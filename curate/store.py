@@ -46,6 +46,7 @@ from train.files import (
     compare,
     digest_of,
     file_digest,
+    on_disk,
     read_json,
     read_record,
     remembered,
@@ -91,6 +92,16 @@ def noting() -> Iterator[set[str]]:
 def lock_digest(lock: dict) -> str:
     """By which a version of a lock is known: of all that it says."""
     return digest_of(json.loads(json.dumps(lock)))
+
+
+def listed(path: Path, what: str) -> list[str]:
+    """Lines of a list of a user, blank ones left out. Raises CurateError where it is no text."""
+    try:
+        if not on_disk(path):
+            raise OSError("no file")
+        return list(filter(None, map(str.strip, path.read_text(encoding="utf-8-sig").splitlines())))
+    except (OSError, UnicodeDecodeError) as error:
+        raise CurateError(f"{path}: {error}; name a file in UTF-8, {what} a line") from None
 
 
 def write_table(path: Path, table: pa.Table, *, stream: bool = False) -> None:

@@ -51,4 +51,5 @@ def read_arrays(path: Path, what: str, make: Callable[[Any], Loaded]) -> Loaded:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return make(arrays)
     except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: not {what}: {error}") from None
+        why = "it holds no arrays of numbers" if "pickle" in str(error) else error
+        raise ValueError(f"{path}: not {what}: {why}") from None

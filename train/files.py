@@ -167,9 +167,19 @@ def write_array(path: Path, array: np.ndarray) -> None:
     write_whole(path, lambda file: np.save(file, array))
 
 
+def on_disk(path: Path) -> bool:
+    """Whether it is a file, and none that a kernel makes up as it is read: such as /proc/kcore takes no room on a disk that
+    has none, says that it is empty or huge, and may have no end."""
+    with suppress(OSError):
+        status = path.stat()
+        made_up = not status.st_blocks and not 0 < status.st_size < 1 << 40
+        return path.is_file() and not (made_up and not os.statvfs(path).f_blocks)
+    return False
+
+
 def contents(path: Path) -> bytes:
     """Raises Damaged where something else stands in a file's place: of a pipe or a device there may be no end."""
-    if path.exists() and not path.is_file():
+    if path.exists() and not on_disk(path):
         raise Damaged(path)
     return path.read_bytes()
 

@@ -166,6 +166,9 @@ def train_or_tell(item: Item) -> Outcome:
     except Stopped:
         raise
     except (Diverged, ValueError) as error:  # the same steps on the same tokens fail again in the same way
-        return Outcome(directory, None, f"{type(error).__name__}: {error}")
+        return Outcome(directory, None, str(error))
+    except OSError as error:
+        what = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+        return Outcome(directory, None, what, retry=True)
     except Exception as error:  # whatever else ended the cell, the grid goes on and names it
         return Outcome(directory, None, f"{type(error).__name__}: {error}", retry=True)

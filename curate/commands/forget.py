@@ -29,7 +29,7 @@ from curate.manifest.reader import load_manifest, parse_manifest
 from curate.sources.pool import gather
 from curate.spec.manifest import FORGOTTEN, INDEX, Manifest
 from curate.steps import annotate_all, build
-from curate.store import LOCKS, Store, lock_digest, read_record, remembered, write_json
+from curate.store import LOCKS, Store, listed, lock_digest, read_record, remembered, write_json
 from train.files import write_whole
 
 MOST_SAID = 5  # names that are nowhere
@@ -78,13 +78,7 @@ def forget(
 def _wanted(names: Iterable[str]) -> list[str]:
     wanted: list[str] = []
     for name in names:
-        if not Path(name).is_file():
-            wanted.append(name)
-            continue
-        try:
-            wanted += [line.strip() for line in Path(name).read_text(encoding="utf-8").splitlines()]
-        except UnicodeDecodeError:
-            raise CurateError(f"{name}: not UTF-8; a file names an id or an address a line") from None
+        wanted += listed(Path(name), "an id or an address") if Path(name).is_file() else [name]
     return list(dict.fromkeys(name for name in wanted if name))
 
 

@@ -25,7 +25,7 @@ from curate.corpora.history import Version, committed, on_disk
 from curate.duplicates.index_folder import RECORD as INDEX_RECORD
 from curate.errors import CurateError
 from curate.quantities import short_bytes
-from curate.store import IN_USE, LOCKS, Damaged, Store, read_record, remembered
+from curate.store import IN_USE, LOCKS, Damaged, Store, listed, read_record, remembered
 from train.files import alone
 from train.records import CELL_LOCK
 
@@ -94,16 +94,17 @@ def look(store: Store, listed: Iterable[Path] = ()) -> Kept:
     return Kept(store, entries, living, indexes, accounted)
 
 
-def _named(listed: Iterable[Path]) -> Iterator[Path]:
-    for path in listed:
+def _named(paths: Iterable[Path], inside: tuple[Path, ...] = ()) -> Iterator[Path]:
+    for path in paths:
         if not path.is_file():
             raise CurateError(f"{path}: no such file; name locks, or a file that names a lock a line")
         if path.suffix == ".json":
             yield path
+        elif path in inside:
+            raise CurateError(f"{path}: it names itself, or a list that does; name locks")
         else:
-            yield from _named(
-                path.parent / line for line in path.read_text(encoding="utf-8").split("\n") if line
-            )
+            lines = listed(path, "a lock")
+            yield from _named((path.parent / line for line in lines), (*inside, path))
 
 
 def _indexes(lock: Version) -> Iterator[Path]:

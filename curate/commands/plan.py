@@ -95,7 +95,8 @@ def plan(store: Store, manifest: Manifest, workers: int | None = None, sample: i
     """
     workers, load = workers or cores(), _load()
     sources = [_source(store, manifest, source) for source in manifest.sources]
-    flops = _flops_a_second(manifest)
+    # A training is tried for that, so not before files that are not there are said.
+    flops = FLOPS_A_SECOND if any(s.problem for s in sources) else _flops_a_second(manifest)
     training = [*_grid(manifest, flops), *_studies(manifest, flops)] if manifest.sizes else []
     new = [(s.format, s.bytes - s.read_already) for s in sources]
     seconds = sum(

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import json
 import math
 import platform
 import unicodedata
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,7 @@ from curate.store import (
     read_record,
     write_json,
 )
+from train.files import on_disk
 
 PACKAGES = ("datasets", "numba", "numpy", "pyarrow", "tokenizers", "torch", "xxhash")
 
@@ -174,9 +177,22 @@ def write_lock(path: Path, facts: dict) -> dict:
     return lock
 
 
+class _Table(dict):
+    """A table of a lock. Locks are edited by hand: what is asked for and not there is said of the lock."""
+
+    def __init__(self, path: Path, table: dict):
+        super().__init__(table)
+        self.path = path
+
+    def __missing__(self, key: str) -> Any:
+        raise CurateError(f'{self.path}: not a lock: a table has no "{key}"; build the manifest again')
+
+
 def read_lock(path: Path) -> dict:
     try:
-        lock = read_json(path)
+        if path.exists() and not on_disk(path):
+            raise OSError("no file; name a .lock.json")
+        lock = json.loads(json.dumps(read_json(path)), object_hook=partial(_Table, path))
         check_shape(lock)
     except FileNotFoundError:
         raise CurateError(f"{path}: no lock; run `curate build` with its manifest first") from None
@@ -209,6 +225,8 @@ def check_shape(lock: Any) -> None:
     for corpus in lock["corpora"]:
         if not all(isinstance(corpus.get(name), str) for name in ("level", "size", "digest")):
             raise ValueError("a corpus has no level, size or digest")
+        if not all(type(corpus.get(name, 0)) is int for name in ("bytes", "documents", "tokens")):
+            raise ValueError("what a corpus holds must be whole numbers")
     named = [row["level"] for row in lock["corpora"]] + [row.get("on") for row in lock["levels"]]
     if not {*named} <= {None, *(row.get("name") for row in lock["levels"])}:
         raise ValueError("a corpus or a level is on a level that it has not")
@@ -257,11 +275,15 @@ def verify(store: Store, path: Path) -> list[str]:
     differing = list(missing.values())
     for corpus in (one for one in lock["corpora"] if one["digest"] not in missing):
         name, directory = f"corpus {corpus['level']} {corpus['size']}", corpus_directory(store, corpus)
-        files = {directory / f["name"]: f["sha256"] for f in read_record(directory / RECORD)["files"]}
+        record = read_record(directory / RECORD)
+        files = {directory / f["name"]: f["sha256"] for f in record["files"]}
         now = {file: file_digest(file) if file.exists() else "missing" for file in files}
         wrong = [f"{name}: {f} is {now[f][:12]}, not {files[f][:12]}" for f in files if now[f] != files[f]]
         if not wrong and (digest := content_digest(list(files))[0]) != corpus["digest"]:
             wrong = [f"{name}: its content is {digest[:12]}, the lock says {corpus['digest'][:12]}"]
+        facts = (key for key in ("size", "budget", "documents", "bytes", "tokens") if key in corpus)
+        wrong += [f"{name}: it has {key} = {record.get(key)!r}, the lock says {corpus[key]!r}"
+                  for key in facts if corpus[key] != record.get(key)]  # fmt: skip
         differing += wrong[:1]
     return differing
 

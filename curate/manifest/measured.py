@@ -46,6 +46,7 @@ from filters.files import read_list
 from filters.heuristics.blocklists import read_domains
 from filters.language.codes import covers, language_of
 from filters.language.documents import find_model, model_codes
+from train.files import on_disk
 
 if TYPE_CHECKING:
     from curate.spec.manifest import Source
@@ -179,7 +180,7 @@ class Measured(Tables):
         if not isinstance(model, str):
             raise self.fail(where, f"{model!r} is no path of a file")
         beside = self.path.parent / model
-        if beside.exists() and not (beside.is_file() or beside.is_dir()):
+        if beside.exists() and not (on_disk(beside) or beside.is_dir()):
             raise self.fail(where, f"{beside} is a pipe or a device; name a file")
         return str(beside) if beside.exists() else model
 

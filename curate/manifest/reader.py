@@ -6,6 +6,7 @@ Every mistake is one sentence that says where, what and the fix. Checks that nee
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import fields
 from pathlib import Path
@@ -36,6 +37,7 @@ from curate.spec.manifest import (
 from curate.spec.tables import Tables
 from curate.studies import registry
 from curate.studies.study import StudyTables
+from train.files import on_disk
 from train.grid import expand, tunes, wrong_batch
 
 TABLES = (
@@ -47,22 +49,21 @@ ALL = "all"  # a size: the whole level
 TOLD_APART = "told apart"  # of [grid] until
 NONE = "none"  # of `holdout`: nothing is held out
 HELD_OUT = 200_000  # tokens of a holdout
+DEEP_KEY = re.compile(r"""(?<![\w.-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){100}""")  # a.b.c
 
 
 def load_manifest(path: str | Path) -> Manifest:
     """Read and check a manifest. Raises ManifestError on the first mistake."""
     path = Path(path)
     try:
-        if path.exists() and not (path.is_file() or path.is_dir()):
+        if path.exists() and not (on_disk(path) or path.is_dir()):
             raise OSError("a pipe or a device; name a file")
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        near = (
-            did_you_mean(path.name, [p.name for p in path.parent.glob("*.toml")])
-            if path.parent.is_dir()
-            else ""
-        )
-        raise ManifestError(f"{path}: no such manifest{near}") from None
+        others = [p.name for p in path.parent.glob("*.toml") if p.exists()]
+        near = did_you_mean(path.name, others) if others else ""
+        what = "a link that leads to no file" if path.is_symlink() else "no such manifest"
+        raise ManifestError(f"{path}: {what}{near}") from None
     except (OSError, UnicodeDecodeError) as error:
         what = "not UTF-8" if isinstance(error, UnicodeDecodeError) else "cannot be read"
         raise ManifestError(f"{path}: {what}: {error}") from None
@@ -72,6 +73,8 @@ def load_manifest(path: str | Path) -> Manifest:
 def parse_manifest(path: Path, text: str) -> Manifest:
     """A manifest whose text is here already; files are looked for beside `path`. Raises ManifestError."""
     try:
+        if DEEP_KEY.search(text):  # such a key of 20,000 names takes gigabytes to read
+            raise RecursionError
         tree = tomllib.loads(text)
         holds_nul = r"\x00" in repr(tree)
     except ValueError as error:  # a number of too many digits is no TOMLDecodeError

@@ -41,7 +41,7 @@ from curate.studies import registry
 from curate.studies.study import Trial
 from filters.duplicates.leaders import resembling
 from train import VERSION
-from train.grid import Item, Outcome, run_grid, work_tokens
+from train.grid import Item, Outcome, expand, run_grid, work_tokens, wrong_batch
 from train.records import FAILED, RECORD
 from train.tokens import Packed, train_tokenizer
 
@@ -230,9 +230,16 @@ def train_corpus(
 ) -> tuple[Path, dict]:
     """One run on one corpus directory, a twentieth of its documents held out. Returns its directory and record."""
     record = corpus_record(corpus)
+    try:
+        expand({"model": setting.get("model", {})})
+    except ValueError as error:  # before anything is made
+        raise CurateError(str(error).replace("model.", "--")) from None
     digest = digest_of([PACKED, record["digest"], setting.get("vocabulary", 4096)])
     folder = _pack_corpus(store, corpus, f"corpus-{digest[:12]}", setting.get("vocabulary", 4096))
     packed = Packed.open(folder / "train")
+    if wrong := wrong_batch([packed.meta["tokens"] - 1], setting):  # the last target is one token further
+        what = f"{packed.meta['tokens']:,} tokens to train on"
+        raise CurateError(f"{corpus}: {what}, {wrong.partition(';')[0]}; use a larger corpus or less --depth")
     cell = {k: v for k, v in setting.items() if k != "vocabulary"} | {
         "packed": str(folder / "train"),
         "holdouts": {"holdout": str(folder / "holdout")},

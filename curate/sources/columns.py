@@ -177,7 +177,10 @@ def plain_type(type: pa.DataType) -> pa.DataType | None:
         kind = plain_type(type.value_type)
         make = pa.large_list if types.is_large_list(type) else pa.list_
         return kind and make(type.value_field.with_type(kind))
-    return None if types.is_nested(type) or types.is_run_end_encoded(type) else type
+    # What `datasets` has a name for, which writes corpora.
+    number = types.is_primitive(type) and not types.is_interval(type)
+    named = number or types.is_null(type) or types.is_decimal128(type) or types.is_decimal256(type)
+    return type if named else None
 
 
 def _value_type(type: pa.DataType) -> pa.DataType:

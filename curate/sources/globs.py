@@ -49,23 +49,37 @@ def depth(glob: str) -> int | None:
 
 
 def _regex(glob: str) -> str:
-    parts = glob.split("/")
-    made = ""
-    for part in parts[:-1]:
-        made += "(?:[^/]+/)*" if part == "**" else _segment(part) + "/"
-    return made + (".+" if parts[-1] == "**" else _segment(parts[-1]))
+    *folders, last = glob.split("/")
+    runs = [""]  # of folders, between one `**` and the next
+    for part in folders:
+        if part == "**":
+            runs.append("")
+        else:
+            runs[-1] += _segment(part) + "/"
+    return _between(runs, "(?:[^/]+/)") + (".+" if last == "**" else _segment(last))
+
+
+def _between(runs: list[str], any: str) -> str:
+    """These one after the other, with any number of `any` between. The first place for what stands in the middle is as
+    good as a later one, so none is tried twice: else a few `*` would take for ever."""
+    first, *middle = runs
+    if not middle:
+        return first
+    return first + "".join(f"(?>{any}*?{run})" for run in middle[:-1] if run) + f"{any}*{middle[-1]}"
 
 
 def _segment(part: str) -> str:
-    made, at = "", 0
+    runs, at = [""], 0
     while at < len(part):
         end = part.find("]", at + 2 + (part[at + 1 : at + 2] in ("!", "^"))) if part[at] == "[" else -1
         if end > 0 and (characters := _characters(part[at + 1 : end])):
-            made, at = made + characters, end
+            runs[-1], at = runs[-1] + characters, end
+        elif part[at] == "*":
+            runs.append("")
         else:
-            made += {"*": "[^/]*", "?": "[^/]"}.get(part[at], re.escape(part[at]))
+            runs[-1] += "[^/]" if part[at] == "?" else re.escape(part[at])
         at += 1
-    return made
+    return _between(runs, "[^/]")
 
 
 def _characters(inside: str) -> str | None:

@@ -26,6 +26,7 @@ from curate.sources.formats import FORMATS
 from curate.sources.rows import Input, note, printable
 from curate.spec.manifest import Source
 from curate.store import Store, digest_of, file_digest, remembered, write_record
+from train.files import on_disk
 
 LEAVINGS = re.compile(r"\..+|.*~|#.*#|~\$.*|__pycache__|__MACOSX|Thumbs\.db|desktop\.ini", re.S)
 CACHE = "__pycache__"  # of a program, beside each of its folders: nobody misses it, so it is not counted
@@ -41,6 +42,8 @@ OUTPUTS = (
 VERSIONS = ("ETag", "etag", "generation", "sha256", "mtime", "LastModified", "last_modified")
 LOCK = ".lock.json"
 NO_FILE = ("pipe-or-device", "a pipe, a socket or a device, and no file")
+BROKEN_LINK = ("broken-link", "it leads to no file")
+MADE_UP = ("made-by-the-system", "no file on a disk: copy what it says to one")
 OWN = "curate-output"  # of files that are left out: there are more of them with every command
 WEB = ("http://", "https://")
 
@@ -135,11 +138,12 @@ def wanted_by(source: Source, glob: str | None) -> tuple[Callable[[str], bool], 
 def _list_local(source: Source, path: str, left_out: dict) -> Iterator[Input]:
     """A file, a folder (searched to any depth) or a glob."""
     root, glob = globs.split(path, os.path.exists)
-    if os.path.isfile(root):
-        yield _local(root, printable(os.path.basename(root)), os.stat(root))
-    elif os.path.exists(root) and not os.path.isdir(root):
-        note(left_out, NO_FILE[0], printable(os.path.basename(root)), NO_FILE[1])
     if not os.path.isdir(root):
+        name = printable(os.path.basename(root))
+        if cause := _no_file(root):
+            note(left_out, cause[0], name, cause[1])
+        elif os.path.exists(root):
+            yield _local(root, name, os.stat(root))
         return
     if set(os.listdir(root)) >= STORE:
         raise InputError(
@@ -181,12 +185,17 @@ def _files(root: str, hidden: bool, left_out: dict) -> Iterator[tuple[os.DirEntr
                 )
             elif entry.name.endswith(LOCK) and entry.name.removesuffix(LOCK) + ".toml" in names:
                 note(left_out, OWN, printable(at), "a lock")
-            elif entry.is_file(follow_symlinks=False) or os.path.isfile(entry.path):
+            elif not (other := _no_file(entry.path)):
                 yield entry, at
             elif not LEAVINGS.fullmatch(entry.name):
-                broken = entry.is_symlink() and not os.path.exists(entry.path)
-                cause, why = ("broken-link", "it leads to no file") if broken else NO_FILE
-                note(left_out, cause, printable(at), why)
+                note(left_out, other[0], printable(at), other[1])
+
+
+def _no_file(path: str) -> tuple[str, str] | None:
+    """(cause, why) where something else than a file, or a link to one, is there; None for a file, or nothing."""
+    if not os.path.isfile(path):
+        return NO_FILE if os.path.exists(path) else BROKEN_LINK if os.path.islink(path) else None
+    return None if on_disk(Path(path)) else MADE_UP
 
 
 def _entries(folder: str) -> list[os.DirEntry]:

@@ -49,13 +49,14 @@ def members(source: Source, inputs: Iterable[Input], problems: Problems) -> Iter
         seen: dict[int, int] = {}  # by a hash of the name: a tar may hold a file once more
         try:
             for name, size, why, opener in _members(item):
-                if not wanted(name.lstrip("/")):
+                within = "archive-in-archive" if ARCHIVE.fullmatch(name) and not source.include else ""
+                if not wanted(name.lstrip("/")) and not within:
                     continue
                 leaving = not hidden and any(map(LEAVINGS.fullmatch, name.split("/")))
                 known = xxhash.xxh3_64_intdigest(name.encode("utf-8", "replace"))
                 seen[known] = seen.get(known, 0) + 1
                 at = f"{item.name}!{printable(name)}" + (f"#{seen[known]}" if seen[known] > 1 else "")
-                if why := "outside" if OUTSIDE.match(name) else "hidden" if leaving else why:
+                if why := "outside" if OUTSIDE.match(name) else "hidden" if leaving else why or within:
                     problems.fail(why, at, "of an archive, a member that is not read")
                 else:
                     yield replace(item, name=at, size=size, opener=partial(_reading, opener))

@@ -32,6 +32,10 @@ FOREIGN = (  # what no reader of text can read, and what to do
     (re.compile(rb"PK\x03\x04"), "a zip archive: let its name end in .zip"),
     (re.compile(rb"7z\xbc\xaf\x27\x1c|Rar!\x1a\x07"), "an archive: unpack it"),
     (re.compile(rb".{257}ustar(\0|  \0)", re.S), "a tar archive: let its name end in .tar, or .tar.gz"),
+    (
+        re.compile(rb"\x1f[\x9d\xa0]|\x5d\0\0..(\xff{8}|.{5}\0{3})|\xff\x06\0\0sNaPpY|x[\x01\x9c\xda]", re.S),
+        "packed in a way that is not known: pack it with gzip, zstd, xz, bz2 or lz4",
+    ),
     (re.compile(rb"PAR1\x15"), 'a Parquet file: format = "parquet"'),
     (re.compile(rb"ARROW1\0\0"), 'an Arrow file: format = "arrow"'),
 )
@@ -45,6 +49,8 @@ def opened(item: Input) -> Iterator[io.BufferedReader]:
         for pattern, what in FOREIGN:
             if pattern.match(begin):
                 raise OSError(what)
+        if file is not raw and any(pattern.match(begin) for pattern, _ in PACKED):
+            raise OSError("packed twice: unpack it once")
         yield file
 
 

@@ -47,7 +47,8 @@ def note(table: dict, cause: str, at: str, why: str, count: int = 1) -> None:
     entry = table.setdefault(cause, {"count": 0, "samples": []})
     entry["count"] += count
     if len(entry["samples"]) < SAMPLES:
-        entry["samples"].append({"at": at, "why": why[:200]})
+        said = why[:200].encode("utf-8", "backslashreplace").decode("utf-8")  # it may quote halves of pairs
+        entry["samples"].append({"at": at, "why": said})
 
 
 def printable(name: str) -> str:

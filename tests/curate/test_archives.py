@@ -176,3 +176,11 @@ def test_which_members_are_read_is_said_as_of_a_folder(tmp_path):
     (tmp_path / "in/a.txt").write_bytes(b"beside")
     found, _ = read(tmp_path / "in", "x.zip", raw, "text", include=("*.zip", "*.log"), exclude=("notes/*",))
     assert list(found.values()) == ["two"]
+
+
+def test_an_archive_in_an_archive_is_counted(tmp_path):
+    inner = zipped({"a.jsonl": jsonl("inner")})
+    for name, raw in (("a.zip", zipped({"b.zip": inner, "c.jsonl": jsonl("outer")})),
+                      ("a.tar", tar({"b.tar.gz": inner, "c.jsonl": jsonl("outer")}))):  # fmt: skip
+        found, failed = read(tmp_path, name, raw)
+        assert (list(found.values()), failed) == (["outer"], {"archive-in-archive": 1})

@@ -162,6 +162,59 @@ def test_a_damaged_lock_is_one_line_and_written_again(copied, tmp_path, damaged)
     assert path.read_bytes() == lock
 
 
+def changed_in(*places: str, to: object = None):
+    """A lock in which what these keys lead to is another, or is not there."""
+
+    def change(tree: dict) -> None:
+        *way, last = places
+        for key in way:
+            tree = next(iter(tree.values())) if key == "*" else tree[int(key) if key.isdigit() else key]
+        if to is None:
+            tree.pop(last)
+        else:
+            tree[last] = to
+
+    return change
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    (changed_in("ledger"), 'not a lock: a table has no "ledger"'), (changed_in("sources", "*", "digest"), 'not a lock: a table has no "digest"'),
+    (changed_in("sources", "*", "format"), 'not a lock: a table has no "format"'), (changed_in("sources", to={}), "not a lock: a table has no "),
+    (changed_in("corpora", "0", "tokens", to="many"), "not a lock: what a corpus holds must be whole numbers"),
+    (changed_in("corpora", "0", "documents", to=1), "it has documents = "), (changed_in("corpora", "0", "tokens", to=1), "it has tokens = "),
+    (changed_in("corpora", "0", "size", to="*"), "it has size = "),
+])  # fmt: skip
+def test_a_lock_that_was_edited_by_hand_is_found_out_by_whoever_reads_what_was_changed(copied, change, said):
+    manifest, store, lock = copied
+    tree = json.loads(lock)
+    change(tree)
+    path = manifest.with_name("edited.lock.json")  # what it names lies beside it
+    path.write_text(json.dumps(tree))
+    done = [curate(*words, store=store) for words in (
+        ["verify", path, "--replay"], ["diff", path, manifest], ["summary", path],
+    )]  # fmt: skip
+    assert any(said in one.output for one in done), [one.output for one in done]
+    for one in done:
+        assert one.exit_code in (0, 1), one.output
+        assert one.exception is None or isinstance(one.exception, SystemExit), one.output
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["--depth", "0"], "error: --depth = 0: must be a whole number in [1, 1000]"), (["--width", "3"], "error: --width = 3 with --heads = 1"),
+    (["--depth", "64"], "tokens to train on, a batch of 65,536 tokens is larger"), (["--seed", "-1"], "Invalid value for '--seed'"),
+    (["--out", "{file}"], "Invalid value for '--out'"),
+])  # fmt: skip
+def test_a_corpus_that_cannot_be_trained_on_as_asked_is_said_before_a_run(whole, tmp_path, words, said):
+    _, store, _ = whole
+    corpus = sorted(store.glob("corpora/raw-16k-*"))[0]
+    (tmp_path / "file").touch()
+    words = [str(tmp_path / "file") if word == "{file}" else word for word in words]
+    done = curate("train", "--corpus", corpus, "--vocabulary", "300", *words, store=tmp_path / "other")
+    assert done.exit_code in (1, 2)
+    assert said in done.output.splitlines()[-1]
+    assert "ValueError" not in done.output
+
+
 def test_a_part_is_hashed_once_until_it_is_written_again(tmp_path, monkeypatch):
     path = tmp_path / "a"
     path.write_bytes(b"one")

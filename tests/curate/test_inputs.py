@@ -164,6 +164,47 @@ def test_a_pipe_or_a_device_is_passed_over_said_and_never_waited_for(tmp_path):
                 names(f"{begin}{tmp_path / path}")
 
 
+def test_a_link_that_leads_nowhere_is_said_where_it_is_named_too(tmp_path):
+    os.symlink("nowhere", tmp_path / "b.jsonl")
+    with pytest.raises(NoInput, match=r"left out: 1 broken-link \(b.jsonl\)"):
+        names(tmp_path / "b.jsonl")
+    os.symlink("nowhere", tmp_path / "m.toml")
+    done = CliRunner().invoke(main, ["plan", str(tmp_path / "m.toml")])
+    assert done.output == f"error: {tmp_path / 'm.toml'}: a link that leads to no file\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/pagemap"), reason="this system makes no such files")
+def test_what_the_system_makes_as_it_is_read_is_no_file(tmp_path):
+    """/proc/self/pagemap says that it is empty, and has no end within a lifetime."""
+    tree(tmp_path, "a.jsonl")
+    os.symlink("/proc/self/pagemap", tmp_path / "b.jsonl")
+    (tmp_path / "c.jsonl").touch()  # empty, and a file
+    listing = list_inputs(Source("s", "jsonl", (str(tmp_path),)))
+    assert [item.name for item in listing.files] == ["a.jsonl", "c.jsonl"]
+    assert counts(listing.left_out) == {"made-by-the-system": 1}
+    for path in (tmp_path / "b.jsonl", "/proc/self/pagemap"):
+        with pytest.raises(NoInput, match="made-by-the-system"):
+            names(path, "text", include=("*",))
+
+
+@pytest.mark.parametrize("glob", ["*a" * 40 + "b.jsonl", "**/" * 30 + "b.jsonl", "**/*a/" * 12 + "b.jsonl"])
+def test_no_glob_takes_more_time_than_it_has_characters(tmp_path, glob):
+    tree(tmp_path, "a" * 100 + ".jsonl", "/".join(["aa"] * 40) + "/c.jsonl")
+    with pytest.raises(NoInput):
+        names(tmp_path / glob)
+
+
+@pytest.mark.parametrize(("glob", "expected"), [
+    ("**/x/**/y/*.jsonl", ["x/w/x/y/a.jsonl", "x/y/b.jsonl", "y/x/y/x/y/c.jsonl"]), ("x/**/x/*/a*.jsonl", ["x/w/x/y/a.jsonl"]),
+    ("**/x/**/x/**/*.jsonl", ["x/w/x/y/a.jsonl", "y/x/y/x/y/c.jsonl"]), ("*/*/*.j*s*l", ["x/y/b.jsonl"]),
+    ("**/y/x/**", ["y/x/y/x/y/c.jsonl"]),
+])  # fmt: skip
+def test_several_stars_find_whatever_any_division_between_them_finds(tmp_path, glob, expected):
+    tree(tmp_path, "x/w/x/y/a.jsonl", "x/y/b.jsonl", "y/x/y/x/y/c.jsonl")
+    (tmp_path / "here").touch()
+    assert [os.path.join(*glob.split("*")[:1], name) for name in names(tmp_path / glob)] == expected
+
+
 def test_a_file_that_is_named_as_a_path_and_as_an_address_is_read_once(tmp_path):
     tree(tmp_path, "a.jsonl")
     assert len(names([tmp_path, f"file://{tmp_path}"])) == 1

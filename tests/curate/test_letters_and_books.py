@@ -58,6 +58,24 @@ def test_every_message_of_an_mbox_is_a_document_and_quoted_lines_are_as_they_wer
     assert not problems.failed
 
 
+@pytest.mark.parametrize(("hard", "said"), [
+    (b"Content-Type: message/rfc822\n\n" * 2000, "nest too deeply"),
+    (b"".join(b"Content-Type: multipart/mixed; boundary=b%d\n\n--b%d\n" % (i, i) for i in range(1500)), "nest too deeply"),
+    (b"Content-Type: text/plain; " + b"; ".join(b"a*%d=x" % i for i in range(20_000)) + b"\n\n", "hundreds of parameters"),
+    (b"Subject: a\ncontent-disposition: a" + b";\n b=c" * 20_000 + b"\n\n", "hundreds of parameters"),
+], ids=["messages", "parts", "parameters", "folded"])  # fmt: skip
+def test_a_letter_that_the_parser_cannot_take_in_time_is_counted_and_those_around_it_are_kept(
+    tmp_path, hard, said
+):
+    good = [letter(f"Letter {i}.\n").as_bytes() for i in range(2)]
+    path = tmp_path / "list.mbox"
+    path.write_bytes(b"\n\nFrom a Mon\n".join([b"From a Mon\n" + good[0], hard + b"Some words.\n", good[1]]))
+    rows, problems = read(path, "mail")
+    assert [row["text"].strip() for row in rows] == ["Letter 0.", "Letter 1."]
+    assert problems.failed["not-a-message"]["count"] == 1
+    assert said in problems.failed["not-a-message"]["samples"][0]["why"]
+
+
 @pytest.mark.parametrize("much", [
     b"X-Line: a\n" * 1000 + b"\ntext", b"a: b\n c\n" * 500, b"Subject: a\n\n" + b"b\n" * 2000, b"Subject: a\n\n" + b"word " * 20_000,
 ], ids=["head", "folded", "lines", "bytes"])  # fmt: skip

@@ -206,10 +206,11 @@ def test_leaving_anything_out_is_sound_or_said_in_one_sentence(folder):
     (b"[[level]\n", "not TOML"),
     (b"a = " + b"[" * 100_000, "tables nest too deeply"),
     (b"[x]\n" + b"a." * 3000 + b"a = 1\n", "tables nest too deeply"),
+    (b"x" + b" . 'a'" * 20_000 + b" = 1\n", "tables nest too deeply"),
     (b"", "no source"),
     (b"# " + b"x" * 2_000_000, "no source"),
     (b"\x00\x01", "not TOML"),
-], ids=["not-utf-8", "a-key-twice", "broken", "nested", "dotted", "empty", "one-word", "binary"])  # fmt: skip
+], ids=["not-utf-8", "a-key-twice", "broken", "nested", "dotted", "quoted", "empty", "one-word", "binary"])  # fmt: skip
 @pytest.mark.parametrize("command", ["plan", "build", "run"])
 def test_a_file_that_is_no_manifest_is_one_line_and_exit_code_2(tmp_path, raw, said, command):
     path = tmp_path / "broken.toml"
@@ -226,6 +227,39 @@ def test_a_folder_or_a_pipe_is_no_manifest(tmp_path, command):
     for path in (tmp_path, tmp_path / "pipe"):
         done = CliRunner().invoke(main, [command, str(path), "--store", str(tmp_path / "store")])
         assert (done.exit_code, done.output.count("\n")) == (2, 1), done.output
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/pagemap"), reason="this system makes no such files")
+def test_what_the_system_makes_as_it_is_read_is_no_manifest_no_model_and_no_lock(folder):
+    made = "/proc/self/pagemap"  # it has no end within a lifetime
+    begin = f'[[source]]\nname = "s"\nformat = "jsonl"\npath = "notes.jsonl"\n[[level]]\nname = "raw"\n[signals]\nquality = {{ model = "{made}" }}\n'
+    (folder / "model.toml").write_text(begin)
+    for words, said in (
+        (["build", made], "name a file"),
+        (["build", folder / "model.toml"], "name a file"),
+        (["verify", made], "not a lock"),
+    ):
+        done = CliRunner().invoke(main, [*map(str, words), "--store", str(folder / "store")])
+        assert (done.exit_code in (1, 2), done.output.count("\n")) == (True, 1), done.output
+        assert said in done.output
+
+
+@pytest.mark.parametrize(("words", "content", "said"), [
+    (["gc", "--locks"], b"\xff\xfe", "name a file in UTF-8"), (["ls", "--locks"], b"list\n", "it names itself"), (["gc", "--locks"], b"nope\n", "no such file"),
+    (["forget", "{manifest}"], b"\xff\xfe", "name a file in UTF-8"), (["plan", "{manifest}", "--sample"], None, "Invalid value for '--sample'"),
+])  # fmt: skip
+def test_a_list_that_is_none_and_a_number_that_nothing_holds_are_one_line(folder, words, content, said):
+    manifest = folder / "listed.toml"
+    manifest.write_text(
+        '[[source]]\nname = "s"\nformat = "jsonl"\npath = "notes.jsonl"\n[[level]]\nname = "raw"\n'
+    )
+    if content is not None:
+        (folder / "list").write_bytes(content)
+    last = str(folder / "list") if content is not None else "9" * 20
+    named = [str(manifest) if word == "{manifest}" else word for word in words]
+    done = CliRunner().invoke(main, [*named, last, "--store", str(folder / "store")])
+    assert done.exit_code in (1, 2), done.output
+    assert said in done.output.splitlines()[-1]
 
 
 def test_a_pipe_is_no_list_of_words_and_a_mark_begins_no_manifest(folder):

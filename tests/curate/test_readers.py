@@ -7,6 +7,7 @@ import gzip
 import json
 import lzma
 import os
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -318,3 +319,70 @@ def test_a_date_that_no_calendar_has_is_null_and_counted(tmp_path):
     account, table = read(tmp_path, Source("s", "parquet", (str(tmp_path / "a.parquet"),), columns=("day",)))
     assert table["day"].null_count == 1
     assert account.repaired["out-of-range"]["count"] == 1
+
+
+def test_ids_that_differ_in_halves_of_pairs_are_two_and_the_lock_stays_utf8(tmp_path):
+    rows = ['{"text": "one", "id": "\\ud800"}', '{"text": "two", "id": "\\udfff"}', '{"\\ud800": "no text"}']
+    (tmp_path / "a.jsonl").write_text("\n".join(rows))
+    account, table = read(tmp_path, Source("s", "jsonl", (str(tmp_path / "a.jsonl"),), id="id"))
+    assert table["text"].to_pylist() == ["one", "two"]
+    assert json.dumps(account.failed, ensure_ascii=False).encode("utf-8")  # which a half would not be
+    assert account.failed["no-text"]["samples"][0]["why"].endswith("fields: \\ud800")
+
+
+@pytest.mark.parametrize(
+    "type", [pa.month_day_nano_interval(), pa.list_(pa.month_day_nano_interval()), pa.decimal32(5)]
+)
+def test_columns_of_types_that_corpora_have_no_name_for_are_carried_as_json(tmp_path, type):
+    from datasets import Features
+
+    value = {"decimal32": 3}.get(str(type).partition("(")[0], (1, 2, 3))
+    column = pa.array([[value] if pa.types.is_list(type) else value] * 2, type)
+    with pa.OSFile(str(tmp_path / "a.arrow"), "wb") as file:
+        table = pa.table({"text": TEXTS[:2], "c": column})
+        with pa.ipc.new_file(file, table.schema) as writer:
+            writer.write_table(table)
+    _, found = read(tmp_path, Source("s", "arrow", (str(tmp_path / "a.arrow"),), columns=("c",)))
+    assert Features.from_arrow_schema(found.schema)["c"].dtype == "string"
+    assert "3" in found["c"][0].as_py()
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"use_dictionary": False},
+        {"data_page_version": "2.0", "use_dictionary": False},
+        {"dictionary_pagesize_limit": 1 << 30},
+    ],
+)
+def test_a_page_that_cannot_be_held_is_refused_before_it_is_decoded(tmp_path, monkeypatch, how):
+    from curate.sources.formats import columnar
+
+    monkeypatch.setattr(columnar, "HELD_BYTES", 100_000)
+    table = pa.table({"text": [f"word {i} " * 100 for i in range(400)], "a.b": ["x" * 1000] * 400})
+    (tmp_path / "pages").mkdir()
+    pq.write_table(
+        table, tmp_path / "pages/large.parquet", data_page_size=1 << 30, write_batch_size=10, **how
+    )
+    pq.write_table(
+        table,
+        tmp_path / "pages/small.parquet",
+        data_page_size=1 << 12,
+        write_batch_size=10,
+        use_dictionary=False,
+    )
+    account, found = read(tmp_path, Source("s", "parquet", (str(tmp_path / "pages"),)))
+    assert len(found) == 400
+    assert account.failed["broken-file"]["count"] == 1
+    assert '"text" has a page of ' in account.failed["broken-file"]["samples"][0]["why"]
+
+
+@pytest.mark.parametrize(("pack", "said"), [
+    (lambda raw: gzip.compress(gzip.compress(raw)), "packed twice"), (lambda raw: lzma.compress(raw, lzma.FORMAT_ALONE), "not known"),
+    (zlib.compress, "not known"), (lambda raw: b"\x1f\x9d\x90" + raw, "not known"),
+], ids=["twice", "lzma", "zlib", "compress"])  # fmt: skip
+@pytest.mark.parametrize("format", ["text", "jsonl"])
+def test_what_is_packed_in_another_way_is_no_text_and_says_so(tmp_path, format, pack, said):
+    (tmp_path / "a").write_bytes(pack(jsonl(TEXTS) * 20))
+    with pytest.raises(InputError, match=f"broken-file: 1.*{said}"):
+        read(tmp_path, Source("s", format, (str(tmp_path / "a"),)))

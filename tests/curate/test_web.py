@@ -653,3 +653,10 @@ def test_an_archive_at_a_url_is_read_as_a_file_is(tmp_path):
     account, table = read(tmp_path, Source("s", "wet", ("memory://curate-web/*.wet.gz",), columns=("url",)))
     assert table["text"].to_pylist() == [f"Text {i}." for i in range(3)] * 2
     assert counts(account.failed) == {"broken-file": 1}
+
+
+def test_a_chunk_of_more_bytes_than_there_are_in_the_world_is_no_chunk():
+    for size in (b"f" * 16, b"f" * 12, b"0" * 30 + b"5"):
+        body = size + b"\r\nabc"
+        found = parse(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + body, 10_000)
+        assert b"abc" in found.body

@@ -47,7 +47,7 @@ def _epub(source: Source, item: Input, problems: Problems) -> Iterator[Found]:
             fields, pages = _contents(book)
             chapters = [_chapter(book, page, item.name, problems) for page in pages]
     except BAD as error:
-        problems.fail("broken-file", item.name, f"{type(error).__name__}: {error}")
+        problems.fail("broken-file", item.name, str(error.args[0] if len(error.args) == 1 else error))
         return
     text = "\n\n".join(filter(None, chapters))
     if not text:

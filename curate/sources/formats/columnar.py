@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -18,13 +19,38 @@ from curate.sources.formats.format import Format
 from curate.sources.rows import BATCH_BYTES, DECODED_ROWS, Input, Problems
 from curate.spec.manifest import Source
 
-HELD_BYTES = 1_000_000_000  # of a member of an archive, since a table is not read from beginning to end
+HELD_BYTES = (
+    1_000_000_000  # of a member of an archive, since a table is not read from beginning to end; or of a page
+)
+PAGE_HEAD = re.compile(
+    rb"\x15[\x80-\xff]*[\0-\x7f]\x15([\x80-\xff]*[\0-\x7f])"
+)  # its kind, and its bytes unpacked
 
 
 def _parquet(source: Source, inputs: Iterable[Input], problems: Problems) -> Iterator[pa.Table]:
     for item in inputs:
         with _counting_damage(item, problems):
-            yield from parquet_tables(source, item, pq.ParquetFile(_seekable(item)), problems)
+            file = pq.ParquetFile(_seekable(item))
+            _check_pages(item, file.metadata, set(_columns(source, item, file.schema_arrow)))
+            yield from parquet_tables(source, item, file, problems)
+
+
+def _check_pages(item: Input, metadata: pq.FileMetaData, wanted: set[str]) -> None:
+    """Raises OSError where the first page of a column is larger than what is held: Arrow decodes a page whole."""
+    groups = (metadata.row_group(i) for i in range(metadata.num_row_groups))
+    for chunk in (group.column(i) for group in groups for i in range(group.num_columns)):
+        asked = any(f"{chunk.path_in_schema}.".startswith(f"{root}.") for root in wanted)
+        if chunk.total_uncompressed_size <= HELD_BYTES or not asked:
+            continue
+        for at in filter(None, (chunk.dictionary_page_offset, chunk.data_page_offset)):
+            raw = _seekable(item)
+            raw.seek(at)
+            head = PAGE_HEAD.match(raw.read(16))
+            size = sum((byte & 0x7F) << 7 * i for i, byte in enumerate(head[1])) >> 1 if head else 0
+            if size > HELD_BYTES:
+                raise OSError(
+                    f'"{chunk.path_in_schema}" has a page of {size:,} bytes: write it again in pages of less'
+                )
 
 
 def parquet_tables(

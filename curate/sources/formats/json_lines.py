@@ -192,7 +192,7 @@ def _as_string(value: Any) -> str | None:
     if value is None:
         return None
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
-    return text.encode("utf-8", "replace").decode("utf-8")
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")  # two ids must not become one
 
 
 def _peek(item: Input) -> Iterator[dict]:

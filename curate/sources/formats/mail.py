@@ -25,13 +25,26 @@ MAIL_BYTES = 64_000_000  # a message is no longer, attachments and all
 MAIL_LINES = 2_000_000  # where those are written in lines as they are by every program
 HEAD_BYTES = 1_000_000
 NEXT = re.compile(rb"^[ \t\r]*\n(?=From )", re.M)
+MANY = re.compile(
+    rb"^content-[a-z-]+:(?:(?:[^;\n]|\n[ \t])*+;){300}", re.I | re.M
+)  # the parser's time grows with their square
 QUOTED_FROM = re.compile(rb"^>+From ")
 FIELDS = ("subject", "date", "message-id", "list-id", "from", "to", "reply-to", "in-reply-to")
 
 
 def _mail(source: Source, item: Input, problems: Problems) -> Iterator[Found]:
     for place, raw in _messages(item, problems):
-        message = message_from_bytes(raw, EmailMessage, policy=policy.default)
+        if MANY.search(raw):
+            problems.fail("not-a-message", place, "a header has hundreds of parameters")
+            continue
+        try:
+            message = message_from_bytes(raw, EmailMessage, policy=policy.default)
+        except RecursionError:
+            problems.fail("not-a-message", place, "its parts nest too deeply")
+            continue
+        except Exception as error:  # what malformed ones raise is not said anywhere
+            problems.fail("not-a-message", place, f"{type(error).__name__}: {error}")
+            continue
         assert isinstance(message, EmailMessage)
         text = _text(source, message, place, problems)
         if text is not None:

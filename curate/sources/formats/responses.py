@@ -14,7 +14,7 @@ import pyarrow as pa
 from curate.sources.formats.warc import HEAD_END, head_fields
 
 STATUS = re.compile(rb"[A-Z]+(?:/[\d.]+)?[ \t]+(\d{3})\b")
-CHUNK_HEAD = re.compile(rb"(\r?\n)?[ \t]*([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n]*)?\r?\n")
+CHUNK_HEAD = re.compile(rb"(\r?\n)?[ \t]*(0*[0-9A-Fa-f]{1,12})[ \t]*(?:;[^\r\n]*)?\r?\n")
 CHUNK_BYTES = 64  # of one on average, where a text might look the same
 TRAILERS = re.compile(rb"(?:[\w-]+:[^\n]*\n)*\s*")
 NUMBERS = re.compile(rb"[\s\da-fA-F]*")
