@@ -6,6 +6,9 @@ READY := $(VENV)/.ready
 # Many small matrices: threads inside them only wait for each other.
 export OPENBLAS_NUM_THREADS ?= 1
 
+# Files in their order: the longest tests, alone in their files, would else come last, beside idle processes.
+BY_FILE := --dist loadfile --no-loadscope-reorder
+
 # These lie beside the environment and not in it: what is installed there is the text that `make demo` reads.
 DOCS := .docs
 XDIST := .xdist
@@ -18,10 +21,10 @@ demo: $(READY)                 ## raw text on this machine to a measured answer,
 	$(BIN)/curate run manifests/quickstart.toml --lock report/quickstart/quickstart.lock.json
 
 test: $(READY) $(XDIST)/.ready ## all tests but the slow ones, on several cores
-	PYTHONPATH=$(XDIST) $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not slow"
+	PYTHONPATH=$(XDIST) $(BIN)/python -m pytest -n auto --maxprocesses 4 $(BY_FILE) -m "not slow"
 
 test-slow: $(READY) $(XDIST)/.ready ## the slow ones as well
-	PYTHONPATH=$(XDIST) $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	PYTHONPATH=$(XDIST) $(BIN)/python -m pytest -n auto --maxprocesses 4 $(BY_FILE)
 
 test-outside: $(OUTSIDE)/.ready ## corpora opened by the libraries of others, in an environment of its own
 	$(OUTSIDE)/bin/python -m pytest -rs tests/curate/test_opening_elsewhere.py tests/curate/test_export_corpus.py tests/curate/test_publish.py
@@ -43,11 +46,12 @@ docs: $(READY) $(DOCS)/.ready  ## the site, in site/
 
 $(DOCS)/.ready: pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade --target $(DOCS) \
-	  $$($(BIN)/python docs/reference.py)
+	  $$($(BIN)/python docs/reference.py docs)
 	touch $@
 
 $(XDIST)/.ready: pyproject.toml
-	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade --no-deps --target $(XDIST) "pytest-xdist>=3.6" "execnet>=2.1"
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade --no-deps --target $(XDIST) \
+	  "pytest-xdist>=3.7" "execnet>=2.1" $$($(BIN)/python docs/reference.py papers)
 	touch $@
 
 $(OUTSIDE)/.ready: pyproject.toml

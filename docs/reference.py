@@ -14,6 +14,7 @@ import inspect
 import json
 import os
 import re
+import sys
 import tempfile
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -504,9 +505,6 @@ def notebook_page() -> dict[str, str]:
     return {"notebook.md": "\n\n".join(parts) + "\n"}
 
 
-if __name__ == "__main__":  # what the site is built with, for pip
-    print(
-        *tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
-            "optional-dependencies"
-        ]["docs"]
-    )
+if __name__ == "__main__":  # what an extra needs, for pip
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    print(*project["optional-dependencies"][sys.argv[1]])

@@ -286,7 +286,6 @@ epochs = 3
 batch = 2
 context = {256 if largest > 50_000 else 64}
 model = {{ depth = 4, width = 64 }}
-optimizer = {{ weight_decay = 0.2 }}
 """
 
 

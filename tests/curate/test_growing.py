@@ -107,7 +107,9 @@ def counting(read: list[int]):
     return gather
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(
+    "step", [pytest.param(s, marks=pytest.mark.slow if s in ("add-last", "change") else ()) for s in STEPS]
+)
 def test_what_is_new_is_read_measured_and_encoded_and_the_answer_is_that_of_a_build_from_zero(
     folder, step, monkeypatch
 ):

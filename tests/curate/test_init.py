@@ -210,7 +210,7 @@ def test_nothing_is_overwritten(tmp_path):
 @pytest.mark.parametrize(("name", "raw", "said"), [
     ("absent.jsonl", None, "absent.jsonl: no such file, or a folder without files; check the path"),
     ("empty.jsonl", b"", "empty.jsonl: nothing but empty files; name files that hold text"),
-    ("paper.pdf", b"%PDF-1.7", "no known format (.pdf); convert or rename the files"),
+    ("paper.docx", b"PK", "no known format (.docx); convert or rename the files"),
     ("numbers.jsonl", b'{"a": 1, "b": 2}\n' * 9, "no field holds text (it has a, b); name one that does with --text FIELD"),
     ("broken.jsonl", b"{nothing\n" * 9, "no field holds text (no row can be read)"),
     ("broken.parquet", b"PAR1 and no more", "no field holds text (no row can be read)"),

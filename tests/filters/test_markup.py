@@ -54,7 +54,7 @@ def test_hostile_texts_are_what_the_plain_definitions_say():
 
 
 def test_real_documents_are_what_the_plain_definitions_say(data_folder):
-    compare(pq.read_table(data_folder / "web_mix_small.parquet", columns=["text"])["text"].to_pylist()[::4])
+    compare(pq.read_table(data_folder / "web_mix_small.parquet", columns=["text"])["text"].to_pylist()[::8])
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def use_wide_products() -> bool:
 
 def _is_rounded() -> bool:
     chance = torch.Generator().manual_seed(0)
-    a, b = (torch.randn(256, 256, generator=chance) for _ in range(2))
+    a, b = (torch.randn(256, 256, generator=chance, device="cpu") for _ in range(2))
     exact = a.double() @ b.double()
     return bool((a @ b - exact).norm() > ROUNDING * exact.norm())
 
