@@ -22,7 +22,7 @@ format = "jsonl"
 path = "notes.jsonl"
 
 [parts]
-bytes = "40 kB"
+bytes = "100 kB"
 
 [signals]
 language = true

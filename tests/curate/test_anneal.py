@@ -85,6 +85,7 @@ def test_cooldowns_are_trained_ranked_and_compared_with_whole_runs(built):
     assert all(p.finished() for p in planned_cells(built))
 
 
+@pytest.mark.slow
 def test_a_run_that_grid_and_studies_ask_for_is_trained_once_and_leaves_the_trunk(tmp_path):
     text = MANIFEST.replace('["4k", "8k", "16k"]', '["4k"]').replace("seeds = 2", "seeds = 1")
     factor = '[base]\nlevel = "raw"\n[[factor]]\nname = "start"\nmodel = { init_scale = [2.0] }\n'

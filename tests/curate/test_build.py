@@ -126,7 +126,7 @@ def test_more_workers_give_the_same_digests(built, tmp_path, workers):
 
 
 def test_the_cut_in_parts_does_not_change_a_corpus(built, tmp_path):
-    text = MANIFEST.replace('bytes = "40 kB"', 'bytes = "7 MB"')
+    text = MANIFEST.replace('bytes = "100 kB"', 'bytes = "7 MB"')
     again = build(
         Store(tmp_path / "store"), load_manifest(write_manifest(tmp_path, text)), open_engine("local", 1)
     )
@@ -254,6 +254,7 @@ def test_ray_tasks_give_the_same_digests(built, tmp_path):
     assert digests(json.loads(done.stdout)) == digests(built.lock)
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_continues_to_the_same_digests(built, tmp_path):
     manifest = write_manifest(tmp_path)
     command = [sys.executable, "-m", "curate.cli", "build", str(manifest), "--json", "--workers", "2"]
@@ -315,6 +316,7 @@ def test_an_interrupt_at_any_moment_of_its_workers_leaves_no_trace(seconds):
     assert running.returncode == 7
 
 
+@pytest.mark.slow
 def test_two_processes_on_one_store_give_the_same_digests(built, tmp_path):
     manifest = write_manifest(tmp_path)
     command = [sys.executable, "-m", "curate.cli", "build", str(manifest), "--json", "--workers", "1"]

@@ -146,6 +146,7 @@ def _add(folder: Path, seed: int, url: str) -> None:
     add(annotated(folder, [*texts(seed, 300), *texts(9, 300)]), url, "raw")
 
 
+@pytest.mark.slow
 def test_two_programs_add_at_once_and_nothing_is_lost_or_counted_twice(tmp_path, database):
     two = [
         get_context("spawn").Process(target=_add, args=(tmp_path / str(seed), seed, database))

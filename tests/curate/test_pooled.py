@@ -107,7 +107,8 @@ def expected(tmp_path_factory) -> dict:
 
 
 @pytest.mark.parametrize(
-    ("parts", "workers", "memory"), [("3 kB", 2, None), ("2 kB", 5, 2000), ("9 kB", 1, 300)]
+    ("parts", "workers", "memory"),
+    [("3 kB", 2, None), pytest.param("2 kB", 5, 2000, marks=pytest.mark.slow), ("9 kB", 1, 300)],
 )
 def test_any_cut_workers_and_memory_give_the_same(expected, tmp_path, monkeypatch, parts, workers, memory):
     for least in ("duplicates.resolve.LEAST", "duplicates.repeats.LEAST_SLICE"):

@@ -62,6 +62,7 @@ def test_a_draw_reads_what_a_run_of_its_seed_would_read(folder):
     assert few["1"] != pytest.approx(few["0"])
 
 
+@pytest.mark.slow
 def test_with_runs_there_it_says_how_often_both_order_levels_alike(folder):
     engine = open_engine("local", 2, None)
     built = build(Store(folder / "store"), load_manifest(folder / "small.toml"), engine, record=False)

@@ -547,6 +547,9 @@ def test_runs_that_know_no_loss_which_may_choose_stay_what_they_are(facts):
     assert not [f for f in facts["findings"] if f["key"] == "tuning"]
     blind = [run | {"tags": {"optimizer.learning_rate": rate}} for rate in (0.01, 0.02) for run in runs()]
     assert len(gather(lock(), blind, {})["holdouts"]["unique"]["levels"]) == 2 * len(LEVELS)
+    captions = re.findall(r"<figcaption>.*?</figcaption>", layout.render(gather(lock(), blind, {})), re.S)
+    for rate in (0.01, 0.02):  # each figure says of which setting it is
+        assert sum(f"optimizer.learning_rate = {rate}:" in words(one) for one in captions) == 2
     twice = [run | {"tags": {"epochs": e}, "train_loss": {"tail": 1.0}} for e in (1, 2) for run in runs()]
     assert tuned(twice)[1] == []  # text that is read twice cannot choose how often to read it
 

@@ -77,6 +77,7 @@ def test_what_cannot_be_asked_is_refused(tmp_path, wrong, says):
         load_manifest(write_manifest(tmp_path, text))
 
 
+@pytest.mark.slow
 def test_seeds_are_added_and_those_that_are_there_stay(tmp_path, monkeypatch):
     store, engine = Store(tmp_path / "store"), open_engine("local", 1, None)
     manifest = load_manifest(write_manifest(tmp_path, UNTIL))
