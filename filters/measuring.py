@@ -65,7 +65,7 @@ def _signals(names: str | Sequence[str]) -> dict[str, str]:
         elif name in OF_THE_POOL or any(name == s.name for f in OF_THE_POOL.values() for s in f.signals):
             raise ValueError(
                 f'"{name}" compares all documents of a pool with each other, it is not measured text by text: '
-                "see filters.duplicates.leaders.near_duplicates and filters.duplicates.repeats.repeats"
+                "see near_duplicates, repeats and most_alike in filters.duplicates.leaders, .repeats and .meaning"
             )
         else:
             close = did_you_mean(name, {*FAMILY_OF, *FAMILIES}, listed=FAMILIES)

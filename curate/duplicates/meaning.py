@@ -32,7 +32,7 @@ def find_alike(values: Values, name: str) -> list[Part]:
         sample = unit(_vectors(gather(parts, *pool.at(pool.order[:SAMPLE]), name)))
         of, cosine = np.arange(len(pool), dtype=pool.order.dtype), np.zeros(len(pool))
         if sample.any():
-            centres_DT = centres_of(sample[sample.any(1)])
+            centres_DT = centres_of(sample[sample.any(1)], len(pool))
             nearest = map_parts(values.engine, _nearest, [(part, name, centres_DT) for part in parts])
             group = np.concatenate(nearest)
             clusters = [np.flatnonzero(group == cluster) for cluster in np.unique(group[group >= 0])]
@@ -52,7 +52,8 @@ def find_alike(values: Values, name: str) -> list[Part]:
 
 def _nearest(task: tuple[Part, str, np.ndarray]) -> np.ndarray:
     part, name, centres_DT = task
-    return nearest_of(_vectors(part.table([name])[name].combine_chunks(), len(centres_DT)), centres_DT)[0]
+    vectors = _vectors(part.table([name])[name].combine_chunks(), len(centres_DT))
+    return nearest_of(vectors, centres_DT)[0].astype(np.int8)  # a byte a document of the pool
 
 
 def _most_alike(task: tuple[list[Part], np.ndarray, np.ndarray, str]) -> tuple[np.ndarray, np.ndarray]:

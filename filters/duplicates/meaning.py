@@ -46,9 +46,10 @@ def _compare_earlier(rows_ND, earlier, cosine):
                     earlier[i], cosine[i] = first + t, dots[t]
 
 
-def centres_of(sample_ND: np.ndarray) -> np.ndarray:
-    """float32 [D, T]: centres of at most CLUSTERS clusters of these rows of length 1; float32, at least one."""
-    return clustered(sample_ND, CLUSTERS, np.random.default_rng(0))
+def centres_of(sample_ND: np.ndarray, documents: int) -> np.ndarray:
+    """float32 [D, T]: centres of at most CLUSTERS clusters, of one where so few documents can all be compared. Learned from
+    rows of length 1, float32, at least one."""
+    return clustered(sample_ND, CLUSTERS if documents > MOST else 1, np.random.default_rng(0))
 
 
 def most_alike(rows_ND: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
